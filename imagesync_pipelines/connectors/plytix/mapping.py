@@ -125,7 +125,6 @@ def _document(body: bytes, source: str) -> Mapping[str, Any]:
 
 
 def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, object]]:
-    """All entries, with their places for messages."""
     for name in _PARTS:
         part = document.get(name)
         if part is None:

@@ -217,7 +217,17 @@ class GalleryTarget:
             key = picture_key(row.key)
             if row.key not in reasons:
                 reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
-        reasons |= self._set_thumbnail(work, product, reasons)
+        # The thumbnail is set in a call of its own, where it has to be.
+        thumbnail, why = self._new_thumbnail(work, product, reasons), ""
+        answered = None
+        if thumbnail is not None:
+            try:
+                answered = self._api.patch_product(product.id, thumbnail=thumbnail)
+            except _NOT_OF_ONE_IMAGE:
+                raise
+            except UpstreamError as error:
+                why = NO_THUMBNAIL + error_reason(error)
+        reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered, why)
 
     def _append(self, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:
         """Link one image, and note it in `made` if that was we; why it could not be, '' when it is there now.
@@ -240,19 +250,6 @@ class GalleryTarget:
             if self._linked.get((product.sku, key)) in product.gallery:
                 self.beside.append(key)
         return ""
-
-    def _set_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> dict[str, str]:
-        """Set the thumbnail in a call of its own, where it has to be; what became of the rows that it concerns."""
-        thumbnail = self._new_thumbnail(work, product, reasons)
-        why = ""
-        if thumbnail is not None:
-            try:
-                why = self._note_thumbnail(work, thumbnail, self._api.patch_product(product.id, thumbnail=thumbnail))
-            except _NOT_OF_ONE_IMAGE:
-                raise
-            except UpstreamError as error:
-                why = NO_THUMBNAIL + error_reason(error)
-        return _thumbnail_reasons(work, reasons, why)
 
     def _write_by_patch(
         self, work: GroupWork, product: PlytixProduct, *, again: bool = False
@@ -291,8 +288,7 @@ class GalleryTarget:
             gone = row.change is Change.REMOVE
             if row.key not in reasons and (self.uploads.asset_of(picture_key(row.key)) in held) is gone:
                 reasons[row.key] = STILL_THERE if gone else NOT_THERE
-        lacks = "" if thumbnail is None else self._note_thumbnail(work, thumbnail, answered)
-        reasons |= _thumbnail_reasons(work, reasons, lacks)
+        reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered)
         made = {key: asset for key, asset in new.items() if asset in held}
         return reasons, made, [key for key, asset in taken.items() if asset not in held]
 
@@ -315,7 +311,6 @@ class GalleryTarget:
         return self._read([product.sku]).get(product.sku)
 
     def _read(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
-        """Read products now; those that Plytix does not have are missing."""
         found = self._api.search_products(skus)
         now = self._clock()
         for sku in skus:
@@ -333,7 +328,6 @@ class GalleryTarget:
             return self._products.get(sku)
 
     def _not_uploaded(self, work: GroupWork) -> dict[str, str]:
-        """The rows whose image has no asset, with the reason."""
         return {
             row.key: NOT_UPLOADED + self._failed_uploads.get(picture_key(row.key), "it was not uploaded")
             for row in work.rows
@@ -352,29 +346,34 @@ class GalleryTarget:
         asset = self.uploads.asset_of(picture_key(main.key))
         return None if asset == product.thumbnail else asset
 
-    def _note_thumbnail(self, work: GroupWork, thumbnail: str, answered: PlytixProduct | None) -> str:
-        """Note that a thumbnail was written; why it is not as written, '' when it is or the answer does not say."""
-        if answered is not None and answered.thumbnail != thumbnail:
-            return OTHER_THUMBNAIL
-        self.thumbnails[work.group] = thumbnail
-        return ""
+    def _told_of_thumbnail(
+        self,
+        work: GroupWork,
+        reasons: Mapping[str, str],
+        thumbnail: str | None,
+        answered: PlytixProduct | None,
+        why: str = "",
+    ) -> dict[str, str]:
+        """Note the thumbnail that was written; what one that was not set means for the rows that it concerns.
 
-
-def _thumbnail_reasons(work: GroupWork, reasons: Mapping[str, str], why: str) -> dict[str, str]:
-    """What a thumbnail that was not set means for the rows that it concerns; nothing when all is well."""
-    main = _main(work)
-    if main is None or not (why := reasons.get(main.key) or why):
-        return {}
-    return {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row)} | {main.key: why}
+        answered: the product after the call, None where the answer does not say. why: the call failed.
+        """
+        if thumbnail is not None and not why:
+            if answered is None or answered.thumbnail == thumbnail:
+                self.thumbnails[work.group] = thumbnail
+            else:
+                why = OTHER_THUMBNAIL
+        main = _main(work)
+        if main is None or not (why := reasons.get(main.key) or why):
+            return {}
+        return {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row)} | {main.key: why}
 
 
 def _main(work: GroupWork) -> PlanRow | None:
-    """The row that is to be the thumbnail."""
     return next((row for row in work.rows if row.fingerprint_after == IN_GALLERY_AND_THUMBNAIL), None)
 
 
 def _is_thumbnail(row: PlanRow) -> bool:
-    """Whether a row is the thumbnail before or after."""
     return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
 
 
