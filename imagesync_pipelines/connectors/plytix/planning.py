@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
+from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
@@ -90,13 +90,6 @@ def rows_of(product: PlytixProduct, wanted: Sequence[str], known: Known, *, with
 def keys_shown(product: PlytixProduct, known: Known) -> dict[str, str]:
     """The keys of our pictures in a gallery, in its order, each with its asset."""
     return {known.keys[asset_id]: asset_id for asset_id in product.gallery if asset_id in known.keys}
-
-
-def rows_frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as the engine takes them (frames.ROW_COLUMNS)."""
-    return pd.DataFrame(list(rows), columns=list(ROW_COLUMNS)).astype(
-        {"key": "str", "group": "str", "position": "Int64", "fingerprint": "str", "content": "str"}
-    )
 
 
 def merged(gallery: Sequence[str], ours: Sequence[str], leaving: Collection[str] = ()) -> list[str]:
@@ -263,9 +256,9 @@ def _judged(
     force: bool = False,
 ) -> GalleryPlan:
     """The engine's plan, guarded; its cost is still to be reckoned."""
-    there = rows_frame(current)
+    there = row_frame(current)
     bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
-    guarded = guard(build_plan(rows_frame(wanted), there, scope, rejected=bad, force=force), scope, deletion_limits)
+    guarded = guard(build_plan(row_frame(wanted), there, scope, rejected=bad, force=force), scope, deletion_limits)
     return GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,

@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.plytix.model import (
     ProductsRead,
     SetAside,
 )
-from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_frame, rows_of
+from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_of
 from imagesync_pipelines.connectors.plytix.rules import (
     choose_listings,
     file_name,
@@ -31,6 +31,7 @@ from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plyt
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
@@ -194,7 +195,7 @@ def _settle(ledger: Ledger, found: Sequence[PlytixProduct]) -> None:
             for product in found
             for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
         ]
-        ledger.settle(rows_frame(rows), [product.sku for product in found])
+        ledger.settle(row_frame(rows), [product.sku for product in found])
 
 
 def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], listings: Sequence[Listing]) -> int:

@@ -26,12 +26,12 @@ from imagesync_pipelines.connectors.plytix.planning import (
     Task,
     merged,
     picture_key,
-    rows_frame,
     rows_of,
 )
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
+from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
@@ -162,7 +162,7 @@ class GalleryTarget:
             # Nothing more is written in this run, so what was there when it was planned will do.
             self.stopped = str(error)
             products = {group: self._tasks[group].product for group in groups}
-        return rows_frame(
+        return row_frame(
             row
             for sku, product in products.items()
             for row in rows_of(
