@@ -114,14 +114,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
     with context.lock():
         target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
         applied = carry_out_remotely(
-            context,
-            loaded,
-            target,
-            ledger,
-            payload=payload,
-            what="product images",
-            states_read_at=read_at,
-            fatal=FATAL,
+            context, loaded, target, ledger, payload=payload, what="product images", states_read_at=read_at, fatal=FATAL
         )
     report = make_report(
         Basis.model_validate(scope["basis"]),

@@ -1,6 +1,6 @@
 """The steps before the plan: Amazon's listings, their pictures, Plytix's products."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TypeVar
 
@@ -216,12 +216,14 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
     if not expected:
         return 0
     named = api.assets_by_id(list(expected))
-    by_key = dict(known.assets())
+    by_key = known.assets()
     ours: dict[str, str] = {}
     noted = []
     for asset_id, keys in expected.items():
         name = named[asset_id].filename if asset_id in named else ""
-        key = _key_of(name, keys)
+        key, renamed = key_of_file_name(name), key_of_renamed_file(name)
+        if renamed in keys and key not in keys:
+            key = renamed
         if key is not None and key not in by_key:
             by_key[key] = asset_id
             ours[asset_id] = key
@@ -239,12 +241,6 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
     by_name = api.assets_by_filename(list(missing))
     ledger.note_assets([NotedAsset(asset.id, missing[name], name) for name, asset in by_name.items()])
     return len(ours) + len(by_name)
-
-
-def _key_of(name: str, expected: Collection[str]) -> str | None:
-    """The picture that a file is by its name; expected: those that the listings of its products want."""
-    key, renamed = key_of_file_name(name), key_of_renamed_file(name)
-    return renamed if renamed in expected and key not in expected else key
 
 
 def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:

@@ -165,12 +165,7 @@ class GalleryTarget:
         return row_frame(
             row
             for sku, product in products.items()
-            for row in rows_of(
-                product,
-                self._tasks[sku].keys,
-                known,
-                with_left=self._policy.remove_missing,
-            )
+            for row in rows_of(product, self._tasks[sku].keys, known, with_left=self._policy.remove_missing)
         )
 
     def apply(self, work: GroupWork) -> list[RowResult]:

@@ -275,10 +275,7 @@ def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing)
         advice="check them and auth_url in the accounts file (the keys of a development account work on its own hosts "
         "only)",
         path=TOKEN_PATH,
-        body={
-            "api_key": account.api_key.get_secret_value(),
-            "api_password": account.api_password.get_secret_value(),
-        },
+        body={"api_key": account.api_key.get_secret_value(), "api_password": account.api_password.get_secret_value()},
         read=_given,
         refusals=frozenset({400, 401, 403, 404, 422}),
         lifetime=LIFETIME_SECONDS,

@@ -25,11 +25,7 @@ from imagesync_pipelines.connectors.plytix.client.answers import (
     session_policy,
     written_row,
 )
-from imagesync_pipelines.connectors.plytix.errors import (
-    ImageRefusedError,
-    NotAllowedError,
-    SearchRefusedError,
-)
+from imagesync_pipelines.connectors.plytix.errors import ImageRefusedError, NotAllowedError, SearchRefusedError
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
