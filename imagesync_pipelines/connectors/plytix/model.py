@@ -125,15 +125,11 @@ class ListingsRead(_HandOver):
 
 
 class ImagesChosen(_HandOver):
-    """The listings with the pictures chosen for them, by SKU; set_aside: images of them that cannot be used.
-
-    incomplete: SKUs of which an image could not be read; what their listing lacks is not taken for gone.
-    """
+    """The listings with the pictures chosen for them, by SKU; set_aside: images of them that cannot be used."""
 
     source: str
     listings: tuple[Listing, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
-    incomplete: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

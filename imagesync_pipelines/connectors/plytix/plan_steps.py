@@ -50,7 +50,7 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
         policy,
         deletion_limits(context.installation.settings, lifted=options.allow_mass_delete),
         api.limits(),
-        incomplete=chosen.incomplete,
+        incomplete={entry.where for entry in chosen.set_aside},
     )
     return _stored(context, api, galleries, policy, chosen, read, dry_run=options.dry_run)
 
@@ -113,9 +113,7 @@ def _stored(
             "strategy": policy.strategy,
             "remove_missing": policy.remove_missing,
             "force": policy.force,
-            "read_at": read.read_at.isoformat(),
-            "stopped": read.stopped,
-            "goes_on_at": read.goes_on_at.isoformat() if read.goes_on_at else None,
+            **read.model_dump(mode="json", include={"read_at", "stopped", "goes_on_at"}),
             "basis": basis.model_dump(mode="json"),
         },
         warnings=(*chosen.warnings, *galleries.warnings, *_more_warnings(galleries, read, left)),

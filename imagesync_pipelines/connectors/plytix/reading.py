@@ -105,16 +105,10 @@ def images(context: Run, _: NoOptions) -> StepResult:
     if read.marketplace and not found:
         warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
     set_aside = (*read.set_aside, *bad)
-    incomplete = {entry.where for entry in set_aside} & {listing.sku for listing in found}
-    chosen = ImagesChosen(
-        source=read.source,
-        listings=found,
-        set_aside=set_aside,
-        incomplete=tuple(sorted(incomplete)),
-        warnings=tuple(warnings),
-    )
     _put_aside(context, set_aside)
-    context.keep("images", chosen)
+    context.keep(
+        "images", ImagesChosen(source=read.source, listings=found, set_aside=set_aside, warnings=tuple(warnings))
+    )
     numbers = {
         "images/refs": sum(listing.slots for listing in found),
         "images/unique": len({image.key for listing in found for image in listing.images}),
