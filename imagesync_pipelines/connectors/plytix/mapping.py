@@ -58,9 +58,8 @@ _IMAGE = TypeAdapter(_Image)
 def read_mapping(body: bytes, source: str) -> ListingsRead:
     """Read a mapping file; `source` is its name for people.
 
-    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. marketplace: the country
-    that the file names, or that all its entries are of; '' when they are of several. Bad entries and images are set
-    aside with their reasons. Raises MappingError for a file that is empty, cut, of another shape, of an unknown
+    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. Bad entries and images
+    are set aside with their reasons. Raises MappingError for a file that is empty, cut, of another shape, of an unknown
     marketplace, or without a single entry that can be used.
     """
     document = _document(body, source)
@@ -98,11 +97,9 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
             f"{source}: {len(differences)} entries name another marketplace than what is above or below them, and the "
             f"entry holds; the first, {differences[0]}."
         )
-    countries = {item.marketplace for item in items}
     return ListingsRead(
         source=source,
         shape=" + ".join(sorted(shapes)) or "no images",
-        marketplace=file or (countries.pop() if len(countries) == 1 else ""),
         entries=len(placed),
         items=tuple(items),
         set_aside=tuple(set_aside),
