@@ -11,7 +11,6 @@ from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRe
 from imagesync_pipelines.connectors.plytix.planning import (
     GalleryPlan,
     Policy,
-    changing_groups,
     images_of,
     picture_key,
     plan_galleries,
@@ -21,10 +20,9 @@ from imagesync_pipelines.connectors.plytix.planning import (
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
 from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
-from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.sync.handovers import CLEAN_UP
-from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
@@ -96,9 +94,9 @@ def _stored(
     written.
     """
     known = ledger_of(context).known()
-    basis = basis_of(chosen, read, known, frozenset(changing_groups(galleries.plan)), policy)
     left = {one.window.seconds: one.left for one in api.left()}
     tasks = tasks_of(galleries.payload[0])
+    basis = basis_of(chosen, read, known, tasks, policy)
     images = images_of(tasks)
     rows = galleries.plan
     found = [images.get((group, picture_key(key))) for group, key in zip(rows["group"], rows["key"], strict=True)]
@@ -132,7 +130,11 @@ def _stored(
     )
     cost = galleries.cost
     pace = f", at least {cost.minutes:g} minutes at the account's pace" if cost.minutes else ""
-    pictures = [] if made_for else pictures_shown(galleries.plan, context.settings, SHOWN_PICTURES)
+    first = changes.drop_duplicates("picture").head(0 if made_for else SHOWN_PICTURES)
+    pictures = [
+        (f"{variant or '?'} {key}", picture_url(key, context.settings, longest_side=SMALL_SIDE))
+        for key, variant in zip(first["picture"], first["variant"], strict=True)
+    ]
     return plan_result(
         context,
         galleries,
@@ -161,14 +163,3 @@ def _more_warnings(galleries: GalleryPlan, read: ProductsRead, left: dict[int, i
             f"The plan needs {galleries.cost.calls} calls and the account has {left[hour]} left for {hour // 60} "
             "minutes; what does not fit waits for the next run."
         )
-
-
-def pictures_shown(rows: pd.DataFrame, settings: PlytixSettings, number: int) -> list[tuple[str, str]]:
-    """The first pictures that change, each once: label and the URL of a small copy."""
-    changing = rows[rows["change"].isin(EFFECTS)]
-    keys = changing["key"].map(picture_key)
-    first = changing.assign(picture=keys).drop_duplicates("picture").head(number)
-    return [
-        (f"{variant or '?'} {key}", picture_url(key, settings, longest_side=SMALL_SIDE))
-        for key, variant in zip(first["picture"], first["variant"], strict=True)
-    ]

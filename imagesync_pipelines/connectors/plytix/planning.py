@@ -269,14 +269,13 @@ def _judged(
     )
 
 
-def changing_groups(plan: pd.DataFrame) -> list[str]:
-    """The groups in which something changes, in order."""
+def _changing_groups(plan: pd.DataFrame) -> list[str]:
     return sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
 
 
 def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
     """PAYLOAD_COLUMNS of the groups that change."""
-    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in changing_groups(plan)]
+    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in _changing_groups(plan)]
     return pd.DataFrame(rows, columns=list(PAYLOAD_COLUMNS)).astype("str")
 
 
@@ -330,7 +329,7 @@ def _warnings(made: GalleryPlan, products: Mapping[str, PlytixProduct], left: in
     if left:
         yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
     # The own values of a variant hide what would flow from its parent.
-    variants = [sku for sku in changing_groups(made.plan) if products[sku].parent_id is not None]
+    variants = [sku for sku in _changing_groups(made.plan) if products[sku].parent_id is not None]
     if variants:
         yield (
             f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "

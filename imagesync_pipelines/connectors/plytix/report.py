@@ -1,6 +1,6 @@
 """What people see of galleries: the report of a run, which is a JSON file, and the pictures and places on pages."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,8 +59,10 @@ class Basis(BaseModel):
     skip_existing: bool
 
 
-def basis_of(chosen: ImagesChosen, read: ProductsRead, known: Known, changing: frozenset[str], policy: Policy) -> Basis:
-    """What is known of the report once the plan is made; `changing` are the SKUs that the plan changes."""
+def basis_of(
+    chosen: ImagesChosen, read: ProductsRead, known: Known, changing: Collection[str], policy: Policy
+) -> Basis:
+    """What is known of the report once the plan is made; `changing` (looked up by SKU) are those that it changes."""
     assets, listings = known.assets(), chosen.listings
     keys = {image.key for listing in listings for image in listing.images}
     left_alone = {product.sku: product for product in read.products if product.sku not in changing}
