@@ -201,26 +201,23 @@ def plan_galleries(
         current,
         Scope(frozenset(listing.sku for listing in listings) - left_alone, None, frozenset(absent)),
         tasks,
+        known,
+        policy,
         deletion_limits,
+        windows,
         rejected=[
             (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
             for listing in unknown
             for image in listing.images
         ],
-        force=policy.force,
     )
-    assets = known.assets()
-    urls = uploads_of(judged.plan, tasks)
-    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
     made = replace(
         judged,
-        uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
         skipped=tuple(skipped),
         wrong_order=tuple(
             sku for sku, task in tasks.items() if policy.strategy == "link" and _ends_in_wrong_order(task, known)
         ),
-        cost=_cost(judged.plan, len(uploads), policy.strategy, windows),
     )
     # Images that we put into galleries, that left their listings, and that nothing says to remove.
     left = sum(
@@ -241,8 +238,8 @@ def plan_removals(
     """
     rows = [row for product in products.values() for row in rows_of(product, (), known, with_left=True)]
     scope = Scope(frozenset(products), None, frozenset(row.key for row in rows))
-    judged = _judged((), rows, scope, {sku: Task(product, ()) for sku, product in products.items()}, deletion_limits)
-    return replace(judged, cost=_cost(judged.plan, 0, "patch", windows))
+    tasks = {sku: Task(product, ()) for sku, product in products.items()}
+    return _judged((), rows, scope, tasks, known, Policy("patch"), deletion_limits, windows)
 
 
 def _judged(
@@ -250,32 +247,34 @@ def _judged(
     current: Sequence[Row],
     scope: Scope,
     tasks: Mapping[str, Task],
+    known: Known,
+    policy: Policy,
     deletion_limits: DeletionLimits,
-    *,
+    windows: Sequence[Window],
     rejected: Sequence[tuple[str, str, str]] = (),
-    force: bool = False,
 ) -> GalleryPlan:
-    """The engine's plan, guarded; its cost is still to be reckoned."""
-    there = row_frame(current)
+    """The engine's plan, guarded, with what it uploads and costs."""
+    there, assets = row_frame(current), known.assets()
     bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
-    guarded = guard(build_plan(row_frame(wanted), there, scope, rejected=bad, force=force), scope, deletion_limits)
+    built = build_plan(row_frame(wanted), there, scope, rejected=bad, force=policy.force)
+    guarded = guard(built, scope, deletion_limits)
+    urls = uploads_of(guarded.plan, tasks)
+    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
     return GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
-        cost=PlanCost(0, 0, 0),
+        cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
         states=group_states(there),
         payload=(payload_of(guarded.plan, tasks),),
-        warnings=tuple(guarded.warnings),
+        warnings=guarded.warnings,
+        uploads=uploads,
     )
 
 
-def _changing_groups(plan: pd.DataFrame) -> list[str]:
-    return sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
-
-
 def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
-    """PAYLOAD_COLUMNS of the groups that change."""
-    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in _changing_groups(plan)]
+    """PAYLOAD_COLUMNS of the groups that change, in order."""
+    changing = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
+    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in changing]
     return pd.DataFrame(rows, columns=list(PAYLOAD_COLUMNS)).astype("str")
 
 
@@ -329,7 +328,7 @@ def _warnings(made: GalleryPlan, products: Mapping[str, PlytixProduct], left: in
     if left:
         yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
     # The own values of a variant hide what would flow from its parent.
-    variants = [sku for sku in _changing_groups(made.plan) if products[sku].parent_id is not None]
+    variants = [sku for sku in made.payload[0]["group"] if products[sku].parent_id is not None]
     if variants:
         yield (
             f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "
