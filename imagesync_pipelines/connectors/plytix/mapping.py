@@ -121,7 +121,7 @@ def _document(body: bytes, source: str) -> Mapping[str, Any]:
     return document
 
 
-def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, object]]:
+def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, Any]]:
     for name in _PARTS:
         part = document.get(name)
         if part is None:
@@ -214,10 +214,8 @@ def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
     return item, f"it is of {marketplace}, though {' and '.join(differing)}" if differing else ""
 
 
-def _images(raw: object) -> Iterator[tuple[str, ItemImage | str]]:
+def _images(raw: Mapping[str, Any]) -> Iterator[tuple[str, ItemImage | str]]:
     """The images of an entry with the shape they came in; a text in place of an image says why it cannot be used."""
-    if not isinstance(raw, dict):
-        return
     listed = raw.get("amazon_images")
     if isinstance(listed, list):
         for image in listed:
