@@ -18,8 +18,6 @@ from imagesync_pipelines.upstream.answers import load_json
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.
 _PARTS = ("matched", "unmatched_amazon", "variants")
-_PARENT = "VARIATION_PARENT"
-_DEFAULT_MARKETPLACE = "US"
 _SUMMARY = "_raw_summary.marketplaceId"
 _FLAT_COLUMNS: Mapping[str, str] = {
     "amazon_image_main": "MAIN",
@@ -69,7 +67,7 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
     warnings = []
     file = _marketplace_of_file(document.get("metadata"), source)
     if not file and not any(_marketplaces_named(raw) for _, raw in placed):
-        file = _DEFAULT_MARKETPLACE
+        file = "US"
         warnings.append(f"{source}: it names no marketplace anywhere, so its products are taken for those of {file}.")
     items: list[AmazonItem] = []
     set_aside: list[SetAside] = []
@@ -207,7 +205,7 @@ def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
         sku=amazon_sku(marketplace, asin),
         asin=asin,
         marketplace=marketplace,
-        is_parent=(entry.get("item_classification") or "").upper() == _PARENT,
+        is_parent=(entry.get("item_classification") or "").upper() == "VARIATION_PARENT",
         parent_asin=(entry.get("amazon_parent_asin") or "").upper(),
         images=(),
     )

@@ -41,8 +41,6 @@ ALIKE_BITS = 3
 WHITE_SHARE = 0.9
 # The longest side of a picture that is shown small, as Amazon scales it.
 SMALL_SIDE = 75
-LARGEST_BYTES = 30 * 1024 * 1024
-SECONDS = 20.0
 
 
 class Finding(NamedTuple):
@@ -166,6 +164,6 @@ def picture_url(key: str, settings: PlytixSettings, longest_side: int | None = N
 def picture_fetcher(shared: Settings) -> Callable[[str], bytes]:
     """A function that fetches one picture under the rules for URLs that are data; it raises an UpstreamError."""
     policy = FetchPolicy(
-        allowed_hosts=frozenset(shared.allowed_image_hosts), max_bytes=LARGEST_BYTES, total_deadline=SECONDS
+        allowed_hosts=frozenset(shared.allowed_image_hosts), max_bytes=30 * 1024 * 1024, total_deadline=20.0
     )
     return lambda url: fetch_image(url, policy).body

@@ -17,7 +17,6 @@ from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.objects import s3_place
 
 LIVE_SHAPE = "catalogue"
-SUFFIX = ".json"
 # Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
 SETTLED = timedelta(seconds=3)
 # A look of a sensor may take 60 seconds.
@@ -138,7 +137,7 @@ def mapping_files(folder: str, shared: Settings) -> list[FoundFile]:
     """The mapping files of a folder or S3 prefix itself, oldest first. Raises SettingsError when it cannot be read."""
     place = mapping_path(folder, shared)
     try:
-        found = [_file(path) for path in place.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
+        found = [_file(path) for path in place.iterdir() if path.suffix == ".json" and not path.name.startswith(".")]
     except (OSError, ValueError, BotoCoreError) as error:
         raise SettingsError(f"PLYTIX_MAPPING_FOLDER: {folder} cannot be read ({error}).") from None
     return sorted(found, key=lambda file: (file.modified, file.path))

@@ -47,7 +47,6 @@ STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet
 FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # What is not about one picture or product: everything after it would end the same way.
 FATAL = (CredentialsError, NotAllowedError)
 # After these no other image of the product can be written either.
@@ -144,7 +143,7 @@ class GalleryTarget:
         self._clock = clock
         self._linked = ledger.known().links
         self._products: dict[str, PlytixProduct | None] = {sku: task.product for sku, task in tasks.items()}
-        self._read_at = dict.fromkeys(tasks, read_at or _LONG_AGO)
+        self._read_at = dict.fromkeys(tasks, read_at or datetime.min.replace(tzinfo=UTC))
         self._begun: set[str] = set()
         self._reading = threading.Lock()
         self.uploads = Uploads(api, ledger)

@@ -22,7 +22,6 @@ from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 from imagesync_pipelines.upstream.transport import ApiClient, Dialect
 
-ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
 PER_SEARCH = 20
 RATE = (Window(2, 1),)
@@ -30,9 +29,6 @@ RATE = (Window(2, 1),)
 _PAUSE_SECONDS = 1.0
 # What a token lives when the answer does not say.
 LIFETIME_SECONDS = 3600.0
-_INCLUDED = "summaries,images,relationships"
-_PARENT = "VARIATION_PARENT"
-_VARIATION = "VARIATION"
 
 
 class Catalogue(NamedTuple):
@@ -141,12 +137,12 @@ class CatalogueApi(ApiClient):
             "identifiers": ",".join(asins),
             "identifiersType": "ASIN",
             "marketplaceIds": place.id,
-            "includedData": _INCLUDED,
+            "includedData": "summaries,images,relationships",
             "pageSize": PER_SEARCH,
         }
         tokens = {""}
         while True:
-            answer = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True))
+            answer = self.call(ApiRequest("GET", "catalog/2022-04-01/items", params, expect_json=True))
             data = answer.data if isinstance(answer.data, dict) else {}
             if not isinstance(data.get("items"), list):
                 raise answer.error(BadAnswerError, "Amazon's answer to a search holds no list `items`")
@@ -179,7 +175,7 @@ def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
         return [group for group in groups or () if group["marketplaceId"] == place.id]
 
     related = [one for group in here(item.get("relationships")) for one in group.get("relationships") or ()]
-    variations = [one for one in related if one["type"] == _VARIATION]
+    variations = [one for one in related if one["type"] == "VARIATION"]
     parents = [asin for one in variations for asin in one.get("parentAsins") or ()]
     kinds = {group.get("itemClassification") for group in here(item.get("summaries"))}
     images = [image for group in here(item.get("images")) for image in group.get("images") or ()]
@@ -187,7 +183,7 @@ def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
         sku=amazon_sku(place.country, item["asin"]),
         asin=item["asin"],
         marketplace=place.country,
-        is_parent=_PARENT in kinds or any(one.get("childAsins") for one in variations),
+        is_parent="VARIATION_PARENT" in kinds or any(one.get("childAsins") for one in variations),
         parent_asin=parents[0] if parents else "",
         images=tuple(
             ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height")) for image in images

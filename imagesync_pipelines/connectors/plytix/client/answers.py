@@ -38,8 +38,6 @@ FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
 # Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
 _SMALLEST_PICTURE = 100
 _ID = re.compile(r"[0-9a-f]{24}")
-_LONGEST_WORDS = 200
-TOKEN_PATH = "auth/api/get-token"  # noqa: S105 - a path
 # What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
 LIFETIME_SECONDS = 900.0
 # For a token without limits: the lowest that were seen.
@@ -123,7 +121,7 @@ def server_words(data: object) -> str:
     parts = [str(message)] if message else []
     parts += [f"{field}: {text}" for field, text in _problems(data)]
     line = " ".join("; ".join(parts).split())
-    return "".join(c for c in line if c.isprintable())[:_LONGEST_WORDS] or "it does not say why"
+    return "".join(c for c in line if c.isprintable())[:200] or "it does not say why"
 
 
 def _problems(data: object) -> list[tuple[str, object]]:
@@ -274,7 +272,7 @@ def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing)
         credentials=f"key and password of account {account.alias}",
         advice="check them and auth_url in the accounts file (the keys of a development account work on its own hosts "
         "only)",
-        path=TOKEN_PATH,
+        path="auth/api/get-token",
         body={"api_key": account.api_key.get_secret_value(), "api_password": account.api_password.get_secret_value()},
         read=_given,
         refusals=frozenset({400, 401, 403, 404, 422}),
