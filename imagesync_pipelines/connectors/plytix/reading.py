@@ -85,7 +85,7 @@ def listings(context: Run, options: ListingsOptions) -> StepResult:
             "shape": read.shape,
             "marketplace": read.marketplace or "all",
             "catalogue_calls": calls,
-            "set_aside": _set_aside_table(read.set_aside),
+            "set_aside": Table(pd.DataFrame(list(read.set_aside), columns=["where", "reason", "url"])),
             "missing_at_amazon": Texts(read.missing),
             "warnings": Texts(warnings),
         },
@@ -125,7 +125,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
         numbers=numbers,
         shown={
             "listings": Table(pd.DataFrame(rows, columns=["product", "images", "variants"])),
-            "set_aside": _set_aside_table(set_aside),
+            "set_aside": Table(pd.DataFrame(list(set_aside), columns=["where", "reason", "url"])),
         },
         lines=[
             f"{context.account}: {numbers['images/refs']} images of {numbers['images/unique']} pictures on "
@@ -251,7 +251,3 @@ def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
 
 def _set_aside_warning(what: str, set_aside: Sequence[SetAside]) -> list[str]:
     return [f"{len(set_aside)} {what} cannot be used; {one.where}: {one.reason}." for one in set_aside[:1]]
-
-
-def _set_aside_table(set_aside: Sequence[SetAside]) -> Table:
-    return Table(pd.DataFrame(list(set_aside), columns=["where", "reason", "url"]))
