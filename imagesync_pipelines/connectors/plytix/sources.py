@@ -68,10 +68,11 @@ def named_products(skus: Sequence[str]) -> ListingsRead:
 
 def only(read: ListingsRead, skus: Sequence[str]) -> ListingsRead:
     """These products alone. Raises SettingsError for one that was not read."""
-    unread = sorted(set(skus) - {item.sku for item in read.items})
+    wanted = set(skus)
+    unread = sorted(wanted - {item.sku for item in read.items})
     if unread:
         raise SettingsError(f"{read.source} has no product {unread[0]}.")
-    return read.model_copy(update={"items": tuple(item for item in read.items if item.sku in set(skus))})
+    return read.model_copy(update={"items": tuple(item for item in read.items if item.sku in wanted)})
 
 
 def as_amazon_has_them(
@@ -91,7 +92,8 @@ def as_amazon_has_them(
     set_aside: list[SetAside] = []
     for country, named in asked.items():
         catalogue = ask([item.asin for item in named], country)
-        gone = [item for item in named if item.asin in set(catalogue.missing)]
+        absent = set(catalogue.missing)
+        gone = [item for item in named if item.asin in absent]
         items += [*catalogue.items, *(item._replace(images=()) for item in gone)]
         missing += [item.sku for item in gone]
         # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
