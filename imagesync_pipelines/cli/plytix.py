@@ -42,16 +42,15 @@ def sync(
         asked = {name: value for name, value in options.items() if value is not None}
         outcome = runs.only(runs.sync(CONNECTOR, named, progress=progress, dry_run=dry_run, **asked))
     code = print_outcome(outcome)
-    if outcome.report:
-        told = outcome.report
+    if told := outcome.report:
         click.echo(
             f"  images uploaded {told['images_uploaded']}, images reused {told['images_skipped']}, "
             f"links created {told['links_created']}, thumbnails set on {told['main_image_links']} products"
         )
-    if outcome.report and report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(outcome.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        click.echo(f"  report: {report}")
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            click.echo(f"  report: {report}")
     context.exit(code)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -37,13 +37,11 @@ from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 LISTING_STAGE = "listing"
 
-Options = TypeVar("Options")
 
-
-def with_pim(step: Callable[[Run, Options, PlytixApi], StepResult]) -> Callable[[Run, Options], StepResult]:
+def with_pim(step: Callable[[Run, Any, PlytixApi], StepResult]) -> Callable[[Run, Any], StepResult]:
     """A step that works in the account's Plytix, as the declaration names it. It raises AccountsError too."""
 
-    def run(context: Run, options: Options) -> StepResult:
+    def run(context: Run, options: Any) -> StepResult:
         account = plytix_accounts(load_accounts(context.installation.settings)).named(context.account)
         with closing(PlytixApi(account, context.settings, context.installation.engine)) as api:
             return step(context, options, api)
