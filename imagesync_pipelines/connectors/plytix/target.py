@@ -205,7 +205,8 @@ class GalleryTarget:
         """
         urls = {image.key: image.url for image in self._tasks[work.group].images}
         reasons |= self._not_uploaded(work)
-        missing = {key: asset for key, asset in self._assets(work).items() if asset not in product.gallery}
+        assets = self.uploads.assets_of(picture_key(row.key) for row in work.rows)
+        missing = {key: asset for key, asset in assets.items() if asset not in product.gallery}
         self._ledger.begin_links(work.group, missing)
         for row in work.rows:
             key = picture_key(row.key)
@@ -254,7 +255,7 @@ class GalleryTarget:
         gone has been uploaded anew.
         """
         reasons = self._not_uploaded(work)
-        written = self._assets(work)
+        written = {picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE}
         sent = self.uploads.assets_of(self._tasks[work.group].keys)
         ours = {key: asset for key, asset in sent.items() if key in written or asset in product.gallery}
         removed = [picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
@@ -327,10 +328,6 @@ class GalleryTarget:
             for row in work.rows
             if row.change is not Change.REMOVE and self.uploads.asset_of(picture_key(row.key)) is None
         }
-
-    def _assets(self, work: GroupWork) -> dict[str, str]:
-        """The assets of the images that are to be there, by key; those that were not uploaded are missing."""
-        return self.uploads.assets_of(picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE)
 
     def _new_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> str | None:
         """The asset that has to become the thumbnail; None when it is, or no row says so or its image is missing."""
