@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 from annotated_types import Ge
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from imagesync_pipelines.cli.output import print_outcome, print_outcomes, progress_bars
@@ -27,8 +28,7 @@ def sync_command(name: str) -> click.Command:
             code = print_outcomes(word, outcomes) if word else print_outcome(runs.only(outcomes))
         context.exit(code)
 
-    fields = connector.options.model_fields.items()
-    options = [_option(field, info, info.description) for field, info in fields if info.description]
+    options = options_of(connector.options)
     word = ""
     if connector.accounts is not None:
         option, metavar = connector.accounts.option.split()
@@ -36,6 +36,12 @@ def sync_command(name: str) -> click.Command:
         text = f"this {word} only; may be given several times (default: all)"
         options.insert(0, click.Option([option, "accounts"], multiple=True, metavar=metavar, help=text))
     return click.Command(name.replace("_", "-"), params=[*options], callback=sync, help=CONNECTORS[name])
+
+
+def options_of(model: type[BaseModel], *without: str) -> list[click.Option]:
+    """The options of a command that asks for the fields of a model, all but those in `without`."""
+    fields = model.model_fields.items()
+    return [_option(name, info, info.description) for name, info in fields if info.description and name not in without]
 
 
 def _option(name: str, field: FieldInfo, description: str) -> click.Option:
@@ -52,4 +58,4 @@ def _option(name: str, field: FieldInfo, description: str) -> click.Option:
     if int in (field.annotation, *kinds):
         least = next((int(str(rule.ge)) for rule in field.metadata if isinstance(rule, Ge)), None)
         return click.Option(words, type=click.IntRange(min=least), metavar="N", help=description)
-    return click.Option(words, metavar=name.upper(), help=description)
+    return click.Option(words, metavar=name.upper(), required=field.is_required(), help=description)

@@ -1,6 +1,5 @@
 """What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -38,45 +37,46 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
         "that stopped because the account's calls were used up.",
     )
     def new_mapping(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        return _look(context, connector)
+        shared = load_settings(Settings)
+        folder = load_settings(PlytixSettings).mapping_folder
+        if not folder:
+            return dg.SkipReason("PLYTIX_MAPPING_FOLDER is not set.")
+        accounts = launching.keep_partitions(context.instance, connector, load_accounts(shared))
+        if not accounts:
+            return dg.SkipReason("There are no Plytix accounts; IMAGESYNC_ACCOUNTS names the file that lists them.")
+        try:
+            files = sources.mapping_files(folder, shared)
+        except SettingsError as error:
+            return dg.SkipReason(error_text(error))
+        paths, seen = {file.path for file in files}, FilesSeen.of(context.cursor).seen
+        # What is said of other accounts and files is forgotten.
+        memory = {
+            alias: {path: mark for path, mark in seen.get(alias, {}).items() if path in paths} for alias in accounts
+        }
+        busy = launching.in_flight(context.instance, connector, accounts)
+        requests, said = [], []
+        now = datetime.now(UTC)
+        for alias in accounts:
+            found = sources.news(files, memory[alias], now)
+            waiting = waiting_run(context.instance, connector, alias)
+            if alias in busy:
+                said.append(f"{alias}: a run is at work")
+            elif waiting is not None and waiting[0] > now:
+                said.append(f"{alias}: the account's calls are used up until {waiting[0]:%H:%M} UTC")
+            elif waiting is not None:
+                requests.append(launching.request_of(waiting[1], tags=BY_ITSELF))
+            elif not found:
+                said.append(f"{alias}: none of {len(files)} mapping files is new")
+            else:
+                run = job_runs.run_of(connector, alias, {"mapping": found[0].path})
+                requests.append(launching.request_of(run, tags=BY_ITSELF))
+                memory[alias][found[0].path] = found[0].mark
+        skipped = None if requests else "; ".join(said)
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=skipped, cursor=FilesSeen(seen=memory).model_dump_json()
+        )
 
     return [new_mapping]
-
-
-def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.SensorResult | dg.SkipReason:
-    shared = load_settings(Settings)
-    folder = load_settings(PlytixSettings).mapping_folder
-    if not folder:
-        return dg.SkipReason("PLYTIX_MAPPING_FOLDER is not set.")
-    accounts = launching.keep_partitions(context.instance, connector, load_accounts(shared))
-    if not accounts:
-        return dg.SkipReason("There are no Plytix accounts; IMAGESYNC_ACCOUNTS names the file that lists them.")
-    try:
-        files = sources.mapping_files(folder, shared)
-    except SettingsError as error:
-        return dg.SkipReason(error_text(error))
-    memory = FilesSeen.of(context.cursor)
-    busy = launching.in_flight(context.instance, connector, accounts)
-    requests, said = [], []
-    now = datetime.now(UTC)
-    for alias in accounts:
-        found = sources.news(files, memory.seen.get(alias, {}), now)
-        waiting = waiting_run(context.instance, connector, alias)
-        if alias in busy:
-            said.append(f"{alias}: a run is at work")
-        elif waiting is not None and waiting[0] > now:
-            said.append(f"{alias}: the account's calls are used up until {waiting[0]:%H:%M} UTC")
-        elif waiting is not None:
-            requests.append(launching.request_of(waiting[1], tags=BY_ITSELF))
-        elif not found:
-            said.append(f"{alias}: none of {len(files)} mapping files is new")
-        else:
-            run = job_runs.run_of(connector, alias, {"mapping": found[0].path})
-            requests.append(launching.request_of(run, tags=BY_ITSELF))
-            memory.note(alias, found[0])
-    memory.forget_others(accounts, {file.path for file in files})
-    skipped = None if requests else "; ".join(said)
-    return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=memory.model_dump_json())
 
 
 def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str) -> tuple[datetime, JobRun] | None:
@@ -97,15 +97,3 @@ class FilesSeen(launching.Memory):
     """What the sensor remembers between two looks: by account, the mark of every file that it started a run for."""
 
     seen: dict[str, dict[str, str]] = Field(default_factory=dict)
-
-    def note(self, alias: str, file: sources.FoundFile) -> None:
-        """Remember that a run was started for a file."""
-        self.seen.setdefault(alias, {})[file.path] = file.mark
-
-    def forget_others(self, accounts: Collection[str], paths: Collection[str]) -> None:
-        """Keep what is said of these accounts and files only."""
-        self.seen = {
-            alias: {path: mark for path, mark in files.items() if path in paths}
-            for alias, files in self.seen.items()
-            if alias in accounts
-        }

@@ -3,7 +3,7 @@
 No function here changes the frame it is given.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,14 @@ PLAN_COLUMNS = (
     "fingerprint_after",
 )
 
+_TEXTS: dict[str, str] = dict.fromkeys(("key", "group", "fingerprint", "content"), "str")
 _EXAMPLES = 3
 ONE_GROUP = "; a key belongs to one group for good, so make the group a part of it"
+
+
+def row_frame(rows: Iterable[tuple[object, ...]]) -> pd.DataFrame:
+    """Rows, each as ROW_COLUMNS, as the engine takes them."""
+    return pd.DataFrame(list(rows), columns=list(ROW_COLUMNS)).astype({"position": "Int64", **_TEXTS})
 
 
 def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -43,8 +49,7 @@ def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         positions = rows["position"].astype("Int64")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: position must be a whole number or NA ({error})") from None
-    texts: dict[str, str] = dict.fromkeys(("key", "group", "fingerprint", "content"), "str")
-    rows = rows.assign(position=positions).astype(texts)
+    rows = rows.assign(position=positions).astype(_TEXTS)
     refuse(rows.loc[rows["key"].duplicated(), "key"], f"{name}: {{}} keys are there more than once")
     return rows
 

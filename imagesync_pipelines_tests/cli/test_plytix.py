@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from imagesync_pipelines.cli.plytix import cleanup, sync
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import call
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world
 
 Shown = pytest.CaptureFixture[str]
+COMMON = {"--plytix-account", "--allow-mass-delete", "--lift-brake"}
+ASKED = {"--mapping", "--live", "--marketplace", "--sku", "--skip-existing", "--force-reupload"}
 
 
 @pytest.fixture
@@ -21,6 +24,13 @@ def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[PlytixWorld]:
         made.environment["PLYTIX_STRATEGY"] = "patch"
         made.environment["PLYTIX_QUALITY_SAMPLE"] = "0"
         yield made
+
+
+def test_the_options_have_the_names_that_people_know(tmp_path: Path, capsys: Shown) -> None:
+    names = [{word for one in command.params for word in one.opts} for command in (sync, cleanup)]
+    assert names == [COMMON | ASKED | {"--dry-run", "--execute", "--report"}, COMMON | {"--missing-from"}]
+    shown = call(None, capsys, "plytix", "cleanup", IMAGESYNC_HOME=str(tmp_path))
+    assert (shown.code, "Missing option '--missing-from'" in shown.err) == (2, True)
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run", "--execute")], ids=["neither", "both"])

@@ -20,7 +20,7 @@ from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_S
 from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildRecord, Entity, EntityTask, Managed, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
-from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
+from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
@@ -101,14 +101,14 @@ def plan_child(
     rejected = [(key, key.partition("#")[0], why) for key, why in skipped.items() if key not in current_keys]
     scope = Scope(frozenset(planned), None, frozenset((current_keys - wanted_keys) | {row.key for row in leaving}))
     built = build_plan(
-        _frame(wanted),
-        _frame(current),
+        row_frame(wanted),
+        row_frame(current),
         scope,
         rejected=pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str"),
         match_position=True,
     )
     if leaving:
-        gone = _frame(leaving).rename(columns={"fingerprint": "fingerprint_before"})
+        gone = row_frame(leaving).rename(columns={"fingerprint": "fingerprint_before"})
         gone = gone.assign(key_before=gone["key"], change=str(Change.REMOVE), reason=NOT_MAINS)
         gone = gone.reindex(columns=list(built.columns)).astype(built.dtypes.to_dict())
         built = pd.concat([built, gone], ignore_index=True)
@@ -157,7 +157,7 @@ def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
     """What we know of entities' lists, as the engine's rows."""
-    return _frame([row for group, record in records.items() for row in _rows(group, record.images)])
+    return row_frame(row for group, record in records.items() for row in _rows(group, record.images))
 
 
 def _plan_entity(
@@ -239,12 +239,6 @@ def _task(
         hrefs = (row.download_href, row.permanent_href)
         images.append(Wanted(key, source, replaces, "", limit if smaller else 0, row.filename, row.size, *hrefs))
     return EntityTask(child_id, entity.type, entity.name, tuple(images))
-
-
-def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype(
-        {"key": "str", "group": "str", "fingerprint": "str", "content": "str", "position": "Int64"}
-    )
 
 
 def needed_of(tasks: Mapping[str, EntityTask], records: Mapping[str, ChildRecord]) -> dict[str, Wanted]:

@@ -3,20 +3,21 @@ and the report of the run.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from operator import itemgetter
 
 import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.galleries import picture_key
+from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, tasks_of, uploads_of
+from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, picture_key, tasks_of, uploads_of
 from imagesync_pipelines.connectors.plytix.report import Basis, bounded, fault, keep_report, make_report
-from imagesync_pipelines.connectors.plytix.target import GalleryTarget
-from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
+from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
+from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
     Loaded,
@@ -26,6 +27,7 @@ from imagesync_pipelines.sync.planned import (
     load_plan,
 )
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
+from imagesync_pipelines.upstream.errors import UpstreamError
 
 
 def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
@@ -36,43 +38,61 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
     """
     loaded = load_plan(context, options.plan_id)
     urls = uploads_of(loaded.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
-    calls = api.calls
+    anew = bool(loaded.scope["force"]) and loaded.header.applied_at is None
+    calls, reasons, ended = api.calls, dict[str, str](), list[UpstreamError]()
     with context.lock():
         uploads = Uploads(api, ledger_of(context))
-        failed, left, stopped = uploads.upload_all(
-            urls,
-            workers=context.settings.workers,
-            anew=bool(loaded.scope["force"]) and loaded.header.applied_at is None,
-            on_progress=lambda number: context.progress("images uploaded", number, None),
-        )
+
+        def upload(key: str) -> str | None:
+            """Why a picture was not taken, '' when it is there, None when it is left."""
+            if ended:
+                return None
+            try:
+                uploads.upload(key, urls[key], uploads.asset_of(key) if anew else None)
+            except (HourSpentError, *FATAL) as error:
+                ended.append(error)
+                return None
+            except (AnswerLostError, UpstreamError) as error:
+                return error_reason(error)
+            return ""
+
+        wanted = [key for key in urls if anew or uploads.asset_of(key) is None]
+        with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="upload") as pool:
+            for key, reason in zip(wanted, pool.map(upload, wanted), strict=True):
+                if reason is not None:
+                    reasons[key] = reason
+                    context.progress("images uploaded", len(reasons), None)
+    for error in ended:
+        if isinstance(error, FATAL):
+            raise error
     done = UploadsMade(
         run_id=context.run_id,
         plan_id=loaded.header.id,
         uploaded=len(uploads.uploaded),
         existed=len(uploads.existed),
-        failed=failed,
-        left=left,
-        stopped=stopped,
+        failed={key: reason for key, reason in reasons.items() if reason},
+        left=len(wanted) - len(reasons),
+        stopped=str(ended[0]) if ended else "",
         goes_on_at=api.limiter.free_at,
         calls=api.calls - calls,
     )
     context.keep("assets", done)
-    rest = f", {left} wait for the next run" if left else ""
+    rest = f", {done.left} wait for the next run" if done.left else ""
     return StepResult(
         rows=done.uploaded + done.existed,
         numbers={
             "assets/uploaded": done.uploaded,
             "assets/existed": done.existed,
-            "assets/failed": len(failed),
+            "assets/failed": len(done.failed),
             "api/calls": done.calls,
         },
         shown={
-            "failed": Texts([f"{key}: {why}" for key, why in sorted(failed.items())]),
-            "stopped": stopped or "-",
+            "failed": Texts([f"{key}: {why}" for key, why in sorted(done.failed.items())]),
+            "stopped": done.stopped or "-",
         },
         lines=[
-            f"{context.account}: {done.uploaded} pictures uploaded, {done.existed} were in Plytix, {len(failed)} "
-            f"failed{rest}."
+            f"{context.account}: {done.uploaded} pictures uploaded, {done.existed} were in Plytix, "
+            f"{len(done.failed)} failed{rest}."
         ],
     )
 
@@ -94,14 +114,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
     with context.lock():
         target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
         applied = carry_out_remotely(
-            context,
-            loaded,
-            target,
-            ledger,
-            payload=payload,
-            what="product images",
-            states_read_at=read_at,
-            fatal=FATAL,
+            context, loaded, target, ledger, payload=payload, what="product images", states_read_at=read_at, fatal=FATAL
         )
     report = make_report(
         Basis.model_validate(scope["basis"]),
@@ -174,8 +187,8 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[d
 def _warnings(target: GalleryTarget, made: UploadsMade) -> Iterator[str]:
     if made.failed:
         yield f"{len(made.failed)} images could not be uploaded; the next run tries them again."
-    if beside := sum(target.beside.values()):
+    if target.beside:
         yield (
-            f"{beside} images have other content than before and were appended; the older ones are still in the "
-            "galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
+            f"{len(target.beside)} images have other content than before and were appended; the older ones are still "
+            "in the galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
         )

@@ -1,5 +1,7 @@
 """The declaration of the Plytix connector: Amazon's listings into Plytix's library, galleries and thumbnails."""
 
+from functools import partial
+
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.reading import with_pim
@@ -19,6 +21,7 @@ from imagesync_pipelines.sync.planned import ApplyOptions
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"
 RETRY_SECONDS = 10
+_PIM_STEP = partial(Step, kinds=("rest",), pool=API_POOL, tries_again_after=RETRY_SECONDS)
 
 
 def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
@@ -26,8 +29,7 @@ def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
     return shared.accounts is not None and bool(settings.mapping_folder)
 
 
-def nothing_to_start(shared: Settings, settings: PlytixSettings, _: object) -> str:
-    """Why the schedule starts nothing, '' when it does."""
+def _nothing_to_start(shared: Settings, settings: PlytixSettings, moment: object) -> str:
     missing = "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
     return "" if settings.mapping_folder else missing
 
@@ -73,7 +75,7 @@ CONNECTOR = Connector(
             kinds=("pandas",),
             after=("listings",),
         ),
-        Step(
+        _PIM_STEP(
             "products",
             """The products in Plytix: id, thumbnail and gallery, up to 100 of them a call; only the very SKU counts.
 
@@ -81,10 +83,7 @@ CONNECTOR = Connector(
             their file names.
             """,
             with_pim(reading.products),
-            kinds=("rest",),
             after=("images", "pim"),
-            pool=API_POOL,
-            tries_again_after=RETRY_SECONDS,
         ),
         Step(
             "plan",
@@ -98,31 +97,25 @@ CONNECTOR = Connector(
             options=GalleryPlanOptions,
             pool=API_POOL,
         ),
-        Step(
+        _PIM_STEP(
             "assets",
             """The pictures of the plan in Plytix's library: uploaded by URL, each one once, whoever shows it.
 
             A picture that Plytix does not take stops no other; one that is there already is used as it is.
             """,
             with_pim(apply_steps.assets),
-            kinds=("rest",),
             after=("plan",),
             options=ApplyOptions,
-            pool=API_POOL,
-            tries_again_after=RETRY_SECONDS,
         ),
-        Step(
+        _PIM_STEP(
             "product_images",
             """Galleries and thumbnails of the products in Plytix, as the plan has them, and the report of the run.
 
             One product is written by one worker; when the account's calls are used up, the rest waits for the next run.
             """,
             with_pim(apply_steps.product_images),
-            kinds=("rest",),
             after=("assets",),
             options=ApplyOptions,
-            pool=API_POOL,
-            tries_again_after=RETRY_SECONDS,
         ),
     ),
     jobs=(
@@ -160,7 +153,7 @@ CONNECTOR = Connector(
             lambda settings: settings.schedule,
             "All mapping files of PLYTIX_MAPPING_FOLDER, account by account; an account at work is left out.",
             starts_by_itself=starts_by_itself,
-            skip=nothing_to_start,
+            skip=_nothing_to_start,
         ),
     ),
     accounts=AccountSet(

@@ -19,16 +19,12 @@ class ImageRefusedError(UpstreamError):
     """Plytix would not take this image: it cannot reach the URL, or what came is no picture. The others go on."""
 
 
-class ProductGoneError(UpstreamError):
-    """Plytix has no product with this id."""
+class ProductUnfitError(UpstreamError):
+    """Plytix has no product with this id, or the product has no attribute with the label of the gallery."""
 
 
 class AssetGoneError(UpstreamError):
     """Plytix has no asset with this id, so the picture must be uploaded again."""
-
-
-class AttributeUnknownError(UpstreamError):
-    """The product has no attribute with this label; check PLYTIX_GALLERY_ATTRIBUTE and the product's family."""
 
 
 class WriteRefusedError(UpstreamError):

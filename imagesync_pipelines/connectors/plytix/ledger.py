@@ -11,7 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.connectors.plytix.galleries import SEPARATOR, Known
+from imagesync_pipelines.connectors.plytix.planning import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents

@@ -18,8 +18,6 @@ from imagesync_pipelines.upstream.answers import load_json
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.
 _PARTS = ("matched", "unmatched_amazon", "variants")
-_PARENT = "VARIATION_PARENT"
-_DEFAULT_MARKETPLACE = "US"
 _SUMMARY = "_raw_summary.marketplaceId"
 _FLAT_COLUMNS: Mapping[str, str] = {
     "amazon_image_main": "MAIN",
@@ -58,9 +56,8 @@ _IMAGE = TypeAdapter(_Image)
 def read_mapping(body: bytes, source: str) -> ListingsRead:
     """Read a mapping file; `source` is its name for people.
 
-    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. marketplace: the country
-    that the file names, or that all its entries are of; '' when they are of several. Bad entries and images are set
-    aside with their reasons. Raises MappingError for a file that is empty, cut, of another shape, of an unknown
+    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. Bad entries and images
+    are set aside with their reasons. Raises MappingError for a file that is empty, cut, of another shape, of an unknown
     marketplace, or without a single entry that can be used.
     """
     document = _document(body, source)
@@ -70,7 +67,7 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
     warnings = []
     file = _marketplace_of_file(document.get("metadata"), source)
     if not file and not any(_marketplaces_named(raw) for _, raw in placed):
-        file = _DEFAULT_MARKETPLACE
+        file = "US"
         warnings.append(f"{source}: it names no marketplace anywhere, so its products are taken for those of {file}.")
     items: list[AmazonItem] = []
     set_aside: list[SetAside] = []
@@ -98,11 +95,9 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
             f"{source}: {len(differences)} entries name another marketplace than what is above or below them, and the "
             f"entry holds; the first, {differences[0]}."
         )
-    countries = {item.marketplace for item in items}
     return ListingsRead(
         source=source,
         shape=" + ".join(sorted(shapes)) or "no images",
-        marketplace=file or (countries.pop() if len(countries) == 1 else ""),
         entries=len(placed),
         items=tuple(items),
         set_aside=tuple(set_aside),
@@ -124,8 +119,7 @@ def _document(body: bytes, source: str) -> Mapping[str, Any]:
     return document
 
 
-def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, object]]:
-    """All entries, with their places for messages."""
+def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, Any]]:
     for name in _PARTS:
         part = document.get(name)
         if part is None:
@@ -211,17 +205,15 @@ def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
         sku=amazon_sku(marketplace, asin),
         asin=asin,
         marketplace=marketplace,
-        is_parent=(entry.get("item_classification") or "").upper() == _PARENT,
+        is_parent=(entry.get("item_classification") or "").upper() == "VARIATION_PARENT",
         parent_asin=(entry.get("amazon_parent_asin") or "").upper(),
         images=(),
     )
     return item, f"it is of {marketplace}, though {' and '.join(differing)}" if differing else ""
 
 
-def _images(raw: object) -> Iterator[tuple[str, ItemImage | str]]:
+def _images(raw: Mapping[str, Any]) -> Iterator[tuple[str, ItemImage | str]]:
     """The images of an entry with the shape they came in; a text in place of an image says why it cannot be used."""
-    if not isinstance(raw, dict):
-        return
     listed = raw.get("amazon_images")
     if isinstance(listed, list):
         for image in listed:

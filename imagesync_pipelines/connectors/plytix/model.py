@@ -108,10 +108,10 @@ class _HandOver(BaseModel):
 class ListingsRead(_HandOver):
     """What a mapping file, several of them or Amazon's catalogue say, before any choice.
 
-    source: the names of the files. shape: as they had it, or `catalogue`. marketplace: the country of all of it, and
-    once it was asked for one, that one; '' is all. entries: how many the files hold, in all their parts. set_aside:
-    entries and images that cannot be used. missing: SKUs that a file names and Amazon's catalogue does not have; empty
-    when it was not asked. warnings: sentences for people.
+    source: the names of the files. shape: as they had it, or `catalogue`. marketplace: the one that was asked for; ''
+    is all. entries: how many the files hold, in all their parts. set_aside: entries and images that cannot be used.
+    missing: SKUs that a file names and Amazon's catalogue does not have; empty when it was not asked. warnings:
+    sentences for people.
     """
 
     source: str
@@ -125,49 +125,45 @@ class ListingsRead(_HandOver):
 
 
 class ImagesChosen(_HandOver):
-    """The listings with the pictures chosen for them, by SKU; set_aside: images of them that cannot be used.
-
-    incomplete: SKUs of which an image could not be read; what their listing lacks is not taken for gone.
-    """
+    """The listings with the pictures chosen for them, by SKU; set_aside: images of them that cannot be used."""
 
     source: str
     listings: tuple[Listing, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
-    incomplete: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-class ProductsRead(_HandOver):
-    """The products of the listings as Plytix had them; unknown: SKUs that it does not have.
-
-    run_id: the run whose calls these are. recognised: assets that our ledger did not know and that are ours by their
-    file names. stopped: why nothing could be read, '' when all was; goes_on_at: when the account's limits let the next
-    call through.
+class _Called(_HandOver):
+    """What calls to Plytix brought. run_id: the run whose calls these are. stopped: why the rest was left, '' when
+    nothing was; goes_on_at: when the account's limits let the next call through.
     """
 
     run_id: str
-    read_at: datetime
-    products: tuple[PlytixProduct, ...] = ()
-    unknown: tuple[str, ...] = ()
-    recognised: int = 0
     calls: int = 0
     stopped: str = ""
     goes_on_at: datetime | None = None
 
 
-class UploadsMade(_HandOver):
-    """What became of the uploads of a plan, in pictures; run_id, goes_on_at: as in ProductsRead.
+class ProductsRead(_Called):
+    """The products of the listings as Plytix had them; unknown: SKUs that it does not have.
 
-    uploaded: new assets; existed: Plytix had the very file. failed: reasons by key. left: not tried, for the reason
-    `stopped`, which is empty when all were.
+    recognised: assets that our ledger did not know and that are ours by their file names.
     """
 
-    run_id: str
+    read_at: datetime
+    products: tuple[PlytixProduct, ...] = ()
+    unknown: tuple[str, ...] = ()
+    recognised: int = 0
+
+
+class UploadsMade(_Called):
+    """What became of the uploads of a plan, in pictures.
+
+    uploaded: new assets; existed: Plytix had the very file. failed: reasons by key. left: not tried.
+    """
+
     plan_id: int
     uploaded: int = 0
     existed: int = 0
     failed: dict[str, str] = Field(default_factory=dict)
     left: int = 0
-    stopped: str = ""
-    goes_on_at: datetime | None = None
-    calls: int = 0

@@ -6,25 +6,23 @@ from dataclasses import replace
 import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
 from imagesync_pipelines.connectors.plytix.planning import (
     GalleryPlan,
     Policy,
-    changing_groups,
     images_of,
+    picture_key,
     plan_galleries,
     plan_removals,
     tasks_of,
 )
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
-from imagesync_pipelines.connectors.plytix.report import Basis, basis_of, bounded, keep_report, make_report
+from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
-from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.storage.plans import CLEAN_UP
-from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
@@ -43,28 +41,16 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
     read = context.need("products", ProductsRead)
     settings = context.settings
     policy = Policy(settings.strategy, settings.remove_missing, options.skip_existing, options.force_reupload)
-    products = {product.sku: product for product in read.products}
-    known = ledger_of(context).known()
     galleries = plan_galleries(
         () if read.stopped else chosen.listings,
-        products,
-        known,
+        {product.sku: product for product in read.products},
+        ledger_of(context).known(),
         policy,
         deletion_limits(context.installation.settings, lifted=options.allow_mass_delete),
         api.limiter.windows(),
-        incomplete=chosen.incomplete,
+        incomplete={entry.where for entry in chosen.set_aside},
     )
-    basis = basis_of(
-        chosen,
-        products,
-        known,
-        changing_groups(galleries.plan),
-        read.unknown,
-        skip_existing=policy.skip_existing,
-        force=policy.force,
-    )
-    galleries = replace(galleries, warnings=(*chosen.warnings, *galleries.warnings))
-    return _stored(context, api, galleries, policy, basis, read, dry_run=options.dry_run)
+    return _stored(context, api, galleries, policy, chosen, read, dry_run=options.dry_run)
 
 
 def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> StepResult:
@@ -85,12 +71,10 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     with context.lock():
         products = api.search_products(gone)
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
-    known = ledger.known()
     limits = deletion_limits(shared, lifted=options.allow_mass_delete)
-    galleries = plan_removals(products, known, limits, api.limiter.windows())
-    galleries = replace(galleries, warnings=(*source.warnings, *told, *galleries.warnings))
-    basis = basis_of(ImagesChosen(source=source.source, set_aside=source.set_aside), products, known)
-    return _stored(context, api, galleries, Policy("patch", remove_missing=True), basis, read, made_for=CLEAN_UP)
+    galleries = plan_removals(products, ledger.known(), limits, api.limiter.windows())
+    chosen = ImagesChosen(source=source.source, set_aside=source.set_aside, warnings=(*source.warnings, *told))
+    return _stored(context, api, galleries, Policy("patch", remove_missing=True), chosen, read, made_for=CLEAN_UP)
 
 
 def _stored(
@@ -98,7 +82,7 @@ def _stored(
     api: PlytixApi,
     galleries: GalleryPlan,
     policy: Policy,
-    basis: Basis,
+    chosen: ImagesChosen,
     read: ProductsRead,
     *,
     dry_run: bool = False,
@@ -106,11 +90,13 @@ def _stored(
 ) -> StepResult:
     """Store a plan with what applying and reporting need of it, and tell it.
 
-    read: the products that it was made from. dry_run, made_for: it is the end of its run, whose report says that
-    nothing was written.
+    chosen, read: what it was made from. dry_run, made_for: it is the end of its run, whose report says that nothing was
+    written.
     """
+    known = ledger_of(context).known()
     left = {one.window.seconds: one.left for one in api.limiter.left()}
     tasks = tasks_of(galleries.payload[0])
+    basis = basis_of(chosen, read, known, tasks, policy)
     images = images_of(tasks)
     rows = galleries.plan
     found = [images.get((group, picture_key(key))) for group, key in zip(rows["group"], rows["key"], strict=True)]
@@ -125,29 +111,36 @@ def _stored(
             "strategy": policy.strategy,
             "remove_missing": policy.remove_missing,
             "force": policy.force,
-            "read_at": read.read_at.isoformat(),
-            "stopped": read.stopped,
-            "goes_on_at": read.goes_on_at.isoformat() if read.goes_on_at else None,
+            **read.model_dump(mode="json", include={"read_at", "stopped", "goes_on_at"}),
             "basis": basis.model_dump(mode="json"),
         },
-        warnings=(*galleries.warnings, *_more_warnings(galleries, read, left)),
+        warnings=(*chosen.warnings, *galleries.warnings, *_more_warnings(galleries, read, left)),
         calls=read.calls if read.run_id == context.run_id else 0,
     )
     plan_id = store_plan(context, galleries, dry_run=dry_run, made_for=made_for)
     ends_here = dry_run or bool(made_for)
-    assets = ledger_of(context).known().assets()
-    report = make_report(basis, tasks, assets, ended_at=context.clock(), dry_run=ends_here)
+    report = make_report(basis, tasks, known.assets(), ended_at=context.clock(), dry_run=ends_here)
     if ends_here:
         keep_report(context.installation.storage, context.run_id, report)
+    changing = rows_to_show(galleries.plan)
+    changes = changing.assign(
+        product=changing["group"],
+        picture=changing["key"].map(picture_key),
+        becomes=changing["fingerprint_after"].fillna("-"),
+    )
     cost = galleries.cost
     pace = f", at least {cost.minutes:g} minutes at the account's pace" if cost.minutes else ""
-    pictures = [] if made_for else pictures_shown(galleries.plan, context.settings, SHOWN_PICTURES)
+    first = changes.drop_duplicates("picture").head(0 if made_for else SHOWN_PICTURES)
+    pictures = [
+        (f"{variant or '?'} {key}", picture_url(key, context.settings, longest_side=SMALL_SIDE))
+        for key, variant in zip(first["picture"], first["variant"], strict=True)
+    ]
     return plan_result(
         context,
         galleries,
         plan_id,
         cost=f"{cost.calls} calls to Plytix, {len(galleries.uploads)} uploads among them{pace}.",
-        changes=changes_table(galleries.plan),
+        changes=changes.loc[:, ["change", "product", "variant", "picture", "becomes", "reason"]],
         shown={
             "unknown_products": Texts(galleries.unknown),
             "skipped_products": Texts(galleries.skipped),
@@ -170,25 +163,3 @@ def _more_warnings(galleries: GalleryPlan, read: ProductsRead, left: dict[int, i
             f"The plan needs {galleries.cost.calls} calls and the account has {left[hour]} left for {hour // 60} "
             "minutes; what does not fit waits for the next run."
         )
-
-
-def changes_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that change, of every kind some first: change, product, variant, picture, what it becomes, reason."""
-    changing = rows_to_show(rows)
-    named = changing.assign(
-        product=changing["group"],
-        picture=changing["key"].map(picture_key),
-        becomes=changing["fingerprint_after"].fillna("-"),
-    )
-    return named.loc[:, ["change", "product", "variant", "picture", "becomes", "reason"]]
-
-
-def pictures_shown(rows: pd.DataFrame, settings: PlytixSettings, number: int) -> list[tuple[str, str]]:
-    """The first pictures that change, each once: label and the URL of a small copy."""
-    changing = rows[rows["change"].isin(EFFECTS)]
-    keys = changing["key"].map(picture_key)
-    first = changing.assign(picture=keys).drop_duplicates("picture").head(number)
-    return [
-        (f"{variant or '?'} {key}", picture_url(key, settings, longest_side=SMALL_SIDE))
-        for key, variant in zip(first["picture"], first["variant"], strict=True)
-    ]

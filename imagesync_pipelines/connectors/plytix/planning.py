@@ -1,29 +1,19 @@
-"""Listings and Plytix's products to a plan: which images go into which gallery, which is the thumbnail,
-what it costs.
+"""Listings and Plytix's products to a plan: which images go into which gallery, which is the thumbnail, what it costs.
+
+A product's gallery holds our pictures and other people's: which are ours, and how both are merged, is here too.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import NamedTuple
 
 import pandas as pd
 from pydantic import TypeAdapter
 
-from imagesync_pipelines.connectors.plytix.galleries import (
-    IN_GALLERY,
-    IN_GALLERY_AND_THUMBNAIL,
-    Known,
-    Row,
-    keys_shown,
-    picture_key,
-    row_key,
-    rows_frame,
-    rows_of,
-)
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
-from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.sync.frames import REJECTED_COLUMNS
+from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
@@ -32,7 +22,95 @@ from imagesync_pipelines.sync.planned import Planned
 UNKNOWN_PRODUCT = "Plytix has no product with this SKU (yet); nothing is written, the next run looks again"
 # One row per group that changes: what applying needs of it, as JSON.
 PAYLOAD_COLUMNS = ("group", "task")
-_WRITTEN = (Change.ADD, Change.UPDATE)
+# The fingerprints: what a product does with one of our pictures. People read them in the plan.
+IN_GALLERY = "gallery"
+IN_GALLERY_AND_THUMBNAIL = "gallery and thumbnail"
+# Between SKU and canonical key; no key holds it.
+SEPARATOR = "/"
+# The changes after which a picture is there.
+WRITTEN = (Change.ADD, Change.UPDATE)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What our ledger says of an account.
+
+    keys: the canonical key of every asset that is one of our pictures, by asset id. foreign: assets that are none.
+    links: the images that we put into galleries ourselves: pairs of SKU and key, with the asset that we put there.
+    """
+
+    keys: Mapping[str, str]
+    foreign: frozenset[str] = frozenset()
+    links: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def assets(self) -> dict[str, str]:
+        """The asset of every key."""
+        return {key: asset_id for asset_id, key in self.keys.items()}
+
+
+class Row(NamedTuple):
+    """One of our pictures on a product, as the engine counts it; position is None where no order is wanted."""
+
+    key: str
+    group: str
+    position: int | None
+    fingerprint: str
+    content: None = None
+
+
+def row_key(sku: str, key: str) -> str:
+    """The engine's key of a picture on a product."""
+    return f"{sku}{SEPARATOR}{key}"
+
+
+def picture_key(row: str) -> str:
+    """The canonical key of the picture that a row is about."""
+    return row.rpartition(SEPARATOR)[2]
+
+
+def rows_of(product: PlytixProduct, wanted: Sequence[str], known: Known, *, with_left: bool) -> list[Row]:
+    """What a product shows of our pictures, in the order of its gallery.
+
+    wanted: the keys of its listing, in order. The places of those that are there are dealt out in the order of the
+    gallery, so that a picture is out of place only when it stands before one that it should follow; what other people
+    put between them changes nothing. with_left: pictures that are not wanted are rows too, if we put them there.
+    """
+    shown = keys_shown(product, known)
+    places = {key: place for place, key in enumerate(wanted, 1)}
+    free = iter(sorted(places[key] for key in shown if key in places))
+    rows = []
+    for key, asset_id in shown.items():
+        if key in places or (with_left and (product.sku, key) in known.links):
+            fingerprint = IN_GALLERY_AND_THUMBNAIL if product.thumbnail == asset_id else IN_GALLERY
+            position = next(free) if key in places else None
+            rows.append(Row(row_key(product.sku, key), product.sku, position, fingerprint))
+    return rows
+
+
+def keys_shown(product: PlytixProduct, known: Known) -> dict[str, str]:
+    """The keys of our pictures in a gallery, in its order, each with its asset."""
+    return {known.keys[asset_id]: asset_id for asset_id in product.gallery if asset_id in known.keys}
+
+
+def merged(gallery: Sequence[str], ours: Sequence[str], leaving: Collection[str] = ()) -> list[str]:
+    """The gallery with our assets in their order; everybody else's stay where they are.
+
+    gallery: what is there, leaving: assets of ours to take out. The places that ours and the leaving ones have now are
+    filled in order; more of ours than places follow the last of them, or the end where there is none.
+    """
+    mine = set(ours) | set(leaving)
+    rest = list(ours)
+    last = max((place for place, asset_id in enumerate(gallery) if asset_id in mine), default=len(gallery) - 1)
+    result: list[str] = []
+    for place, asset_id in enumerate(gallery):
+        if asset_id not in mine:
+            result.append(asset_id)
+        elif rest:
+            result.append(rest.pop(0))
+        if place == last:
+            result += rest
+            rest = []
+    return result + rest
 
 
 @dataclass(frozen=True)
@@ -60,11 +138,6 @@ class Task:
     product: PlytixProduct
     images: tuple[ListingImage, ...]
     is_parent: bool = False
-
-    @property
-    def main(self) -> ListingImage | None:
-        """The picture for the thumbnail; None without MAIN."""
-        return next((image for image in self.images if image.variant == MAIN), None)
 
     @property
     def keys(self) -> list[str]:
@@ -128,26 +201,23 @@ def plan_galleries(
         current,
         Scope(frozenset(listing.sku for listing in listings) - left_alone, None, frozenset(absent)),
         tasks,
+        known,
+        policy,
         deletion_limits,
+        windows,
         rejected=[
             (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
             for listing in unknown
             for image in listing.images
         ],
-        force=policy.force,
     )
-    assets = known.assets()
-    urls = uploads_of(judged.plan, tasks)
-    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
     made = replace(
         judged,
-        uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
         skipped=tuple(skipped),
         wrong_order=tuple(
             sku for sku, task in tasks.items() if policy.strategy == "link" and _ends_in_wrong_order(task, known)
         ),
-        cost=_cost(judged.plan, len(uploads), policy.strategy, windows),
     )
     # Images that we put into galleries, that left their listings, and that nothing says to remove.
     left = sum(
@@ -168,8 +238,8 @@ def plan_removals(
     """
     rows = [row for product in products.values() for row in rows_of(product, (), known, with_left=True)]
     scope = Scope(frozenset(products), None, frozenset(row.key for row in rows))
-    judged = _judged((), rows, scope, {sku: Task(product, ()) for sku, product in products.items()}, deletion_limits)
-    return replace(judged, cost=_cost(judged.plan, 0, "patch", windows))
+    tasks = {sku: Task(product, ()) for sku, product in products.items()}
+    return _judged((), rows, scope, tasks, known, Policy("patch"), deletion_limits, windows)
 
 
 def _judged(
@@ -177,33 +247,34 @@ def _judged(
     current: Sequence[Row],
     scope: Scope,
     tasks: Mapping[str, Task],
+    known: Known,
+    policy: Policy,
     deletion_limits: DeletionLimits,
-    *,
+    windows: Sequence[Window],
     rejected: Sequence[tuple[str, str, str]] = (),
-    force: bool = False,
 ) -> GalleryPlan:
-    """The engine's plan, guarded; its cost is still to be reckoned."""
-    there = rows_frame(current)
+    """The engine's plan, guarded, with what it uploads and costs."""
+    there, assets = row_frame(current), known.assets()
     bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
-    guarded = guard(build_plan(rows_frame(wanted), there, scope, rejected=bad, force=force), scope, deletion_limits)
+    built = build_plan(row_frame(wanted), there, scope, rejected=bad, force=policy.force)
+    guarded = guard(built, scope, deletion_limits)
+    urls = uploads_of(guarded.plan, tasks)
+    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
     return GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
-        cost=PlanCost(0, 0, 0),
+        cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
         states=group_states(there),
         payload=(payload_of(guarded.plan, tasks),),
-        warnings=tuple(guarded.warnings),
+        warnings=guarded.warnings,
+        uploads=uploads,
     )
 
 
-def changing_groups(plan: pd.DataFrame) -> list[str]:
-    """The groups in which something changes, in order."""
-    return sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
-
-
 def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
-    """PAYLOAD_COLUMNS of the groups that change."""
-    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in changing_groups(plan)]
+    """PAYLOAD_COLUMNS of the groups that change, in order."""
+    changing = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
+    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in changing]
     return pd.DataFrame(rows, columns=list(PAYLOAD_COLUMNS)).astype("str")
 
 
@@ -219,7 +290,7 @@ def images_of(tasks: Mapping[str, Task]) -> dict[tuple[str, str], ListingImage]:
 
 def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
     """Every picture that a plan writes, key to URL, in the order of the plan; which of them are known is not asked."""
-    written = plan[plan["change"].isin(_WRITTEN)]
+    written = plan[plan["change"].isin(WRITTEN)]
     images = images_of(tasks)
     pairs = zip(written["group"], map(picture_key, written["key"]), strict=True)
     return {key: images[group, key].url for group, key in pairs}
@@ -257,7 +328,7 @@ def _warnings(made: GalleryPlan, products: Mapping[str, PlytixProduct], left: in
     if left:
         yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
     # The own values of a variant hide what would flow from its parent.
-    variants = [sku for sku in changing_groups(made.plan) if products[sku].parent_id is not None]
+    variants = [sku for sku in made.payload[0]["group"] if products[sku].parent_id is not None]
     if variants:
         yield (
             f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "

@@ -41,8 +41,6 @@ ALIKE_BITS = 3
 WHITE_SHARE = 0.9
 # The longest side of a picture that is shown small, as Amazon scales it.
 SMALL_SIDE = 75
-LARGEST_BYTES = 30 * 1024 * 1024
-SECONDS = 20.0
 
 
 class Finding(NamedTuple):
@@ -128,39 +126,32 @@ def findings(listings: Sequence[Listing], seen: Mapping[str, Seen], least: int) 
 
     least: pixels of the longest side, by what was seen, else by what the source says.
     """
-    shown = [(listing.sku, image) for listing in listings for image in listing.images]
-    looked = [(sku, image, seen[image.key]) for sku, image in shown if image.key in seen]
-    sizes = [
-        (sku, image, seen[image.key].longest if image.key in seen else max(image.width or 0, image.height or 0))
-        for sku, image in shown
-    ]
-    hashes = {key: picture.hash for key, picture in seen.items() if not picture.fault}
-    wanted = f"pixels on its longest side, {least} are wanted"
-    found = (
-        [
-            Finding(sku, image.key, f"{image.variant or 'an image'} has {longest} {wanted}")
-            for sku, image, longest in sizes
-            if 0 < longest < least
-        ],
-        [Finding(sku, image.key, picture.fault) for sku, image, picture in looked if picture.fault],
-        [
-            Finding(sku, image.key, f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round")
-            for sku, image, picture in looked
-            if image.variant == MAIN and not picture.fault and picture.white_edge < WHITE_SHARE
-        ],
-        [
-            Finding(listing.sku, other.key, f"{other.variant} looks the same as {one.variant}")
-            for listing in listings
-            for one, other in combinations([image for image in listing.images if image.key in hashes], 2)
-            if (hashes[one.key] ^ hashes[other.key]).bit_count() <= ALIKE_BITS
-        ],
-        [
-            Finding(listing.sku, "", "it has images, but no MAIN")
-            for listing in listings
-            if listing.images and listing.main is None
-        ],
-    )
-    return dict(zip(PICTURE_CHECKS, found, strict=True))
+    found: dict[str, list[Finding]] = {name: [] for name in PICTURE_CHECKS}
+    small, undecodable, not_white, twins, without_main = found.values()
+    for listing in listings:
+        sku = listing.sku
+        decoded = []
+        for image in listing.images:
+            picture = seen.get(image.key)
+            longest = max(image.width or 0, image.height or 0) if picture is None else picture.longest
+            if 0 < longest < least:
+                what = f"has {longest} pixels on its longest side, {least} are wanted"
+                small.append(Finding(sku, image.key, f"{image.variant or 'an image'} {what}"))
+            if picture is None:
+                continue
+            if picture.fault:
+                undecodable.append(Finding(sku, image.key, picture.fault))
+                continue
+            decoded.append((image, picture.hash))
+            if image.variant == MAIN and picture.white_edge < WHITE_SHARE:
+                what = f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round"
+                not_white.append(Finding(sku, image.key, what))
+        for (one, its_hash), (other, other_hash) in combinations(decoded, 2):
+            if (its_hash ^ other_hash).bit_count() <= ALIKE_BITS:
+                twins.append(Finding(sku, other.key, f"{other.variant} looks the same as {one.variant}"))
+        if listing.images and listing.main is None:
+            without_main.append(Finding(sku, "", "it has images, but no MAIN"))
+    return found
 
 
 def picture_url(key: str, settings: PlytixSettings, longest_side: int | None = None) -> str:
@@ -173,6 +164,6 @@ def picture_url(key: str, settings: PlytixSettings, longest_side: int | None = N
 def picture_fetcher(shared: Settings) -> Callable[[str], bytes]:
     """A function that fetches one picture under the rules for URLs that are data; it raises an UpstreamError."""
     policy = FetchPolicy(
-        allowed_hosts=frozenset(shared.allowed_image_hosts), max_bytes=LARGEST_BYTES, total_deadline=SECONDS
+        allowed_hosts=frozenset(shared.allowed_image_hosts), max_bytes=30 * 1024 * 1024, total_deadline=20.0
     )
     return lambda url: fetch_image(url, policy).body

@@ -1,8 +1,8 @@
 """The steps before the plan: Amazon's listings, their pictures, Plytix's products."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +10,6 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import (
     ImagesChosen,
@@ -20,6 +19,7 @@ from imagesync_pipelines.connectors.plytix.model import (
     ProductsRead,
     SetAside,
 )
+from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_of
 from imagesync_pipelines.connectors.plytix.rules import (
     choose_listings,
     file_name,
@@ -32,17 +32,16 @@ from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, na
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 LISTING_STAGE = "listing"
 
-Options = TypeVar("Options")
 
-
-def with_pim(step: Callable[[Run, Options, PlytixApi], StepResult]) -> Callable[[Run, Options], StepResult]:
+def with_pim(step: Callable[[Run, Any, PlytixApi], StepResult]) -> Callable[[Run, Any], StepResult]:
     """A step that works in the account's Plytix, as the declaration names it. It raises AccountsError too."""
 
-    def run(context: Run, options: Options) -> StepResult:
+    def run(context: Run, options: Any) -> StepResult:
         account = plytix_accounts(load_accounts(context.installation.settings)).named(context.account)
         with closing(PlytixApi(account, context.settings, context.installation.engine)) as api:
             return step(context, options, api)
@@ -84,7 +83,7 @@ def listings(context: Run, options: ListingsOptions) -> StepResult:
             "shape": read.shape,
             "marketplace": read.marketplace or "all",
             "catalogue_calls": calls,
-            "set_aside": _set_aside_table(read.set_aside),
+            "set_aside": Table(pd.DataFrame(list(read.set_aside), columns=["where", "reason", "url"])),
             "missing_at_amazon": Texts(read.missing),
             "warnings": Texts(warnings),
         },
@@ -104,16 +103,10 @@ def images(context: Run, _: NoOptions) -> StepResult:
     if read.marketplace and not found:
         warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
     set_aside = (*read.set_aside, *bad)
-    incomplete = {entry.where for entry in set_aside} & {listing.sku for listing in found}
-    chosen = ImagesChosen(
-        source=read.source,
-        listings=found,
-        set_aside=set_aside,
-        incomplete=tuple(sorted(incomplete)),
-        warnings=tuple(warnings),
-    )
     _put_aside(context, set_aside)
-    context.keep("images", chosen)
+    context.keep(
+        "images", ImagesChosen(source=read.source, listings=found, set_aside=set_aside, warnings=tuple(warnings))
+    )
     numbers = {
         "images/refs": sum(listing.slots for listing in found),
         "images/unique": len({image.key for listing in found for image in listing.images}),
@@ -130,7 +123,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
         numbers=numbers,
         shown={
             "listings": Table(pd.DataFrame(rows, columns=["product", "images", "variants"])),
-            "set_aside": _set_aside_table(set_aside),
+            "set_aside": Table(pd.DataFrame(list(set_aside), columns=["where", "reason", "url"])),
         },
         lines=[
             f"{context.account}: {numbers['images/refs']} images of {numbers['images/unique']} pictures on "
@@ -194,7 +187,7 @@ def _settle(ledger: Ledger, found: Sequence[PlytixProduct]) -> None:
             for product in found
             for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
         ]
-        ledger.settle(rows_frame(rows), [product.sku for product in found])
+        ledger.settle(row_frame(rows), [product.sku for product in found])
 
 
 def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], listings: Sequence[Listing]) -> int:
@@ -215,12 +208,14 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
     if not expected:
         return 0
     named = api.assets_by_id(list(expected))
-    by_key = dict(known.assets())
+    by_key = known.assets()
     ours: dict[str, str] = {}
     noted = []
     for asset_id, keys in expected.items():
         name = named[asset_id].filename if asset_id in named else ""
-        key = _key_of(name, keys)
+        key, renamed = key_of_file_name(name), key_of_renamed_file(name)
+        if renamed in keys and key not in keys:
+            key = renamed
         if key is not None and key not in by_key:
             by_key[key] = asset_id
             ours[asset_id] = key
@@ -240,12 +235,6 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
     return len(ours) + len(by_name)
 
 
-def _key_of(name: str, expected: Collection[str]) -> str | None:
-    """The picture that a file is by its name; expected: those that the listings of its products want."""
-    key, renamed = key_of_file_name(name), key_of_renamed_file(name)
-    return renamed if renamed in expected and key not in expected else key
-
-
 def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
     """Put what cannot be used in quarantine, and take out what this source no longer has."""
     table = context.quarantine
@@ -260,7 +249,3 @@ def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
 
 def _set_aside_warning(what: str, set_aside: Sequence[SetAside]) -> list[str]:
     return [f"{len(set_aside)} {what} cannot be used; {one.where}: {one.reason}." for one in set_aside[:1]]
-
-
-def _set_aside_table(set_aside: Sequence[SetAside]) -> Table:
-    return Table(pd.DataFrame(list(set_aside), columns=["where", "reason", "url"]))

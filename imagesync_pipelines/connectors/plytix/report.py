@@ -9,9 +9,18 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from imagesync_pipelines.connectors.plytix.galleries import Known, picture_key
-from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, PlytixProduct
-from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Task, images_of, tasks_of
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
+from imagesync_pipelines.connectors.plytix.planning import (
+    UNKNOWN_PRODUCT,
+    WRITTEN,
+    Known,
+    Policy,
+    Task,
+    images_of,
+    picture_key,
+    tasks_of,
+)
+from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
@@ -22,8 +31,6 @@ from imagesync_pipelines.sync.steps import Json
 _REPORTS = "reports/plytix"
 # An event is stored whole; the exact number of errors and the whole report are in the file of the run.
 SHOWN_ERRORS = 20
-# The changes after which a picture is there.
-WRITTEN = ("add", "update")
 
 
 def fault(product_sku: str, error: str, url: str = "") -> dict[str, str]:
@@ -53,41 +60,31 @@ class Basis(BaseModel):
 
 
 def basis_of(
-    chosen: ImagesChosen,
-    products: Mapping[str, PlytixProduct],
-    known: Known,
-    changing: Collection[str] = (),
-    unknown: Iterable[str] = (),
-    *,
-    skip_existing: bool = False,
-    force: bool = False,
+    chosen: ImagesChosen, read: ProductsRead, known: Known, changing: Collection[str], policy: Policy
 ) -> Basis:
-    """What is known of the report once the plan is made; `changing` are the SKUs that the plan changes.
-
-    unknown: the SKUs that Plytix does not have.
-    """
+    """What is known of the report once the plan is made; `changing` (looked up by SKU) are those that it changes."""
     assets, listings = known.assets(), chosen.listings
     keys = {image.key for listing in listings for image in listing.images}
-    left_alone = set(products) - set(changing)
+    left_alone = {product.sku: product for product in read.products if product.sku not in changing}
     kept = [
         listing
         for listing in listings
-        if listing.sku in left_alone and _shows_main(listing, products[listing.sku].thumbnail, assets)
+        if listing.sku in left_alone and _shows_main(listing.images, left_alone[listing.sku].thumbnail, assets)
     ]
     return Basis(
         total_products=len(listings),
         products_with_images=sum(bool(listing.images) for listing in listings),
         total_image_refs=sum(listing.slots for listing in listings),
         unique_images=len(keys),
-        known_images=0 if force else len(keys & assets.keys()),
+        known_images=0 if policy.force else len(keys & assets.keys()),
         main_kept=len(kept),
         parents_kept=sum(listing.is_parent for listing in kept),
         errors=(
             *(fault(entry.where, entry.reason, entry.url) for entry in chosen.set_aside),
-            *(fault(sku, UNKNOWN_PRODUCT) for sku in unknown),
+            *(fault(sku, UNKNOWN_PRODUCT) for sku in read.unknown),
         ),
         source_file=chosen.source,
-        skip_existing=skip_existing,
+        skip_existing=policy.skip_existing,
     )
 
 
@@ -111,7 +108,10 @@ def make_report(
     main_image_links: products whose thumbnail is the MAIN image after the run.
     """
     links, thumbnails = links or {}, thumbnails or {}
-    shown = {sku: _shows_main(task, thumbnails.get(sku, task.product.thumbnail), assets) for sku, task in tasks.items()}
+    shown = {
+        sku: _shows_main(task.images, thumbnails.get(sku, task.product.thumbnail), assets)
+        for sku, task in tasks.items()
+    }
     parents = {sku for sku, task in tasks.items() if task.is_parent}
     return {
         **basis.model_dump(include={"total_products", "products_with_images", "total_image_refs", "unique_images"}),
@@ -152,8 +152,9 @@ def bounded(report: Mapping[str, Any]) -> Json:
     return Json({**report, "errors": errors[:SHOWN_ERRORS], "errors_in_all": len(errors)})
 
 
-def _shows_main(listing: Listing | Task, thumbnail: str | None, assets: Mapping[str, str]) -> bool:
-    return listing.main is not None and thumbnail is not None and assets.get(listing.main.key) == thumbnail
+def _shows_main(images: Iterable[ListingImage], thumbnail: str | None, assets: Mapping[str, str]) -> bool:
+    main = (assets.get(image.key) for image in images if image.variant == MAIN)
+    return thumbnail is not None and thumbnail in main
 
 
 def pictures_of(

@@ -24,7 +24,6 @@ _ID = "[A-Za-z0-9+-]{8,16}"
 _IMAGE_PATH = re.compile(rf"/images/I/(?P<id>{_ID})(?P<tokens>\._.*_)?\.(?P<ext>[A-Za-z]{{3,4}})")
 _KEY = re.compile(rf"{_ID}\.[a-z]{{3,4}}")
 _FILE_PREFIX = "amazon_"
-_LONGEST_URL = 500
 NORTH_AMERICA = "sellingpartnerapi-na.amazon.com"
 EUROPE = "sellingpartnerapi-eu.amazon.com"
 FAR_EAST = "sellingpartnerapi-fe.amazon.com"
@@ -194,7 +193,7 @@ def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
             picture = picture_of(image.link)
         except BadImageUrlError as error:
             # Whatever a file holds must be fit for our tables.
-            address = "".join(character for character in image.link if character.isprintable())[:_LONGEST_URL]
+            address = "".join(character for character in image.link if character.isprintable())[:500]
             bad.append(SetAside(item.sku, str(error), address))
             continue
         variant = canonical_variant(image.variant)

@@ -17,7 +17,6 @@ from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.objects import s3_place
 
 LIVE_SHAPE = "catalogue"
-SUFFIX = ".json"
 # Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
 SETTLED = timedelta(seconds=3)
 # A look of a sensor may take 60 seconds.
@@ -69,10 +68,11 @@ def named_products(skus: Sequence[str]) -> ListingsRead:
 
 def only(read: ListingsRead, skus: Sequence[str]) -> ListingsRead:
     """These products alone. Raises SettingsError for one that was not read."""
-    unread = sorted(set(skus) - {item.sku for item in read.items})
+    wanted = set(skus)
+    unread = sorted(wanted - {item.sku for item in read.items})
     if unread:
         raise SettingsError(f"{read.source} has no product {unread[0]}.")
-    return read.model_copy(update={"items": tuple(item for item in read.items if item.sku in set(skus))})
+    return read.model_copy(update={"items": tuple(item for item in read.items if item.sku in wanted)})
 
 
 def as_amazon_has_them(
@@ -92,7 +92,8 @@ def as_amazon_has_them(
     set_aside: list[SetAside] = []
     for country, named in asked.items():
         catalogue = ask([item.asin for item in named], country)
-        gone = [item for item in named if item.asin in set(catalogue.missing)]
+        absent = set(catalogue.missing)
+        gone = [item for item in named if item.asin in absent]
         items += [*catalogue.items, *(item._replace(images=()) for item in gone)]
         missing += [item.sku for item in gone]
         # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
@@ -138,7 +139,7 @@ def mapping_files(folder: str, shared: Settings) -> list[FoundFile]:
     """The mapping files of a folder or S3 prefix itself, oldest first. Raises SettingsError when it cannot be read."""
     place = mapping_path(folder, shared)
     try:
-        found = [_file(path) for path in place.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
+        found = [_file(path) for path in place.iterdir() if path.suffix == ".json" and not path.name.startswith(".")]
     except (OSError, ValueError, BotoCoreError) as error:
         raise SettingsError(f"PLYTIX_MAPPING_FOLDER: {folder} cannot be read ({error}).") from None
     return sorted(found, key=lambda file: (file.modified, file.path))

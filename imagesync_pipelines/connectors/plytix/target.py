@@ -1,7 +1,10 @@
-"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product."""
+"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product;
+and pictures, each one uploaded once, however many products show it and however many runs want it.
+"""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -10,25 +13,27 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
-    AttributeUnknownError,
     HourSpentError,
-    ProductGoneError,
+    NotAllowedError,
+    ProductUnfitError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.galleries import (
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
+from imagesync_pipelines.connectors.plytix.planning import (
     IN_GALLERY_AND_THUMBNAIL,
+    Policy,
+    Task,
     merged,
     picture_key,
-    rows_frame,
     rows_of,
 )
-from imagesync_pipelines.connectors.plytix.ledger import Ledger
-from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task
-from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
+from imagesync_pipelines.connectors.plytix.rules import file_name
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
+from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
-from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
 NOT_UPLOADED = "the image is not in Plytix: "
 NO_THUMBNAIL = "the thumbnail could not be set: "
@@ -42,16 +47,78 @@ STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet
 FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# What is not about one picture or product: everything after it would end the same way.
+FATAL = (CredentialsError, NotAllowedError)
+# After these no other image of the product can be written either.
+_NOT_OF_ONE_IMAGE = (HourSpentError, ProductUnfitError, *FATAL)
+
+
+class Uploads:
+    """The assets of an account's pictures, uploaded as they are asked for. Used from several threads.
+
+    uploaded, existed: keys of pictures that were uploaded so far, or were to be and were in Plytix already.
+    """
+
+    def __init__(self, api: PlytixApi, ledger: Ledger) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._assets = ledger.known().assets()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()
+        self.uploaded: set[str] = set()
+        self.existed: set[str] = set()
+
+    def asset_of(self, key: str) -> str | None:
+        """The asset of a picture; None when it has none yet."""
+        with self._lock:
+            return self._assets.get(key)
+
+    def assets_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """The assets of pictures, by key; those that have none yet are missing."""
+        return {key: asset for key in keys if (asset := self.asset_of(key)) is not None}
+
+    def upload(self, key: str, url: str, instead_of: str | None) -> str:
+        """The asset of a picture; it is uploaded when its asset still is `instead_of` (None: it has none).
+
+        So several products that miss the same asset upload it once. A lost answer is asked for again: the same file
+        under the same name is not made twice. Raises what PlytixApi.create_asset raises.
+        """
+        with self._lock:
+            lock = self._locks[key]
+        with lock:
+            known = self.asset_of(key)
+            if known is not None and known != instead_of:
+                return known
+            name = file_name(key)
+            try:
+                asset, existed = self._api.create_asset(url, name)
+            except AnswerLostError:
+                asset, _ = self._api.create_asset(url, name)
+                existed = False
+            self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename)])
+            with self._lock:
+                self._assets[key] = asset.id
+                (self.existed if existed else self.uploaded).add(key)
+            return asset.id
+
+    def replace(self, key: str, url: str, gone: str) -> str:
+        """Upload a picture whose asset Plytix does not have any more, and forget that one; gives the new asset.
+
+        Raises what PlytixApi.create_asset raises.
+        """
+        asset = self.upload(key, url, gone)
+        if asset != gone:
+            self._ledger.forget_asset(gone)
+        return asset
 
 
 class GalleryTarget:
     """Plytix's galleries as the engine writes them; satisfies its RemoteTarget.
 
-    links, beside, thumbnails: what was written, by SKU: links made; those of them of other content than the same image
-    had, which is still in the gallery, since a link only appends; the asset that the thumbnail was set to. uploads: the
-    pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, '' while it was not: it
-    waits for the next run, which plans it again.
+    links, thumbnails: what was written, by SKU: links made; the asset that the thumbnail was set to. beside: pictures
+    that were linked with other content than the same image had, which is still in the gallery, since a link only
+    appends. uploads: the pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, ''
+    while it was not: it waits for the next run, which plans it again.
     """
 
     def __init__(
@@ -76,12 +143,12 @@ class GalleryTarget:
         self._clock = clock
         self._linked = ledger.known().links
         self._products: dict[str, PlytixProduct | None] = {sku: task.product for sku, task in tasks.items()}
-        self._read_at = dict.fromkeys(tasks, read_at or _LONG_AGO)
+        self._read_at = dict.fromkeys(tasks, read_at or datetime.min.replace(tzinfo=UTC))
         self._begun: set[str] = set()
         self._reading = threading.Lock()
         self.uploads = Uploads(api, ledger)
         self.links: dict[str, int] = {}
-        self.beside: dict[str, int] = {}
+        self.beside: list[str] = []
         self.thumbnails: dict[str, str] = {}
         self.stopped = made.stopped
 
@@ -94,15 +161,10 @@ class GalleryTarget:
             # Nothing more is written in this run, so what was there when it was planned will do.
             self.stopped = str(error)
             products = {group: self._tasks[group].product for group in groups}
-        return rows_frame(
+        return row_frame(
             row
             for sku, product in products.items()
-            for row in rows_of(
-                product,
-                self._tasks[sku].keys,
-                known,
-                with_left=self._policy.remove_missing,
-            )
+            for row in rows_of(product, self._tasks[sku].keys, known, with_left=self._policy.remove_missing)
         )
 
     def apply(self, work: GroupWork) -> list[RowResult]:
@@ -110,37 +172,57 @@ class GalleryTarget:
 
         Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
         """
-        return self._write_by_patch(work) if self._policy.strategy == "patch" else self._write_by_links(work)
-
-    def _write_by_links(self, work: GroupWork) -> list[RowResult]:
-        """Append the images that are missing, in the order of the listing, then set the thumbnail."""
-        product = self._products.get(work.group)
-        if product is None:
-            return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
-        urls = {image.key: image.url for image in self._tasks[work.group].images}
-        reasons = self._not_uploaded(work)
-        missing = {key: asset for key, asset in self._assets(work).items() if asset not in product.gallery}
-        made: dict[str, str] = {}
+        by_patch = self._policy.strategy == "patch"
+        # By row: why it is not as wanted, '' where it is. By picture: the asset that was linked; what was taken out.
+        reasons, made, taken = dict[str, str](), dict[str, str](), list[str]()
         outcome, why = Outcome.FAILED, ""
-        self._ledger.begin_links(work.group, missing)
         try:
-            for row in work.rows:
-                key = picture_key(row.key)
-                if row.key not in reasons:
-                    reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
-            reasons |= self._set_thumbnail(work, product, reasons)
+            product = self._fresh(work.group) if by_patch else self._products.get(work.group)
+            if product is None:
+                return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
+            if by_patch:
+                reasons, made, taken = self._write_by_patch(work, product)
+            else:
+                self._write_by_links(work, product, reasons, made)
         except HourSpentError as error:
             outcome, why = Outcome.REFUSED, str(error)
             self.stopped = why
             # What was appended is appended, but the thumbnail is not what it should be.
             reasons = {row.key: reasons[row.key] for row in work.rows if row.key in reasons and not _is_thumbnail(row)}
-        except (ProductGoneError, AttributeUnknownError) as error:
+        except (ProductUnfitError, WriteRefusedError) as error:
             why = error_reason(error)
         finally:
             self.links[work.group] = len(made)
-            self.beside[work.group] = sum(self._linked.get((work.group, key)) in product.gallery for key in made)
-        self._ledger.end_links(work.group, made)
+        self._ledger.end_links(work.group, made, taken)
         return [_told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows]
+
+    def _write_by_links(
+        self, work: GroupWork, product: PlytixProduct, reasons: dict[str, str], made: dict[str, str]
+    ) -> None:
+        """Append the images that are missing, in the order of the listing, then set the thumbnail.
+
+        reasons, made: what became of it, as far as it came.
+        """
+        urls = {image.key: image.url for image in self._tasks[work.group].images}
+        reasons |= self._not_uploaded(work)
+        assets = self.uploads.assets_of(picture_key(row.key) for row in work.rows)
+        missing = {key: asset for key, asset in assets.items() if asset not in product.gallery}
+        self._ledger.begin_links(work.group, missing)
+        for row in work.rows:
+            key = picture_key(row.key)
+            if row.key not in reasons:
+                reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
+        # The thumbnail is set in a call of its own, where it has to be.
+        thumbnail, why = self._new_thumbnail(work, product, reasons), ""
+        answered = None
+        if thumbnail is not None:
+            try:
+                answered = self._api.patch_product(product.id, thumbnail=thumbnail)
+            except _NOT_OF_ONE_IMAGE:
+                raise
+            except UpstreamError as error:
+                why = NO_THUMBNAIL + error_reason(error)
+        reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered, why)
 
     def _append(self, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:
         """Link one image, and note it in `made` if that was we; why it could not be, '' when it is there now.
@@ -154,60 +236,28 @@ class GalleryTarget:
             except AssetGoneError:
                 asset = self.uploads.replace(key, url, asset)
                 linked = self._api.link(product.id, asset)
-        except (HourSpentError, ProductGoneError, AttributeUnknownError, *FATAL):
+        except _NOT_OF_ONE_IMAGE:
             raise
         except UpstreamError as error:
             return error_reason(error)
         if linked:
             made[key] = asset
+            if self._linked.get((product.sku, key)) in product.gallery:
+                self.beside.append(key)
         return ""
 
-    def _set_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> dict[str, str]:
-        """Set the thumbnail in a call of its own, where it has to be; what became of the rows that it concerns."""
-        thumbnail = self._new_thumbnail(work, product, reasons)
-        why = ""
-        if thumbnail is not None:
-            try:
-                why = self._note_thumbnail(work, thumbnail, self._api.patch_product(product.id, thumbnail=thumbnail))
-            except (HourSpentError, ProductGoneError, *FATAL):
-                raise
-            except UpstreamError as error:
-                why = NO_THUMBNAIL + error_reason(error)
-        return _thumbnail_reasons(work, reasons, why)
-
-    def _write_by_patch(self, work: GroupWork) -> list[RowResult]:
+    def _write_by_patch(
+        self, work: GroupWork, product: PlytixProduct, *, again: bool = False
+    ) -> tuple[dict[str, str], dict[str, str], list[str]]:
         """Merge our images into the gallery as it is now, and write it and the thumbnail in one call.
 
-        No call is made if all is there.
+        No call is made if all is there. Gives the reasons, what was linked, and what was taken out. again: what was
+        gone has been uploaded anew.
         """
-        try:
-            product = self._fresh(work.group)
-            if product is None:
-                return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
-            sent = self.uploads.assets_of(self._tasks[work.group].keys)
-            try:
-                return self._patch(work, product)
-            except WriteRefusedError:
-                again = self._without_gone_assets(product, sent)
-                if again is None:
-                    raise
-                return self._patch(work, again)
-        except HourSpentError as error:
-            self.stopped = str(error)
-            outcome, why = Outcome.REFUSED, str(error)
-        except (ProductGoneError, AttributeUnknownError, WriteRefusedError) as error:
-            outcome, why = Outcome.FAILED, error_reason(error)
-        self._ledger.end_links(work.group, {})
-        return same_for_all(work, outcome, why)
-
-    def _patch(self, work: GroupWork, product: PlytixProduct) -> list[RowResult]:
         reasons = self._not_uploaded(work)
-        written = self._assets(work)
-        ours = {
-            key: asset
-            for key, asset in self.uploads.assets_of(self._tasks[work.group].keys).items()
-            if key in written or asset in product.gallery
-        }
+        written = {picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE}
+        sent = self.uploads.assets_of(self._tasks[work.group].keys)
+        ours = {key: asset for key, asset in sent.items() if key in written or asset in product.gallery}
         removed = [picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
         taken = {key: self.uploads.asset_of(key) for key in removed}
         # An image that was uploaded again: the asset that we had put there makes room for the new one.
@@ -219,18 +269,23 @@ class GalleryTarget:
         answered = None
         if changed or thumbnail is not None:
             self._ledger.begin_links(work.group, new)
-            answered = self._api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
+            try:
+                answered = self._api.patch_product(
+                    product.id, gallery=gallery if changed else None, thumbnail=thumbnail
+                )
+            except WriteRefusedError:
+                now = None if again else self._without_gone_assets(product, sent)
+                if now is None:
+                    raise
+                return self._write_by_patch(work, now, again=True)
         held = set(answered.gallery if answered is not None else gallery)
         for row in work.rows:
             gone = row.change is Change.REMOVE
             if row.key not in reasons and (self.uploads.asset_of(picture_key(row.key)) in held) is gone:
                 reasons[row.key] = STILL_THERE if gone else NOT_THERE
-        lacks = "" if thumbnail is None else self._note_thumbnail(work, thumbnail, answered)
-        reasons |= _thumbnail_reasons(work, reasons, lacks)
+        reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered)
         made = {key: asset for key, asset in new.items() if asset in held}
-        self._ledger.end_links(work.group, made, [key for key, asset in taken.items() if asset not in held])
-        self.links[work.group] = len(made)
-        return [_told(row, reasons.get(row.key, "")) for row in work.rows]
+        return reasons, made, [key for key, asset in taken.items() if asset not in held]
 
     def _without_gone_assets(self, product: PlytixProduct, sent: Mapping[str, str]) -> PlytixProduct | None:
         """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
@@ -251,7 +306,6 @@ class GalleryTarget:
         return self._read([product.sku]).get(product.sku)
 
     def _read(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
-        """Read products now; those that Plytix does not have are missing."""
         found = self._api.search_products(skus)
         now = self._clock()
         for sku in skus:
@@ -269,16 +323,11 @@ class GalleryTarget:
             return self._products.get(sku)
 
     def _not_uploaded(self, work: GroupWork) -> dict[str, str]:
-        """The rows whose image has no asset, with the reason."""
         return {
             row.key: NOT_UPLOADED + self._failed_uploads.get(picture_key(row.key), "it was not uploaded")
             for row in work.rows
             if row.change is not Change.REMOVE and self.uploads.asset_of(picture_key(row.key)) is None
         }
-
-    def _assets(self, work: GroupWork) -> dict[str, str]:
-        """The assets of the images that are to be there, by key; those that were not uploaded are missing."""
-        return self.uploads.assets_of(picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE)
 
     def _new_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> str | None:
         """The asset that has to become the thumbnail; None when it is, or no row says so or its image is missing."""
@@ -288,33 +337,34 @@ class GalleryTarget:
         asset = self.uploads.asset_of(picture_key(main.key))
         return None if asset == product.thumbnail else asset
 
-    def _note_thumbnail(self, work: GroupWork, thumbnail: str, answered: PlytixProduct | None) -> str:
-        """Note that a thumbnail was written; why it is not as written, '' when it is or the answer does not say."""
-        if answered is not None and answered.thumbnail != thumbnail:
-            return OTHER_THUMBNAIL
-        self.thumbnails[work.group] = thumbnail
-        return ""
+    def _told_of_thumbnail(
+        self,
+        work: GroupWork,
+        reasons: Mapping[str, str],
+        thumbnail: str | None,
+        answered: PlytixProduct | None,
+        why: str = "",
+    ) -> dict[str, str]:
+        """Note the thumbnail that was written; what one that was not set means for the rows that it concerns.
 
-
-def _thumbnail_reasons(work: GroupWork, reasons: Mapping[str, str], why: str) -> dict[str, str]:
-    """What a thumbnail that was not set means for the rows that it concerns; nothing when all is well."""
-    main = _main(work)
-    if main is None:
-        return {}
-    missing = reasons.get(main.key)
-    if not missing and not why:
-        return {}
-    found = {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row) and row is not main}
-    return found | {main.key: missing or why}
+        answered: the product after the call, None where the answer does not say. why: the call failed.
+        """
+        if thumbnail is not None and not why:
+            if answered is None or answered.thumbnail == thumbnail:
+                self.thumbnails[work.group] = thumbnail
+            else:
+                why = OTHER_THUMBNAIL
+        main = _main(work)
+        if main is None or not (why := reasons.get(main.key) or why):
+            return {}
+        return {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row)} | {main.key: why}
 
 
 def _main(work: GroupWork) -> PlanRow | None:
-    """The row that is to be the thumbnail."""
     return next((row for row in work.rows if row.fingerprint_after == IN_GALLERY_AND_THUMBNAIL), None)
 
 
 def _is_thumbnail(row: PlanRow) -> bool:
-    """Whether a row is the thumbnail before or after."""
     return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
 
 

@@ -149,12 +149,9 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
     place: PlytixWorld, runs: list[tuple[str, datetime | None, bool]], asks: list[str], says: str
 ) -> None:
     put(folder_of(place) / "b.json", "{}", age=30)
-    seen = FilesSeen()
     with place.opened() as (_, instance):
-        for file in mapping_files(str(folder_of(place)), Settings()):
-            seen.note("other", file)
-            if Path(file.path).name == "a.json":
-                seen.note("sandbox", file)
+        files = {file.path: file.mark for file in mapping_files(str(folder_of(place)), Settings())}
+        seen = {"other": files, "sandbox": {path: mark for path, mark in files.items() if Path(path).name == "a.json"}}
         for mapping, goes_on_at, by_itself in runs:
             run = job_runs.run_of(CONNECTOR, "sandbox", {"mapping": mapping})
             request = launching.request_of(run, tags=launching.BY_ITSELF)
@@ -165,7 +162,7 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
                 tags=tags | ({GOES_ON_TAG: goes_on_at.isoformat()} if goes_on_at else {}),
             )
             instance.report_run_canceled(made)
-        data = tick_of_sensor(instance, seen.model_dump_json())
+        data = tick_of_sensor(instance, FilesSeen(seen=seen).model_dump_json())
         assert asked(data) == [("sandbox", name) for name in asks]
         assert says in (data.skip_message or "")
 
@@ -232,10 +229,14 @@ def test_a_broken_cursor_is_an_empty_memory(cursor: str | None) -> None:
     assert FilesSeen.of(cursor) == FilesSeen()
 
 
-def test_the_memory_forgets_accounts_and_files_that_are_gone() -> None:
-    memory = FilesSeen(seen={"a": {"x": "1", "y": "2"}, "b": {"x": "1"}})
-    memory.forget_others(["a"], ["x"])
-    assert FilesSeen.of(memory.model_dump_json()) == FilesSeen(seen={"a": {"x": "1"}})
+def test_the_memory_forgets_accounts_and_files_that_are_gone(place: PlytixWorld) -> None:
+    (file,) = mapping_files(str(folder_of(place)), Settings())
+    there = {file.path: file.mark}
+    before = FilesSeen(seen={"gone-last-year": there, "other": {**there, "/gone.json": "1"}})
+    with place.opened() as (_, instance):
+        data = tick_of_sensor(instance, before.model_dump_json())
+    assert asked(data) == [("sandbox", "a.json")]
+    assert FilesSeen.of(data.cursor) == FilesSeen(seen={"other": there, "sandbox": there})
 
 
 def test_an_account_is_chosen_by_its_alias_or_by_being_the_only_one(place: PlytixWorld) -> None:

@@ -3,9 +3,10 @@
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.galleries import Row, rows_frame
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.planning import Row
 from imagesync_pipelines.storage.outbox import Intent
+from imagesync_pipelines.sync.frames import row_frame
 
 A, B = "A.jpg", "B.jpg"
 
@@ -53,7 +54,7 @@ def test_what_a_crash_left_open_is_settled_by_what_the_gallery_holds(ledger: Led
     ledger.begin_links("S", {A: "a", B: "b"})
     ledger.begin_links("T", {A: "a"})
     assert [intent.group for intent in ledger.open_intents()] == ["S"]
-    ledger.settle(rows_frame([Row(f"S/{A}", "S", 1, "gallery")]), ["S"])
+    ledger.settle(row_frame([Row(f"S/{A}", "S", 1, "gallery")]), ["S"])
     assert ledger.open_intents() == []
     assert ledger.known().links == {("S", A): "a"}
 

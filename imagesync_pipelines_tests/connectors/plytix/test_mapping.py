@@ -88,7 +88,7 @@ def test_the_export_it_is_made_from() -> None:
         },
     }
     file = read({"metadata": {"style": "S", "marketplace_id": "A2EUQ1WTGCTBG2"}, "variants": [variant]})
-    assert (file.shape, file.marketplace, file.items[0].sku) == ("export + flat", "CA", f"AMZN-CA-{ASIN}")
+    assert (file.shape, file.items[0].marketplace, file.items[0].sku) == ("export + flat", "CA", f"AMZN-CA-{ASIN}")
     assert [(image.variant, image.height) for image in file.items[0].images] == [
         ("MAIN", 1200), ("PT09", 900), ("PT01", None),
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def test_the_products_sku_is_made_where_the_file_does_not_name_it(fields: dict[s
 
 
 def test_nobodys_metadata_is_as_good_as_none() -> None:
-    assert read({"metadata": "v1", "matched": [entry()]}).marketplace == "US"
+    assert read({"metadata": "v1", "matched": [entry()]}).items[0].marketplace == "US"
 
 
 @pytest.mark.parametrize(

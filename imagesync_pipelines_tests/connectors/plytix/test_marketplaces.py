@@ -55,9 +55,8 @@ def test_a_marketplace_that_the_exporter_writes_is_read_at_every_level(country: 
         ({}, entry(**summary(amazon_id))),
     ]
     files = [read(metadata, fields) for metadata, fields in levels]
-    assert [(file.items[0].sku, file.warnings, file.marketplace) for file in files] == [(sku, (), country)] * len(
-        levels
-    )
+    found = [(file.items[0].sku, file.warnings, file.items[0].marketplace) for file in files]
+    assert found == [(sku, (), country)] * len(levels)
 
 
 def test_all_marketplaces_are_known_once_with_their_hosts() -> None:
@@ -77,7 +76,7 @@ def test_a_file_of_an_unknown_marketplace_is_refused(level: str, unknown: object
 def test_a_file_whose_metadata_names_two_marketplaces_is_refused() -> None:
     with pytest.raises(MappingError, match="'US' and marketplace_id 'A13V1IB3VIYZZH' of its metadata are not the same"):
         read({"marketplace": "US", "marketplace_id": EXPORTED["FR"]}, entry())
-    assert read({"marketplace": "UK", "marketplace_id": EXPORTED["UK"]}, entry()).marketplace == "UK"
+    assert read({"marketplace": "UK", "marketplace_id": EXPORTED["UK"]}, entry()).items[0].marketplace == "UK"
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN)

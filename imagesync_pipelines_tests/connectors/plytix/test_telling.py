@@ -179,10 +179,16 @@ def test_pictures_of_a_plan_are_shown_once_and_small(made: StepResult) -> None:
     assert all("._SL" in url for _, url in shown.labels)
 
 
-def test_no_more_pictures_are_shown_than_asked_for_and_each_once() -> None:
-    listings = [listing("A", "1.jpg", "2.jpg"), listing("B", "1.jpg")]
-    plan = planned(listings, [product("A"), product("B")], known(), LINK).plan.assign(variant="MAIN")
-    assert [len(plan_steps.pictures_shown(plan, PlytixSettings(), number)) for number in (1, 12)] == [1, 2]
+def test_no_more_pictures_are_shown_than_a_page_has_room_for_and_each_once(pair: Connector) -> None:
+    keys = [f"{number}.jpg" for number in range(plan_steps.SHOWN_PICTURES + 1)]
+    with pair.api() as api:
+        context = pair.at("run")
+        context.keep("images", ImagesChosen(source="s", listings=(listing("A", *keys[:9]), listing("B", *keys))))
+        products = (product("A"), product("B"))
+        context.keep("products", ProductsRead(run_id="run", read_at=context.clock(), products=products))
+        shown = plan_steps.plan(context, GalleryPlanOptions(), api).shown["pictures"]
+    assert isinstance(shown, Pictures)
+    assert len({url for _, url in shown.labels}) == len(shown.labels) == plan_steps.SHOWN_PICTURES
 
 
 def test_uploads_are_one_line(pair: Connector, database: sa.Engine) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from imagesync_pipelines.connectors.plytix.galleries import Known
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
-from imagesync_pipelines.connectors.plytix.planning import GalleryPlan, Policy, plan_galleries
+from imagesync_pipelines.connectors.plytix.planning import GalleryPlan, Known, Policy, plan_galleries
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.model import DeletionLimits
 

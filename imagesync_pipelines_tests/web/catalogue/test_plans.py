@@ -6,9 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagesync_pipelines.connectors.image_db.record_store import Batches
-from imagesync_pipelines.connectors.plytix.galleries import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
-from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
+from imagesync_pipelines.connectors.plytix.planning import Task, payload_of, row_key
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token

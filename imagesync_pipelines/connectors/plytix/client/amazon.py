@@ -1,28 +1,26 @@
 """Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, NotRequired
+from typing import NamedTuple, NotRequired
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.plytix.client.limits import rate_limit, session_policy
+from imagesync_pipelines.connectors.plytix.client.answers import rate_limit, session_policy
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Marketplace, amazon_sku, is_asin
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 from imagesync_pipelines.upstream.transport import Dialect, RateLimiter, Transport
 
-ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
 PER_SEARCH = 20
 RATE = (Window(2, 1),)
@@ -30,9 +28,6 @@ RATE = (Window(2, 1),)
 _PAUSE_SECONDS = 1.0
 # What a token lives when the answer does not say.
 LIFETIME_SECONDS = 3600.0
-_INCLUDED = "summaries,images,relationships"
-_PARENT = "VARIATION_PARENT"
-_VARIATION = "VARIATION"
 
 
 class Catalogue(NamedTuple):
@@ -79,12 +74,6 @@ class CatalogueDialect(Dialect):
     """Answers of the catalogue API; everything but 2xx is an error."""
 
     most_refusals = 30
-
-    def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
-        """The answer, if it is an object."""
-        if isinstance(answer.data, dict):
-            return answer
-        return answer.error(BadAnswerError, "Amazon's answer to a search is no object")
 
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a refusal for the rate, and one that a new token did not help against."""
@@ -147,16 +136,16 @@ class CatalogueApi(Transport):
             "identifiers": ",".join(asins),
             "identifiersType": "ASIN",
             "marketplaceIds": place.id,
-            "includedData": _INCLUDED,
+            "includedData": "summaries,images,relationships",
             "pageSize": PER_SEARCH,
         }
         tokens = {""}
         while True:
-            answer: Any = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
-            rows = answer.get("items")
-            if not isinstance(rows, list):
-                raise BadAnswerError("Amazon's answer to a search holds no list `items`", status=200)
-            for row in rows:
+            answer = self.call(ApiRequest("GET", "catalog/2022-04-01/items", params, expect_json=True))
+            data = answer.data if isinstance(answer.data, dict) else {}
+            if not isinstance(data.get("items"), list):
+                raise answer.error(BadAnswerError, "Amazon's answer to a search holds no list `items`")
+            for row in data["items"]:
                 try:
                     item = item_from_json(row, place)
                 except ValidationError as error:
@@ -167,7 +156,7 @@ class CatalogueApi(Transport):
                     continue
                 if item.asin in asins:
                     yield item
-            following = text_in(answer.get("pagination"), "nextToken")
+            following = text_in(data.get("pagination"), "nextToken")
             if following in tokens:
                 return
             tokens.add(following)
@@ -185,7 +174,7 @@ def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
         return [group for group in groups or () if group["marketplaceId"] == place.id]
 
     related = [one for group in here(item.get("relationships")) for one in group.get("relationships") or ()]
-    variations = [one for one in related if one["type"] == _VARIATION]
+    variations = [one for one in related if one["type"] == "VARIATION"]
     parents = [asin for one in variations for asin in one.get("parentAsins") or ()]
     kinds = {group.get("itemClassification") for group in here(item.get("summaries"))}
     images = [image for group in here(item.get("images")) for image in group.get("images") or ()]
@@ -193,7 +182,7 @@ def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
         sku=amazon_sku(place.country, item["asin"]),
         asin=item["asin"],
         marketplace=place.country,
-        is_parent=_PARENT in kinds or any(one.get("childAsins") for one in variations),
+        is_parent="VARIATION_PARENT" in kinds or any(one.get("childAsins") for one in variations),
         parent_asin=parents[0] if parents else "",
         images=tuple(
             ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height")) for image in images

@@ -1,4 +1,5 @@
-"""What Plytix's answers mean: fields of products and assets, refusals, inherited galleries (docs/contracts/plytix.md).
+"""What Plytix's answers mean: fields of products and assets, refusals, inherited galleries; and how a host is called,
+within which limits, with which token: there is no refresh, a new one is asked for (docs/contracts/plytix.md).
 
 Galleries count as inherited only in accounts where they are: elsewhere nothing is overwritten, so no gallery would
 count as a product's own.
@@ -7,28 +8,28 @@ count as a product's own.
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from imagesync_pipelines.connectors.plytix.client.limits import asked_pause
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
-    AttributeUnknownError,
+    HourSpentError,
     ImageRefusedError,
     NotAllowedError,
-    ProductGoneError,
+    ProductUnfitError,
     WriteRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
+from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, parse_json
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
-from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import ApiRequest
-from imagesync_pipelines.upstream.tokens import text_in
-from imagesync_pipelines.upstream.transport import Dialect
+from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
+from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
+from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
+from imagesync_pipelines.upstream.transport import Dialect, RateLimit, goes_on_later
 
 logger = logging.getLogger("imagesync.plytix")
 
@@ -36,7 +37,10 @@ FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
 # Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
 _SMALLEST_PICTURE = 100
 _ID = re.compile(r"[0-9a-f]{24}")
-_LONGEST_WORDS = 200
+# What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
+LIFETIME_SECONDS = 900.0
+# For a token without limits: the lowest that were seen.
+DEFAULT_LIMITS = ((20, 10), (5000, 3600))
 
 
 def rows_in(answer: Answer) -> list[Mapping[str, Any]]:
@@ -116,7 +120,7 @@ def server_words(data: object) -> str:
     parts = [str(message)] if message else []
     parts += [f"{field}: {text}" for field, text in _problems(data)]
     line = " ".join("; ".join(parts).split())
-    return "".join(c for c in line if c.isprintable())[:_LONGEST_WORDS] or "it does not say why"
+    return "".join(c for c in line if c.isprintable())[:200] or "it does not say why"
 
 
 def _problems(data: object) -> list[tuple[str, object]]:
@@ -161,9 +165,9 @@ def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None)
     elif reply.status == 404 and "asset.id" in dict(_problems(reply.data)):
         kind, what = AssetGoneError, f"there is no asset {asset_id}"
     elif reply.status == 404:
-        kind, what = ProductGoneError, f"there is no product {product_id}"
+        kind, what = ProductUnfitError, f"there is no product {product_id}"
     elif reply.status == 422 and "label does not exist" in words:
-        kind, what = AttributeUnknownError, f"product {product_id} has no attribute {label}; check its family"
+        kind, what = ProductUnfitError, f"product {product_id} has no attribute {label}; check its family"
     return reply.error(kind, what)
 
 
@@ -208,18 +212,30 @@ class PimDialect(Dialect):
         For a write it is a lost answer.
         """
         self._note_deprecation(answer)
+        data = parse_json(answer.place, answer.status, "", answer.body)
         if answer.status == 429:
             error = answer.error(RateLimitedError, "HTTP 429")
-            longest = max(window.seconds for window in self._limits())
-            error.retry_after = asked_pause(answer, self._wall(), longest)
+            error.retry_after = self._asked_pause(answer.headers, data if isinstance(data, dict) else {})
             return error
-        data = parse_json(answer.place, answer.status, "", answer.body)
         if not isinstance(data, UpstreamError):
             return replace(answer, data=data)
         if not answer.good:
             return answer
         data.ambiguous = not request.repeatable
         return data
+
+    def _asked_pause(self, headers: Mapping[str, str], said: Mapping[str, Any]) -> float:
+        """Seconds that a 429 asks for: the longer of Retry-After (seconds, decimals) and `ttl` (milliseconds).
+
+        Where neither is given, the length of the window that it names, else of the longest one: a shorter pause would
+        only meet the next 429.
+        """
+        ttl = number_in(said.get("ttl"))
+        asked = [retry_after_seconds(headers, self._wall()), None if ttl is None else ttl / 1000]
+        given = [pause for pause in asked if pause is not None]
+        if given:
+            return max(given)
+        return number_in(said.get("window_size")) or max(window.seconds for window in self._limits())
 
     def _note_deprecation(self, answer: Answer) -> None:
         """Log what Plytix announces to take away, once per run."""
@@ -229,3 +245,53 @@ class PimDialect(Dialect):
             self._announced.add(words)
         if fresh:
             logger.warning("Plytix announces a deprecation (%s): %.200s", answer.place.path, words)
+
+
+def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
+    """How a host of Plytix or Amazon is called."""
+    return SessionPolicy(
+        base_url=base_url,
+        read_timeout=settings.timeout,
+        total_deadline=settings.call_deadline,
+        tries=settings.tries,
+        verify_tls=settings.verify_tls,
+    )
+
+
+def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
+    """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
+    too_long = goes_on_later(HourSpentError, f"the calls of {principal} are used up")
+    return RateLimit(principal, windows, longest_pause, too_long)
+
+
+def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:
+    """The holder of an account's token."""
+    policy = TokenPolicy(
+        system="Plytix",
+        credentials=f"key and password of account {account.alias}",
+        advice="check them and auth_url in the accounts file (the keys of a development account work on its own hosts "
+        "only)",
+        path="auth/api/get-token",
+        body={"api_key": account.api_key.get_secret_value(), "api_password": account.api_password.get_secret_value()},
+        read=_given,
+        refusals=frozenset({400, 401, 403, 404, 422}),
+        lifetime=LIFETIME_SECONDS,
+    )
+    return TokenHolder(session_policy(account.auth_url, settings), policy, timing)
+
+
+def limits_in(claims: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """Pairs of calls and seconds, from `user_claims.account.rate_limit`; what is no window is passed over."""
+    place: Any = claims
+    for name in ("user_claims", "account", "rate_limit"):
+        place = place.get(name) if isinstance(place, dict) else None
+    for item in place if isinstance(place, list) else []:
+        calls, seconds = (item.get("limit"), item.get("window_size")) if isinstance(item, dict) else (None, None)
+        if all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in (calls, seconds)):
+            yield calls, seconds  # type: ignore[misc]
+
+
+def _given(data: object) -> GivenToken | None:
+    rows = data.get("data") if isinstance(data, dict) else None
+    access = text_in(rows[0], "access_token") if isinstance(rows, list) and rows else ""
+    return GivenToken(access) if access else None

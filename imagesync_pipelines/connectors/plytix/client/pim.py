@@ -1,41 +1,35 @@
 """The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.client.answers import (
+    DEFAULT_LIMITS,
     FORBIDDEN,
     PimDialect,
     asset_from_row,
     existing_asset_id,
+    limits_in,
     own_galleries,
     picture_asset,
+    pim_tokens,
     product_from_row,
+    rate_limit,
     refusal_of,
     row_in,
     rows_in,
     server_words,
+    session_policy,
     written_row,
 )
-from imagesync_pipelines.connectors.plytix.client.limits import (
-    DEFAULT_LIMITS,
-    limits_in,
-    pim_tokens,
-    rate_limit,
-    session_policy,
-)
-from imagesync_pipelines.connectors.plytix.errors import (
-    ImageRefusedError,
-    NotAllowedError,
-    SearchRefusedError,
-)
+from imagesync_pipelines.connectors.plytix.errors import ImageRefusedError, NotAllowedError, SearchRefusedError
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines.upstream.transport import RateLimiter, Transport
@@ -47,8 +41,6 @@ PER_SEARCH = 100
 # How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
 NAMES_PER_SEARCH = 50
 _ASSETS = "api/v1/assets"
-_ASSET_SEARCH = "api/v1/assets/search"
-_ASSET_COLUMNS = ["filename", "file_size"]
 
 
 class PlytixApi(Transport):
@@ -136,7 +128,7 @@ class PlytixApi(Transport):
     def link(self, product_id: str, asset_id: str) -> bool:
         """Append an asset to the gallery attribute; False when it was there already.
 
-        Raises ProductGoneError, AssetGoneError, AttributeUnknownError, WriteRefusedError, AnswerLostError.
+        Raises ProductUnfitError, AssetGoneError, WriteRefusedError, AnswerLostError.
         """
         body = {"id": asset_id, "attribute_label": self._gallery}
         reply = self.call(ApiRequest("POST", f"{self._products}/{product_id}/assets", json=body))
@@ -157,7 +149,7 @@ class PlytixApi(Transport):
         """Replace the gallery by these asset ids in this order, set the thumbnail, or both, in one call.
 
         None leaves a field as it is. Gives the product as Plytix answered, None where it does not say (v2). Raises
-        ProductGoneError, AttributeUnknownError, WriteRefusedError (an asset that is gone among them), AnswerLostError.
+        ProductUnfitError, WriteRefusedError (an asset that is gone among them), AnswerLostError.
         """
         body: dict[str, object] = {}
         if gallery is not None:
@@ -189,35 +181,32 @@ class PlytixApi(Transport):
         return picture_asset(reply, row_in(reply), filename)
 
     def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """The rows of a search for SKUs, page by page; with `in`, or with alternatives where that is refused."""
+        """The rows of a search for SKUs; with `in`, or with alternatives where that is refused."""
         columns = [THUMBNAIL, f"attributes.{self._gallery}"]
         path = f"{self._products}/search"
-        one_by_one = [[{"field": "sku", "operator": "eq", "value": sku}] for sku in skus]
         if not self._in_refused:
-            filters = [[{"field": "sku", "operator": "in", "value": list(skus)}]]
-            first = self._search(path, filters, columns, 1)
-            if first.status != 422:
-                yield from self._pages(path, filters, columns, first)
+            try:
+                for rows in self._pages(path, [[{"field": "sku", "operator": "in", "value": list(skus)}]], columns):
+                    yield from rows
                 return
-        first = self._search(path, one_by_one, columns, 1)
-        # Only an answer to the other form shows that it was the operator that was refused.
-        self._in_refused = self._in_refused or first.good
-        yield from self._pages(path, one_by_one, columns, first)
+            except SearchRefusedError as error:
+                if error.status != 422:
+                    raise
+        for rows in self._pages(path, [[{"field": "sku", "operator": "eq", "value": sku}] for sku in skus], columns):
+            # Only an answer to the other form shows that it was the operator that was refused.
+            self._in_refused = True
+            yield from rows
 
     def _assets(self, filters: object) -> Iterator[Asset]:
-        first = self._search(_ASSET_SEARCH, filters, _ASSET_COLUMNS, 1)
-        for row in self._pages(_ASSET_SEARCH, filters, _ASSET_COLUMNS, first):
-            yield asset_from_row(row)
+        for rows in self._pages(f"{_ASSETS}/search", filters, ["filename", "file_size"]):
+            yield from map(asset_from_row, rows)
 
-    def _search(self, path: str, filters: object, columns: list[str], page: int) -> Answer:
-        pagination = {"page": page, "page_size": PER_SEARCH}
-        body = {"filters": filters, "attributes": columns, "pagination": pagination}
-        return self.call(ApiRequest("POST", path, json=body, idempotent=True))
-
-    def _pages(self, path: str, filters: object, columns: list[str], first: Answer) -> Iterator[Mapping[str, Any]]:
-        """All rows of a search: pages follow as long as they are full, whatever the counts say."""
-        reply, page = first, 1
-        while True:
+    def _pages(self, path: str, filters: object, columns: list[str]) -> Iterator[list[Mapping[str, Any]]]:
+        """The rows of a search, page by page: pages follow as long as they are full, whatever the counts say."""
+        for page in count(1):
+            pagination = {"page": page, "page_size": PER_SEARCH}
+            body = {"filters": filters, "attributes": columns, "pagination": pagination}
+            reply = self.call(ApiRequest("POST", path, json=body, idempotent=True))
             if reply.status == 403:
                 raise reply.error(NotAllowedError, FORBIDDEN)
             if not reply.good:
@@ -225,11 +214,9 @@ class PlytixApi(Transport):
                     SearchRefusedError, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}"
                 )
             rows = rows_in(reply)
-            yield from rows
+            yield rows
             if len(rows) < PER_SEARCH:
                 return
-            page += 1
-            reply = self._search(path, filters, columns, page)
 
 
 def _by_name(names: Sequence[str], size: int, search: Callable[[list[str]], Iterator[tuple[str, T]]]) -> dict[str, T]:

@@ -7,9 +7,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
-    AttributeUnknownError,
     ImageRefusedError,
-    ProductGoneError,
+    ProductUnfitError,
     SearchRefusedError,
     WriteRefusedError,
 )
@@ -290,8 +289,8 @@ def test_a_link_that_is_there_is_neither_an_error_nor_a_new_link(database: sa.En
     ("answer", "kind", "said"),
     [
         (refusal(404, f"Asset id {A} does not exist", ("asset.id", "asset does not exist")), AssetGoneError, A),
-        (refusal(404, "No results", ("id", "product does not exist")), ProductGoneError, P),
-        (refusal(422, "no", ("attribute_label", "label does not exist")), AttributeUnknownError, "amazon_images"),
+        (refusal(404, "No results", ("id", "product does not exist")), ProductUnfitError, P),
+        (refusal(422, "no", ("attribute_label", "label does not exist")), ProductUnfitError, "amazon_images"),
         (refusal(422, "no", ("id", "Missing data for required field.")), WriteRefusedError, "Missing data"),
         (refusal(422, "at most 300 assets"), WriteRefusedError, "at most 300 assets"),
         (refusal(400, "bad"), WriteRefusedError, "bad"),
@@ -336,10 +335,10 @@ def test_a_patch_of_v2_does_not_say_what_the_product_holds(database: sa.Engine) 
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (refusal(404, " No results found", ("id", "product does not exist")), ProductGoneError, P),
+        (refusal(404, " No results found", ("id", "product does not exist")), ProductUnfitError, P),
         (
             refusal(422, "validation failed", ("amazon_images", "label does not exist")),
-            AttributeUnknownError,
+            ProductUnfitError,
             "check its",
         ),
         (
