@@ -88,20 +88,32 @@ class DownloadFault(StrEnum):
     UNREACHABLE = "unreachable"
 
 
-@dataclass(frozen=True)
-class FetchedPhoto:
-    """What came of one download: the proven bytes, or a fault with its reason.
+# What an error means for the photo; every other one: its source cannot be reached.
+_FAULTS: dict[type[UpstreamError], DownloadFault] = {
+    PhotoGoneError: DownloadFault.GONE,
+    ObjectMissingError: DownloadFault.NO_OBJECT,
+    BodyTooLargeError: DownloadFault.TOO_LARGE,
+}
 
-    received: bytes over the wire. held: what it has reserved in the budget.
+
+@dataclass
+class FetchedPhoto:
+    """One download: at its end the proven bytes, or a fault with its reason.
+
+    received: bytes over the wire. held: what it has reserved in the budget. part: what came, under the source's ETag
+    for it; problem: why that is not whole.
     """
 
     photo: Photo
-    body: bytes | None = field(repr=False)
-    fault: DownloadFault | None
-    reason: str
-    received: int
-    tries: int
     held: int
+    body: bytes | None = field(default=None, repr=False)
+    fault: DownloadFault | None = None
+    reason: str = ""
+    received: int = 0
+    tries: int = 0
+    part: bytes = field(default=b"", repr=False)
+    etag: str = ""
+    problem: UpstreamError | None = None
 
 
 class Budget:
@@ -188,87 +200,66 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
     counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md).
     Raises NOT_ABOUT_ONE_PHOTO.
     """
-    part, wrong, tries = _Part(), "", 0
-
-    def done(fault: DownloadFault | None, reason: str) -> FetchedPhoto:
-        body = part.body if fault is None else None
-        return FetchedPhoto(photo, body, fault, reason, part.received, tries, photo.size + part.extra)
-
-    while tries < TRIES and (tries == 0 or part.problem is None or part.again):
-        if part.problem is not None:
-            downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 1))
-        tries += 1
+    found, wrong = FetchedPhoto(photo, held=photo.size), ""
+    while found.tries < TRIES:
+        if found.problem is not None:
+            downloads.timing.sleep(FIRST_WAIT * 2 ** (found.tries - 1))
+        found.tries += 1
         downloads.pacer.wait()
-        _receive(photo, part, downloads)
-        digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
+        again = _receive(found, downloads)
+        digest = hashlib.md5(found.part, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
             try:
-                downloads.check(part.body, photo)
+                downloads.check(found.part, photo)
+                found.body = found.part
             except BadImageError as error:
-                return done(DownloadFault.BAD_IMAGE, str(error))
-            return done(None, "")
-        if part.problem is None:
-            if digest == wrong:
-                break
-            wrong, part.body, part.etag = digest, b"", ""
-    if part.problem is not None:
-        return done(_fault_of(part.problem), str(part.problem))
-    return done(DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong))
+                found.fault, found.reason = DownloadFault.BAD_IMAGE, str(error)
+            return found
+        if not again or (found.problem is None and digest == wrong):
+            break
+        if found.problem is None:
+            wrong, found.part, found.etag = digest, b"", ""
+    if found.problem is None:
+        found.fault, found.reason = DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong)
+    else:
+        found.fault = _FAULTS.get(type(found.problem), DownloadFault.UNREACHABLE)
+        found.reason = str(found.problem)
+    return found
 
 
-@dataclass
-class _Part:
-    """What came of a photo: its bytes, the source's ETag for them, bytes of all tries, and why they are not whole.
+def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:
+    """One try: the rest of the body where the source goes on from what is here, else all of it.
 
-    again: the body broke off; opening is tried again by the source itself, so that its failure is final here. extra:
-    what is reserved beyond the listed size.
+    Gives whether another try may help; opening is tried again by the source itself, so that its failure is final here.
     """
-
-    body: bytes = b""
-    etag: str = ""
-    received: int = 0
-    problem: UpstreamError | None = None
-    again: bool = False
-    extra: int = 0
-
-
-def _receive(photo: Photo, part: _Part, downloads: Downloads) -> None:
-    """One try: the rest of the body where the source goes on from what is here, else all of it."""
     pieces: list[bytes] = []
-    etag, opened, part.problem = "", False, None
+    etag, opened, again, limit = "", False, True, downloads.settings.max_photo
+    found.problem = None
     try:
-        with downloads.open_photo(photo, len(part.body), part.etag) as body:
+        with downloads.open_photo(found.photo, len(found.part), found.etag) as body:
             opened, etag = True, body.etag
-            pieces = [part.body] if body.start else []
+            pieces = [found.part] if body.start else []
             size = sum(map(len, pieces))
             for piece in body.chunks():
                 pieces.append(piece)
                 size += len(piece)
-                part.received += len(piece)
-                over = size - photo.size - part.extra
-                if size > downloads.settings.max_photo:
-                    limit = downloads.settings.max_photo
+                found.received += len(piece)
+                if size > limit:
                     raise BodyTooLargeError(f"the photo is larger than {limit} bytes (EDGE_MAX_PHOTO_MB)")
                 # A listed size may be wrong; what memory holds must not be.
-                if over > 0 and not downloads.budget.admit(over):
-                    listed = f"the {photo.size} bytes that are listed"
-                    raise BodyTooLargeError(f"the photo is larger than {listed}, and there is no room for it")
-                part.extra += max(0, over)
+                if size > found.held:
+                    if not downloads.budget.admit(size - found.held):
+                        listed = f"the {found.photo.size} bytes that are listed"
+                        raise BodyTooLargeError(f"the photo is larger than {listed}, and there is no room for it")
+                    found.held = size
     except NOT_ABOUT_ONE_PHOTO:
         raise
     except UpstreamError as error:
-        part.problem, part.again = error, opened and error.retryable
+        found.problem, again = error, opened and error.retryable
         if isinstance(error, BodyTooLargeError):
             pieces = []
-    part.body, part.etag = b"".join(pieces), etag
-
-
-def _fault_of(problem: UpstreamError) -> DownloadFault:
-    if isinstance(problem, PhotoGoneError):
-        return DownloadFault.GONE
-    if isinstance(problem, ObjectMissingError):
-        return DownloadFault.NO_OBJECT
-    return DownloadFault.TOO_LARGE if isinstance(problem, BodyTooLargeError) else DownloadFault.UNREACHABLE
+    found.part, found.etag = b"".join(pieces), etag
+    return again
 
 
 def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
@@ -321,7 +312,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
 
 @dataclass
 class _Object:
-    """An object that is being read, from its first byte on."""
+    """An object that is being read, from its first byte on; TruncatedBodyError when it breaks off."""
 
     found: "GetResult"
     where: Place
@@ -329,7 +320,6 @@ class _Object:
     etag: str = ""
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they come. Raises TruncatedBodyError when they break off."""
         try:
             for piece in self.found.stream(min_chunk_size=_CHUNK):
                 yield bytes(piece)
