@@ -19,7 +19,6 @@ from imagesync_pipelines.connectors.edge.client.bodies import (
     NOT_HO,
     PhotoBodies,
     PhotoBody,
-    said_in,
 )
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
@@ -83,7 +82,7 @@ class HeadOfficeDialect(Dialect):
         """The answer, or that there is no such store."""
         if answer.good:
             return answer
-        if "store not found" in said_in(answer.data):
+        if "store not found" in text_in(answer.data, "message").lower():
             return answer.error(StoreUnknownError, f"{NO_STORE}; nothing was removed on that")
         return answer.error(NotFoundError, NOT_HO)
 
@@ -109,7 +108,20 @@ class HeadOfficeApi:
             tries=settings.tries,
             verify_tls=settings.verify_tls,
         )
-        self._tokens = _tokens_of(head_office, policy, timing)
+        account = TokenPolicy(
+            system="the head office",
+            credentials=f"user name and password (user {head_office.username})",
+            advice="check the account there and in the accounts file",
+            path="api/v1/token/",
+            body={"username": head_office.username, "password": head_office.password.get_secret_value()},
+            read=lambda data: (
+                GivenToken(access, text_in(data, "refresh")) if (access := text_in(data, "access")) else None
+            ),
+            refresh_path="api/v1/token/refresh/",
+            renew_before=120.0,
+            proven_by_use=True,
+        )
+        self._tokens = TokenHolder(policy, account, timing)
         self._transport = Transport(policy, HeadOfficeDialect(), timing, tokens=self._tokens)
         self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
         self._zone = ZoneInfo(settings.head_office_timezone)
@@ -172,12 +184,7 @@ class HeadOfficeApi:
     def report(self, store_id: str, batch: Sequence[PhotoReport]) -> None:
         """Tell HO what became of photos; saying it twice does no harm. Raises as `list_page`."""
         rows = [
-            {
-                "photo_id": item.photo_id,
-                "status": item.status,
-                "synced_at": item.synced_at and _z_form(item.synced_at),
-                "error": item.error or None,
-            }
+            item._asdict() | {"synced_at": item.synced_at and _z_form(item.synced_at), "error": item.error or None}
             for item in batch
         ]
         self._call("POST", STATUS_PATH, {}, json={"store_id": store_id, "sync_batch": rows})
@@ -221,22 +228,6 @@ class HeadOfficeApi:
             return parsedate_to_datetime(date).astimezone(UTC)
         except (TypeError, ValueError, IndexError):
             return None
-
-
-def _tokens_of(head_office: HeadOfficeAccount, session: SessionPolicy, timing: Timing) -> TokenHolder:
-    """The holder of the token of one account at a head office."""
-    policy = TokenPolicy(
-        system="the head office",
-        credentials=f"user name and password (user {head_office.username})",
-        advice="check the account there and in the accounts file",
-        path="api/v1/token/",
-        body={"username": head_office.username, "password": head_office.password.get_secret_value()},
-        read=lambda data: GivenToken(access, text_in(data, "refresh")) if (access := text_in(data, "access")) else None,
-        refresh_path="api/v1/token/refresh/",
-        renew_before=120.0,
-        proven_by_use=True,
-    )
-    return TokenHolder(session, policy, timing)
 
 
 def _z_form(moment: datetime) -> str:
