@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID
 
@@ -95,6 +96,12 @@ class Photo(NamedTuple):
         return bool(self.checksum) and self.size > 0
 
 
+# What the edge keeps of a photo beside its id; the fingerprint has the values in this order.
+KEPT = (
+    "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary", "sort_order",
+    "updated_at",
+)  # fmt: skip
+kept_of = attrgetter("photo_id", *KEPT)
 _LISTED = TypeAdapter(Photo, config=ConfigDict(str_strip_whitespace=True))
 
 
@@ -119,20 +126,9 @@ def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
 
 def fingerprint(photo: Photo) -> str:
     """A digest of all that the edge keeps of a photo; SKU, name and image_url are not among it."""
-    kept = (
-        photo.photo_id,
-        photo.product_id,
-        photo.object_key,
-        photo.filename,
-        photo.size,
-        photo.content_type,
-        photo.checksum,
-        photo.version,
-        photo.is_primary,
-        photo.sort_order,
-        photo.updated_at.astimezone(UTC).isoformat(timespec="microseconds"),
-    )
-    return blake2b(orjson.dumps(kept), digest_size=16).hexdigest()
+    *kept, updated_at = kept_of(photo)
+    moment = updated_at.astimezone(UTC).isoformat(timespec="microseconds")
+    return blake2b(orjson.dumps((*kept, moment)), digest_size=16).hexdigest()
 
 
 def _legible_id(raw: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
-from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
+from imagesync_pipelines.connectors.edge.model import KEPT, Photo, fingerprint, kept_of
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
@@ -50,36 +49,31 @@ SELECT id::text, product_id::text, coalesce(updated_at, 'epoch'), '', '', coales
 
 DOUBTED = "the stored picture is not what its checksum says; it is fetched again"
 
-_KEPT = (
-    "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary", "sort_order",
-    "updated_at",
-)  # fmt: skip
 _TYPES = {
     "photo_id": "uuid", "product_id": "uuid", "size": "integer", "version": "integer", "is_primary": "boolean",
     "sort_order": "integer", "updated_at": "timestamptz",
 }  # fmt: skip
-_values_of = attrgetter("photo_id", *_KEPT)
 _DONE = "sync_status = 'synced', sync_error = NULL"
 _NAMED = "WHERE id = ANY(CAST(:ids AS uuid[]))"
 _LISTED = f"""
-  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *_KEPT))})
-       AS w (id, {", ".join(_KEPT)})
+  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *KEPT))})
+       AS w (id, {", ".join(KEPT)})
 """
 _WITH_BYTES = f"""
-INSERT INTO {{table}} (id, {", ".join(_KEPT)}, image_binary, last_sync_at, sync_status, sync_error)
-VALUES (%s, {", ".join(["%s"] * len(_KEPT))}, %b, %s, 'synced', NULL)
+INSERT INTO {{table}} (id, {", ".join(KEPT)}, image_binary, last_sync_at, sync_status, sync_error)
+VALUES (%s, {", ".join(["%s"] * len(KEPT))}, %b, %s, 'synced', NULL)
     ON CONFLICT (id) DO UPDATE
-   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in (*_KEPT, "image_binary", "last_sync_at"))}, {_DONE}
+   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in (*KEPT, "image_binary", "last_sync_at"))}, {_DONE}
 """  # noqa: S608 - names are constants of this module
 # Rows whose picture is not what the listing says are left out, so that nothing counts as synced that was not hashed.
 _WITHOUT_BYTES = f"""
-UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in _KEPT)}, last_sync_at = :moment, {_DONE}
+UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in KEPT)}, last_sync_at = :moment, {_DONE}
 {_LISTED}
  WHERE t.id = w.id AND md5(t.image_binary) = w.checksum
 RETURNING t.id::text
 """  # noqa: S608 - names are constants of this module
 _ADD = f"""
-INSERT INTO {{table}} (id, {", ".join(_KEPT)}, sync_status)
+INSERT INTO {{table}} (id, {", ".join(KEPT)}, sync_status)
 SELECT w.*, 'pending' {_LISTED}
     ON CONFLICT (id) DO NOTHING
 """
@@ -266,7 +260,7 @@ def write_with_bytes(
         raise TypeError("the connection is closed")
     statement = _WITH_BYTES.format(table=table)
     with driver.cursor() as cursor:
-        cursor.executemany(statement, ((*_values_of(photo), body, moment) for photo, body in photos))
+        cursor.executemany(statement, ((*kept_of(photo), body, moment) for photo, body in photos))
 
 
 def write_without_bytes(
@@ -390,4 +384,4 @@ def _execute(connection: sa.Connection, statement: str, table: str, **values: ob
 
 def _lists_of(photos: Sequence[Photo]) -> dict[str, list[Any]]:
     """One list per column, as unnest takes them."""
-    return dict(zip(("photo_id", *_KEPT), map(list, zip(*map(_values_of, photos), strict=True)), strict=True))
+    return dict(zip(("photo_id", *KEPT), map(list, zip(*map(kept_of, photos), strict=True)), strict=True))
