@@ -8,11 +8,10 @@ import click
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
 from imagesync_pipelines.connectors.edge import store, store_schema
-from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.connectors.edge.probe import probe
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.runs import Status

@@ -13,7 +13,6 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import store
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
@@ -26,7 +25,7 @@ from imagesync_pipelines.connectors.edge.reading import (
     at_store,
     plan_store,
 )
-from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import SettingsError

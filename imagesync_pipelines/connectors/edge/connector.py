@@ -5,10 +5,9 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.connectors.edge import applying, reading
-from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import (

@@ -15,10 +15,9 @@ import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
 from imagesync_pipelines.sync.guard import why_unproven
@@ -137,7 +136,7 @@ def take_listing(
         since = None if full or before is None else before - timedelta(minutes=settings.overlap_minutes)
         scan_id = None
         if since is None:
-            scan_id = start_scan(engine, scan_connector(store.name), page_size=settings.page_size, block_size=1)
+            scan_id = start_scan(engine, f"{EDGE}/{store.name}", page_size=settings.page_size, block_size=1)
         with mirror.staging(connection):
             scan = _scan_until_proven(connection, api, store.store_id, settings, since)
             reason = scan.reason()
@@ -207,11 +206,6 @@ def take_listing(
         bytes=received,
         warnings=tuple(filter(None, (unproven if reason else "", unread, unanswered))),
     )
-
-
-def scan_connector(store_name: str) -> str:
-    """The name under which the scans of a store are kept (storage/scans.py)."""
-    return f"{EDGE}/{store_name}"
 
 
 def _not_found(api: HeadOfficeApi, store_id: str, asked: Sequence[str], threads: int) -> tuple[set[str], str]:

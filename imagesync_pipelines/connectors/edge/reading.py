@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE
@@ -24,7 +23,7 @@ from imagesync_pipelines.connectors.edge.planning import (
     plan_photos,
     product_labels,
 )
-from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.plans import PlanHeader

@@ -16,9 +16,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import KEPT, Photo, fingerprint, kept_of
+from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
 
-from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.bodies import (
     CONNECT_SECONDS,
     NO_STORE,
@@ -29,7 +28,7 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreUnknownError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo, parse_moment, photo_from_json
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import NotFoundError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
