@@ -51,11 +51,18 @@ def _moment(value: object, info: ValidationInfo) -> datetime:
     return parse_moment(value, info.context or UTC)
 
 
-def _canonical(text: str) -> str:
+def legible_id(value: Any) -> str | None:
+    """A UUID as lower-case text; None for what is none, which is nobody's id."""
     try:
-        return str(UUID(text))
-    except ValueError:
-        raise ValueError("not a UUID") from None
+        return str(UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _canonical(text: str) -> str:
+    if (found := legible_id(text)) is None:
+        raise ValueError("not a UUID")
+    return found
 
 
 _Id = Annotated[str, AfterValidator(_canonical)]
@@ -121,7 +128,8 @@ def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
     try:
         return _LISTED.validate_python(values, context=zone)
     except ValidationError as error:
-        raise BadPhotoError(_reason(error), _legible_id(raw)) from None
+        # With its id, so that what the edge already has of it can be protected.
+        raise BadPhotoError(_reason(error), legible_id(raw.get("id"))) from None
 
 
 def fingerprint(photo: Photo) -> str:
@@ -129,14 +137,6 @@ def fingerprint(photo: Photo) -> str:
     *kept, updated_at = kept_of(photo)
     moment = updated_at.astimezone(UTC).isoformat(timespec="microseconds")
     return blake2b(orjson.dumps((*kept, moment)), digest_size=16).hexdigest()
-
-
-def _legible_id(raw: Mapping[str, Any]) -> str | None:
-    """The id of a row that does not validate, so that what the edge already has of it can be protected."""
-    try:
-        return str(UUID(raw["id"]))
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
 
 
 def _reason(error: ValidationError) -> str:

@@ -1,12 +1,11 @@
 """The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
@@ -27,7 +26,7 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreNotAllowedError,
     StoreUnknownError,
 )
-from imagesync_pipelines.connectors.edge.model import Photo, parse_moment, photo_from_json
+from imagesync_pipelines.connectors.edge.model import Photo, legible_id, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import NotFoundError, UpstreamError
@@ -215,7 +214,8 @@ class HeadOfficeApi:
                 photos.append(photo_from_json(row, self._zone))
             except BadPhotoError as error:
                 rejects.append(IllegibleRow(error.photo_id, str(error)))
-        gone = frozenset(_uuids(data.get("deleted_ids")))
+        deleted = data.get("deleted_ids")
+        gone = frozenset(filter(None, map(legible_id, deleted if isinstance(deleted, list) else [])))
         return ListingPage(tuple(photos), tuple(rejects), total, following, gone, self._ho_time(answer, data))
 
     def _ho_time(self, answer: Answer, data: Mapping[str, Any]) -> datetime | None:
@@ -236,12 +236,3 @@ def _z_form(moment: datetime) -> str:
 
 def _is_count(value: object) -> TypeIs[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _uuids(values: object) -> Iterator[str]:
-    """The UUIDs in a list as sent; what is none is nobody's id and is passed over."""
-    for value in values if isinstance(values, list) else []:
-        try:
-            yield str(UUID(value))
-        except (ValueError, TypeError, AttributeError):
-            continue
