@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
@@ -253,14 +252,9 @@ def write_with_bytes(
     connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, bytes]], moment: datetime
 ) -> None:
     """Write photos with their pictures, as synced at `moment`."""
-    if not photos:
-        return
-    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
-    if driver is None:
-        raise TypeError("the connection is closed")
-    statement = _WITH_BYTES.format(table=table)
-    with driver.cursor() as cursor:
-        cursor.executemany(statement, ((*kept_of(photo), body, moment) for photo, body in photos))
+    if photos:
+        rows = [(*kept_of(photo), body, moment) for photo, body in photos]
+        connection.exec_driver_sql(_WITH_BYTES.format(table=table), rows)
 
 
 def write_without_bytes(
@@ -354,10 +348,9 @@ def scrub(
         on_progress(hashed, total)
 
 
-def _parent(connection: sa.Connection, database: StoreDatabase) -> tuple[str, str] | None:
+def _parent(connection: sa.Connection, database: StoreDatabase) -> sa.Row[Any] | None:
     """Table and column of the store's products; None when photos refer to none."""
-    row = connection.execute(sa.text(_PARENT), {"table": database.table}).first()
-    return None if row is None else (row[0], row[1])
+    return connection.execute(sa.text(_PARENT), {"table": database.table}).first()
 
 
 def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
