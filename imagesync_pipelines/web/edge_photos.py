@@ -156,15 +156,12 @@ def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) ->
     headers = _headers(request, picture)
     if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    part = _asked_range(request.headers, headers["ETag"], picture.length)
-    status = 200
-    if part is None:
-        part = range(picture.length)
-    elif part:
-        status = 206
-        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
-    else:
+    asked = _asked_range(request.headers, headers["ETag"], picture.length)
+    part, status = (range(picture.length), 200) if asked is None else (asked, 206)
+    if not part:
         return PlainTextResponse("Range not satisfiable", 416, {**_SAFE, "Content-Range": f"bytes */{picture.length}"})
+    if asked:
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
     headers["Content-Length"] = str(len(part))
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)

@@ -147,7 +147,7 @@ def is_second_mismatch(error_before: str, listed: str) -> bool:
 
 
 def _listed(mirror: pd.DataFrame, unknown: Collection[str], max_bytes: int) -> pd.DataFrame:
-    """The mirror as the engine's wanted rows, with size and why it cannot be used ('': it can); what the store has of it stays."""
+    """The mirror as the engine's wanted rows, with size and reject: why a photo is not to be fetched ('': it is)."""
     size, reject = mirror["size"], pd.Series("", index=mirror.index, dtype="str")
     large = size > max_bytes
     reject[among(mirror["group_key"], pd.Series(list(unknown), dtype="str"))] = UNKNOWN_PRODUCT
