@@ -267,13 +267,6 @@ class Reported:
     dropped: int
     error: str
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a person has to know."""
-        kept = f"{self.waiting} reports are kept for the next run: {self.error}" if self.error else ""
-        lost = f"{self.dropped} reports were given up; the head office refused them in many runs."
-        return tuple(filter(None, (kept, lost if self.dropped else "")))
-
 
 def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
     """Put reports into the outbox, all or none; of a photo the newest counts."""
@@ -288,13 +281,16 @@ def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> Step
     """The step: tell the head office what became of each photo; what it does not take is kept."""
     with at_store(context) as run:
         done = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+    warnings = [f"{done.waiting} reports are kept for the next run: {done.error}"] if done.error else []
+    if done.dropped:
+        warnings.append(f"{done.dropped} reports were given up; the head office refused them in many runs.")
     kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
     return StepResult(
         rows=done.sent,
         numbers={"report/sent": done.sent, "report/kept": done.waiting},
-        shown={"warnings": Texts(done.warnings)},
+        shown={"warnings": Texts(warnings)},
         lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
-        warnings=done.warnings,
+        warnings=warnings,
     )
 
 

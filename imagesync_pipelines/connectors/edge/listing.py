@@ -40,8 +40,7 @@ class ListingScan:
     """What the pages of a scan told; the rows themselves are staged.
 
     distinct: different ids. newest: the largest updated_at. ho_time: HO's clock at the first page, None: unknown.
-    unusable: photos without an image upstream. unidentified: rows without a legible id, which are among the rejects.
-    deleted: ids that HO calls deleted.
+    unusable: photos without an image upstream. deleted: ids that HO calls deleted.
     """
 
     totals: list[int] = field(default_factory=list)
@@ -49,13 +48,13 @@ class ListingScan:
     newest: datetime | None = None
     ho_time: datetime | None = None
     unusable: int = 0
-    unidentified: int = 0
     rejects: list[IllegibleRow] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
 
     def reason(self) -> str:
         """Why the scan does not prove to be complete; '' when it does."""
-        illegible = f"{self.unidentified} photos have no legible id" if self.unidentified else ""
+        unknown = sum(reject.photo_id is None for reject in self.rejects)
+        illegible = f"{unknown} photos have no legible id" if unknown else ""
         return why_unproven(self.totals, self.distinct, rows="photos", source="HO", illegible=illegible)
 
     def cursor(self) -> datetime | None:
@@ -68,7 +67,6 @@ class ListingScan:
         self.ho_time = self.ho_time or page.ho_time
         self.deleted |= page.deleted_ids
         self.rejects += page.rejects
-        self.unidentified += sum(reject.photo_id is None for reject in page.rejects)
         self.unusable += sum(not photo.has_image for photo in page.photos)
         self.newest = max([*([self.newest] if self.newest else []), *(p.updated_at for p in page.photos)], default=None)
 
