@@ -143,24 +143,22 @@ def decode_whole(body: bytes, photo: Photo) -> None:
     check_image(body, content_type=photo.content_type, limits=LIMITS)
 
 
+@dataclass
 class Downloads:
     """How the photos of one run are fetched, with a pace and a budget in common.
 
     check: looks at bytes whose checksum is right; raises BadImageError when they are no good picture.
     """
 
-    def __init__(
-        self,
-        open_photo: OpenPhoto,
-        settings: EdgeSettings,
-        *,
-        check: Callable[[bytes, Photo], None] = decode_whole,
-        timing: Timing | None = None,
-    ) -> None:
-        self.open_photo, self.settings, self.check = open_photo, settings, check
-        self.timing = timing or Timing()
-        self.pacer = Pacer(settings.pace_ms / 1000, clock=self.timing.clock, sleep=self.timing.sleep)
-        self.budget = Budget(settings.memory_budget)
+    open_photo: OpenPhoto
+    settings: EdgeSettings
+    check: Callable[[bytes, Photo], None] = field(default=decode_whole, kw_only=True)
+    timing: Timing = field(default_factory=Timing, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """pacer: between the starts of downloads; budget: of their bytes in memory."""
+        self.pacer = Pacer(self.settings.pace_ms / 1000, clock=self.timing.clock, sleep=self.timing.sleep)
+        self.budget = Budget(self.settings.memory_budget)
 
 
 def fetch_ahead(
