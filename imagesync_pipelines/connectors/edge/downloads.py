@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
@@ -31,7 +31,7 @@ from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
 from imagesync_pipelines.storage.objects import S3Place
-from imagesync_pipelines.upstream.answers import Place, place_of
+from imagesync_pipelines.upstream.answers import place_of
 from imagesync_pipelines.upstream.errors import (
     BodyTooLargeError,
     CredentialsError,
@@ -42,10 +42,6 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.rate_limiter import Pacer
 from imagesync_pipelines.upstream.retries import Timing
-
-if TYPE_CHECKING:
-    # It is in obstore's types only.
-    from obstore import GetResult
 
 R = TypeVar("R")
 
@@ -265,6 +261,15 @@ def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
     return lambda photo, start, etag: api.open_photo(photo.photo_id, store_id, start=start, etag=etag)
 
 
+@dataclass
+class _Object:
+    """An object of a bucket that is being read, from its first byte on."""
+
+    chunks: Callable[[], Iterator[bytes]]
+    start: int = 0
+    etag: str = ""
+
+
 def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
     """Photos straight from the head office's bucket, by their object keys.
 
@@ -303,24 +308,15 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
             raise where.error(CredentialsError, what) from None
         except (BaseError, OSError) as error:
             raise where.error(UnavailableError, f"the bucket does not answer ({type(error).__name__})") from None
-        yield _Object(found, where)
+
+        def chunks() -> Iterator[bytes]:
+            try:
+                for piece in found.stream(min_chunk_size=_CHUNK):
+                    yield bytes(piece)
+            except (BaseError, OSError) as error:
+                what = f"the object broke off ({type(error).__name__})"
+                raise where.error(TruncatedBodyError, what) from None
+
+        yield _Object(chunks)
 
     return open_photo
-
-
-@dataclass
-class _Object:
-    """An object that is being read, from its first byte on; TruncatedBodyError when it breaks off."""
-
-    found: "GetResult"
-    where: Place
-    start: int = 0
-    etag: str = ""
-
-    def chunks(self) -> Iterator[bytes]:
-        try:
-            for piece in self.found.stream(min_chunk_size=_CHUNK):
-                yield bytes(piece)
-        except (BaseError, OSError) as error:
-            what = f"the object broke off ({type(error).__name__})"
-            raise self.where.error(TruncatedBodyError, what) from None
