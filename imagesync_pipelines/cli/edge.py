@@ -62,11 +62,9 @@ def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
 def migrate(stores: tuple[str, ...]) -> None:
     """Add the columns and indexes that a store's table of photos lacks; nothing is ever dropped."""
     for name, database in _held(stores):
-        added = store_schema.migrate(database)
-        for sentence in added:
-            click.echo(f"{name}: {sentence}: added")
-        if not added:
-            click.echo(f"{name}: nothing is missing")
+        added = [f"{sentence}: added" for sentence in store_schema.migrate(database)]
+        for said in added or ["nothing is missing"]:
+            click.echo(f"{name}: {said}")
 
 
 @click.command("scrub")
