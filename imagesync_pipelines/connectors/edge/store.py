@@ -5,7 +5,7 @@ goes as one set-based statement.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -254,7 +254,9 @@ def write_with_bytes(
     """Write photos with their pictures, as synced at `moment`."""
     if photos:
         rows = [(*kept_of(photo), body, moment) for photo, body in photos]
-        connection.exec_driver_sql(_WITH_BYTES.format(table=table), rows)
+        # The driver's own cursor: an error of SQLAlchemy's would show the pictures.
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.executemany(_WITH_BYTES.format(table=table), rows)
 
 
 def write_without_bytes(

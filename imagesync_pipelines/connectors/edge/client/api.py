@@ -222,9 +222,8 @@ class HeadOfficeApi:
         """HO's clock: its own `server_time`, else the answer's Date header."""
         with suppress(ValueError):
             return parse_moment(data.get("server_time"), self._zone)
-        date = next((value for name, value in answer.headers.items() if name.lower() == "date"), "")
         try:
-            return parsedate_to_datetime(date).astimezone(UTC)
+            return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
         except (TypeError, ValueError, IndexError):
             return None
 
