@@ -350,7 +350,7 @@ def scrub(
         on_progress(hashed, total)
 
 
-def _parent(connection: sa.Connection, database: StoreDatabase) -> sa.Row[Any] | None:
+def _parent(connection: sa.Connection, database: StoreDatabase) -> Sequence[str] | None:
     """Table and column of the store's products; None when photos refer to none."""
     return connection.execute(sa.text(_PARENT), {"table": database.table}).first()
 
