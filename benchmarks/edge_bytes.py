@@ -14,7 +14,6 @@ from pydantic import SecretStr
 
 from benchmarks.edge_photos import read_photos
 from benchmarks.measuring import Stopwatch, processor_seconds
-from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.downloads import (
     Downloads,
@@ -25,7 +24,7 @@ from imagesync_pipelines.connectors.edge.downloads import (
 )
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store, read_current
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.connectors.edge.target import apply_photos

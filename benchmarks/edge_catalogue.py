@@ -18,13 +18,12 @@ from benchmarks.edge_bytes import LIMITS, NoQuarantine, new_store
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.connectors.edge import store as stores
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import Settings

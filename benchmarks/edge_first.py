@@ -21,9 +21,8 @@ from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import StoreRun, take_photos
+from imagesync_pipelines.connectors.edge.reading import StoreRun, make_plan, take_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.plans import Lineage

@@ -14,9 +14,15 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.edge.applying import Reported, apply_plan, send_reports
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import BINARIES, BinariesHandOver, StoreRun, at_store, take_photos
+from imagesync_pipelines.connectors.edge.reading import (
+    BINARIES,
+    BinariesHandOver,
+    StoreRun,
+    at_store,
+    make_plan,
+    take_photos,
+)
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.server import (
     PASSWORD_VARIABLE,

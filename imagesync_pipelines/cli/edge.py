@@ -8,11 +8,10 @@ import click
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
 from imagesync_pipelines.connectors.edge import store, store_schema
-from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.connectors.edge.probe import probe
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.runs import Status
@@ -63,11 +62,9 @@ def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
 def migrate(stores: tuple[str, ...]) -> None:
     """Add the columns and indexes that a store's table of photos lacks; nothing is ever dropped."""
     for name, database in _held(stores):
-        added = store_schema.migrate(database)
-        for sentence in added:
-            click.echo(f"{name}: {sentence}: added")
-        if not added:
-            click.echo(f"{name}: nothing is missing")
+        added = [f"{sentence}: added" for sentence in store_schema.migrate(database)]
+        for said in added or ["nothing is missing"]:
+            click.echo(f"{name}: {said}")
 
 
 @click.command("scrub")

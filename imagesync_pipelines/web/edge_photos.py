@@ -6,8 +6,9 @@ What is known of a picture is read apart from its bytes; a blob is read for one 
 import html
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -63,7 +64,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 @dataclass(frozen=True)
 class PhotoServer:
-    """What the routes work with; base_url is where the head office's bucket is public, for `redirect`."""
+    """What answers the routes; base_url is where the head office's bucket is public, for `redirect`."""
 
     database: StoreDatabase
     missing: Missing
@@ -84,6 +85,53 @@ class PhotoServer:
             found = connection.scalar(statement, values)
         return None if found is None else bytes(found)
 
+    def picture(self, which: str, request: Request) -> Response:
+        """The first picture of these, whole or in part, or what is answered when it is not there."""
+        wanted = _uuid(request)
+        for _ in range(TRIES):
+            found = self.find(f"{which} LIMIT 1", id=wanted) if wanted else []
+            picture = found[0] if found else None
+            if picture is None or not picture.length:
+                return _missing(self, picture)
+            answer = _answer_with(request, self, picture)
+            if answer is not None:
+                return answer
+        return _busy(request, RuntimeError("the picture changed while it was read"))
+
+    def of_product(self, request: Request) -> Response:
+        """The photos of a product, without their bytes."""
+        product_id = _uuid(request)
+        photos = [
+            {
+                "id": picture.id,
+                "url": f"/photos/{picture.id}?v={picture.checksum[:8]}" if picture.length else None,
+                "content_type": picture.content_type,
+                "size": picture.length,
+                "is_primary": picture.is_primary,
+                "sort_order": picture.sort_order,
+                "sync_status": picture.sync_status,
+            }
+            for picture in (self.find(_OF_PRODUCT, id=product_id) if product_id else [])
+        ]
+        return JSONResponse({"photos": photos}, headers={"Cache-Control": ASK_AGAIN, **_SAFE})
+
+    def page(self, request: Request) -> Response:
+        """The newest photos, for people."""
+        shown = "\n".join(
+            f'<a href="/photos/{picture.id}"><img loading="lazy" alt="{html.escape(picture.filename)}" '
+            f'src="/photos/{picture.id}?v={picture.checksum[:8]}"></a>'
+            for picture in self.find(_NEWEST)
+        )
+        style = "body{font:16px sans-serif;margin:2rem}img{height:160px;margin:4px;border-radius:4px}"
+        text = shown or "No photo has been synchronised yet."
+        page = f"<!doctype html><title>Photos of this store</title><style>{style}</style><h1>Newest photos</h1>{text}"
+        return HTMLResponse(page, headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE})
+
+    def health(self, request: Request) -> Response:
+        """Whether the store's database answers."""
+        self.find(_BY_ID, id=UUID(int=0))
+        return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
+
 
 def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: str = "") -> Starlette:
     """The application that serves a store's photos.
@@ -92,82 +140,15 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
     """
     if missing == "redirect" and not base_url:
         raise ValueError("to redirect, the photo server needs the URL of the head office's bucket")
+    server = PhotoServer(database, missing, base_url.rstrip("/"), _draw_placeholder())
     routes = [
-        Route("/", _page),
-        Route("/photos/{photo_id}", _photo),
-        Route("/products/{product_id}/photo", _photo_of_product),
-        Route("/products/{product_id}/photos", _photos_of_product),
-        Route("/health", _health),
+        Route("/", server.page),
+        Route("/photos/{id}", partial(server.picture, _BY_ID)),
+        Route("/products/{id}/photo", partial(server.picture, _OF_PRODUCT)),
+        Route("/products/{id}/photos", server.of_product),
+        Route("/health", server.health),
     ]
-    handlers: dict[type[Exception], Callable[[Request, Exception], Response | Awaitable[Response]]] = {
-        DBAPIError: _busy,
-        TimeoutError: _busy,
-    }
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.state.server = PhotoServer(database, missing, base_url.rstrip("/"), _draw_placeholder())
-    return app
-
-
-def _photo(request: Request) -> Response:
-    """A photo by its id."""
-    return _answer(request, "photo_id", _BY_ID)
-
-
-def _photo_of_product(request: Request) -> Response:
-    """The photo that a product shows first."""
-    return _answer(request, "product_id", _OF_PRODUCT)
-
-
-def _photos_of_product(request: Request) -> Response:
-    """The photos of a product, without their bytes."""
-    product_id = _uuid(request.path_params["product_id"])
-    found = _server(request).find(_OF_PRODUCT, id=product_id) if product_id else []
-    photos = [
-        {
-            "id": picture.id,
-            "url": f"/photos/{picture.id}?v={picture.checksum[:8]}" if picture.length else None,
-            "content_type": picture.content_type,
-            "size": picture.length,
-            "is_primary": picture.is_primary,
-            "sort_order": picture.sort_order,
-            "sync_status": picture.sync_status,
-        }
-        for picture in found
-    ]
-    return JSONResponse({"photos": photos}, headers={"Cache-Control": ASK_AGAIN, **_SAFE})
-
-
-def _page(request: Request) -> Response:
-    """The newest photos, for people."""
-    shown = "\n".join(
-        f'<a href="/photos/{picture.id}"><img loading="lazy" alt="{html.escape(picture.filename)}" '
-        f'src="/photos/{picture.id}?v={picture.checksum[:8]}"></a>'
-        for picture in _server(request).find(_NEWEST)
-    )
-    style = "body{font:16px sans-serif;margin:2rem}img{height:160px;margin:4px;border-radius:4px}"
-    text = shown or "No photo has been synchronised yet."
-    page = f"<!doctype html><title>Photos of this store</title><style>{style}</style><h1>Newest photos</h1>{text}"
-    return HTMLResponse(page, headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE})
-
-
-def _health(request: Request) -> Response:
-    """Whether the store's database answers."""
-    _server(request).find(_BY_ID, id=UUID(int=0))
-    return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
-
-
-def _answer(request: Request, name: str, which: str) -> Response:
-    """A picture, whole or in part, or what is answered when it is not there."""
-    server, wanted = _server(request), _uuid(request.path_params[name])
-    for _ in range(TRIES):
-        found = server.find(f"{which} LIMIT 1", id=wanted) if wanted else []
-        picture = found[0] if found else None
-        if picture is None or not picture.length:
-            return _missing(server, picture)
-        answer = _answer_with(request, server, picture)
-        if answer is not None:
-            return answer
-    return _busy(request, RuntimeError("the picture changed while it was read"))
+    return Starlette(routes=routes, exception_handlers={DBAPIError: _busy, TimeoutError: _busy})
 
 
 def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) -> Response | None:
@@ -175,15 +156,12 @@ def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) ->
     headers = _headers(request, picture)
     if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    part = _asked_range(request.headers, headers["ETag"], picture.length)
-    status = 200
-    if part is None:
-        part = range(picture.length)
-    elif part:
-        status = 206
-        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
-    else:
+    asked = _asked_range(request.headers, headers["ETag"], picture.length)
+    part, status = (range(picture.length), 200) if asked is None else (asked, 206)
+    if not part:
         return PlainTextResponse("Range not satisfiable", 416, {**_SAFE, "Content-Range": f"bytes */{picture.length}"})
+    if asked:
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
     headers["Content-Length"] = str(len(part))
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
@@ -239,16 +217,11 @@ def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> range | No
     return range(int(first), min(int(last) + 1, size) if last else size)
 
 
-def _uuid(text: str) -> UUID | None:
+def _uuid(request: Request) -> UUID | None:
     try:
-        return UUID(text)
+        return UUID(request.path_params["id"])
     except ValueError:
         return None
-
-
-def _server(request: Request) -> PhotoServer:
-    server: PhotoServer = request.app.state.server
-    return server
 
 
 def _draw_placeholder() -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, load_accounts
-from imagesync_pipelines.connectors.edge.accounts import edge_stores
+from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.plytix.settings import plytix_accounts
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.registry import connector_named

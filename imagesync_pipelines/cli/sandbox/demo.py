@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
 from imagesync_pipelines.cli.sandbox import installation, stand_ins
-from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history

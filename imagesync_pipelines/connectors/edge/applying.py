@@ -1,4 +1,4 @@
-"""A store's plan carried out, as a step, with its checks; and the head office (HO) told what became of the photos.
+"""A store's plan carried out, as a step, with its checks; the scrub; and the head office (HO) told what came of it.
 
 HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them
 (docs/contracts/edge.md).
@@ -7,18 +7,25 @@ HO's records are a courtesy: that they cannot be sent never fails a synchronisat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import store
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver, StoreRun, at_store
-from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
+from imagesync_pipelines.connectors.edge.reading import (
+    BINARIES,
+    LISTING,
+    BinariesHandOver,
+    StoreRun,
+    at_store,
+    plan_store,
+)
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import SettingsError
@@ -84,6 +91,32 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     return _told(run, done, datetime.fromisoformat(mirror_at) if settled else None, summary, line)
 
 
+def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
+    """The step of the scrub's job: hash what a store has, inside its database, and fetch again what differs.
+
+    Raises HandOverMissingError when the store was never listed, and the errors of plan_store and apply_plan.
+    """
+    with at_store(context) as run:
+        with run.lock():
+            hashed, differing = store.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
+        said = f"{context.account}: {hashed} photos were hashed"
+        summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
+        if not differing:
+            said += "; all are what their checksums say."
+        else:
+            plan_id, _ = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
+            repaired = apply_plan(run, plan_id).summary or summary
+            said += f", {len(differing)} differ; {repaired.images_updated} were fetched again."
+            warning = f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
+            summary = replace(repaired, warnings=(warning, *repaired.warnings))
+    return StepResult(
+        numbers={"photos/hashed": hashed, "photos/differing": len(differing)},
+        shown={"differing": Texts(differing)},
+        lines=[said],
+        summary=summary,
+    )
+
+
 def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
     """What is true of a run's photos.
 
@@ -130,12 +163,12 @@ def _write(run: StoreRun, loaded: Loaded, payload: Iterator[pd.DataFrame]) -> Ph
         run.database,
         Downloads(_open_photo(run), run.settings),
         run.context.quarantine,
-        on_written=lambda written: queue(run.engine, run.name, written),
+        on_written=lambda written: queue(run.engine, run.context.account, written),
         on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
     )
     if done.gone:
         with run.engine.begin() as connection:
-            mirror.mark_gone(connection, run.context.connector, run.name, done.gone, NOT_FOUND)
+            mirror.mark_gone(connection, run.context.connector, run.context.account, done.gone, NOT_FOUND)
     return done
 
 
@@ -150,7 +183,7 @@ def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
     rows = run.context.plans.load(earlier.id)
     current = store.read_current(run.database, list(rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]))
     synced = current.loc[current["status"] == "synced", "key"]
-    queue(run.engine, run.name, [PhotoReport(key, "synced", None, "") for key in synced])
+    queue(run.engine, run.context.account, [PhotoReport(key, "synced", None, "") for key in synced])
 
 
 def _open_photo(run: StoreRun) -> OpenPhoto:
@@ -234,13 +267,6 @@ class Reported:
     dropped: int
     error: str
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a person has to know."""
-        kept = f"{self.waiting} reports are kept for the next run: {self.error}" if self.error else ""
-        lost = f"{self.dropped} reports were given up; the head office refused them in many runs."
-        return tuple(filter(None, (kept, lost if self.dropped else "")))
-
 
 def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
     """Put reports into the outbox, all or none; of a photo the newest counts."""
@@ -255,13 +281,16 @@ def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> Step
     """The step: tell the head office what became of each photo; what it does not take is kept."""
     with at_store(context) as run:
         done = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+    warnings = [f"{done.waiting} reports are kept for the next run: {done.error}"] if done.error else []
+    if done.dropped:
+        warnings.append(f"{done.dropped} reports were given up; the head office refused them in many runs.")
     kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
     return StepResult(
         rows=done.sent,
         numbers={"report/sent": done.sent, "report/kept": done.waiting},
-        shown={"warnings": Texts(done.warnings)},
+        shown={"warnings": Texts(warnings)},
         lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
-        warnings=done.warnings,
+        warnings=warnings,
     )
 
 
@@ -299,6 +328,5 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
 
 
 def _report(waiting: outbox.WaitingReport) -> PhotoReport:
-    moment = waiting.payload["synced_at"]
-    synced_at = datetime.fromisoformat(moment) if moment else None
-    return PhotoReport(waiting.key, waiting.payload["status"], synced_at, waiting.payload["error"])
+    said, moment = waiting.payload, waiting.payload["synced_at"]
+    return PhotoReport(waiting.key, said["status"], moment and datetime.fromisoformat(moment), said["error"])

@@ -4,11 +4,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.connectors.edge import applying, reading, steps
-from imagesync_pipelines.connectors.edge.accounts import edge_stores
+from imagesync_pipelines.connectors.edge import applying, reading
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.connector import (
     AccountSet,
@@ -58,10 +57,10 @@ cursor is the head office's own time and moves only when every page was read."""
 
 Only photos whose checksum changed are downloads; another order or primary is an update without bytes. When
 nothing is new and nothing waits, no plan is made.""",
-        steps.plan,
+        reading.plan,
         kinds=("pandas", "parquet"),
         after=(LISTING,),
-        options=steps.StorePlanOptions,
+        options=reading.StorePlanOptions,
     ),
     Step(
         BINARIES,
@@ -91,7 +90,7 @@ A head office that does not take the report never fails a synchronisation.""",
 SCRUB = Step(
     "scrub_store",
     "Hashes a store's photos inside its database, and fetches again those that differ.",
-    steps.scrub_store,
+    applying.scrub_store,
     kinds=("postgres",),
     pool=WRITE_POOL,
 )

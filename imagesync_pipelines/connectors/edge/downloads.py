@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
@@ -31,7 +31,7 @@ from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
 from imagesync_pipelines.storage.objects import S3Place
-from imagesync_pipelines.upstream.answers import Place, place_of
+from imagesync_pipelines.upstream.answers import place_of
 from imagesync_pipelines.upstream.errors import (
     BodyTooLargeError,
     CredentialsError,
@@ -42,10 +42,6 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.transport import Pacer
-
-if TYPE_CHECKING:
-    # It is in obstore's types only.
-    from obstore import GetResult
 
 R = TypeVar("R")
 
@@ -88,20 +84,32 @@ class DownloadFault(StrEnum):
     UNREACHABLE = "unreachable"
 
 
-@dataclass(frozen=True)
-class FetchedPhoto:
-    """What came of one download: the proven bytes, or a fault with its reason.
+# What an error means for the photo; every other one: its source cannot be reached.
+_FAULTS: dict[type[UpstreamError], DownloadFault] = {
+    PhotoGoneError: DownloadFault.GONE,
+    ObjectMissingError: DownloadFault.NO_OBJECT,
+    BodyTooLargeError: DownloadFault.TOO_LARGE,
+}
 
-    received: bytes over the wire. held: what it has reserved in the budget.
+
+@dataclass
+class FetchedPhoto:
+    """One download: at its end the proven bytes, or a fault with its reason.
+
+    received: bytes over the wire. held: what it has reserved in the budget. part: what came, under the source's ETag
+    for it; problem: why that is not whole.
     """
 
     photo: Photo
-    body: bytes | None = field(repr=False)
-    fault: DownloadFault | None
-    reason: str
-    received: int
-    tries: int
     held: int
+    body: bytes | None = field(default=None, repr=False)
+    fault: DownloadFault | None = None
+    reason: str = ""
+    received: int = 0
+    tries: int = 0
+    part: bytes = field(default=b"", repr=False)
+    etag: str = ""
+    problem: UpstreamError | None = None
 
 
 class Budget:
@@ -131,24 +139,22 @@ def decode_whole(body: bytes, photo: Photo) -> None:
     check_image(body, content_type=photo.content_type, limits=LIMITS)
 
 
+@dataclass
 class Downloads:
     """How the photos of one run are fetched, with a pace and a budget in common.
 
     check: looks at bytes whose checksum is right; raises BadImageError when they are no good picture.
     """
 
-    def __init__(
-        self,
-        open_photo: OpenPhoto,
-        settings: EdgeSettings,
-        *,
-        check: Callable[[bytes, Photo], None] = decode_whole,
-        timing: Timing | None = None,
-    ) -> None:
-        self.open_photo, self.settings, self.check = open_photo, settings, check
-        self.timing = timing or Timing()
-        self.pacer = Pacer(settings.pace_ms / 1000, self.timing)
-        self.budget = Budget(settings.memory_budget)
+    open_photo: OpenPhoto
+    settings: EdgeSettings
+    check: Callable[[bytes, Photo], None] = field(default=decode_whole, kw_only=True)
+    timing: Timing = field(default_factory=Timing, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """pacer: between the starts of downloads; budget: of their bytes in memory."""
+        self.pacer = Pacer(self.settings.pace_ms / 1000, self.timing)
+        self.budget = Budget(self.settings.memory_budget)
 
 
 def fetch_ahead(
@@ -188,92 +194,80 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
     counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md).
     Raises NOT_ABOUT_ONE_PHOTO.
     """
-    part, wrong, tries = _Part(), "", 0
-
-    def done(fault: DownloadFault | None, reason: str) -> FetchedPhoto:
-        body = part.body if fault is None else None
-        return FetchedPhoto(photo, body, fault, reason, part.received, tries, photo.size + part.extra)
-
-    while tries < TRIES and (tries == 0 or part.problem is None or part.again):
-        if part.problem is not None:
-            downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 1))
-        tries += 1
+    found, wrong = FetchedPhoto(photo, held=photo.size), ""
+    while found.tries < TRIES:
+        if found.problem is not None:
+            downloads.timing.sleep(FIRST_WAIT * 2 ** (found.tries - 1))
+        found.tries += 1
         downloads.pacer.wait()
-        _receive(photo, part, downloads)
-        digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
+        again = _receive(found, downloads)
+        digest = hashlib.md5(found.part, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
             try:
-                downloads.check(part.body, photo)
+                downloads.check(found.part, photo)
+                found.body = found.part
             except BadImageError as error:
-                return done(DownloadFault.BAD_IMAGE, str(error))
-            return done(None, "")
-        if part.problem is None:
-            if digest == wrong:
-                break
-            wrong, part.body, part.etag = digest, b"", ""
-    if part.problem is not None:
-        return done(_fault_of(part.problem), str(part.problem))
-    return done(DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong))
+                found.fault, found.reason = DownloadFault.BAD_IMAGE, str(error)
+            return found
+        if not again or (found.problem is None and digest == wrong):
+            break
+        if found.problem is None:
+            wrong, found.part, found.etag = digest, b"", ""
+    if found.problem is None:
+        found.fault, found.reason = DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong)
+    else:
+        found.fault = _FAULTS.get(type(found.problem), DownloadFault.UNREACHABLE)
+        found.reason = str(found.problem)
+    return found
 
 
-@dataclass
-class _Part:
-    """What came of a photo: its bytes, the source's ETag for them, bytes of all tries, and why they are not whole.
+def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:
+    """One try: the rest of the body where the source goes on from what is here, else all of it.
 
-    again: the body broke off; opening is tried again by the source itself, so that its failure is final here. extra:
-    what is reserved beyond the listed size.
+    Gives whether another try may help; opening is tried again by the source itself, so that its failure is final here.
     """
-
-    body: bytes = b""
-    etag: str = ""
-    received: int = 0
-    problem: UpstreamError | None = None
-    again: bool = False
-    extra: int = 0
-
-
-def _receive(photo: Photo, part: _Part, downloads: Downloads) -> None:
-    """One try: the rest of the body where the source goes on from what is here, else all of it."""
     pieces: list[bytes] = []
-    etag, opened, part.problem = "", False, None
+    etag, opened, again, limit = "", False, True, downloads.settings.max_photo
+    found.problem = None
     try:
-        with downloads.open_photo(photo, len(part.body), part.etag) as body:
+        with downloads.open_photo(found.photo, len(found.part), found.etag) as body:
             opened, etag = True, body.etag
-            pieces = [part.body] if body.start else []
+            pieces = [found.part] if body.start else []
             size = sum(map(len, pieces))
             for piece in body.chunks():
                 pieces.append(piece)
                 size += len(piece)
-                part.received += len(piece)
-                over = size - photo.size - part.extra
-                if size > downloads.settings.max_photo:
-                    limit = downloads.settings.max_photo
+                found.received += len(piece)
+                if size > limit:
                     raise BodyTooLargeError(f"the photo is larger than {limit} bytes (EDGE_MAX_PHOTO_MB)")
                 # A listed size may be wrong; what memory holds must not be.
-                if over > 0 and not downloads.budget.admit(over):
-                    listed = f"the {photo.size} bytes that are listed"
-                    raise BodyTooLargeError(f"the photo is larger than {listed}, and there is no room for it")
-                part.extra += max(0, over)
+                if size > found.held:
+                    if not downloads.budget.admit(size - found.held):
+                        listed = f"the {found.photo.size} bytes that are listed"
+                        raise BodyTooLargeError(f"the photo is larger than {listed}, and there is no room for it")
+                    found.held = size
     except NOT_ABOUT_ONE_PHOTO:
         raise
     except UpstreamError as error:
-        part.problem, part.again = error, opened and error.retryable
+        found.problem, again = error, opened and error.retryable
         if isinstance(error, BodyTooLargeError):
             pieces = []
-    part.body, part.etag = b"".join(pieces), etag
-
-
-def _fault_of(problem: UpstreamError) -> DownloadFault:
-    if isinstance(problem, PhotoGoneError):
-        return DownloadFault.GONE
-    if isinstance(problem, ObjectMissingError):
-        return DownloadFault.NO_OBJECT
-    return DownloadFault.TOO_LARGE if isinstance(problem, BodyTooLargeError) else DownloadFault.UNREACHABLE
+    found.part, found.etag = b"".join(pieces), etag
+    return again
 
 
 def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
     """Photos over the head office's API."""
     return lambda photo, start, etag: api.open_photo(photo.photo_id, store_id, start=start, etag=etag)
+
+
+@dataclass
+class _Object:
+    """An object of a bucket that is being read, from its first byte on."""
+
+    chunks: Callable[[], Iterator[bytes]]
+    start: int = 0
+    etag: str = ""
 
 
 def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
@@ -314,25 +308,15 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
             raise where.error(CredentialsError, what) from None
         except (BaseError, OSError) as error:
             raise where.error(UnavailableError, f"the bucket does not answer ({type(error).__name__})") from None
-        yield _Object(found, where)
+
+        def chunks() -> Iterator[bytes]:
+            try:
+                for piece in found.stream(min_chunk_size=_CHUNK):
+                    yield bytes(piece)
+            except (BaseError, OSError) as error:
+                what = f"the object broke off ({type(error).__name__})"
+                raise where.error(TruncatedBodyError, what) from None
+
+        yield _Object(chunks)
 
     return open_photo
-
-
-@dataclass
-class _Object:
-    """An object that is being read, from its first byte on."""
-
-    found: "GetResult"
-    where: Place
-    start: int = 0
-    etag: str = ""
-
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes as they come. Raises TruncatedBodyError when they break off."""
-        try:
-            for piece in self.found.stream(min_chunk_size=_CHUNK):
-                yield bytes(piece)
-        except (BaseError, OSError) as error:
-            what = f"the object broke off ({type(error).__name__})"
-            raise self.where.error(TruncatedBodyError, what) from None

@@ -15,10 +15,9 @@ import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.scans import finish_scan, start_scan
 from imagesync_pipelines.sync.guard import why_unproven
@@ -41,8 +40,7 @@ class ListingScan:
     """What the pages of a scan told; the rows themselves are staged.
 
     distinct: different ids. newest: the largest updated_at. ho_time: HO's clock at the first page, None: unknown.
-    unusable: photos without an image upstream. unidentified: rows without a legible id, which are among the rejects.
-    deleted: ids that HO calls deleted.
+    unusable: photos without an image upstream. deleted: ids that HO calls deleted.
     """
 
     totals: list[int] = field(default_factory=list)
@@ -50,13 +48,13 @@ class ListingScan:
     newest: datetime | None = None
     ho_time: datetime | None = None
     unusable: int = 0
-    unidentified: int = 0
     rejects: list[IllegibleRow] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
 
     def reason(self) -> str:
         """Why the scan does not prove to be complete; '' when it does."""
-        illegible = f"{self.unidentified} photos have no legible id" if self.unidentified else ""
+        unknown = sum(reject.photo_id is None for reject in self.rejects)
+        illegible = f"{unknown} photos have no legible id" if unknown else ""
         return why_unproven(self.totals, self.distinct, rows="photos", source="HO", illegible=illegible)
 
     def cursor(self) -> datetime | None:
@@ -69,7 +67,6 @@ class ListingScan:
         self.ho_time = self.ho_time or page.ho_time
         self.deleted |= page.deleted_ids
         self.rejects += page.rejects
-        self.unidentified += sum(reject.photo_id is None for reject in page.rejects)
         self.unusable += sum(not photo.has_image for photo in page.photos)
         self.newest = max([*([self.newest] if self.newest else []), *(p.updated_at for p in page.photos)], default=None)
 
@@ -137,7 +134,7 @@ def take_listing(
         since = None if full or before is None else before - timedelta(minutes=settings.overlap_minutes)
         scan_id = None
         if since is None:
-            scan_id = start_scan(engine, scan_connector(store.name), page_size=settings.page_size, block_size=1)
+            scan_id = start_scan(engine, f"{EDGE}/{store.name}", page_size=settings.page_size, block_size=1)
         with mirror.staging(connection):
             scan = _scan_until_proven(connection, api, store.store_id, settings, since)
             reason = scan.reason()
@@ -206,11 +203,6 @@ def take_listing(
         bytes=received,
         warnings=tuple(filter(None, (unproven if reason else "", unread, unanswered))),
     )
-
-
-def scan_connector(store_name: str) -> str:
-    """The name under which the scans of a store are kept (storage/scans.py)."""
-    return f"{EDGE}/{store_name}"
 
 
 def _not_found(api: HeadOfficeApi, store_id: str, asked: Sequence[str], threads: int) -> tuple[set[str], str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID
 
@@ -50,11 +51,18 @@ def _moment(value: object, info: ValidationInfo) -> datetime:
     return parse_moment(value.strip() if isinstance(value, str) else value, info.context or UTC)
 
 
-def _canonical(text: str) -> str:
+def legible_id(value: Any) -> str | None:
+    """A UUID as lower-case text; None for what is none, which is nobody's id."""
     try:
-        return str(UUID(text))
-    except ValueError:
-        raise ValueError("not a UUID") from None
+        return str(UUID(value))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _canonical(text: str) -> str:
+    if (found := legible_id(text)) is None:
+        raise ValueError("not a UUID")
+    return found
 
 
 _Id = Annotated[str, AfterValidator(_canonical)]
@@ -95,6 +103,12 @@ class Photo(NamedTuple):
         return bool(self.checksum) and self.size > 0
 
 
+# What the edge keeps of a photo beside its id; the fingerprint has the values in this order.
+KEPT = (
+    "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary", "sort_order",
+    "updated_at",
+)  # fmt: skip
+kept_of = attrgetter("photo_id", *KEPT)
 _LISTED = TypeAdapter(Photo, config=ConfigDict(str_strip_whitespace=True))
 
 
@@ -114,33 +128,15 @@ def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
     try:
         return _LISTED.validate_python(values, context=zone)
     except ValidationError as error:
-        raise BadPhotoError(_reason(error), _legible_id(raw)) from None
+        # With its id, so that what the edge already has of it can be protected.
+        raise BadPhotoError(_reason(error), legible_id(raw.get("id"))) from None
 
 
 def fingerprint(photo: Photo) -> str:
     """A digest of all that the edge keeps of a photo; SKU, name and image_url are not among it."""
-    kept = (
-        photo.photo_id,
-        photo.product_id,
-        photo.object_key,
-        photo.filename,
-        photo.size,
-        photo.content_type,
-        photo.checksum,
-        photo.version,
-        photo.is_primary,
-        photo.sort_order,
-        photo.updated_at.astimezone(UTC).isoformat(timespec="microseconds"),
-    )
-    return blake2b(orjson.dumps(kept), digest_size=16).hexdigest()
-
-
-def _legible_id(raw: Mapping[str, Any]) -> str | None:
-    """The id of a row that does not validate, so that what the edge already has of it can be protected."""
-    try:
-        return str(UUID(raw["id"]))
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
+    *kept, updated_at = kept_of(photo)
+    moment = updated_at.astimezone(UTC).isoformat(timespec="microseconds")
+    return blake2b(orjson.dumps((*kept, moment)), digest_size=16).hexdigest()
 
 
 def _reason(error: ValidationError) -> str:

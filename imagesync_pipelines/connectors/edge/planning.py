@@ -69,7 +69,7 @@ def plan_photos(
     checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an update without
     them. Raises ValueError for frames that are otherwise.
     """
-    listed = _listed(mirror, frozenset(unknown_products), max_bytes)
+    listed = _listed(mirror, unknown_products, max_bytes)
     waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
     waiting = waiting[~among(waiting["key"], current["key"])]
     # Photos that are only marked as pending: writing them is an addition, or the end of a rename.
@@ -133,15 +133,6 @@ def product_labels(plan: pd.DataFrame, mirror: pd.DataFrame) -> pd.Series:
     return pd.Series(labels.take(places), index=plan.index, dtype="str")
 
 
-def why_unusable(checksum: str, size: int, max_bytes: int) -> str:
-    """Why a photo listed so is not to be fetched ('': it is). What the store has of it stays."""
-    if not checksum or size <= 0:
-        return NO_IMAGE_UPSTREAM
-    if size > max_bytes:
-        return f"listed with {size} bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
-    return ""
-
-
 def mismatch_reason(listed: str, received: str) -> str:
     """What a row says whose bytes are not the listed ones; both are MD5 checksums."""
     return f"{_MISMATCH.format(listed=listed)}, received {received}"
@@ -155,17 +146,16 @@ def is_second_mismatch(error_before: str, listed: str) -> bool:
     return error_before.startswith(_MISMATCH.format(listed=listed))
 
 
-def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:
-    """The mirror as the engine's wanted rows, with size and why it cannot be used ('': it can)."""
-    values = zip(mirror["checksum"], mirror["size"], mirror["group_key"], strict=True)
-    rejects = [
-        why_unusable(checksum, size, max_bytes) or (UNKNOWN_PRODUCT if product_id in unknown else "")
-        for checksum, size, product_id in values
-    ]
+def _listed(mirror: pd.DataFrame, unknown: Collection[str], max_bytes: int) -> pd.DataFrame:
+    """The mirror as the engine's wanted rows, with size and reject: why a photo is not to be fetched ('': it is)."""
+    size, reject = mirror["size"], pd.Series("", index=mirror.index, dtype="str")
+    large = size > max_bytes
+    reject[among(mirror["group_key"], pd.Series(list(unknown), dtype="str"))] = UNKNOWN_PRODUCT
+    reject[large] = "listed with " + size[large].astype("str") + f" bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
+    reject[(mirror["checksum"] == "") | (size <= 0)] = NO_IMAGE_UPSTREAM
     listed = mirror.rename(columns={"group_key": "group", "checksum": "content"})
     return listed[["key", "group", "fingerprint", "content", "size"]].assign(
-        position=pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
-        reject=pd.Series(rejects, index=mirror.index, dtype="str"),
+        position=pd.Series(pd.NA, index=mirror.index, dtype="Int64"), reject=reject
     )
 
 

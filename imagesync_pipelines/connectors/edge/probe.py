@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.model import EDGE, fingerprint
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_cursor
 from imagesync_pipelines.storage.schema import mirror

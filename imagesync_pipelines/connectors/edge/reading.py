@@ -1,26 +1,39 @@
-"""A store in one run, and the run's first step: what the head office lists for the store, in our mirror."""
+"""A store in one run, and the run's first steps: what the head office lists for the store, in our mirror; the plan."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import ListingHandOver, take_listing
+from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.planning import (
+    LISTED_VALUES,
+    PRODUCT_VALUES,
+    payload_of,
+    plan_photos,
+    product_labels,
+)
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
+from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineItem
-from imagesync_pipelines.storage.schema import mirror
+from imagesync_pipelines.storage.schema import mirror as mirror_table
 from imagesync_pipelines.sync.connector import ImagePlace
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Texts
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
+from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.retries import Timing
 
 LISTING, BINARIES = "photo_listing", "photo_binaries"
@@ -35,6 +48,13 @@ class ListingOptions(BaseModel):
         False, description="list everything, not only what changed since the cursor; finds what vanished"
     )
     dry_run: bool = Field(False, description="write nothing into the store's database")
+
+
+class StorePlanOptions(BaseModel):
+    """How to plan."""
+
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
 class BinariesHandOver(BaseModel):
@@ -66,11 +86,6 @@ class StoreRun:
     account: EdgeStore
     database: store.StoreDatabase
     api: HeadOfficeApi
-
-    @property
-    def name(self) -> str:
-        """The store's name in the accounts file, which is its Dagster partition too."""
-        return self.account.name
 
     @property
     def settings(self) -> EdgeSettings:
@@ -176,7 +191,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     context = run.context
     with run.lock():
         findings = create_or_check(run.database)
-        require_ready(findings, run.name)
+        require_ready(findings, context.account)
         listed = take_listing(
             run.engine,
             run.account,
@@ -189,18 +204,15 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     _set_aside(context, listed)
     applied = context.handovers.newest(BINARIES, BinariesHandOver)
     settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
-    # A run that died may have written photos of which the head office has not heard.
-    settled = settled and run.broken_off() is None
-    advice: tuple[str, ...] = ()
-    if findings:
-        what = "; ".join(finding.what for finding in findings)
-        advice = (f"The store's table could be better: {what}. `imagesync edge migrate --store {run.name}` does it.",)
+    what = "; ".join(finding.what for finding in findings)
+    advice = f"The store's table could be better: {what}. `imagesync edge migrate --store {context.account}` does it."
     left = listed.model_copy(
         update={
             "run_id": context.run_id,
             "dry_run": dry_run,
-            "quiet": settled and not listed.full and not waiting,
-            "warnings": (*advice, *listed.warnings),
+            # A run that died may have written photos of which the head office has not heard.
+            "quiet": settled and not listed.full and not waiting and run.broken_off() is None,
+            "warnings": (*([advice] if findings else []), *listed.warnings),
         }
     )
     context.keep(LISTING, left)
@@ -220,9 +232,89 @@ def _set_aside(context: RunContext[EdgeSettings], listed: ListingHandOver) -> No
         table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
 
 
+def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepResult:
+    """The step: plan, and tell what would change."""
+    with at_store(context) as run:
+        return make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
+
+
+def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) -> StepResult:
+    """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
+
+    What the listing found is that of this run's lineage; a plan by itself is made from the mirror as the newest listing
+    left it. dry_run: the plan is carried out only by its number. Photos of products that the store does not have wait
+    for them. Raises HandOverMissingError without a listing.
+    """
+    context, plan_id = run.context, None
+    listed = context.find(LISTING, ListingHandOver)
+    if listed is not None and listed.quiet:
+        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
+        planned = Planned(nothing, nothing, PlanCost(0, 0, 0.0), warnings=listed.warnings, **_spent(run, listed))
+    else:
+        listed = listed or context.look_at(LISTING, ListingHandOver)
+        plan_id, planned = plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+    rows, cost = planned.plan, planned.cost
+    pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
+    reasons = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
+    changes = rows_to_show(rows).rename(columns={"key": "photo"})
+    return plan_result(
+        context,
+        planned,
+        plan_id,
+        cost=f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}.",
+        changes=changes.loc[:, ["change", "product", "photo", "reason"]],
+        shown={"set_aside": Table(pd.DataFrame({"reason": reasons.index, "photos": reasons.to_numpy()}))},
+    )
+
+
+def plan_store(
+    run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: bool, dry_run: bool = False
+) -> tuple[int, Planned]:
+    """Plan from the mirror and the store's database whatever the listing found, and store the plan; with its number."""
+    context, mine = run.context, (run.context.connector, run.context.account)
+    # One snapshot, so that the payloads are those of the rows that were planned.
+    with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        mirror_at = mirror.mirror_at(connection, *mine)
+        wanted = mirror.read_mirror(connection, *mine, {**LISTED_VALUES, **PRODUCT_VALUES})
+        absent = mirror.read_gone(connection, *mine, WORD_OF_HO)
+        proof = None
+        # A full scan proves what is gone as long as the mirror is as that scan left it.
+        if listed.full and listed.scan_id is not None and listed.mirror_at == mirror_at:
+            proof = Proof(listed.scan_id, listed.complete, listed.reason)
+        current = store.read_current(run.database)
+        found = plan_photos(
+            wanted,
+            # What is listed in a form that cannot be read is left alone.
+            current[~current["key"].isin(listed.illegible)],
+            Scope(None, proof, absent),
+            deletion_limits(context.installation.settings, lifted=allow_mass_delete),
+            unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
+            max_bytes=run.settings.max_photo,
+            pace_seconds=run.settings.pace_ms / 1000,
+        )
+        if not listed.dry_run:
+            store.keep_waiting(run.database, found.waiting)
+        planned = Planned(
+            plan=found.plan.assign(product=product_labels(found.plan, wanted)),
+            held=found.held,
+            cost=found.cost,
+            payload=payload_of(found.written, partial(mirror.read_payloads, connection, *mine)),
+            scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},
+            warnings=(*listed.warnings, *found.warnings),
+            scan_id=listed.scan_id,
+            **_spent(run, listed),
+        )
+        return store_plan(context, planned, dry_run=dry_run), planned
+
+
+def _spent(run: StoreRun, listed: ListingHandOver) -> dict[str, Any]:
+    """Calls and bytes of the listing, when it was this run's."""
+    return {"calls": listed.calls, "received": listed.bytes} if listed.run_id == run.context.run_id else {}
+
+
 def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     """For the pages: the stores for which the head office lists photos of a product, in order."""
-    row = mirror.c
+    row = mirror_table.c
     query = (
         sa.select(row.account, sa.func.count(), sa.func.max(row.changed_at))
         .where(row.connector == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)

@@ -5,21 +5,19 @@ goes as one set-based statement.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 import pandas as pd
-import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
-from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
+from imagesync_pipelines.connectors.edge.model import KEPT, Photo, fingerprint, kept_of
+from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import account_lock, create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
@@ -49,36 +47,31 @@ SELECT id::text, product_id::text, coalesce(updated_at, 'epoch'::timestamptz), '
 
 DOUBTED = "the stored picture is not what its checksum says; it is fetched again"
 
-_KEPT = (
-    "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary", "sort_order",
-    "updated_at",
-)  # fmt: skip
 _TYPES = {
     "photo_id": "uuid", "product_id": "uuid", "size": "integer", "version": "integer", "is_primary": "boolean",
     "sort_order": "integer", "updated_at": "timestamptz",
 }  # fmt: skip
-_values_of = attrgetter("photo_id", *_KEPT)
 _DONE = "sync_status = 'synced', sync_error = NULL"
 _NAMED = "WHERE id = ANY(CAST(:ids AS uuid[]))"
 _LISTED = f"""
-  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *_KEPT))})
-       AS w (id, {", ".join(_KEPT)})
+  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *KEPT))})
+       AS w (id, {", ".join(KEPT)})
 """
 _WITH_BYTES = f"""
-INSERT INTO {{table}} (id, {", ".join(_KEPT)}, image_binary, last_sync_at, sync_status, sync_error)
-VALUES (%s, {", ".join(["%s"] * len(_KEPT))}, %b, %s, 'synced', NULL)
+INSERT INTO {{table}} (id, {", ".join(KEPT)}, image_binary, last_sync_at, sync_status, sync_error)
+VALUES (%s, {", ".join(["%s"] * len(KEPT))}, %b, %s, 'synced', NULL)
     ON CONFLICT (id) DO UPDATE
-   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in (*_KEPT, "image_binary", "last_sync_at"))}, {_DONE}
+   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in (*KEPT, "image_binary", "last_sync_at"))}, {_DONE}
 """  # noqa: S608 - names are constants of this module
 # Rows whose picture is not what the listing says are left out, so that nothing counts as synced that was not hashed.
 _WITHOUT_BYTES = f"""
-UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in _KEPT)}, last_sync_at = :moment, {_DONE}
+UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in KEPT)}, last_sync_at = :moment, {_DONE}
 {_LISTED}
  WHERE t.id = w.id AND md5(t.image_binary) = w.checksum
 RETURNING t.id::text
 """  # noqa: S608 - names are constants of this module
 _ADD = f"""
-INSERT INTO {{table}} (id, {", ".join(_KEPT)}, sync_status)
+INSERT INTO {{table}} (id, {", ".join(KEPT)}, sync_status)
 SELECT w.*, 'pending' {_LISTED}
     ON CONFLICT (id) DO NOTHING
 """
@@ -258,14 +251,11 @@ def write_with_bytes(
     connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, bytes]], moment: datetime
 ) -> None:
     """Write photos with their pictures, as synced at `moment`."""
-    if not photos:
-        return
-    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
-    if driver is None:
-        raise TypeError("the connection is closed")
-    statement = _WITH_BYTES.format(table=table)
-    with driver.cursor() as cursor:
-        cursor.executemany(statement, ((*_values_of(photo), body, moment) for photo, body in photos))
+    if photos:
+        rows = [(*kept_of(photo), body, moment) for photo, body in photos]
+        # The driver's own cursor: an error of SQLAlchemy's would show the pictures.
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.executemany(_WITH_BYTES.format(table=table), rows)
 
 
 def write_without_bytes(
@@ -359,10 +349,9 @@ def scrub(
         on_progress(hashed, total)
 
 
-def _parent(connection: sa.Connection, database: StoreDatabase) -> tuple[str, str] | None:
+def _parent(connection: sa.Connection, database: StoreDatabase) -> Sequence[str] | None:
     """Table and column of the store's products; None when photos refer to none."""
-    row = connection.execute(sa.text(_PARENT), {"table": database.table}).first()
-    return None if row is None else (row[0], row[1])
+    return connection.execute(sa.text(_PARENT), {"table": database.table}).first()
 
 
 def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
@@ -389,4 +378,4 @@ def _execute(connection: sa.Connection, statement: str, table: str, **values: ob
 
 def _lists_of(photos: Sequence[Photo]) -> dict[str, list[Any]]:
     """One list per column, as unnest takes them."""
-    return dict(zip(("photo_id", *_KEPT), map(list, zip(*map(_values_of, photos), strict=True)), strict=True))
+    return dict(zip(("photo_id", *KEPT), map(list, zip(*map(kept_of, photos), strict=True)), strict=True))

@@ -20,9 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 from pydantic import SecretStr
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, HeadOfficeAccount
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Timing
 
 STORE_ID = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"

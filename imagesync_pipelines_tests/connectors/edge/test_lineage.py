@@ -7,8 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.applying import apply_plan
-from imagesync_pipelines.connectors.edge.reading import take_photos
-from imagesync_pipelines.connectors.edge.steps import make_plan
+from imagesync_pipelines.connectors.edge.reading import make_plan, take_photos
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines.sync.steps import StepResult, Summary

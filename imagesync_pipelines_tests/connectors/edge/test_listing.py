@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.listing import NOT_LISTED, scan_connector
+from imagesync_pipelines.connectors.edge.listing import NOT_LISTED
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.storage.scans import get_scan, latest_scan
 from imagesync_pipelines.storage.schema import mirror
@@ -33,7 +33,7 @@ def test_a_first_listing_is_a_full_one_and_proves_itself(connector: Connector) -
     assert listed.bytes > 5000
     assert listed.scan_id is not None
     scan = get_scan(connector.database, listed.scan_id)
-    assert (scan.state, scan.first_count, scan.pages, scan.connector) == ("proven", 25, 3, scan_connector(STORE))
+    assert (scan.state, scan.first_count, scan.pages, scan.connector) == ("proven", 25, 3, f"edge/{STORE}")
 
 
 def test_nothing_changed_is_one_request_and_no_write(connector: Connector) -> None:
@@ -50,7 +50,7 @@ def test_nothing_changed_is_one_request_and_no_write(connector: Connector) -> No
     with connector.database.connect() as connection:
         after = connection.execute(sa.select(sa.literal_column("ctid::text || xmin::text")).select_from(mirror)).all()
     assert after == before
-    newest = latest_scan(connector.database, scan_connector(STORE))
+    newest = latest_scan(connector.database, f"edge/{STORE}")
     assert newest is not None
     assert newest.pages == 3
 

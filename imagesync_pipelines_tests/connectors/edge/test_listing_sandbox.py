@@ -12,13 +12,12 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.probe import probe
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror

@@ -1,17 +1,15 @@
 """The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
 
-from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.bodies import (
     CONNECT_SECONDS,
     NO_STORE,
@@ -19,7 +17,6 @@ from imagesync_pipelines.connectors.edge.client.bodies import (
     NOT_HO,
     PhotoBodies,
     PhotoBody,
-    said_in,
 )
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
@@ -29,8 +26,8 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreNotAllowedError,
     StoreUnknownError,
 )
-from imagesync_pipelines.connectors.edge.model import Photo, parse_moment, photo_from_json
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.model import Photo, legible_id, parse_moment, photo_from_json
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import NotFoundError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
@@ -83,7 +80,7 @@ class HeadOfficeDialect(Dialect):
         """The answer, or that there is no such store."""
         if answer.good:
             return answer
-        if "store not found" in said_in(answer.data):
+        if "store not found" in text_in(answer.data, "message").lower():
             return answer.error(StoreUnknownError, f"{NO_STORE}; nothing was removed on that")
         return answer.error(NotFoundError, NOT_HO)
 
@@ -109,7 +106,20 @@ class HeadOfficeApi:
             tries=settings.tries,
             verify_tls=settings.verify_tls,
         )
-        self._tokens = _tokens_of(head_office, policy, timing)
+        account = TokenPolicy(
+            system="the head office",
+            credentials=f"user name and password (user {head_office.username})",
+            advice="check the account there and in the accounts file",
+            path="api/v1/token/",
+            body={"username": head_office.username, "password": head_office.password.get_secret_value()},
+            read=lambda data: (
+                GivenToken(access, text_in(data, "refresh")) if (access := text_in(data, "access")) else None
+            ),
+            refresh_path="api/v1/token/refresh/",
+            renew_before=120.0,
+            proven_by_use=True,
+        )
+        self._tokens = TokenHolder(policy, account, timing)
         self._transport = Transport(policy, HeadOfficeDialect(), timing, tokens=self._tokens)
         self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
         self._zone = ZoneInfo(settings.head_office_timezone)
@@ -172,12 +182,7 @@ class HeadOfficeApi:
     def report(self, store_id: str, batch: Sequence[PhotoReport]) -> None:
         """Tell HO what became of photos; saying it twice does no harm. Raises as `list_page`."""
         rows = [
-            {
-                "photo_id": item.photo_id,
-                "status": item.status,
-                "synced_at": item.synced_at and _z_form(item.synced_at),
-                "error": item.error or None,
-            }
+            item._asdict() | {"synced_at": item.synced_at and _z_form(item.synced_at), "error": item.error or None}
             for item in batch
         ]
         self._call("POST", STATUS_PATH, {}, json={"store_id": store_id, "sync_batch": rows})
@@ -209,34 +214,18 @@ class HeadOfficeApi:
                 photos.append(photo_from_json(row, self._zone))
             except BadPhotoError as error:
                 rejects.append(IllegibleRow(error.photo_id, str(error)))
-        gone = frozenset(_uuids(data.get("deleted_ids")))
+        deleted = data.get("deleted_ids")
+        gone = frozenset(filter(None, map(legible_id, deleted if isinstance(deleted, list) else [])))
         return ListingPage(tuple(photos), tuple(rejects), total, following, gone, self._ho_time(answer, data))
 
     def _ho_time(self, answer: Answer, data: Mapping[str, Any]) -> datetime | None:
         """HO's clock: its own `server_time`, else the answer's Date header."""
         with suppress(ValueError):
             return parse_moment(data.get("server_time"), self._zone)
-        date = next((value for name, value in answer.headers.items() if name.lower() == "date"), "")
         try:
-            return parsedate_to_datetime(date).astimezone(UTC)
+            return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
         except (TypeError, ValueError, IndexError):
             return None
-
-
-def _tokens_of(head_office: HeadOfficeAccount, session: SessionPolicy, timing: Timing) -> TokenHolder:
-    """The holder of the token of one account at a head office."""
-    policy = TokenPolicy(
-        system="the head office",
-        credentials=f"user name and password (user {head_office.username})",
-        advice="check the account there and in the accounts file",
-        path="api/v1/token/",
-        body={"username": head_office.username, "password": head_office.password.get_secret_value()},
-        read=lambda data: GivenToken(access, text_in(data, "refresh")) if (access := text_in(data, "access")) else None,
-        refresh_path="api/v1/token/refresh/",
-        renew_before=120.0,
-        proven_by_use=True,
-    )
-    return TokenHolder(session, policy, timing)
 
 
 def _z_form(moment: datetime) -> str:
@@ -246,12 +235,3 @@ def _z_form(moment: datetime) -> str:
 
 def _is_count(value: object) -> TypeIs[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _uuids(values: object) -> Iterator[str]:
-    """The UUIDs in a list as sent; what is none is nobody's id and is passed over."""
-    for value in values if isinstance(values, list) else []:
-        try:
-            yield str(UUID(value))
-        except (ValueError, TypeError, AttributeError):
-            continue

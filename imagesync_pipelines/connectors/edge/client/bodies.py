@@ -32,7 +32,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
-from imagesync_pipelines.upstream.tokens import TokenHolder
+from imagesync_pipelines.upstream.tokens import TokenHolder, text_in
 
 CONNECT_SECONDS = 10.0
 NO_STORE = "the head office does not know the store, or it is inactive"
@@ -103,14 +103,10 @@ class PhotoBodies:
 
     def __init__(self, base_url: str, tokens: TokenHolder, settings: EdgeSettings, timing: Timing) -> None:
         self._base = base_url.rstrip("/")
-        self._tokens = tokens
-        self._settings = settings
-        self._timing = timing
-        self._retry = RetryPolicy(tries=settings.tries, total_deadline=settings.call_deadline)
+        self._tokens, self._settings, self._timing = tokens, settings, timing
         self._pool = open_pool(self._base, settings.verify_tls, settings.concurrency)
         self._lock = threading.Lock()
-        self.calls = 0
-        self.bytes = 0
+        self.calls = self.bytes = 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -122,13 +118,13 @@ class PhotoBodies:
 
         Tries again what is transient until an answer came. Raises what `api.open_photo` says.
         """
-        place = place_of(f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/")
         url = f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/?store_id={store_id}"
 
         def attempt(deadline: float) -> PhotoBody | UpstreamError:
-            return self._tokens.using(lambda token: self._exchange(url, place, token.access, wanted, deadline))
+            return self._tokens.using(lambda token: self._exchange(url, token.access, wanted, deadline))
 
-        body = call_with_retries(attempt, self._retry, self._timing)
+        policy = RetryPolicy(tries=self._settings.tries, total_deadline=self._settings.call_deadline)
+        body = call_with_retries(attempt, policy, self._timing)
         try:
             yield body
         finally:
@@ -136,25 +132,20 @@ class PhotoBodies:
             with self._lock:
                 self.bytes += body.received
 
-    def _exchange(
-        self, url: str, place: Place, token: str, wanted: Mapping[str, str], deadline: float
-    ) -> PhotoBody | UpstreamError:
-        clock = self._timing.clock
-        left = deadline - clock()
+    def _exchange(self, url: str, token: str, wanted: Mapping[str, str], deadline: float) -> PhotoBody | UpstreamError:
+        settings, place, left = self._settings, place_of(url), deadline - self._timing.clock()
         if left <= 0:
-            return place.error(
-                DeadlineExceededError, f"not done within {self._settings.call_deadline:.0f} s", sent=False
-            )
+            return place.error(DeadlineExceededError, f"not done within {settings.call_deadline:.0f} s", sent=False)
         # Accept names no picture: the original HO would answer 406, its framework makes only JSON and HTML.
-        headers = {"Authorization": f"Bearer {token}", "Accept": "*/*", "Accept-Encoding": "identity", **wanted}
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **wanted}
         with self._lock:
             self.calls += 1
         try:
             response = self._pool.request(
                 "GET",
                 url,
-                headers={"User-Agent": USER_AGENT, **headers},
-                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(self._settings.timeout, left)),
+                headers={"Authorization": f"Bearer {token}", **headers},
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(settings.timeout, left)),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -169,16 +160,15 @@ class PhotoBodies:
             response.close()
 
     def _body(self, response: urllib3.BaseHTTPResponse, place: Place, deadline: float) -> PhotoBody | UpstreamError:
-        problem = None
-        found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+        headers, is_part = response.headers, response.status == 206
+        found = _RANGE.fullmatch(headers.get("Content-Range", "").strip()) if is_part else None
+        problem = "a part of the photo came that does not say which" if is_part and found is None else ""
+        if headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
             problem = "the photo is compressed although that was not asked for"
-        elif response.status == 206 and found is None:
-            problem = "a part of the photo came that does not say which"
-        if problem is not None:
+        if problem:
             response.close()
             return place.error(BadAnswerError, problem, status=response.status)
-        start = int(found[1]) if response.status == 206 and found is not None else 0
+        start = int(found[1]) if found else 0
         return PhotoBody(response, place, start, self._settings.max_photo, lambda: self._timing.clock() > deadline)
 
     def _failure(self, response: urllib3.BaseHTTPResponse, place: Place) -> UpstreamError:
@@ -192,7 +182,7 @@ class PhotoBodies:
         except (urllib3.exceptions.HTTPError, OSError):
             said = b""
         try:
-            message = said_in(orjson.loads(said))
+            message = text_in(orjson.loads(said), "message").lower()
         except orjson.JSONDecodeError:
             message = ""
         kind: type[UpstreamError]
@@ -212,9 +202,3 @@ class PhotoBodies:
             asked = retry_after_seconds(response.headers, self._timing.wall())
             return failure_of_status(place, status, said, asked)
         return place.error(kind, what, status=status)
-
-
-def said_in(document: object) -> str:
-    """HO's own words in the JSON of a refusal (docs/contracts/edge.md), in lower case; '' for anything else."""
-    message = document.get("message") if isinstance(document, dict) else None
-    return message.lower() if isinstance(message, str) else ""
