@@ -31,8 +31,7 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
-from imagesync_pipelines.web.catalogue.state import open_catalogue
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings, open_catalogue
 
 COLUMNS = (
     "run", "added", "updated", "removed", "kept", "rejected", "products affected", "calls", "seconds", "status"

@@ -19,7 +19,7 @@ from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, stopping
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 STOP_SECONDS = 20
 
