@@ -27,7 +27,7 @@ ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
 
 
 class CatalogueSettings(BaseSettings):
-    """How the catalogue is served, each field CATALOGUE_<FIELD>; `production` in IMAGESYNC_ENVIRONMENT needs the secret."""
+    """How the catalogue is served, each field CATALOGUE_<FIELD>; `production` needs the session secret."""
 
     model_config = SettingsConfigDict(env_prefix="CATALOGUE_", extra="ignore", env_ignore_empty=True)
 
