@@ -8,9 +8,8 @@ Changes run one after the other, so a later stamp is never committed before an e
 largest `updated_at` it saw misses nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -100,25 +99,17 @@ def find_store(office: HeadOffice, code: str) -> UUID:
 
 def link_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
     """Let a store see a brand of its company; its photos get a new `updated_at` when they come into view."""
-    with changing(office, t.product.c.brand_id == brand_id) as change:
+    with changing(office, t.product.c.brand_id == brand_id) as (connection, _):
         row = {"store_id": store_id, "brand_id": brand_id}
-        change.connection.execute(insert(t.store_brand).values(row).on_conflict_do_nothing())
-
-
-@dataclass(frozen=True)
-class PhotoChange:
-    """An open change: its connection, and the stamp for the rows it writes."""
-
-    connection: sa.Connection
-    stamp: datetime
+        connection.execute(insert(t.store_brand).values(row).on_conflict_do_nothing())
 
 
 @contextmanager
-def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[PhotoChange]:
-    """One transaction that changes rows around some products; `products` is a condition on the product table.
+def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[tuple[sa.Connection, datetime]]:
+    """One transaction that changes rows around some products, and the stamp for the rows it writes.
 
-    On leaving, the photos that entered and left the scope of each store are worked out and noted. Nothing is kept when
-    the body raises.
+    products: a condition on the product table. On leaving, the photos that entered and left the scope of each store are
+    worked out and noted. Nothing is kept when the body raises.
     """
     seen = t.scope().where(products).subquery()
     with office.engine.begin() as connection:
@@ -127,7 +118,7 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
         columns = "store_id uuid, photo_id uuid, product_id uuid"
         connection.execute(sa.text(f"CREATE TEMPORARY TABLE scope_before ({columns}) ON COMMIT DROP"))
         connection.execute(sa.insert(_before).from_select(["store_id", "photo_id", "product_id"], sa.select(seen)))
-        yield PhotoChange(connection, stamp)
+        yield connection, stamp
         same = (seen.c.store_id == _before.c.store_id) & (seen.c.photo_id == _before.c.photo_id)
         was_or_is = sa.exists().where(same)
         left = sa.select(_before, sa.literal(stamp, sa.DateTime(timezone=True))).where(~was_or_is)
@@ -139,11 +130,6 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
         connection.execute(t.photo.update().where(*stale).values(updated_at=stamp))
         key = sa.tuple_(t.photo_deletion.c.store_id, t.photo_deletion.c.photo_id)
         connection.execute(t.photo_deletion.delete().where(key.in_(entered)))
-
-
-def of_products(product_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
-    """The condition for a change of these products, however many they are."""
-    return among(t.product.c.id, product_ids)
 
 
 def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: dict[str, Any]) -> UUID:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.web.head_office import catalogue
-from imagesync_pipelines.web.head_office.catalogue import changing, of_products
+from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, product
 
@@ -55,13 +55,6 @@ class Imported:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def put_photo(
-    office: HeadOffice, product_id: UUID, body: bytes, *, filename: str, content_type: str = "image/jpeg"
-) -> UUID:
-    """Make this the product's only photo; gives the new photo's id. Raises UnknownRowError for an unknown product."""
-    return put_photos(office, [NewPhoto(product_id, body, filename, content_type)])[0]
-
-
 def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
     """Make each the only photo of its product, all in one transaction; gives the new ids in the same order.
 
@@ -74,19 +67,20 @@ def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
     if not photos:
         return []
     rows = upload(office, photos)
-    with changing(office, of_products(products)) as change:
-        known = set(change.connection.execute(sa.select(product.c.id).where(of_products(products))).scalars())
+    these = among(product.c.id, products)
+    with changing(office, these) as (connection, stamp):
+        known = set(connection.scalars(sa.select(product.c.id).where(these)))
         missing = sorted(str(one) for one in set(products) - known)
         if missing:
             raise catalogue.UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
-        old = change.connection.execute(
+        old = connection.execute(
             photo.delete().where(among(photo.c.product_id, products))
             .returning(photo.c.product_id, photo.c.version, photo.c.object_key)
         ).all()  # fmt: skip
         # Of several versions of a product the highest comes last.
         versions = {gone.product_id: gone.version for gone in sorted(old, key=lambda one: one.version)}
-        news = [{**row, "version": versions.get(row["product_id"], 0) + 1, "updated_at": change.stamp} for row in rows]
-        change.connection.execute(photo.insert(), news)
+        news = [{**row, "version": versions.get(row["product_id"], 0) + 1, "updated_at": stamp} for row in rows]
+        connection.execute(photo.insert(), news)
     drop_objects(office, [gone.object_key for gone in old])
     return [row["id"] for row in rows]
 

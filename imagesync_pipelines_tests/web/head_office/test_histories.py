@@ -50,7 +50,7 @@ def happen(office: HeadOffice, shop: Shop, products: list[UUID], step: Step) -> 
     one = photo_of(office, product)
     match step.what:
         case "put":
-            photos.put_photo(office, product, b"x", filename="a.jpg")
+            operators.put_photo(office, product, b"x", filename="a.jpg")
         case "add":
             operators.add_photo(office, photos.NewPhoto(product, b"y", "b.jpg"), sort_order=step.nth)
         case "delete" if one is not None:
