@@ -6,8 +6,9 @@ What is known of a picture is read apart from its bytes; a blob is read for one 
 import html
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -94,33 +95,21 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
         raise ValueError("to redirect, the photo server needs the URL of the head office's bucket")
     routes = [
         Route("/", _page),
-        Route("/photos/{photo_id}", _photo),
-        Route("/products/{product_id}/photo", _photo_of_product),
-        Route("/products/{product_id}/photos", _photos_of_product),
+        Route("/photos/{id}", partial(_photo, which=_BY_ID)),
+        Route("/products/{id}/photo", partial(_photo, which=_OF_PRODUCT)),
+        Route("/products/{id}/photos", _photos_of_product),
         Route("/health", _health),
     ]
-    handlers: dict[type[Exception], Callable[[Request, Exception], Response | Awaitable[Response]]] = {
-        DBAPIError: _busy,
-        TimeoutError: _busy,
-    }
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes)
+    app.add_exception_handler(DBAPIError, _busy)
+    app.add_exception_handler(TimeoutError, _busy)
     app.state.server = PhotoServer(database, missing, base_url.rstrip("/"), _draw_placeholder())
     return app
 
 
-def _photo(request: Request) -> Response:
-    """A photo by its id."""
-    return _answer(request, "photo_id", _BY_ID)
-
-
-def _photo_of_product(request: Request) -> Response:
-    """The photo that a product shows first."""
-    return _answer(request, "product_id", _OF_PRODUCT)
-
-
 def _photos_of_product(request: Request) -> Response:
     """The photos of a product, without their bytes."""
-    product_id = _uuid(request.path_params["product_id"])
+    product_id = _uuid(request)
     found = _server(request).find(_OF_PRODUCT, id=product_id) if product_id else []
     photos = [
         {
@@ -156,9 +145,9 @@ def _health(request: Request) -> Response:
     return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
 
 
-def _answer(request: Request, name: str, which: str) -> Response:
-    """A picture, whole or in part, or what is answered when it is not there."""
-    server, wanted = _server(request), _uuid(request.path_params[name])
+def _photo(request: Request, which: str) -> Response:
+    """A photo by its id, or the one that a product shows first, whole or in part; else what is answered without one."""
+    server, wanted = _server(request), _uuid(request)
     for _ in range(TRIES):
         found = server.find(f"{which} LIMIT 1", id=wanted) if wanted else []
         picture = found[0] if found else None
@@ -239,9 +228,10 @@ def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> range | No
     return range(int(first), min(int(last) + 1, size) if last else size)
 
 
-def _uuid(text: str) -> UUID | None:
+def _uuid(request: Request) -> UUID | None:
+    """What the path names; None for what is no id."""
     try:
-        return UUID(text)
+        return UUID(request.path_params["id"])
     except ValueError:
         return None
 
