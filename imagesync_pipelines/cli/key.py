@@ -4,8 +4,8 @@ import click
 
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.keys import KeyScope
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.access import KeyScope
 
 
 @click.command("add")
@@ -22,7 +22,7 @@ from imagesync_pipelines.web.catalogue.keys import KeyScope
 def add(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for a system and print it, this once."""
     with open_installation() as installation:
-        key, _ = keys.add_key(installation.engine, name, [KeyScope(scope) for scope in scopes])
+        key, _ = access.add_key(installation.engine, name, [KeyScope(scope) for scope in scopes])
     click.echo("keep it now, it cannot be shown again:", err=True)
     click.echo(key)
 
@@ -31,7 +31,7 @@ def add(name: str, scopes: tuple[str, ...]) -> None:
 def list_keys() -> None:
     """Print every key, without its secret."""
     with open_installation() as installation:
-        found = keys.list_keys(installation.engine)
+        found = access.list_keys(installation.engine)
     columns = ("name", "key", "scopes", "created", "last used", "revoked")
     rows = [
         (
@@ -50,5 +50,5 @@ def list_keys() -> None:
 def revoke(name: str) -> None:
     """Let nobody call with the key of a system any more, from now on."""
     with open_installation() as installation:
-        revoked = keys.revoke_key(installation.engine, name)
+        revoked = access.revoke_key(installation.engine, name)
     click.echo(f"{revoked.name}: the key {revoked.prefix}_… is good for nothing now")

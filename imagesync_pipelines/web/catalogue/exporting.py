@@ -12,8 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from imagesync_pipelines.products.exports.formats import Format, export, kind_of
+from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import documented, needs
-from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.products import conditions_of

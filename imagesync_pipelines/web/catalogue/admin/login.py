@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from imagesync_pipelines.storage.rate_budget import Window, take
-from imagesync_pipelines.web.catalogue import users
+from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.admin.sessions import (
     HOME,
     begin_session,
@@ -39,7 +39,7 @@ class LoginForm(BaseModel):
     """What a person types, and where they wanted to go; the password is never written into a page."""
 
     name: str = Field("", max_length=LONGEST_NAME)
-    password: str = Field("", max_length=users.LONGEST_PASSWORD)
+    password: str = Field("", max_length=access.LONGEST_PASSWORD)
     next: str = Field("", max_length=LONGEST_PATH)
 
 
@@ -60,7 +60,7 @@ def log_in(request: Request, opened: Here, form: Annotated[LoginForm, Form()]) -
         log.warning("too many tries to log in from %s", address)
         sentence = f"Too many tries. Wait {-(-wait // 60)} minutes, then try again."
         return _form(request, form.next, sentence, 429, {"Retry-After": str(wait)})
-    user = users.log_in(opened.engine, form.name, form.password)
+    user = access.log_in(opened.engine, form.name, form.password)
     if user is None:
         log.warning("a try to log in from %s failed", address)
         return _form(request, form.next, WRONG, 401)
@@ -74,7 +74,7 @@ def log_out(request: Request, opened: Here) -> Response:
     """End this person's sessions, those in other browsers included: a copied cookie is worth nothing afterwards."""
     user = visitor(request)
     if user is not None:
-        users.end_sessions(opened.engine, user.id)
+        access.end_sessions(opened.engine, user.id)
         log.info("%s logged out", user.name)
     end_session(request)
     return go_on(HOME)

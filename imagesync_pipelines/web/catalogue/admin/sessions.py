@@ -13,8 +13,8 @@ from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.responses import RedirectResponse, Response
 
+from imagesync_pipelines.web.catalogue.access import User, UserRole, user_of_session
 from imagesync_pipelines.web.catalogue.pages.rendering import opened_of, render
-from imagesync_pipelines.web.catalogue.users import User, UserRole, user_of_session
 
 _USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
 _CSRF_BYTES = 32

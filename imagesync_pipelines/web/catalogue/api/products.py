@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented, json_only, needs
-from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.models import (
     ChosenImage,
     FoundProducts,

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.web.catalogue import users
+from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.admin.login import BY_ADDRESS, BY_NAME, seconds_to_wait
 from imagesync_pipelines.web.catalogue.admin.sessions import own_path
 from imagesync_pipelines.web.catalogue.app import COOKIE
@@ -85,7 +85,7 @@ def test_logging_out_ends_the_session_in_every_browser(site: Site, world: World,
 
 def test_a_disabled_person_is_out_at_the_next_request(site: Site, world: World, admin: Browser) -> None:
     csrf = admin.csrf()
-    users.disable_user(world.engine, "anna")
+    access.disable_user(world.engine, "anna")
     assert "/login?" in admin.get("/admin/quarantine").url
     assert admin.post("/admin/start", {"csrf": csrf, "what": "image_db"}).status_code == 401
 
