@@ -22,16 +22,8 @@ from starlette.staticfiles import StaticFiles
 
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanDamagedError, PlanMissingError
 from imagesync_pipelines.web.catalogue import exporting, metrics
-from imagesync_pipelines.web.catalogue.admin import login, product, quarantine, runs
+from imagesync_pipelines.web.catalogue.admin import product, quarantine, runs, sessions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
-from imagesync_pipelines.web.catalogue.admin.sessions import (
-    NO_STORE,
-    LoginNeededError,
-    csrf_token,
-    from_our_form,
-    shown_visitor,
-    told,
-)
 from imagesync_pipelines.web.catalogue.api import calls, changes
 from imagesync_pipelines.web.catalogue.api import products as api_products
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
@@ -45,7 +37,7 @@ from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
-ADMIN_ROUTERS = (login.router, product.router, runs.router, quarantine.router)
+ADMIN_ROUTERS = (sessions.router, product.router, runs.router, quarantine.router)
 API_ROUTERS = (api_products.router, changes.router, api_products.primary_router, exporting.api_router)
 
 COOKIE = "imagesync_session"
@@ -112,7 +104,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.exports = Exports(opened)
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(LoginNeededError, _to_login)
+    app.add_exception_handler(sessions.LoginNeededError, _to_login)
     for kind, status in REFUSALS.items():
         app.add_exception_handler(kind, partial(_said_no, status))
     for kind, (status, headers) in BROKEN.items():
@@ -131,9 +123,11 @@ def build_app(opened: Opened) -> FastAPI:
         same_site="lax",
         https_only=opened.shared.environment == "production",
     )
-    app.state.templates.env.globals.update(visitor=shown_visitor, csrf_token=csrf_token, told_once=told)
+    app.state.templates.env.globals.update(
+        visitor=sessions.shown_visitor, csrf_token=sessions.csrf_token, told_once=sessions.told
+    )
     for router in ADMIN_ROUTERS:
-        app.include_router(router, dependencies=[Depends(from_our_form)])
+        app.include_router(router, dependencies=[Depends(sessions.from_our_form)])
     return app
 
 
@@ -177,12 +171,12 @@ async def _to_login(request: Request, error: Exception) -> Response:
     """Send a person to the login, and back afterwards; what they had filled in is not sent anywhere."""
     login_path = str(request.app.url_path_for("login"))
     if is_fragment(request):
-        return Response(status_code=401, headers={**NO_STORE, "HX-Redirect": login_path})
+        return Response(status_code=401, headers={**sessions.NO_STORE, "HX-Redirect": login_path})
     if request.method != "GET":
         said = "You are not signed in, or were signed out meanwhile. Nothing was changed."
-        return _page(request, 401, said, NO_STORE)
+        return _page(request, 401, said, sessions.NO_STORE)
     wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-    return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=NO_STORE)
+    return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=sessions.NO_STORE)
 
 
 def _page(request: Request, status: int, told: str = "", headers: Mapping[str, str] | None = None) -> Response:

@@ -7,8 +7,7 @@ import pytest
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue import access
-from imagesync_pipelines.web.catalogue.admin.login import BY_ADDRESS, BY_NAME, seconds_to_wait
-from imagesync_pipelines.web.catalogue.admin.sessions import own_path
+from imagesync_pipelines.web.catalogue.admin.sessions import BY_ADDRESS, BY_NAME, own_path, seconds_to_wait
 from imagesync_pipelines.web.catalogue.app import COOKIE
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import PASSWORD, Browser, forms_of, person
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World, serving
