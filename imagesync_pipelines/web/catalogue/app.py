@@ -26,7 +26,6 @@ from imagesync_pipelines.web.catalogue.admin import product, quarantine, runs, s
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, changes
 from imagesync_pipelines.web.catalogue.api import products as api_products
-from imagesync_pipelines.web.catalogue.derivatives import Derivatives
 from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
@@ -100,7 +99,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.opened = opened_app
     app.state.templates = make_templates()
     app.state.counts = kept_for(COUNTS_KEPT_SECONDS, partial(products.count_each, opened))
-    app.state.derivatives = Derivatives(opened)
+    app.state.derivatives = pictures.Derivatives(opened)
     app.state.exports = Exports(opened)
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.add_exception_handler(HTTPException, _refused)
