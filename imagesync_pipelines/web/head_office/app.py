@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from imagesync_pipelines.storage.objects import ensure_bucket
 from imagesync_pipelines.web import service
-from imagesync_pipelines.web.head_office import download, listing, reports, tokens
+from imagesync_pipelines.web.head_office import reading, reports, tokens
 from imagesync_pipelines.web.head_office.answers import add_handlers
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.service import BodyLimit
@@ -25,7 +25,7 @@ def build_app(office: HeadOffice) -> FastAPI:
     app.state.office = office
     app.add_middleware(BodyLimit)
     add_handlers(app)
-    for part in (tokens, listing, download, reports):
+    for part in (tokens, reading, reports):
         app.include_router(part.router)
     return app
 

@@ -25,8 +25,8 @@ from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.catalogue import changing
-from imagesync_pipelines.web.head_office.download import CHUNK_BYTES
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.reading import CHUNK_BYTES
 from imagesync_pipelines.web.head_office.tables import photo, product
 from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, USERNAME, Client, Shop, served

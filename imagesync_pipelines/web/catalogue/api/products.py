@@ -22,13 +22,15 @@ from imagesync_pipelines.web.catalogue.models import (
     Sku,
 )
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.queries.images import (
+from imagesync_pipelines.web.catalogue.queries.products import (
+    Filters,
     image_with_record,
+    list_products,
+    product_view,
     products_of_skus,
     read_images,
     shown_for,
 )
-from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products, product_view
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
 

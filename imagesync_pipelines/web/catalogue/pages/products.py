@@ -14,8 +14,13 @@ from starlette.responses import RedirectResponse, Response
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
-from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
-from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products, product_view
+from imagesync_pipelines.web.catalogue.queries.products import (
+    Filters,
+    count_products,
+    list_products,
+    product_view,
+    products_of_skus,
+)
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
