@@ -48,11 +48,6 @@ class Asked:
         values = {"q": self.filters.q, "kind": self.filters.kind, **chips, "changed_since": self.changed_since}
         return urlencode({name: value for name, value in (values | further).items() if value})
 
-    @property
-    def is_filtered(self) -> bool:
-        """Whether anything is set."""
-        return bool(self.query())
-
 
 def asked(
     opened: Here,
