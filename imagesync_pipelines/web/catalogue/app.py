@@ -27,7 +27,7 @@ from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableEr
 from imagesync_pipelines.web.catalogue.api import calls, changes
 from imagesync_pipelines.web.catalogue.api import products as api_products
 from imagesync_pipelines.web.catalogue.exporting import Exports
-from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
+from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
@@ -35,7 +35,7 @@ from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
-ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
+ROUTERS = (products.router, history.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (sessions.router, product.router, runs.router, quarantine.router)
 API_ROUTERS = (api_products.router, changes.router, api_products.primary_router, exporting.api_router)
 
