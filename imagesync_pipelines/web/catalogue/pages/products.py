@@ -1,5 +1,10 @@
-"""The list of products with the parts of it that HTMX asks for, its counts, and the page of one product."""
+"""The list of products with the parts of it that HTMX asks for, its counts, and the page of one product.
 
+Who is logged in also sees everything that is known of a product, and chooses its primary image.
+"""
+
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -8,11 +13,14 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
 from imagesync_pipelines.web.catalogue.queries.products import (
     Filters,
@@ -24,6 +32,8 @@ from imagesync_pipelines.web.catalogue.queries.products import (
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
+admin_router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
 
 # The filters as the page names them: field, label, explanation.
 CHIPS = (
@@ -60,15 +70,8 @@ def asked(
     changed_since: str = "",
 ) -> Asked:
     """The filters of the address; a day begins at midnight in the time zone of the installation."""
-    filters = Filters(
-        q=q.strip(),
-        without_image=without_image,
-        without_front=without_front,
-        low_resolution=low_resolution,
-        unmatched=unmatched,
-        changed_since=_midnight(changed_since, ZoneInfo(opened.shared.timezone)),
-        kind=kind,
-    )
+    since = _midnight(changed_since, ZoneInfo(opened.shared.timezone))
+    filters = Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
     return Asked(filters, changed_since)
 
 
@@ -146,3 +149,60 @@ def places_of(engine: sa.Engine, sku: str) -> tuple[tuple[str, ImagePlace], ...]
             for one in sorted(connectors(), key=lambda one: one.name)
             for place in one.places_of(connection, sku)
         )
+
+
+@admin_router.get("/admin/products/{product_id}", name="product_data")
+def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -> Response:
+    """Every column of a product and of all images that are on it, with the metadata of the source."""
+    image = schema.product_image.c
+    on_it = sa.select(schema.product_image).where(image.product_id == product_id)
+    pins = sa.select(schema.pin).where(schema.pin.c.product_id == product_id)
+    with opened.engine.connect() as connection:
+        row = connection.execute(sa.select(schema.product).where(schema.product.c.id == product_id)).mappings().first()
+        pinned = connection.execute(pins).mappings().first()
+        images = connection.execute(on_it.order_by(image.is_primary.desc(), image.priority, image.id)).mappings().all()
+    if row is None:
+        raise HTTPException(404, "There is no product here.")
+    chosen = (pinned["source"], pinned["external_id"]) if pinned else None
+    shown = [
+        {
+            "id": one["id"],
+            "is_primary": one["is_primary"],
+            "version": one["fingerprint"][:12],
+            "is_pinned": (one["source"], one["external_id"]) == chosen,
+            "columns": {name: value for name, value in one.items() if name != "metadata"},
+            "metadata": json.dumps(one["metadata"], ensure_ascii=False, indent=2),
+        }
+        for one in images
+    ]
+    found = {"id": product_id, "sku": row["sku"], "columns": row, "pin": pinned, "images": shown}
+    return private_page(request, "admin/product.html", {"found": found})
+
+
+@admin_router.post("/admin/products/{product_id}/pin", name="pin")
+def pin(
+    request: Request, opened: Here, who: Admin, product_id: RowId, image_id: Annotated[int, Form(ge=1, le=2**63 - 1)]
+) -> Response:
+    """Make an image the product's primary one, in this person's name; no synchronisation undoes it."""
+    image = schema.product_image.c
+    mine = (image.id == image_id) & (image.product_id == product_id)
+    with opened.engine.connect() as connection:
+        chosen = connection.execute(sa.select(image.source, image.external_id).where(mine)).first()
+    if chosen is None:
+        raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
+    pin_image(opened.engine, product_id, chosen.source, chosen.external_id, who.name)
+    log.info("%s chose image %s as the primary one of product %s", who.name, chosen.external_id, product_id)
+    tell(request, "This is the primary picture now. No synchronisation will change that.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))
+
+
+@admin_router.post("/admin/products/{product_id}/unpin", name="unpin")
+def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Response:
+    """Let the rules choose the product's primary image again, at once."""
+    with opened.engine.connect() as connection:
+        if connection.execute(sa.select(schema.product.c.id).where(schema.product.c.id == product_id)).first() is None:
+            raise HTTPException(404, "There is no product here.")
+    if unpin_image(opened.engine, product_id):
+        log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
+        tell(request, "The rules choose the primary picture again.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))
