@@ -18,9 +18,8 @@ from imagesync_pipelines.sandbox.head_office.beginning import SKU_STEP, Beginnin
 from imagesync_pipelines.sandbox.head_office.photos import CONTENT_TYPES, JPEG, WEBP, PhotoFile, make_photo
 from imagesync_pipelines.sandbox.mutation import MutationError, make, operators
 from imagesync_pipelines.web.head_office import tables as t
-from imagesync_pipelines.web.head_office.catalogue import changing
+from imagesync_pipelines.web.head_office.catalogue import NewPhoto, changing, put_photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.photos import NewPhoto, put_photos
 
 STALE = checksum_of(b"some other photo")
 _BY_ID = aggregate_order_by(sa.literal(","), t.photo.c.id)

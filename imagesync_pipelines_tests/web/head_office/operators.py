@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, account_store, brand, photo, product, store, store_brand
@@ -62,12 +62,12 @@ def put_photo(
     office: HeadOffice, product_id: UUID, body: bytes, *, filename: str, content_type: str = "image/jpeg"
 ) -> UUID:
     """Make this the only photo of its product."""
-    return photos.put_photos(office, [photos.NewPhoto(product_id, body, filename, content_type)])[0]
+    return catalogue.put_photos(office, [catalogue.NewPhoto(product_id, body, filename, content_type)])[0]
 
 
-def add_photo(office: HeadOffice, new: photos.NewPhoto, *, sort_order: int) -> UUID:
+def add_photo(office: HeadOffice, new: catalogue.NewPhoto, *, sort_order: int) -> UUID:
     """Give a product one more photo, which is not its primary; gives the new photo's id."""
-    row = {**photos.upload(office, [new])[0], "is_primary": False, "sort_order": sort_order, "version": 1}
+    row = {**catalogue.upload(office, [new])[0], "is_primary": False, "sort_order": sort_order, "version": 1}
     with changing(office, product.c.id == new.product_id) as (connection, stamp):
         connection.execute(photo.insert(), [{**row, "updated_at": stamp}])
     found: UUID = row["id"]
@@ -82,7 +82,7 @@ def delete_photo(office: HeadOffice, photo_id: UUID) -> None:
     with changing(office, product.c.id == owner) as (connection, _):
         keys = connection.execute(photo.delete().where(photo.c.id == photo_id).returning(photo.c.object_key))
         gone = list(keys.scalars())
-    photos.drop_objects(office, gone)
+    catalogue.drop_objects(office, gone)
 
 
 def set_order(office: HeadOffice, photo_id: UUID, sort_order: int) -> None:

@@ -17,8 +17,8 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, DatabaseVersionError
 from imagesync_pipelines.web.head_office import catalogue, tables
+from imagesync_pipelines.web.head_office.catalogue import import_folder
 from imagesync_pipelines.web.head_office.office import HeadOffice, open_head_office
-from imagesync_pipelines.web.head_office.photos import import_folder
 from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import Shop
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
 from imagesync_pipelines_tests.web.head_office import operators
@@ -22,8 +22,8 @@ FIELDS = {
 def many(office: HeadOffice, shop: Shop, count: int) -> list[UUID]:
     """So many products with a photo each; all photos have the same `updated_at`."""
     products = catalogue.add_products(office, shop.brand, {f"{nth:04}": f"Dish {nth}" for nth in range(count)})
-    new = [photos.NewPhoto(one, str(one).encode(), "a.jpg") for one in products.values()]
-    return photos.put_photos(office, new)
+    new = [catalogue.NewPhoto(one, str(one).encode(), "a.jpg") for one in products.values()]
+    return catalogue.put_photos(office, new)
 
 
 def test_a_page_has_the_fields_of_the_contract(client: Client, office: HeadOffice, shop: Shop) -> None:

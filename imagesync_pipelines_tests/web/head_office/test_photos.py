@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import create_tables, photo, photo_deletion, version
 from imagesync_pipelines_tests.web.head_office import operators
@@ -100,7 +100,7 @@ def test_a_brand_taken_out_of_one_store_is_reported_to_that_store_alone(office: 
 
 def test_one_primary_is_left_and_both_changed_photos_get_a_new_stamp(office: HeadOffice, shop: Shop) -> None:
     first = operators.put_photo(office, shop.product, b"one", filename="a.jpg")
-    second = operators.add_photo(office, photos.NewPhoto(shop.product, b"two", "b.jpg"), sort_order=1)
+    second = operators.add_photo(office, catalogue.NewPhoto(shop.product, b"two", "b.jpg"), sort_order=1)
     before = {row.id: row.updated_at for row in rows(office, shop)}
     operators.set_primary(office, second)
     assert {row.id: row.is_primary for row in rows(office, shop)} == {first: False, second: True}
