@@ -6,9 +6,8 @@ What is known of a picture is read apart from its bytes; a blob is read for one 
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -95,21 +94,33 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
         raise ValueError("to redirect, the photo server needs the URL of the head office's bucket")
     routes = [
         Route("/", _page),
-        Route("/photos/{id}", partial(_photo, which=_BY_ID)),
-        Route("/products/{id}/photo", partial(_photo, which=_OF_PRODUCT)),
-        Route("/products/{id}/photos", _photos_of_product),
+        Route("/photos/{photo_id}", _photo),
+        Route("/products/{product_id}/photo", _photo_of_product),
+        Route("/products/{product_id}/photos", _photos_of_product),
         Route("/health", _health),
     ]
-    app = Starlette(routes=routes)
-    app.add_exception_handler(DBAPIError, _busy)
-    app.add_exception_handler(TimeoutError, _busy)
+    handlers: dict[type[Exception], Callable[[Request, Exception], Response | Awaitable[Response]]] = {
+        DBAPIError: _busy,
+        TimeoutError: _busy,
+    }
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.state.server = PhotoServer(database, missing, base_url.rstrip("/"), _draw_placeholder())
     return app
 
 
+def _photo(request: Request) -> Response:
+    """A photo by its id."""
+    return _answer(request, "photo_id", _BY_ID)
+
+
+def _photo_of_product(request: Request) -> Response:
+    """The photo that a product shows first."""
+    return _answer(request, "product_id", _OF_PRODUCT)
+
+
 def _photos_of_product(request: Request) -> Response:
     """The photos of a product, without their bytes."""
-    product_id = _uuid(request)
+    product_id = _uuid(request.path_params["product_id"])
     found = _server(request).find(_OF_PRODUCT, id=product_id) if product_id else []
     photos = [
         {
@@ -145,9 +156,9 @@ def _health(request: Request) -> Response:
     return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
 
 
-def _photo(request: Request, which: str) -> Response:
-    """A photo by its id, or the one that a product shows first, whole or in part; else what is answered without one."""
-    server, wanted = _server(request), _uuid(request)
+def _answer(request: Request, name: str, which: str) -> Response:
+    """A picture, whole or in part, or what is answered when it is not there."""
+    server, wanted = _server(request), _uuid(request.path_params[name])
     for _ in range(TRIES):
         found = server.find(f"{which} LIMIT 1", id=wanted) if wanted else []
         picture = found[0] if found else None
@@ -228,10 +239,9 @@ def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> range | No
     return range(int(first), min(int(last) + 1, size) if last else size)
 
 
-def _uuid(request: Request) -> UUID | None:
-    """What the path names; None for what is no id."""
+def _uuid(text: str) -> UUID | None:
     try:
-        return UUID(request.path_params["id"])
+        return UUID(text)
     except ValueError:
         return None
 
