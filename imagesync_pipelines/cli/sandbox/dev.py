@@ -13,7 +13,7 @@ import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT
-from imagesync_pipelines.cli.sandbox import installation as stand_ins
+from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
