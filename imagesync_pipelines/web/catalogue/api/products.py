@@ -22,15 +22,7 @@ from imagesync_pipelines.web.catalogue.models import (
     Sku,
 )
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.queries.products import (
-    Filters,
-    image_with_record,
-    list_products,
-    product_view,
-    products_of_skus,
-    read_images,
-    shown_for,
-)
+from imagesync_pipelines.web.catalogue.queries import products as queries
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
 
@@ -62,15 +54,15 @@ def list_of_products(
     limit: Annotated[int, Query(ge=1, le=MOST_PRODUCTS)] = 100,
 ) -> Response:
     """Products in the order of their SKUs; every filter that is given must be true of them."""
-    filters = Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
-    page = list_products(opened.engine, filters, cursor, limit, opened.showing)
+    filters = queries.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
+    page = queries.list_products(opened.engine, filters, cursor, limit, opened.showing)
     return answered(request, page, page.next_cursor)
 
 
 @router.get("/products/{product_id}", response_model=Product, responses={**NOT_MODIFIED, **documented(404)})
 def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """A product, its family, its primary image, and who chose it."""
-    found = product_view(opened.engine, product_id, opened.showing)
+    found = queries.product_view(opened.engine, product_id, opened.showing)
     if found is None:
         raise HTTPException(404, f"There is no product {product_id}.")
     return answered(request, found)
@@ -100,7 +92,7 @@ def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId)
 @router.get("/images/{image_id}", response_model=ImageWithMetadata, responses={**NOT_MODIFIED, **documented(404)})
 def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Response:
     """A product image with its record in the image database."""
-    found = image_with_record(opened.engine, image_id)
+    found = queries.image_with_record(opened.engine, image_id)
     if found is None:
         raise HTTPException(404, f"There is no product image {image_id}.")
     return answered(request, found)
@@ -124,7 +116,7 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> R
 
 
 def _shown(opened: Opened, product_id: int) -> ProductImages:
-    found = shown_for(opened.engine, [product_id], opened.showing).get(product_id)
+    found = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
     if found is None:
         raise HTTPException(404, f"There is no product {product_id}.")
     return found
@@ -132,8 +124,8 @@ def _shown(opened: Opened, product_id: int) -> ProductImages:
 
 def _found(opened: Opened, skus: list[str]) -> FoundProducts:
     wanted = list(dict.fromkeys(sku.strip() for sku in skus))
-    ids = products_of_skus(opened.engine, wanted)
-    found = shown_for(opened.engine, ids.values(), opened.showing)
+    ids = queries.products_of_skus(opened.engine, wanted)
+    found = queries.shown_for(opened.engine, ids.values(), opened.showing)
     known = {sku: found[ids[sku]] for sku in wanted if ids.get(sku) in found}
     return FoundProducts(items=list(known.values()), unknown=[sku for sku in wanted if sku not in known])
 
@@ -165,7 +157,7 @@ def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
 def _own_image(opened: Opened, product_id: int, image_id: int) -> Image:
     with opened.engine.connect() as connection:
         own = (product_image.c.id == image_id) & (product_image.c.product_id == product_id)
-        image = next(iter(read_images(connection, own)), None)
+        image = next(iter(queries.read_images(connection, own)), None)
     if image is None:
         raise HTTPException(
             409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."

@@ -22,13 +22,7 @@ from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
-from imagesync_pipelines.web.catalogue.queries.products import (
-    Filters,
-    count_products,
-    list_products,
-    product_view,
-    products_of_skus,
-)
+from imagesync_pipelines.web.catalogue.queries import products as queries
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
@@ -49,7 +43,7 @@ MAX_QUERY = 200
 class Asked:
     """What the address of the list says, as text for the form and as filters."""
 
-    filters: Filters
+    filters: queries.Filters
     changed_since: str
 
     def query(self, **further: str) -> str:
@@ -71,7 +65,7 @@ def asked(
 ) -> Asked:
     """The filters of the address; a day begins at midnight in the time zone of the installation."""
     since = _midnight(changed_since, ZoneInfo(opened.shared.timezone))
-    filters = Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
+    filters = queries.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
     return Asked(filters, changed_since)
 
 
@@ -80,7 +74,7 @@ def products(
     request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], cursor: str | None = None
 ) -> Response:
     """The list; for HTMX its results only, and with a cursor the next cards only."""
-    page = list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
+    page = queries.list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
     name = "products.html"
     if is_fragment(request):
         name = "parts/cards.html" if cursor else "parts/results.html"
@@ -109,8 +103,8 @@ def counts(request: Request) -> Response:
 
 def count_each(opened: Opened) -> dict[str, int]:
     """How many products each filter finds; `all`: how many there are."""
-    asked = {"all": Filters(), **{name: Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
-    return {name: count_products(opened.engine, filters, opened.showing) for name, filters in asked.items()}
+    asked = {"all": queries.Filters(), **{name: queries.Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
+    return {name: queries.count_products(opened.engine, filters, opened.showing) for name, filters in asked.items()}
 
 
 @router.get("/products/{product_id}", name="product")
@@ -118,7 +112,7 @@ def product(
     request: Request, opened: Here, product_id: RowId, image: Annotated[int | None, Query()] = None
 ) -> Response:
     """A product; `image` is the id of the picture to show large, the primary one without it."""
-    view = product_view(opened.engine, product_id, opened.showing)
+    view = queries.product_view(opened.engine, product_id, opened.showing)
     if view is None:
         raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
     chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
@@ -135,7 +129,7 @@ def product(
 def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
     """The page of the product with this SKU."""
     wanted = sku.replace("\0", "")
-    found = products_of_skus(opened.engine, [wanted]).get(wanted)
+    found = queries.products_of_skus(opened.engine, [wanted]).get(wanted)
     if found is None:
         raise HTTPException(404, f"There is no product with the SKU {sku}.")
     return RedirectResponse(request.url_for("product", product_id=found), 307)
