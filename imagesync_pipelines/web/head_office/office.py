@@ -63,7 +63,7 @@ class HeadOffice:
 
 @contextmanager
 def open_head_office() -> Iterator[HeadOffice]:
-    """Open the head office that the settings describe, with its tables made or upgraded.
+    """Open the head office that the settings describe, with its tables made.
 
     Without HO_DATABASE_URL and IMAGESYNC_S3_ENDPOINT_URL the embedded servers of the home are used. Raises
     SettingsError and StorageError, each with a line for people.
