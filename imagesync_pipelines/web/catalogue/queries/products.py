@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
-from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
 from imagesync_pipelines.web.catalogue.models import (
     FamilyMember,
@@ -240,9 +240,7 @@ def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[
 def image_with_record(engine: sa.Engine, image_id: int) -> ImageWithMetadata | None:
     """A product image and its record in the image database as it came; None when there is none with this id."""
     query = sa.select(*_IMAGE, product_image.c.metadata).where(product_image.c.id == image_id)
-    with engine.connect() as connection:
-        row = connection.execute(query).one_or_none()
-    return None if row is None else ImageWithMetadata.model_validate(row)
+    return next(iter(read_rows(engine, query, ImageWithMetadata)), None)
 
 
 def sources_of(
