@@ -29,7 +29,7 @@ from imagesync_pipelines.web.catalogue.api import products as api_products
 from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 

@@ -16,7 +16,7 @@ from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import documented, needs
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.queries.products import conditions_of
+from imagesync_pipelines.web.catalogue.queries import conditions_of
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)

@@ -19,7 +19,7 @@ from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnre
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.history import read_runs
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
-from imagesync_pipelines.web.catalogue.queries.products import products_of_skus
+from imagesync_pipelines.web.catalogue.queries import products_of_skus
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()

@@ -17,7 +17,7 @@ from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, an
 from imagesync_pipelines.web.catalogue.api.products import Cursor
 from imagesync_pipelines.web.catalogue.models import LARGEST_ID, ChangePage, ImageChange
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries import CursorError, decode_cursor, encode_cursor
 
 router = APIRouter(tags=["changes"])
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.web.catalogue import queries
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented, json_only, needs
 from imagesync_pipelines.web.catalogue.models import (
@@ -22,7 +23,6 @@ from imagesync_pipelines.web.catalogue.models import (
     Sku,
 )
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.queries import products as queries
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
 

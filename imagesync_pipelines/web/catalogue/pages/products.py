@@ -20,9 +20,9 @@ from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.web.catalogue import queries
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
-from imagesync_pipelines.web.catalogue.queries import products as queries
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.api import changes
-from imagesync_pipelines.web.catalogue.queries.cursors import encode_cursor
+from imagesync_pipelines.web.catalogue.queries import encode_cursor
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import World
 

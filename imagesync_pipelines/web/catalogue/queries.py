@@ -1,16 +1,20 @@
 """Products and their images: the list with its search and filters, fast with 100,000 of them, one product, its images.
 
 What is shown for a product is its own images, or those that another lends it. A page of the list is read with a few
-queries, however many products it has.
+queries, however many products it has. The cursor of a list that goes on says where its last page ended, as text that a
+URL can carry.
 """
 
+import base64
+import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from pydantic import AwareDatetime, TypeAdapter
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.products import rules
@@ -28,7 +32,6 @@ from imagesync_pipelines.web.catalogue.models import (
     ProductImages,
     ProductPage,
 )
-from imagesync_pipelines.web.catalogue.queries.cursors import rows_after
 
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")
@@ -43,6 +46,10 @@ _IMAGE = (
     product_image.c.source.label("connector"),
     sa.func.coalesce(product_image.c.metadata["original_file"]["uploaded_from"].astext, "").label("source"),
 )
+
+
+class CursorError(ValueError):
+    """A cursor that this list did not give; begin again without one."""
 
 
 @dataclass(frozen=True)
@@ -298,3 +305,44 @@ def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int
 def _order(image: Image) -> tuple[object, ...]:
     shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.connector)
     return (not image.is_primary, *rules.display_order(shown))
+
+
+def rows_after(
+    connection: sa.Connection,
+    query: sa.Select,
+    order: Sequence[sa.Column],
+    cursor: str | None,
+    limit: int,
+    *,
+    falling: bool = False,
+) -> tuple[Sequence[sa.Row], str | None]:
+    """So many rows from a cursor on, and the next cursor, None at the end. Raises CursorError.
+
+    order: columns of the query that together tell every row from the others; their values rise, or all of them fall.
+    """
+    if cursor:
+        values = decode_cursor(cursor, [column.type.python_type for column in order])
+        here, place = sa.tuple_(*order), sa.tuple_(*map(sa.literal, values))
+        query = query.where(here < place if falling else here > place)
+    ordered = query.order_by(*(column.desc() if falling else column for column in order))
+    rows = connection.execute(ordered.limit(limit + 1)).all()
+    last = rows[limit - 1]._mapping if len(rows) > limit else None
+    return rows[:limit], encode_cursor([last[column.name] for column in order]) if last else None
+
+
+def encode_cursor(values: Sequence[str | int | datetime]) -> str:
+    """The values of the last row as text for a URL."""
+    return base64.urlsafe_b64encode(json.dumps(list(values), default=datetime.isoformat).encode()).decode().rstrip("=")
+
+
+def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
+    """The values again, of these kinds: str, int, or aware datetime. Raises CursorError for text that is none."""
+    wanted: Any = tuple(AwareDatetime if kind is datetime else kind for kind in kinds)
+    try:
+        values = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        found: Any = TypeAdapter(tuple[wanted]).validate_json(values, strict=True)
+    except ValueError:
+        raise CursorError("This is no cursor of this list; begin again without one.") from None
+    if any(isinstance(value, str) and "\0" in value for value in found):
+        raise CursorError("This is no cursor of this list; begin again without one.")
+    return list(found)
