@@ -24,8 +24,7 @@ from imagesync_pipelines.storage.errors import PinRefusedError, PlanDamagedError
 from imagesync_pipelines.web.catalogue import exporting, metrics
 from imagesync_pipelines.web.catalogue.admin import quarantine, runs, sessions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
-from imagesync_pipelines.web.catalogue.api import calls, changes
-from imagesync_pipelines.web.catalogue.api import products as api_products
+from imagesync_pipelines.web.catalogue.api import calls, routes
 from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
@@ -37,7 +36,7 @@ from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (sessions.router, products.admin_router, runs.router, quarantine.router)
-API_ROUTERS = (api_products.router, changes.router, api_products.primary_router, exporting.api_router)
+API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 
 COOKIE = "imagesync_session"
 # A working day; who logs in in the morning does not have to do it again.
