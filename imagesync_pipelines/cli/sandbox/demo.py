@@ -21,7 +21,6 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
-from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.mutation import night
 from imagesync_pipelines.sandbox.moysklad.server import MODES
@@ -72,7 +71,7 @@ def demo(context: click.Context) -> None:
         _start_afresh(place)
         place.remember(0)
         click.echo(f"A made-up image database and ERP of real size, kept in {place.home}.")
-        with image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
+        with server.image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
             sandbox.write_erp_csv(place.folder)
             lines = _runs("first run", "image_db", _changed) + _runs("nothing changed", "image_db", _changed)
             changes = server.demo_changes(sandbox)

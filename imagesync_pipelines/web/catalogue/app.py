@@ -25,7 +25,6 @@ from imagesync_pipelines.web.catalogue import exporting, metrics
 from imagesync_pipelines.web.catalogue.admin import quarantine, runs, sessions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
-from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.queries import CursorError
@@ -99,7 +98,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.templates = make_templates()
     app.state.counts = kept_for(COUNTS_KEPT_SECONDS, partial(products.count_each, opened))
     app.state.derivatives = pictures.Derivatives(opened)
-    app.state.exports = Exports(opened)
+    app.state.exports = exporting.Exports(opened)
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(sessions.LoginNeededError, _to_login)
@@ -129,7 +128,7 @@ def build_app(opened: Opened) -> FastAPI:
     return app
 
 
-def _build_api(opened: Opened, exports: Exports) -> FastAPI:
+def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:
     """The API; its document is at openapi.json and needs no key."""
     app = Api(
         title="Product images",

@@ -7,7 +7,6 @@ from imagesync_pipelines.web import service
 from imagesync_pipelines.web.head_office import reading, reports, tokens
 from imagesync_pipelines.web.head_office.answers import add_handlers
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.service import BodyLimit
 
 HOST, PORT = "127.0.0.1", 8002
 # Downloads under way get this many seconds when the service is asked to stop.
@@ -23,7 +22,7 @@ def build_app(office: HeadOffice) -> FastAPI:
     """The service over one head office; its documentation is at /docs and /openapi.json."""
     app = FastAPI(title="Head office", version="1", description=DESCRIPTION, redirect_slashes=False)
     app.state.office = office
-    app.add_middleware(BodyLimit)
+    app.add_middleware(service.BodyLimit)
     add_handlers(app)
     for part in (tokens, reading, reports):
         app.include_router(part.router)
