@@ -23,7 +23,7 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office.office import HeadOfficeSettings
 
 ROOT = Path(__file__).parent.parent

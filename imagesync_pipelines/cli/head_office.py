@@ -9,7 +9,6 @@ from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.web.head_office import app as server
 from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import open_head_office
-from imagesync_pipelines.web.head_office.photos import import_folder
 from imagesync_pipelines.web.head_office.reports import store_health
 from imagesync_pipelines.web.head_office.tokens import hash_password
 
@@ -72,7 +71,7 @@ def import_pictures(context: click.Context, folder: Path, company: str, brand: s
     """Make each picture named <sku>.jpg, .png, .webp or .gif the photo of its product."""
     with open_head_office() as office:
         brand_id = catalogue.add_brand(office, catalogue.add_company(office, company), brand)
-        imported = import_folder(office, brand_id, folder)
+        imported = catalogue.import_folder(office, brand_id, folder)
     click.echo(f"{imported.written} written, {imported.unchanged} unchanged, {len(imported.refused)} refused")
     for name, reason in imported.refused:
         click.secho(f"  {name}: {reason}", fg="yellow")

@@ -4,8 +4,7 @@ import click
 
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.keys import KeyScope
+from imagesync_pipelines.web.catalogue import access
 
 
 @click.command("add")
@@ -13,16 +12,16 @@ from imagesync_pipelines.web.catalogue.keys import KeyScope
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice([scope.value for scope in KeyScope]),
+    type=click.Choice([scope.value for scope in access.KeyScope]),
     multiple=True,
-    default=[KeyScope.READ.value],
+    default=[access.KeyScope.READ.value],
     show_default=True,
     help="what the key may do; may be repeated",
 )
 def add(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for a system and print it, this once."""
     with open_installation() as installation:
-        key, _ = keys.add_key(installation.engine, name, [KeyScope(scope) for scope in scopes])
+        key, _ = access.add_key(installation.engine, name, [access.KeyScope(scope) for scope in scopes])
     click.echo("keep it now, it cannot be shown again:", err=True)
     click.echo(key)
 
@@ -31,13 +30,13 @@ def add(name: str, scopes: tuple[str, ...]) -> None:
 def list_keys() -> None:
     """Print every key, without its secret."""
     with open_installation() as installation:
-        found = keys.list_keys(installation.engine)
+        found = access.list_keys(installation.engine)
     columns = ("name", "key", "scopes", "created", "last used", "revoked")
     rows = [
         (
             one.name,
             f"{one.prefix}_…",
-            ", ".join(scope for scope in KeyScope if scope in one.scopes),
+            ", ".join(scope for scope in access.KeyScope if scope in one.scopes),
             *(f"{at:%Y-%m-%d %H:%M %Z}" if at else "" for at in (one.created_at, one.last_used_at, one.revoked_at)),
         )
         for one in found
@@ -50,5 +49,5 @@ def list_keys() -> None:
 def revoke(name: str) -> None:
     """Let nobody call with the key of a system any more, from now on."""
     with open_installation() as installation:
-        revoked = keys.revoke_key(installation.engine, name)
+        revoked = access.revoke_key(installation.engine, name)
     click.echo(f"{revoked.name}: the key {revoked.prefix}_… is good for nothing now")

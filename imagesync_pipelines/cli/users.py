@@ -10,8 +10,8 @@ import click
 
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import UserRole
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.access import UserRole
 
 
 @click.command("add")
@@ -26,7 +26,7 @@ def add(name: str, role: str) -> None:
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     with open_installation() as place:
-        user = users.set_user(place.engine, name, UserRole(role), password)
+        user = access.set_user(place.engine, name, UserRole(role), password)
     click.echo(f"{user.name} may log in as {user.role}")
 
 
@@ -34,7 +34,7 @@ def add(name: str, role: str) -> None:
 def list_people() -> None:
     """Print everybody."""
     with open_installation() as place:
-        people = users.list_users(place.engine)
+        people = access.list_users(place.engine)
     columns = ("name", "role", "may log in", "last login")
     rows = [
         (one.name, one.role, "yes" if one.is_active else "no",
@@ -49,5 +49,5 @@ def list_people() -> None:
 def remove(name: str) -> None:
     """Let a person in no more, at once; what they chose stays, with their name."""
     with open_installation() as place:
-        users.disable_user(place.engine, name)
+        access.disable_user(place.engine, name)
     click.echo(f"{name} may not log in any more")

@@ -13,7 +13,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -83,32 +82,23 @@ class DecodeLimits:
     child_seconds: float = 60.0
 
 
-def check_image(
-    body: bytes,
-    *,
-    content_type: str = "",
-    limits: DecodeLimits | None = None,
-    known: Callable[[str], ImageFacts | None] | None = None,
-) -> ImageFacts:
+def check_image(body: bytes, *, content_type: str = "", limits: DecodeLimits | None = None) -> ImageFacts:
     """Decode a picture whole and say what it is, or raise BadImageError.
 
-    content_type is what the sender claims; a claim that says nothing (octet-stream) is not held against it. known
-    gives the facts of content decoded before, by SHA-256: it is not decoded again. TIFF, PSD, WebP and everything over
-    here_pixels is decoded in a child process under limits.
+    content_type is what the sender claims; a claim that says nothing (octet-stream) is not held against it. TIFF, PSD,
+    WebP and everything over here_pixels is decoded in a child process under limits.
     """
     limits = limits or DecodeLimits()
     if not body:
         raise BadImageError(Fault.EMPTY, "the body is empty")
     sha256 = hashlib.sha256(body).hexdigest()
-    facts = known(sha256) if known is not None else None
+    _refuse_markup(body)
+    facts = None if _is_risky(body) else _decode(body, sha256, limits.max_pixels, limits.here_pixels)
     if facts is None:
-        _refuse_markup(body)
-        facts = None if _is_risky(body) else _decode(body, sha256, limits.max_pixels, limits.here_pixels)
-        if facts is None:
-            answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
-            if "fault" in answer:
-                raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
-            facts = ImageFacts(**answer)
+        answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
+        if "fault" in answer:
+            raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
+        facts = ImageFacts(**answer)
     label = content_type.split(";")[0].strip().lower()
     if label not in _NO_LABEL and label not in _LABELS[facts.format]:
         raise BadImageError(Fault.MISLABELLED, f"the body is {facts.format} but is labelled {label[:80]}")

@@ -81,7 +81,7 @@ def open_database(url: str) -> sa.Engine:
     """
     engine = engine_of(url)
     try:
-        with _answering(), engine.begin() as connection:
+        with answering(), engine.begin() as connection:
             if _version(connection) != HEAD:
                 _upgrade(connection)
     except (StorageError, ProgrammingError) as error:
@@ -151,7 +151,7 @@ def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iter
 
 def check_answers(url: str, variable: str) -> None:
     """Raise DatabaseUnreachableError, naming the variable, when nobody answers at a URL; Dagster tries for long."""
-    with _answering(f"{variable}: the database"):
+    with answering(f"{variable}: the database"):
         _brief(with_driver(url, "psycopg")).connect().close()
 
 
@@ -160,7 +160,7 @@ def create_database(ours: str, name: str) -> str:
 
     Raises DatabaseUnreachableError, and StorageError when our user may not make databases.
     """
-    with _answering(), _brief(ours).connect() as connection:
+    with answering(), _brief(ours).connect() as connection:
         if connection.execute(_EXISTS, {"name": name}).first() is None:
             quoted = connection.dialect.identifier_preparer.quote(name)
             try:
@@ -179,7 +179,8 @@ def _brief(url: str) -> sa.Engine:
 
 
 @contextmanager
-def _answering(what: str = "The database") -> Iterator[None]:
+def answering(what: str = "The database") -> Iterator[None]:
+    """Turn the error of a database that does not answer, `what`, into DatabaseUnreachableError."""
     try:
         yield
     except OperationalError as error:

@@ -9,8 +9,8 @@ import pytest
 
 from imagesync_pipelines.cli.commands import LazyCommand
 from imagesync_pipelines.cli.main import root
-from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import UserRole
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.access import UserRole
 from imagesync_pipelines_tests.cli.terminals import Ended, call
 
 Shown = pytest.CaptureFixture[str]
@@ -32,14 +32,14 @@ def shell(database_url: str, tmp_path: Path, capsys: Shown, monkeypatch: pytest.
 def test_a_person_is_added_listed_and_removed(shell, database) -> None:  # type: ignore[no-untyped-def]
     added = shell("add", "anna", "--role", "admin", typed=f"{PASSWORD}\n")
     assert (added.code, added.out) == (0, "anna may log in as admin\n")
-    found = users.log_in(database, "anna", PASSWORD)
+    found = access.log_in(database, "anna", PASSWORD)
     assert found is not None
     assert found.role is UserRole.ADMIN
     listed = shell("list")
     assert "anna" in listed.out
     assert "admin" in listed.out
     assert shell("remove", "anna").out == "anna may not log in any more\n"
-    assert users.log_in(database, "anna", PASSWORD) is None
+    assert access.log_in(database, "anna", PASSWORD) is None
 
 
 @pytest.mark.parametrize(

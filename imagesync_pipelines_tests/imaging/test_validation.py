@@ -235,21 +235,6 @@ def test_the_child_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPat
     assert check_image(encoded("TIFF")).format == "TIFF"
 
 
-def test_content_that_was_decoded_before_is_not_decoded_again() -> None:
-    body = b"these bytes are no picture"
-    facts = ImageFacts("PNG", 1, 2, 1, "RGB", "x")
-    assert check_image(body, known=lambda sha256: facts) is facts
-    assert fault_of(body, known=lambda sha256: None) is Fault.NO_IMAGE
-    assert fault_of(body, known=lambda sha256: facts, content_type="image/gif") is Fault.MISLABELLED
-
-
-def test_known_is_asked_by_the_checksum_of_the_body() -> None:
-    asked: list[str] = []
-    body = encoded("PNG")
-    facts = check_image(body, known=lambda sha256: asked.append(sha256))  # type: ignore[func-returns-value]
-    assert asked == [facts.sha256]
-
-
 def test_pictures_are_checked_in_many_threads_at_once() -> None:
     bodies = [encoded(kind) for kind in HERE * 4]
     found: list[str] = []

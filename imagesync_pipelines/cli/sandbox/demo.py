@@ -13,26 +13,23 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
-from imagesync_pipelines.cli.sandbox import installation, stand_ins
+from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
-from imagesync_pipelines.sandbox.head_office.server import head_office_sandbox
 from imagesync_pipelines.sandbox.image_db import server
-from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.mutation import night
 from imagesync_pipelines.sandbox.moysklad.server import MODES
 from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
-from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.embedded import stop_server
-from imagesync_pipelines.storage.installation import open_installation, open_locations
+from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
-from imagesync_pipelines.web.catalogue.state import open_catalogue
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings, open_catalogue
 
 COLUMNS = (
     "run", "added", "updated", "removed", "kept", "rejected", "products affected", "calls", "seconds", "status"
@@ -70,11 +67,11 @@ class Line(NamedTuple):
 @click.pass_context
 def demo(context: click.Context) -> None:
     """Synchronise made-up catalogues: an image database, two edge stores, Amazon into Plytix, МойСклад."""
-    with installation.environment() as place:
+    with stand_ins.environment() as place:
         _start_afresh(place)
         place.remember(0)
         click.echo(f"A made-up image database and ERP of real size, kept in {place.home}.")
-        with image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
+        with server.image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
             sandbox.write_erp_csv(place.folder)
             lines = _runs("first run", "image_db", _changed) + _runs("nothing changed", "image_db", _changed)
             changes = server.demo_changes(sandbox)
@@ -124,12 +121,11 @@ def _changed(_: str, outcome: runs.RunOutcome) -> list[Any]:
     return [outcome.summary.get(number, 0) for number in numbers]
 
 
-def _edge_runs(place: installation.SandboxHome) -> list[Line]:
+def _edge_runs(place: stand_ins.SandboxHome) -> list[Line]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
-    database_url = installation.head_office_database(open_locations(load_settings(Settings)))
-    with head_office_sandbox(database_url, folder=place.head_office, port=ho_serve.PORT) as office:
+    with stand_ins.head_office() as office:
         ho_serve.write_accounts(office, place.stores)
-        installation.write_accounts(place)
+        stand_ins.write_accounts(place)
         click.echo(f"A made-up head office with {len(office.stores)} stores; each store has a database of its own.")
         lines = _runs("everything", EDGE, _held, full=True)
         changes = ho_serve.demo_changes(office)
@@ -220,7 +216,7 @@ def _ask(session: requests.Session, address: str, path: str) -> tuple[tuple[str,
     return row, answer.text if kind == "text/html" else ""
 
 
-def _start_afresh(place: installation.SandboxHome) -> None:
+def _start_afresh(place: stand_ins.SandboxHome) -> None:
     """Empty the sandbox's home, so that the first run is a first run. Only a home that a sandbox made is emptied."""
     others = {entry.name for entry in place.home.iterdir()} - {"sandbox"}
     if others and not (place.folder / "nights").exists():

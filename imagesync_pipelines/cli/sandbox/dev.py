@@ -13,15 +13,16 @@ import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT
-from imagesync_pipelines.cli.sandbox import installation as stand_ins
+from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, stopping
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 STOP_SECONDS = 20
+Started = list[tuple[str, "subprocess.Popen[bytes]"]]
 
 
 @click.command("dev")
@@ -72,11 +73,9 @@ def _dagster_commands(port: int) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _running(
-    commands: Mapping[str, list[str]], environment: Mapping[str, str]
-) -> Iterator[list[tuple[str, "subprocess.Popen[bytes]"]]]:
+def _running(commands: Mapping[str, list[str]], environment: Mapping[str, str]) -> Iterator[Started]:
     """Start the commands, each in a process group of its own; stop exactly these at the end."""
-    started: list[tuple[str, subprocess.Popen[bytes]]] = []
+    started: Started = []
     try:
         for name, command in commands.items():
             process = subprocess.Popen(command, env=dict(environment), start_new_session=True)  # noqa: S603
@@ -84,21 +83,17 @@ def _running(
         yield started
     finally:
         for _, process in reversed(started):
-            _signal(process, signal.SIGINT)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
         for _, process in reversed(started):
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                _signal(process, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 
-def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, number)
-
-
-def _wait(processes: list[tuple[str, "subprocess.Popen[bytes]"]]) -> None:
+def _wait(processes: Started) -> None:
     """Return at Ctrl-C or SIGTERM; raise when one of the processes ends by itself."""
     with stopping() as stop:
         while not stop.wait(0.5):

@@ -1,16 +1,26 @@
-"""`imagesync sandbox` and its siblings: one stand-in in a process of its own, until Ctrl-C."""
+"""The stand-ins of the outside systems, each with a command that serves it until Ctrl-C, and working on them.
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+For `imagesync demo` and `imagesync dev`: the variables, the home and the processes of an installation on the sandbox.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import requests
 
-from imagesync_pipelines.cli.sandbox import installation
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.amazon import server as amazon_server
 from imagesync_pipelines.sandbox.amazon.hosts import fetch_from
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
+from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mapping
 from imagesync_pipelines.sandbox.head_office import server as head_office_server
 from imagesync_pipelines.sandbox.image_db import server as sandbox_server
 from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
@@ -20,7 +30,12 @@ from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.pim import Fetch
 from imagesync_pipelines.sandbox.server import LOOPBACK, serve
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.installation import open_locations
+
+_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")
+START_SECONDS = 60
+PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 
 
 @click.command("sandbox")
@@ -46,15 +61,7 @@ def sandbox_head_office(
     port: int, photos: int, stores: int, original: bool, folder: Path | None, accounts_file: Path | None
 ) -> None:
     """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
-    locations = open_locations(load_settings(Settings))
-    started = head_office_server.head_office_sandbox(
-        installation.head_office_database(locations),
-        folder=folder or locations.home / "sandbox" / "head_office",
-        port=port,
-        photos=photos,
-        stores=stores,
-        original=original,
-    )
+    started = head_office(folder, port, photos=photos, stores=stores, original=original)
     serve(started, click.echo, partial(head_office_server.lines_of, accounts_file=accounts_file))
 
 
@@ -76,6 +83,16 @@ def sandbox_plytix() -> None:
 def sandbox_moysklad() -> None:
     """Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is."""
     serve(moysklad(), click.echo, moysklad_server.lines_of)
+
+
+def head_office(
+    folder: Path | None = None, port: int = head_office_server.PORT, **beginning: Any
+) -> AbstractContextManager[head_office_server.HeadOfficeSandbox]:
+    """Head office's stand-in on a database beside ours, its objects in the folder (default: in the home)."""
+    locations = open_locations(load_settings(Settings))
+    database_url = create_database(locations.database_url, "sandbox_head_office")
+    objects = folder or locations.home / "sandbox" / "head_office"
+    return head_office_server.head_office_sandbox(database_url, folder=objects, port=port, **beginning)
 
 
 def amazon() -> AbstractContextManager[amazon_server.AmazonSandbox]:
@@ -103,3 +120,122 @@ def moysklad() -> AbstractContextManager[moysklad_server.MoyskladSandbox]:
         storage_port=moysklad_server.STORAGE_PORT,
         cdn_port=moysklad_server.CDN_PORT,
     )
+
+
+@dataclass(frozen=True)
+class SandboxHome:
+    """Where the sandbox's installation is: its home, and below that its folder, by which a home is a sandbox's.
+
+    accounts: the accounts file; stores: the part of it that the sandbox's head office writes. mapping: the mapping file
+    of the sandbox's Amazon, alone in its folder.
+    """
+
+    home: Path
+    folder: Path
+    accounts: Path
+    stores: Path
+    mapping: Path
+
+    @property
+    def nights(self) -> int:
+        """How many nights of changes the last demo let pass, so that `make dev` goes on from there."""
+        path = self.folder / "nights"
+        return int(path.read_text()) if path.exists() else 0
+
+    def remember(self, nights: int) -> None:
+        """Note the nights."""
+        (self.folder / "nights").write_text(str(nights))
+
+
+def is_configured() -> bool:
+    """Whether .env or the environment names a real image database, a database, or real stores."""
+    shared = load_settings(Settings)
+    named = (load_settings(ImageDbSettings).image_api_url, shared.database_url, shared.accounts)
+    return any(value is not None for value in named)
+
+
+@contextmanager
+def environment() -> Iterator[SandboxHome]:
+    """Point this process and its children to the sandbox; everything is as it was afterwards.
+
+    With real systems configured the sandbox gets a home of its own, and no setting of theirs reaches it.
+    """
+    home = load_settings(Settings).home.expanduser().resolve()
+    if is_configured():
+        home = home.with_name(f"{home.name}-sandbox")
+    folder = home / "sandbox"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = (folder / name for name in ("accounts.toml", "stores.toml", "mappings/demo_mapping.json"))
+    place = SandboxHome(home, folder, *files)
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(_PREFIXES):
+            del os.environ[name]
+    os.environ.update(
+        {
+            "IMAGESYNC_ENV_FILE": os.devnull,
+            "IMAGESYNC_HOME": str(home),
+            "IMAGESYNC_ALLOWED_IMAGE_HOSTS": LOOPBACK,
+            "IMAGESYNC_ACCOUNTS": str(place.accounts),
+            head_office_server.PASSWORD_VARIABLE: head_office_server.PASSWORD,
+            plytix_server.KEY_VARIABLE: plytix_server.API_KEY,
+            plytix_server.PASSWORD_VARIABLE: plytix_server.API_PASSWORD,
+            **moysklad_server.secrets_of(),
+            "PLYTIX_MAPPING_FOLDER": str(place.mapping.parent),
+            "PLYTIX_IMAGES_URL": f"http://{LOOPBACK}:{amazon_server.IMAGES_PORT}",
+            "PLYTIX_STRATEGY": "patch",
+            "IMAGE_API_URL": f"http://localhost:{sandbox_server.PORT}/api/",
+            "IMAGE_API_USERNAME": sandbox_server.USERNAME,
+            "IMAGE_API_PASSWORD": sandbox_server.PASSWORD,
+            "ERP_PARENTS_FILE": str(place.folder / "parents.csv"),
+            "ERP_VARIANTS_FILE": str(place.folder / "variants.csv"),
+        }
+    )
+    try:
+        yield place
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def write_accounts(place: SandboxHome) -> None:
+    """Write the accounts file, when the head office has written its stores, and the mapping file of the sandbox."""
+    url, auth_url = (f"http://{LOOPBACK}:{port}" for port in (plytix_server.PORT, plytix_server.AUTH_PORT))
+    lines = [place.stores.read_text(encoding="utf-8"), *plytix_server.accounts_of(url, auth_url), ""]
+    lines += [*moysklad_server.accounts_of(moysklad_server.address()), ""]
+    place.accounts.write_text("\n".join(lines), encoding="utf-8")
+    if not place.mapping.exists():
+        place.mapping.parent.mkdir(parents=True, exist_ok=True)
+        write_mapping(demo_mapping(), place.mapping)
+
+
+def server_commands(place: SandboxHome) -> dict[str, list[str]]:
+    """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
+    records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
+    return {
+        "sandbox": [*PROGRAM, "sandbox", *records],
+        "head office": [*PROGRAM, "sandbox-head-office", "--accounts-file", str(place.stores)],
+        "Amazon": [*PROGRAM, "sandbox-amazon"],
+        "Plytix": [*PROGRAM, "sandbox-plytix"],
+        "МойСклад": [*PROGRAM, "sandbox-moysklad"],
+    }
+
+
+def wait_until_up(place: SandboxHome) -> None:
+    """Return when the stand-ins answer and the ERP's files, the accounts file and the mapping file are written."""
+    _wait_for(sandbox_server.PORT, place.folder / "variants.csv")
+    _wait_for(head_office_server.PORT, place.stores)
+    write_accounts(place)
+    _wait_for(plytix_server.PORT, place.accounts)
+    _wait_for(moysklad_server.PORT, place.accounts)
+
+
+def _wait_for(port: int, file: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(requests.RequestException):
+            requests.get(f"http://localhost:{port}/__sandbox__/state", timeout=2).raise_for_status()
+            if file.exists():
+                return
+        time.sleep(0.1)
+    raise click.ClickException(f"the sandbox does not answer on port {port}; is the port taken by another program?")

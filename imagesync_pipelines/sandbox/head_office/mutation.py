@@ -18,9 +18,8 @@ from imagesync_pipelines.sandbox.head_office.beginning import SKU_STEP, Beginnin
 from imagesync_pipelines.sandbox.head_office.photos import CONTENT_TYPES, JPEG, WEBP, PhotoFile, make_photo
 from imagesync_pipelines.sandbox.mutation import MutationError, make, operators
 from imagesync_pipelines.web.head_office import tables as t
-from imagesync_pipelines.web.head_office.catalogue import changing
+from imagesync_pipelines.web.head_office.catalogue import NewPhoto, changing, put_photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.photos import put_photo
 
 STALE = checksum_of(b"some other photo")
 _BY_ID = aggregate_order_by(sa.literal(","), t.photo.c.id)
@@ -81,7 +80,7 @@ class Bench:
                 yield connection, self.office.clock()
         else:
             with changing(self.office, t.product.c.id.in_(products)) as change:
-                yield change.connection, change.stamp
+                yield change
 
     def photo(self, photo_id: UUID | None) -> sa.Row[Any]:
         """The row of the photo that is named, or of one that the first store sees, each product once before any twice.
@@ -234,8 +233,8 @@ def _replace(bench: Bench, product_id: UUID | None = None, kind: str | None = No
     if bench.silent:
         return _upload(bench, product, file)
     gone = bench.scalars(rows.with_only_columns(t.photo.c.id))
-    name = _filename(bench.office.clock(), file)
-    photo_id = put_photo(bench.office, product.id, file.content, filename=name, content_type=file.content_type)
+    new = NewPhoto(product.id, file.content, _filename(bench.office.clock(), file), file.content_type)
+    photo_id = put_photos(bench.office, [new])[0]
     detail = f"{product.sku} has a new photo"
     return OfficeMutation(product_id=product.id, photo_id=photo_id, gone=tuple(gone), detail=detail)
 

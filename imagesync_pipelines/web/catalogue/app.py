@@ -1,30 +1,41 @@
-"""The catalogue as one FastAPI app."""
+"""The catalogue as one FastAPI app: its pages, the API below them, and what is answered when something is wrong.
 
+The API is an application of its own below /api/v1, with its own errors and its own OpenAPI document.
+"""
+
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError, TimeoutError
+from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.web.catalogue import exporting, metrics
-from imagesync_pipelines.web.catalogue.admin import login, product, quarantine, runs
-from imagesync_pipelines.web.catalogue.admin.sessions import csrf_token, from_our_form, shown_visitor, told
-from imagesync_pipelines.web.catalogue.api.app import PATH as API
-from imagesync_pipelines.web.catalogue.api.app import build_api
-from imagesync_pipelines.web.catalogue.derivatives import Derivatives
-from imagesync_pipelines.web.catalogue.errors import SAFE, add_error_pages
-from imagesync_pipelines.web.catalogue.exporting import Exports
-from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
-from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
+from imagesync_pipelines.web.catalogue.admin import quarantine, runs, sessions
+from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
+from imagesync_pipelines.web.catalogue.api import calls, routes
+from imagesync_pipelines.web.catalogue.pages import history, pictures, products
+from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
+from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
-ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
-ADMIN_ROUTERS = (login.router, product.router, runs.router, quarantine.router)
+ROUTERS = (products.router, history.router, pictures.router, exporting.router, metrics.router)
+ADMIN_ROUTERS = (sessions.router, products.admin_router, runs.router, quarantine.router)
+API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 
 COOKIE = "imagesync_session"
 # A working day; who logs in in the morning does not have to do it again.
@@ -32,19 +43,69 @@ SESSION_SECONDS = 12 * 3600
 # The longest form is the list of SKUs to synchronise.
 LARGEST_FORM = 256 * 1024
 
+# What every answer carries: no inline script or style, nothing from another host, no page of ours in another's frame.
+SAFE = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+# What a page cannot be shown or done for, by the status of the answer; the message is for people.
+REFUSALS: dict[type[Exception], int] = {
+    CursorError: 400,
+    PlanMissingError: 404,
+    runs.NothingToStartError: 409,
+    PinRefusedError: 409,
+    DagsterUnreachableError: 503,
+}
+# What broke, by the status of the answer and its headers; nothing of the error itself is shown.
+# The answer to what nobody foresaw does not pass the middleware that adds SAFE.
+BROKEN: dict[type[Exception], tuple[int, Mapping[str, str]]] = {
+    RequestValidationError: (400, {}),
+    OperationalError: (503, {"Retry-After": "5"}),
+    TimeoutError: (503, {"Retry-After": "5"}),
+    Exception: (500, SAFE),
+}
+
+API = "/api/v1"
+API_DESCRIPTION = """
+Products, their images and their primary image, for shops, tills and ERPs. Send the key of `imagesync key add` as
+`Authorization: Bearer <key>`. Answers carry an `ETag`; ask again with `If-None-Match`. Errors are
+`application/problem+json`.
+"""
+
+
+class Api(FastAPI):
+    """The API, whose document also has the shape of a problem, which no route gives back by itself."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            schemas = super().openapi()["components"]["schemas"]
+            for model in (calls.Problem, calls.Wrong):
+                schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas[model.__name__].pop("$defs", None)
+        return super().openapi()
+
 
 def build_app(opened: Opened) -> FastAPI:
     """The catalogue over what was opened. There is no page of API documentation here that asks another host."""
     app = FastAPI(title="Product image catalogue", version="1", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.opened = replace(opened, read_runs=kept_for(RUNS_KEPT_SECONDS, opened.read_runs))
+    opened_app = replace(opened, read_runs=kept_for(RUNS_KEPT_SECONDS, opened.read_runs))
+    app.state.opened = opened_app
     app.state.templates = make_templates()
     app.state.counts = kept_for(COUNTS_KEPT_SECONDS, partial(products.count_each, opened))
-    app.state.derivatives = Derivatives(opened)
+    app.state.derivatives = pictures.Derivatives(opened)
+    app.state.exports = exporting.Exports(opened)
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
-    add_error_pages(app)
-    api = build_api(app.state.opened)
-    app.state.exports = api.state.exports = Exports(opened)
-    app.mount(API, api)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(sessions.LoginNeededError, _to_login)
+    for kind, status in REFUSALS.items():
+        app.add_exception_handler(kind, partial(_said_no, status))
+    for kind, (status, headers) in BROKEN.items():
+        app.add_exception_handler(kind, partial(_broken, status, headers))
+    app.mount(API, _build_api(opened_app, app.state.exports))
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)
@@ -58,7 +119,61 @@ def build_app(opened: Opened) -> FastAPI:
         same_site="lax",
         https_only=opened.shared.environment == "production",
     )
-    app.state.templates.env.globals.update(visitor=shown_visitor, csrf_token=csrf_token, told_once=told)
+    app.state.templates.env.globals.update(
+        visitor=sessions.shown_visitor, csrf_token=sessions.csrf_token, told_once=sessions.told
+    )
     for router in ADMIN_ROUTERS:
-        app.include_router(router, dependencies=[Depends(from_our_form)])
+        app.include_router(router, dependencies=[Depends(sessions.from_our_form)])
     return app
+
+
+def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:
+    """The API; its document is at openapi.json and needs no key."""
+    app = Api(
+        title="Product images",
+        version="1",
+        description=API_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        servers=[{"url": API}],
+        redirect_slashes=False,
+    )
+    app.state.opened, app.state.exports = opened, exports
+    app.add_middleware(BodyLimit, largest=calls.LARGEST_BODY)
+    app.add_middleware(AddedHeaders, headers=calls.told_of_budget)
+    calls.add_handlers(app)
+    for router in API_ROUTERS:
+        app.include_router(router, dependencies=[Depends(calls.known_only)])
+    return app
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    """A page for people; an address below /api/ that is none is answered for programs."""
+    if request.url.path.startswith("/api/"):
+        return await http_exception_handler(request, error)
+    said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
+    return _page(request, error.status_code, said, error.headers)
+
+
+async def _said_no(status: int, request: Request, error: Exception) -> Response:
+    return _page(request, status, str(error))
+
+
+async def _broken(status: int, headers: Mapping[str, str], request: Request, error: Exception) -> Response:
+    return _page(request, status, headers=headers)
+
+
+async def _to_login(request: Request, error: Exception) -> Response:
+    """Send a person to the login, and back afterwards; what they had filled in is not sent anywhere."""
+    login_path = str(request.app.url_path_for("login"))
+    if is_fragment(request):
+        return Response(status_code=401, headers={**sessions.NO_STORE, "HX-Redirect": login_path})
+    if request.method != "GET":
+        said = "You are not signed in, or were signed out meanwhile. Nothing was changed."
+        return _page(request, 401, said, sessions.NO_STORE)
+    wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=sessions.NO_STORE)
+
+
+def _page(request: Request, status: int, told: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    return render(request, "error.html", {"status": status, "told": told}, status=status, headers=headers)

@@ -12,11 +12,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from imagesync_pipelines.products.exports import Format, export, kind_of
+from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import documented, needs
-from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.queries.products import conditions_of
+from imagesync_pipelines.web.catalogue.queries import conditions_of
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
@@ -76,19 +76,10 @@ class Exports:
             self._free.release()
 
 
-def _exports_of(request: Request) -> Exports:
-    exports: Exports = request.app.state.exports
-    return exports
-
-
-_Exports = Annotated[Exports, Depends(_exports_of)]
-
-
 @router.get("/exports/{wanted}", name="export")
-def export_of_list(
-    exports: _Exports, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format
-) -> Response:
+def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
+    exports: Exports = request.app.state.exports
     return exports.answer(wanted, conditions_of(asked.filters, opened.showing))
 
 
@@ -109,9 +100,10 @@ _FILES: dict[int | str, dict[str, Any]] = {
 
 
 @api_router.get("/exports/{wanted}", response_class=Response, responses={**_FILES, **documented()})
-def export_everything(exports: _Exports, _: Exporter, wanted: Format) -> Response:
+def export_everything(request: Request, _: Exporter, wanted: Format) -> Response:
     """A row for every image that is shown for a product, in the order of SKU and position.
 
     The file is of one moment and is streamed: read it as it comes. An answer that breaks off is no whole file.
     """
+    exports: Exports = request.app.state.exports
     return exports.answer(wanted)

@@ -17,7 +17,7 @@ from imagesync_pipelines.storage.database import HEAD, VERSION_TABLE
 from imagesync_pipelines.storage.rate_budget import budgets
 from imagesync_pipelines.storage.schema import SCHEMA, intent, product, product_image, quarantine, unmatched_article
 from imagesync_pipelines.sync.job_runs import PastRun
-from imagesync_pipelines.web.catalogue.derivatives import Derivatives
+from imagesync_pipelines.web.catalogue.pages.pictures import Derivatives
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, freshness
 from imagesync_pipelines.web.catalogue.state import Opened
 

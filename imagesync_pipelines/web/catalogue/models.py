@@ -110,14 +110,9 @@ class FamilyMember(BaseModel):
     image: Image | None = Field(exclude=True)
 
 
-class Product(BaseModel):
+class Product(ListedProduct):
     """A product with everything but the list of its images."""
 
-    id: int = Field(examples=[12])
-    sku: str = Field(examples=["803721"])
-    kind: Kind
-    name: str = Field(examples=["Engel"])
-    is_active: bool
     left_erp_at: datetime | None = Field(description="since when the ERP no longer has it")
     variant_code: str | None = Field(examples=["BE"])
     legacy_sku: str | None = Field(examples=["11400-BE"])
@@ -125,9 +120,6 @@ class Product(BaseModel):
     updated_at: datetime
     parent: FamilyMember | None
     variants: list[FamilyMember] = Field(description="of a parent; empty for a variant")
-    primary: Image | None = Field(description="null: there is nothing to show")
-    image_count: int = Field(examples=[3])
-    images_from: str = Field(description=LENDER)
     pin: Pin | None
     # The variants, or the parent's; then the images that are shown, the product that they are on when it is another
     # one, how many the product has itself, and rows of unmatched_article that may mean it.

@@ -1,4 +1,4 @@
-"""What every part of the catalogue works with, and opening it over this installation."""
+"""The catalogue's settings, what every part of it works with, and opening it over this installation."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ from threading import Lock
 from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from upath import UPath
 
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, kept_secret
 from imagesync_pipelines.sync.job_runs import PastRun
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,6 +24,29 @@ SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
 """The last so many runs, newest first, of one connector or (None) of all."""
+
+
+class CatalogueSettings(BaseSettings):
+    """How the catalogue is served, each field CATALOGUE_<FIELD>; `production` needs the session secret."""
+
+    model_config = SettingsConfigDict(env_prefix="CATALOGUE_", extra="ignore", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="address that the catalogue listens on")
+    port: int = Field(8830, ge=1, le=65535, description="port that the catalogue listens on")
+    session_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="signs sessions, 32 characters or more; empty: made once and kept in the home (development only)",
+    )
+    page_size: int = Field(48, ge=1, le=200, description="products on a page of the list")
+    rate_limit: int = Field(600, ge=1, description="calls a minute that an API key may make")
+    derivative_max_bytes: int = Field(
+        128 * 1024 * 1024, ge=1, description="bytes of the largest picture that is fetched to make a smaller one"
+    )
+    derivative_max_pixels: int = Field(
+        100_000_000, ge=1, description="pixels of the largest picture that is decoded to make a smaller one"
+    )
+    derivative_seconds: float = Field(30, gt=0, description="seconds that fetching and decoding one picture may take")
 
 
 def kept_for(seconds: float, read: Callable[P, T]) -> Callable[P, T]:

@@ -4,10 +4,9 @@ from fastapi import FastAPI
 
 from imagesync_pipelines.storage.objects import ensure_bucket
 from imagesync_pipelines.web import service
-from imagesync_pipelines.web.head_office import download, listing, reports, tokens
+from imagesync_pipelines.web.head_office import reading, reports, tokens
 from imagesync_pipelines.web.head_office.answers import add_handlers
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.service import BodyLimit
 
 HOST, PORT = "127.0.0.1", 8002
 # Downloads under way get this many seconds when the service is asked to stop.
@@ -23,9 +22,9 @@ def build_app(office: HeadOffice) -> FastAPI:
     """The service over one head office; its documentation is at /docs and /openapi.json."""
     app = FastAPI(title="Head office", version="1", description=DESCRIPTION, redirect_slashes=False)
     app.state.office = office
-    app.add_middleware(BodyLimit)
+    app.add_middleware(service.BodyLimit)
     add_handlers(app)
-    for part in (tokens, listing, download, reports):
+    for part in (tokens, reading, reports):
         app.include_router(part.router)
     return app
 

@@ -1,33 +1,72 @@
-"""Writing the head office's catalogue: companies, brands, stores, products, accounts and who sees what.
+"""Writing the head office's catalogue: companies, brands, stores, products, their photos, accounts and who sees what.
 
-Adding what is there already updates it and gives its id, so every call can be repeated. Nothing is deleted.
+Adding what is there already updates it and gives its id, so every call can be repeated. Only photos are ever deleted.
 
 What stores see is changed in one transaction that leaves the traces an incremental reader needs: a photo that leaves a
 store's scope gets a row in `photo_deletion`; one that enters it gets a new `updated_at`, so that `since` finds it.
 Changes run one after the other, so a later stamp is never committed before an earlier one: a reader whose cursor is the
 largest `updated_at` it saw misses nothing.
+
+The original replaced a photo under the same object key, without a transaction, and told nobody. Here the object is put
+first, under a key of its own, then the rows change in one transaction, and only then the old object goes. So a reader
+finds a photo whole at every moment, and a crash leaves at most an unused object.
 """
 
+import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.office import HeadOffice
 
+UPLOADS = 8
+EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif"}
+# Of the pictures in a folder: the suffixes that count, and what their bytes may be.
+SUFFIXES = frozenset({".jpeg", *EXTENSIONS.values()})
+CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+LARGEST_PHOTO = 50 * 1024 * 1024
+# Files whose bytes are held at the same time; one transaction each.
+BATCH_FILES, BATCH_BYTES = 100, 64 * 1024 * 1024
+
+logger = logging.getLogger("imagesync.head_office")
 _before = sa.table("scope_before", sa.column("store_id"), sa.column("photo_id"), sa.column("product_id"))
 
 
 class UnknownRowError(StorageError):
     """A company, brand, store, product, photo or account that is named does not exist; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class NewPhoto:
+    """A photo to be written: its bytes as they are, and what the caller knows about them."""
+
+    product_id: UUID
+    body: bytes
+    filename: str
+    content_type: str = "image/jpeg"
+
+
+@dataclass
+class Imported:
+    """What became of a folder: numbers of files, and the name and reason of each that was refused."""
+
+    written: int = 0
+    unchanged: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 def add_company(office: HeadOffice, name: str) -> UUID:
@@ -100,25 +139,17 @@ def find_store(office: HeadOffice, code: str) -> UUID:
 
 def link_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
     """Let a store see a brand of its company; its photos get a new `updated_at` when they come into view."""
-    with changing(office, t.product.c.brand_id == brand_id) as change:
+    with changing(office, t.product.c.brand_id == brand_id) as (connection, _):
         row = {"store_id": store_id, "brand_id": brand_id}
-        change.connection.execute(insert(t.store_brand).values(row).on_conflict_do_nothing())
-
-
-@dataclass(frozen=True)
-class PhotoChange:
-    """An open change: its connection, and the stamp for the rows it writes."""
-
-    connection: sa.Connection
-    stamp: datetime
+        connection.execute(insert(t.store_brand).values(row).on_conflict_do_nothing())
 
 
 @contextmanager
-def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[PhotoChange]:
-    """One transaction that changes rows around some products; `products` is a condition on the product table.
+def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[tuple[sa.Connection, datetime]]:
+    """One transaction that changes rows around some products, and the stamp for the rows it writes.
 
-    On leaving, the photos that entered and left the scope of each store are worked out and noted. Nothing is kept when
-    the body raises.
+    products: a condition on the product table. On leaving, the photos that entered and left the scope of each store are
+    worked out and noted. Nothing is kept when the body raises.
     """
     seen = t.scope().where(products).subquery()
     with office.engine.begin() as connection:
@@ -127,7 +158,7 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
         columns = "store_id uuid, photo_id uuid, product_id uuid"
         connection.execute(sa.text(f"CREATE TEMPORARY TABLE scope_before ({columns}) ON COMMIT DROP"))
         connection.execute(sa.insert(_before).from_select(["store_id", "photo_id", "product_id"], sa.select(seen)))
-        yield PhotoChange(connection, stamp)
+        yield connection, stamp
         same = (seen.c.store_id == _before.c.store_id) & (seen.c.photo_id == _before.c.photo_id)
         was_or_is = sa.exists().where(same)
         left = sa.select(_before, sa.literal(stamp, sa.DateTime(timezone=True))).where(~was_or_is)
@@ -141,11 +172,6 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
         connection.execute(t.photo_deletion.delete().where(key.in_(entered)))
 
 
-def of_products(product_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
-    """The condition for a change of these products, however many they are."""
-    return among(t.product.c.id, product_ids)
-
-
 def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: dict[str, Any]) -> UUID:
     """Insert a row, or update the one with the same natural key; gives the id of the row that is there then."""
     statement = insert(table).values(id=uuid4(), **row)
@@ -154,3 +180,130 @@ def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: di
     with office.engine.begin() as connection:
         found: UUID = connection.execute(statement.returning(table.c.id)).scalar_one()
     return found
+
+
+def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
+    """Make each the only photo of its product, all in one transaction; gives the new ids in the same order.
+
+    Photos that a product had before are reported as deleted to the stores that saw them. `version` counts the photos
+    that the product has had.
+    """
+    products = [one.product_id for one in photos]
+    if len(set(products)) < len(products):
+        raise ValueError("a product is named twice; put its photos one after the other")
+    if not photos:
+        return []
+    rows = upload(office, photos)
+    these = among(t.product.c.id, products)
+    with changing(office, these) as (connection, stamp):
+        known = set(connection.scalars(sa.select(t.product.c.id).where(these)))
+        missing = sorted(str(one) for one in set(products) - known)
+        if missing:
+            raise UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
+        old = connection.execute(
+            t.photo.delete().where(among(t.photo.c.product_id, products))
+            .returning(t.photo.c.product_id, t.photo.c.version, t.photo.c.object_key)
+        ).all()  # fmt: skip
+        # Of several versions of a product the highest comes last.
+        versions = {gone.product_id: gone.version for gone in sorted(old, key=lambda one: one.version)}
+        news = [{**row, "version": versions.get(row["product_id"], 0) + 1, "updated_at": stamp} for row in rows]
+        connection.execute(t.photo.insert(), news)
+    drop_objects(office, [gone.object_key for gone in old])
+    return [row["id"] for row in rows]
+
+
+def upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, Any]]:
+    """Put the objects, several at a time; gives the row of each, without its version and stamp."""
+
+    def one(new: NewPhoto) -> dict[str, Any]:
+        photo_id = uuid4()
+        extension = EXTENSIONS.get(new.content_type) or PurePosixPath(new.filename).suffix.lower()
+        key = f"products/{new.product_id}/{photo_id}{extension}"
+        office.s3.put_object(Bucket=office.bucket, Key=key, Body=new.body, ContentType=new.content_type)
+        return {
+            "id": photo_id,
+            "product_id": new.product_id,
+            "object_key": key,
+            "filename": new.filename,
+            "size": len(new.body),
+            "content_type": new.content_type,
+            "checksum": _md5(new.body),
+            "is_primary": True,
+            "sort_order": 0,
+        }
+
+    with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
+        return list(pool.map(one, photos))
+
+
+def drop_objects(office: HeadOffice, keys: Sequence[str]) -> None:
+    """Delete objects that no row names any more; one that cannot be deleted is left and logged, it harms nobody."""
+    for key in filter(None, keys):
+        try:
+            office.s3.delete_object(Bucket=office.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("object %s is not needed any more and could not be deleted: %s", key, error)
+
+
+def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
+    """Make each picture `<sku>.<jpg|png|webp|gif>` of the folder the only photo of its product in the brand.
+
+    A product that is not there is made, with its sku as its name. A picture that the product has already is left alone,
+    so the import can be repeated. Every picture is decoded whole first; a bad one is refused and the others go on.
+    """
+    imported = Imported()
+    for batch in _batches(folder, imported):
+        with office.engine.connect() as connection:
+            products = product_ids(connection, brand_id, list(batch))
+        # Only the missing ones are made, so that no name is lost.
+        products |= add_products(office, brand_id, {sku: sku for sku in batch if sku not in products})
+        there = _checksums(office, list(products.values()))
+        new = [
+            replace(one, product_id=products[sku])
+            for sku, one in batch.items()
+            if there.get(products[sku]) != [_md5(one.body)]
+        ]
+        put_photos(office, new)
+        imported.written += len(new)
+        imported.unchanged += len(batch) - len(new)
+    return imported
+
+
+def _batches(folder: Path, imported: Imported) -> Iterator[dict[str, NewPhoto]]:
+    """The good pictures by their skus, a few at a time; their product is filled in later."""
+    batch: dict[str, NewPhoto] = {}
+    held = 0
+    seen: set[str] = set()
+    for file in sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file()):
+        try:
+            if file.stem in seen:
+                raise ValueError(f"a second picture for {file.stem}; the first one counts")
+            size = file.stat().st_size
+            if size > LARGEST_PHOTO:
+                raise ValueError(f"{size} bytes; {LARGEST_PHOTO} are allowed")
+            body = file.read_bytes()
+            content_type = CONTENT_TYPES[check_image(body).format]
+        except (BadImageError, ValueError, KeyError) as error:
+            imported.refused.append((file.name, str(error)))
+            continue
+        seen.add(file.stem)
+        batch[file.stem] = NewPhoto(UUID(int=0), body, file.name, content_type)
+        held += size
+        if len(batch) >= BATCH_FILES or held >= BATCH_BYTES:
+            yield batch
+            batch, held = {}, 0
+    if batch:
+        yield batch
+
+
+def _checksums(office: HeadOffice, products: list[UUID]) -> dict[UUID, list[str]]:
+    with office.engine.connect() as connection:
+        rows = connection.execute(
+            sa.select(t.photo.c.product_id, sa.func.array_agg(t.photo.c.checksum).label("checksums"))
+            .where(among(t.photo.c.product_id, products)).group_by(t.photo.c.product_id)
+        )  # fmt: skip
+        return {row.product_id: row.checksums for row in rows}
+
+
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -4,17 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
-from imagesync_pipelines.storage.database import create_database, engine_of
+from imagesync_pipelines.storage.database import answering, create_database, engine_of
 from imagesync_pipelines.storage.embedded import ensure_server
-from imagesync_pipelines.storage.errors import DatabaseUnreachableError
 from imagesync_pipelines.storage.installation import kept_secret
 from imagesync_pipelines.storage.objects import S3Client, embedded_s3, s3_client, s3_place
 from imagesync_pipelines.web.head_office.tables import create_tables
@@ -62,7 +59,7 @@ class HeadOffice:
 
 @contextmanager
 def open_head_office() -> Iterator[HeadOffice]:
-    """Open the head office that the settings describe, with its tables made or upgraded.
+    """Open the head office that the settings describe, with its tables made.
 
     Without HO_DATABASE_URL and IMAGESYNC_S3_ENDPOINT_URL the embedded servers of the home are used. Raises
     SettingsError and StorageError, each with a line for people.
@@ -72,18 +69,6 @@ def open_head_office() -> Iterator[HeadOffice]:
     if settings.jwt_secret is None and shared.environment == "production":
         raise SettingsError("HO_JWT_SECRET: needed in production; 32 random characters or more, the same on every host")
     secret = settings.jwt_secret or kept_secret(home / "head_office.secret")
-    engine = _open_tables(settings, home)
-    outside = s3_place(shared)
-    try:
-        with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:
-            client = s3_client(place)
-            yield HeadOffice(engine, client, place.bucket, settings, secret, lambda: datetime.now(UTC))
-            client.close()
-    finally:
-        engine.dispose()
-
-
-def _open_tables(settings: HeadOfficeSettings, home: Path) -> sa.Engine:
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
     else:
@@ -91,11 +76,12 @@ def _open_tables(settings: HeadOfficeSettings, home: Path) -> sa.Engine:
     # The service answers up to 40 requests at once, each with one connection at most.
     engine = engine_of(url, pool_size=10, max_overflow=30)
     try:
-        create_tables(engine)
-    except OperationalError as error:
+        with answering("The head office's database (HO_DATABASE_URL)"):
+            create_tables(engine)
+        outside = s3_place(shared)
+        with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:
+            client = s3_client(place)
+            yield HeadOffice(engine, client, place.bucket, settings, secret, lambda: datetime.now(UTC))
+            client.close()
+    finally:
         engine.dispose()
-        said = " ".join(str(error.orig).split())
-        raise DatabaseUnreachableError(
-            f"The head office's database does not answer (HO_DATABASE_URL): {said}"
-        ) from error
-    return engine

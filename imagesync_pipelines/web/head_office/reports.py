@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.web.head_office.answers import REFUSALS, refused
-from imagesync_pipelines.web.head_office.listing import Moment
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.reading import Moment
 from imagesync_pipelines.web.head_office.tables import photo, scope, store, sync_report
 from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit, readable
 

@@ -1,4 +1,4 @@
-"""The head office's tables (PostgreSQL, schema `head_office`) and their upgrade.
+"""The head office's tables (PostgreSQL, schema `head_office`).
 
 New against the original: `photo_deletion` remembers for each store
 which photos it no longer has, `account_store` says who may read which store, `sync_report` keeps what stores report.
@@ -131,13 +131,12 @@ sync_report = sa.Table(
     sa.CheckConstraint("status IN ('synced', 'failed')", name="sync_report_status"),
 )
 
-# What leads from each version of the tables to the next; version 1 is `metadata` as it was first.
-UPGRADES: tuple[tuple[str, ...], ...] = ()
-VERSION = 1 + len(UPGRADES)
+# Of these tables; whoever changes them raises it, and brings tables of the version before up to it below.
+VERSION = 1
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Make the tables, or bring older ones up to this code's version; nothing happens when they are.
+    """Make the tables; nothing happens when they are there.
 
     Several processes may call this at once: one works, the others wait. Raises StorageError.
     """
@@ -154,10 +153,6 @@ def create_tables(engine: sa.Engine) -> None:
                 f"The head office's tables are at version {there}, this program knows up to {VERSION}. "
                 "Install the newer program; nothing was changed."
             )
-        for statements in UPGRADES[there - 1 :]:
-            for statement in statements:
-                connection.execute(sa.text(statement))
-        connection.execute(version.update().values(number=VERSION))
 
 
 def scope() -> sa.Select:

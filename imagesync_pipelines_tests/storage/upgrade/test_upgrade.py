@@ -16,8 +16,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.database import BASELINE, HEAD, open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.web.catalogue.keys import KeyScope, find_key
-from imagesync_pipelines.web.catalogue.users import UserRole, log_in
+from imagesync_pipelines.web.catalogue.access import KeyScope, UserRole, find_key, log_in
 from imagesync_pipelines_tests.places import rows_of
 from imagesync_pipelines_tests.storage.schemas import schema_of
 from imagesync_pipelines_tests.storage.upgrade.fixture import OFFICE, OURS, Restored, fresh_databases, restored

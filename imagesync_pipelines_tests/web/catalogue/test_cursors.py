@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries import CursorError, decode_cursor, encode_cursor
 
 NO_NUL = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
 

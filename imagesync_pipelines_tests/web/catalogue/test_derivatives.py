@@ -14,8 +14,8 @@ from PIL import Image
 from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.storage.schema import image_content
 from imagesync_pipelines.upstream.errors import NotFoundError, UnavailableError
-from imagesync_pipelines.web.catalogue.derivatives import FAILED_SECONDS, Failed, wanted_encoding
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.pages.pictures import FAILED_SECONDS, Failed, wanted_encoding
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from imagesync_pipelines.products.exports import Format, kind_of
+from imagesync_pipelines.web.catalogue.access import KeyScope, add_key
 from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, RETRY, Exports
-from imagesync_pipelines.web.catalogue.keys import KeyScope, add_key
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
 

@@ -10,8 +10,8 @@ from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProd
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of, row_key
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
+from imagesync_pipelines.web.catalogue.pages.history import plan_page
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.pages.plans import plan_page
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 

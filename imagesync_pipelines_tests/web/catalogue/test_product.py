@@ -13,8 +13,7 @@ from imagesync_pipelines.storage.schema import (
 )
 from imagesync_pipelines.web.catalogue.models import Product
 from imagesync_pipelines.web.catalogue.pages.products import places_of
-from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
-from imagesync_pipelines.web.catalogue.queries.products import product_view
+from imagesync_pipelines.web.catalogue.queries import product_view, products_of_skus
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines.web.catalogue.models import ProductPage
-from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products
+from imagesync_pipelines.web.catalogue.queries import Filters, count_products, list_products
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 
@@ -141,7 +141,7 @@ def test_pages_give_every_product_once_in_order(world: World, limit: int) -> Non
 
 
 def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagesync_pipelines.web.catalogue.queries.products.FEW", 2)
+    monkeypatch.setattr("imagesync_pipelines.web.catalogue.queries.FEW", 2)
     for number in range(5):
         world.product(str(number), "Fuchs")
     first = find(world, Filters(q="fuchs"), limit=3)

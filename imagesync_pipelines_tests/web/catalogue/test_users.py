@@ -4,15 +4,15 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema_catalogue import web_user
-from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import UserRefusedError, UserRole
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.access import AccessRefusedError, UserRole
 
 PASSWORD = "a long password"
 
 
 def test_a_password_lets_its_person_in_and_is_not_kept(database: sa.Engine) -> None:
-    made = users.set_user(database, "anna", UserRole.ADMIN, PASSWORD)
-    found = users.log_in(database, "anna", PASSWORD)
+    made = access.set_user(database, "anna", UserRole.ADMIN, PASSWORD)
+    found = access.log_in(database, "anna", PASSWORD)
     assert found is not None
     assert (found.id, found.role, made.last_login_at) == (made.id, UserRole.ADMIN, None)
     assert found.last_login_at is not None
@@ -23,41 +23,41 @@ def test_a_password_lets_its_person_in_and_is_not_kept(database: sa.Engine) -> N
 
 
 def test_nobody_else_is_let_in(database: sa.Engine) -> None:
-    users.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
+    access.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
     odd = [("nobody", PASSWORD), ("anna\0", PASSWORD), *(("anna", text) for text in ("a wrong one", "", "x" * 100_000))]
-    assert [users.log_in(database, name, password) for name, password in odd] == [None] * len(odd)
+    assert [access.log_in(database, name, password) for name, password in odd] == [None] * len(odd)
 
 
 def test_a_new_password_replaces_the_old_one_and_ends_sessions(database: sa.Engine) -> None:
-    first = users.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
-    second = users.set_user(database, "anna", UserRole.ADMIN, "another password")
+    first = access.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
+    second = access.set_user(database, "anna", UserRole.ADMIN, "another password")
     assert second.id == first.id
-    assert users.log_in(database, "anna", PASSWORD) is None
-    assert users.user_of_session(database, first.id, first.session_epoch) is None
-    assert users.user_of_session(database, second.id, second.session_epoch) == second
+    assert access.log_in(database, "anna", PASSWORD) is None
+    assert access.user_of_session(database, first.id, first.session_epoch) is None
+    assert access.user_of_session(database, second.id, second.session_epoch) == second
 
 
 def test_who_is_disabled_is_out_at_once_and_logging_out_ends_sessions(database: sa.Engine) -> None:
-    anna = users.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
-    berta = users.set_user(database, "berta", UserRole.VIEWER, PASSWORD)
-    users.disable_user(database, "anna")
-    users.end_sessions(database, berta.id)
-    assert users.log_in(database, "anna", PASSWORD) is None
-    assert users.user_of_session(database, anna.id, anna.session_epoch + 1) is None
-    assert users.user_of_session(database, berta.id, berta.session_epoch) is None
-    assert [(one.name, one.is_active) for one in users.list_users(database)] == [("anna", False), ("berta", True)]
+    anna = access.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
+    berta = access.set_user(database, "berta", UserRole.VIEWER, PASSWORD)
+    access.disable_user(database, "anna")
+    access.end_sessions(database, berta.id)
+    assert access.log_in(database, "anna", PASSWORD) is None
+    assert access.user_of_session(database, anna.id, anna.session_epoch + 1) is None
+    assert access.user_of_session(database, berta.id, berta.session_epoch) is None
+    assert [(one.name, one.is_active) for one in access.list_users(database)] == [("anna", False), ("berta", True)]
 
 
 def test_bad_names_and_passwords_are_refused(database: sa.Engine) -> None:
     for name in ("", "a b", "<b>", "x" * 101):
-        with pytest.raises(UserRefusedError, match="a name has"):
-            users.set_user(database, name, UserRole.VIEWER, PASSWORD)
+        with pytest.raises(AccessRefusedError, match="a name has"):
+            access.set_user(database, name, UserRole.VIEWER, PASSWORD)
     for password in ("short", "x" * 1001):
-        with pytest.raises(UserRefusedError, match="a password has"):
-            users.set_user(database, "anna", UserRole.VIEWER, password)
-    assert users.list_users(database) == []
+        with pytest.raises(AccessRefusedError, match="a password has"):
+            access.set_user(database, "anna", UserRole.VIEWER, password)
+    assert access.list_users(database) == []
 
 
 def test_disabling_nobody_says_so(database: sa.Engine) -> None:
-    with pytest.raises(UserRefusedError, match="no user anna"):
-        users.disable_user(database, "anna")
+    with pytest.raises(AccessRefusedError, match="no user anna"):
+        access.disable_user(database, "anna")

@@ -18,8 +18,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
-from imagesync_pipelines.web.catalogue.state import Opened, ReadRuns
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings, Opened, ReadRuns
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

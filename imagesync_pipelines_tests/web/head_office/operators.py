@@ -8,8 +8,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue, photos
-from imagesync_pipelines.web.head_office.catalogue import changing, of_products
+from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, account_store, brand, photo, product, store, store_brand
 
@@ -35,22 +35,22 @@ def revoke(office: HeadOffice, username: str, store_id: UUID) -> None:
 
 def unlink_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
     """Take a brand out of a store; its photos are reported as deleted to that store."""
-    with changing(office, product.c.brand_id == brand_id) as change:
-        change.connection.execute(
+    with changing(office, product.c.brand_id == brand_id) as (connection, _):
+        connection.execute(
             store_brand.delete().where(store_brand.c.store_id == store_id, store_brand.c.brand_id == brand_id)
         )
 
 
 def set_brand_active(office: HeadOffice, brand_id: UUID, active: bool) -> None:
     """Show or hide a brand in every store that it is linked to."""
-    with changing(office, product.c.brand_id == brand_id) as change:
-        change.connection.execute(brand.update().where(brand.c.id == brand_id).values(is_active=active))
+    with changing(office, product.c.brand_id == brand_id) as (connection, _):
+        connection.execute(brand.update().where(brand.c.id == brand_id).values(is_active=active))
 
 
 def set_product_active(office: HeadOffice, product_id: UUID, active: bool) -> None:
     """Show or hide a product; its photos are reported as deleted, or come back with a new `updated_at`."""
-    with changing(office, of_products([product_id])) as change:
-        change.connection.execute(product.update().where(product.c.id == product_id).values(is_active=active))
+    with changing(office, product.c.id == product_id) as (connection, _):
+        connection.execute(product.update().where(product.c.id == product_id).values(is_active=active))
 
 
 def set_store_active(office: HeadOffice, store_id: UUID, active: bool) -> None:
@@ -58,11 +58,18 @@ def set_store_active(office: HeadOffice, store_id: UUID, active: bool) -> None:
     _update(office, store, store.c.id == store_id, {"is_active": active})
 
 
-def add_photo(office: HeadOffice, new: photos.NewPhoto, *, sort_order: int) -> UUID:
+def put_photo(
+    office: HeadOffice, product_id: UUID, body: bytes, *, filename: str, content_type: str = "image/jpeg"
+) -> UUID:
+    """Make this the only photo of its product."""
+    return catalogue.put_photos(office, [catalogue.NewPhoto(product_id, body, filename, content_type)])[0]
+
+
+def add_photo(office: HeadOffice, new: catalogue.NewPhoto, *, sort_order: int) -> UUID:
     """Give a product one more photo, which is not its primary; gives the new photo's id."""
-    row = {**photos.upload(office, [new])[0], "is_primary": False, "sort_order": sort_order, "version": 1}
-    with changing(office, of_products([new.product_id])) as change:
-        change.connection.execute(photo.insert(), [{**row, "updated_at": change.stamp}])
+    row = {**catalogue.upload(office, [new])[0], "is_primary": False, "sort_order": sort_order, "version": 1}
+    with changing(office, product.c.id == new.product_id) as (connection, stamp):
+        connection.execute(photo.insert(), [{**row, "updated_at": stamp}])
     found: UUID = row["id"]
     return found
 
@@ -72,31 +79,29 @@ def delete_photo(office: HeadOffice, photo_id: UUID) -> None:
     owner = _owner(office, photo_id)
     if owner is None:
         return
-    with changing(office, of_products([owner])) as change:
-        keys = change.connection.execute(photo.delete().where(photo.c.id == photo_id).returning(photo.c.object_key))
+    with changing(office, product.c.id == owner) as (connection, _):
+        keys = connection.execute(photo.delete().where(photo.c.id == photo_id).returning(photo.c.object_key))
         gone = list(keys.scalars())
-    photos.drop_objects(office, gone)
+    catalogue.drop_objects(office, gone)
 
 
 def set_order(office: HeadOffice, photo_id: UUID, sort_order: int) -> None:
     """Move a photo within its product; its bytes stay."""
     owner = _owner(office, photo_id)
     assert owner is not None
-    with changing(office, of_products([owner])) as change:
-        change.connection.execute(
-            photo.update().where(photo.c.id == photo_id).values(sort_order=sort_order, updated_at=change.stamp)
-        )
+    with changing(office, product.c.id == owner) as (connection, stamp):
+        connection.execute(photo.update().where(photo.c.id == photo_id).values(sort_order=sort_order, updated_at=stamp))
 
 
 def set_primary(office: HeadOffice, photo_id: UUID) -> None:
     """Make a photo its product's only primary; every photo whose mark changes gets a new `updated_at`."""
     owner = _owner(office, photo_id)
     assert owner is not None
-    with changing(office, of_products([owner])) as change:
-        change.connection.execute(
+    with changing(office, product.c.id == owner) as (connection, stamp):
+        connection.execute(
             photo.update()
             .where(photo.c.product_id == owner, photo.c.is_primary != (photo.c.id == photo_id))
-            .values(is_primary=photo.c.id == photo_id, updated_at=change.stamp)
+            .values(is_primary=photo.c.id == photo_id, updated_at=stamp)
         )
 
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines.web.head_office.tokens import hash_password
@@ -19,7 +19,7 @@ CHECKSUM = hashlib.md5(BODY).hexdigest()
 
 @pytest.fixture
 def photo_id(office: HeadOffice, shop: Shop) -> UUID:
-    return photos.put_photo(office, shop.product, BODY, filename='5" «суп».jpg')
+    return operators.put_photo(office, shop.product, BODY, filename='5" «суп».jpg')
 
 
 def test_a_download_gives_the_bytes_and_says_what_they_are(client: Client, photo_id: UUID) -> None:
@@ -35,7 +35,7 @@ def test_a_download_gives_the_bytes_and_says_what_they_are(client: Client, photo
 
 
 def test_a_small_photo_gives_the_same_as_a_large_one(client: Client, office: HeadOffice, shop: Shop) -> None:
-    photo_id = photos.put_photo(office, shop.product, b"small", filename="a.jpg")
+    photo_id = operators.put_photo(office, shop.product, b"small", filename="a.jpg")
     answer = client.download(photo_id)
     assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"small", "5")
     part = client.download(photo_id, {"Range": "bytes=1-2"})

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from imagesync_pipelines.web.head_office import photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, USERNAME, Client, Shop
 
 PAGE = Path(__file__).parents[3] / "docs" / "ho-api.md"
@@ -26,7 +26,7 @@ def examples(language: str) -> str:
 
 @pytest.fixture
 def photo_id(office: HeadOffice, shop: Shop) -> UUID:
-    return photos.put_photo(office, shop.product, BODY, filename="soup.jpg")
+    return operators.put_photo(office, shop.product, BODY, filename="soup.jpg")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines_tests.web.head_office import operators
@@ -50,9 +50,9 @@ def happen(office: HeadOffice, shop: Shop, products: list[UUID], step: Step) -> 
     one = photo_of(office, product)
     match step.what:
         case "put":
-            photos.put_photo(office, product, b"x", filename="a.jpg")
+            operators.put_photo(office, product, b"x", filename="a.jpg")
         case "add":
-            operators.add_photo(office, photos.NewPhoto(product, b"y", "b.jpg"), sort_order=step.nth)
+            operators.add_photo(office, catalogue.NewPhoto(product, b"y", "b.jpg"), sort_order=step.nth)
         case "delete" if one is not None:
             operators.delete_photo(office, one)
         case "order" if one is not None:

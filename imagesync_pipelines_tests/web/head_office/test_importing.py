@@ -16,9 +16,9 @@ from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
-from imagesync_pipelines.web.head_office import catalogue, photos, tables
+from imagesync_pipelines.web.head_office import catalogue, tables
+from imagesync_pipelines.web.head_office.catalogue import import_folder
 from imagesync_pipelines.web.head_office.office import HeadOffice, open_head_office
-from imagesync_pipelines.web.head_office.photos import import_folder
 from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import Shop
 
@@ -91,7 +91,7 @@ def test_a_bad_picture_is_refused_and_the_others_go_on(
 
 
 def test_a_good_photo_is_not_replaced_by_a_bad_picture(office: HeadOffice, shop: Shop, folder: Path) -> None:
-    photo_id = photos.put_photo(office, shop.product, picture(), filename="a.jpg")
+    photo_id = operators.put_photo(office, shop.product, picture(), filename="a.jpg")
     (folder / "05018970.jpg").write_bytes(picture()[:-200])
     import_folder(office, shop.brand, folder)
     assert listed(office, shop)["05018970"].id == photo_id
@@ -122,7 +122,7 @@ def test_without_settings_everything_is_embedded_and_survives_a_restart(monkeypa
         with open_head_office() as office:
             brand = catalogue.add_brand(office, catalogue.add_company(office, "Company"), "Brand")
             product = operators.add_product(office, brand, "1", "One")
-            photos.put_photo(office, product, b"picture", filename="a.jpg")
+            operators.put_photo(office, product, b"picture", filename="a.jpg")
         with open_head_office() as office, office.engine.connect() as connection:
             key = connection.execute(sa.select(tables.photo.c.object_key)).scalar_one()
             assert office.s3.get_object(Bucket=office.bucket, Key=key)["Body"].read() == b"picture"

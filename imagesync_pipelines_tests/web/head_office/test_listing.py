@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
 from imagesync_pipelines_tests.web.head_office import operators
@@ -22,12 +22,12 @@ FIELDS = {
 def many(office: HeadOffice, shop: Shop, count: int) -> list[UUID]:
     """So many products with a photo each; all photos have the same `updated_at`."""
     products = catalogue.add_products(office, shop.brand, {f"{nth:04}": f"Dish {nth}" for nth in range(count)})
-    new = [photos.NewPhoto(one, str(one).encode(), "a.jpg") for one in products.values()]
-    return photos.put_photos(office, new)
+    new = [catalogue.NewPhoto(one, str(one).encode(), "a.jpg") for one in products.values()]
+    return catalogue.put_photos(office, new)
 
 
 def test_a_page_has_the_fields_of_the_contract(client: Client, office: HeadOffice, shop: Shop) -> None:
-    photo_id = photos.put_photo(office, shop.product, b"picture", filename="Menu.png", content_type="image/png")
+    photo_id = operators.put_photo(office, shop.product, b"picture", filename="Menu.png", content_type="image/png")
     page = client.page()
     assert {*page} == {"photos", "total", "has_more", "next_offset", "server_time"}
     (row,) = page["photos"]
@@ -72,7 +72,7 @@ def test_an_offset_behind_the_end_gives_an_empty_last_page(client: Client, offic
 
 
 def test_since_includes_its_own_moment(client: Client, office: HeadOffice, shop: Shop) -> None:
-    photos.put_photo(office, shop.product, b"x", filename="a.jpg")
+    operators.put_photo(office, shop.product, b"x", filename="a.jpg")
     stamp = client.page()["photos"][0]["updated_at"]
     later = (datetime.fromisoformat(stamp) + timedelta(microseconds=1)).isoformat()
     assert client.page(since=stamp)["total"] == 1
@@ -130,7 +130,7 @@ def test_an_account_of_all_stores_reads_every_store(client: Client, office: Head
 def test_deleted_ids_name_what_is_gone_since_then_and_only_with_since(
     client: Client, office: HeadOffice, shop: Shop, clock: SetClock
 ) -> None:
-    photo_id = photos.put_photo(office, shop.product, b"x", filename="a.jpg")
+    photo_id = operators.put_photo(office, shop.product, b"x", filename="a.jpg")
     before = clock().isoformat()
     assert client.page(since=before)["deleted_ids"] == []
     operators.delete_photo(office, photo_id)
@@ -143,7 +143,7 @@ def test_deleted_ids_name_what_is_gone_since_then_and_only_with_since(
 def test_a_photo_that_is_seen_again_is_listed_by_since_and_not_called_deleted(
     client: Client, office: HeadOffice, shop: Shop, clock: SetClock
 ) -> None:
-    photo_id = photos.put_photo(office, shop.product, b"x", filename="a.jpg")
+    photo_id = operators.put_photo(office, shop.product, b"x", filename="a.jpg")
     before = clock().isoformat()
     operators.unlink_brand(office, shop.store, shop.brand)
     assert client.page()["total"] == 0
@@ -155,7 +155,7 @@ def test_a_photo_that_is_seen_again_is_listed_by_since_and_not_called_deleted(
 
 
 def test_hidden_products_and_brands_are_not_listed(client: Client, office: HeadOffice, shop: Shop) -> None:
-    photos.put_photo(office, shop.product, b"x", filename="a.jpg")
+    operators.put_photo(office, shop.product, b"x", filename="a.jpg")
     operators.set_product_active(office, shop.product, active=False)
     assert client.page()["total"] == 0
     operators.set_product_active(office, shop.product, active=True)

@@ -22,12 +22,12 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.objects import S3Place, s3_client
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.app import build_app
-from imagesync_pipelines.web.head_office.catalogue import changing, of_products
-from imagesync_pipelines.web.head_office.download import CHUNK_BYTES
+from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tables import photo
+from imagesync_pipelines.web.head_office.reading import CHUNK_BYTES
+from imagesync_pipelines.web.head_office.tables import photo, product
 from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, USERNAME, Client, Shop, served
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def photo_id(office: HeadOffice, shop: Shop) -> UUID:
     catalogue.grant(office, USERNAME, shop.store)
-    return photos.put_photo(office, shop.product, b"picture", filename="a.jpg")
+    return operators.put_photo(office, shop.product, b"picture", filename="a.jpg")
 
 
 def free_port() -> int:
@@ -125,17 +125,17 @@ def test_a_change_that_fails_leaves_no_trace(office: HeadOffice, shop: Shop, pho
             return list(connection.execute(sa.select(photo).where(photo.c.product_id == shop.product)))
 
     before = rows()
-    with contextlib.suppress(KeyboardInterrupt), changing(office, of_products([shop.product])) as change:
-        change.connection.execute(photo.delete().where(photo.c.id == photo_id))
+    with contextlib.suppress(KeyboardInterrupt), changing(office, product.c.id == shop.product) as (connection, _):
+        connection.execute(photo.delete().where(photo.c.id == photo_id))
         raise KeyboardInterrupt
     assert rows() == before
 
 
 def test_a_later_stamp_is_never_committed_before_an_earlier_one(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
     other = operators.add_product(office, shop.brand, "other", "Other")
-    second = threading.Thread(target=photos.put_photo, args=(office, other, b"x"), kwargs={"filename": "b.jpg"})
-    with changing(office, of_products([shop.product])) as change:
-        change.connection.execute(photo.update().where(photo.c.id == photo_id).values(updated_at=change.stamp))
+    second = threading.Thread(target=operators.put_photo, args=(office, other, b"x"), kwargs={"filename": "b.jpg"})
+    with changing(office, product.c.id == shop.product) as (changing_it, stamp):
+        changing_it.execute(photo.update().where(photo.c.id == photo_id).values(updated_at=stamp))
         second.start()
         time.sleep(0.5)
         with office.engine.connect() as connection:
@@ -148,7 +148,7 @@ def test_a_later_stamp_is_never_committed_before_an_earlier_one(office: HeadOffi
             .where(photo.c.product_id.in_([shop.product, other]))
             .order_by(photo.c.updated_at)
         ).all()
-    assert stamps[0] == change.stamp
+    assert stamps[0] == stamp
 
 
 def test_the_serve_command_answers_and_stops_with_everything_it_started(database_url: str, tmp_path: Path) -> None:

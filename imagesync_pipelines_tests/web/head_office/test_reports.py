@@ -8,7 +8,7 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, sync_report
 from imagesync_pipelines.web.service import LARGEST_BODY
@@ -130,7 +130,7 @@ def test_a_store_that_is_not_granted_may_not_report(client: Client, shop: Shop) 
 
 def test_health_counts_what_the_store_sees(client: Client, office: HeadOffice, shop: Shop, clock: SetClock) -> None:
     products = catalogue.add_products(office, shop.brand, {f"H{nth}": "x" for nth in range(4)})
-    ids = photos.put_photos(office, [photos.NewPhoto(one, b"x", "a.jpg") for one in products.values()])
+    ids = catalogue.put_photos(office, [catalogue.NewPhoto(one, b"x", "a.jpg") for one in products.values()])
     with office.engine.begin() as connection:
         connection.execute(photo.update().where(photo.c.id == ids[3]).values(checksum="", size=0, object_key=""))
     before = health_of(client)

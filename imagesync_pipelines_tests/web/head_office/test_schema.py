@@ -5,8 +5,8 @@ import pytest
 import schemathesis
 from schemathesis import GenerationMode
 
-from imagesync_pipelines.web.head_office import photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import Client, Shop
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_service_keeps_its_openapi_document(
     method: str,
     path: str,
 ) -> None:
-    photo_id = photos.put_photo(office, shop.product, b"picture", filename="a.jpg")
+    photo_id = operators.put_photo(office, shop.product, b"picture", filename="a.jpg")
 
     @hypothesis.given(case=schema[path][method].as_strategy(generation_mode=mode))
     @hypothesis.settings(

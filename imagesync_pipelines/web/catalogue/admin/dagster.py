@@ -76,11 +76,11 @@ class Dagster:
 
     def partitions(self, jobs: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """The partitions of jobs in their order: blocks of pages, accounts, stores; empty for a job without."""
-        found: dict[str, tuple[str, ...]] = {}
+        found = {}
         for job, place in self._places(jobs).items():
             params = {"params": {**place, "pipelineName": job}}
             answer = self._ask(_PARTITIONS, params, "pipelineOrError", "Pipeline")
-            found[job] = tuple(answer["partitionKeysOrError"]["partitionKeys"])
+            found[job] = tuple(map(str, answer["partitionKeysOrError"]["partitionKeys"]))
         return found
 
     def launch(self, run: JobRun, tags: Mapping[str, str]) -> str:
@@ -89,31 +89,20 @@ class Dagster:
         if run.assets:
             selector["assetSelection"] = [{"path": list(key)} for key in run.assets]
         all_tags = [{"key": key, "value": value} for key, value in {**run.tags, **tags}.items()]
-        params = {
-            "selector": selector,
-            "runConfigData": dict(run.run_config),
-            "executionMetadata": {"tags": all_tags},
-        }
-        return str(self._ask(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")["run"]["runId"])
+        about = {"runConfigData": dict(run.run_config), "executionMetadata": {"tags": all_tags}}
+        answer = self._ask(_LAUNCH, {"params": {"selector": selector, **about}}, "launchRun", "LaunchRunSuccess")
+        return str(answer["run"]["runId"])
 
     def run(self, run_id: str) -> Run | None:
         """A run as it is now; None when Dagster has no record of it."""
         answer = self._ask(_RUN, {"id": run_id}, "runOrError", "Run", none="RunNotFoundError")
         if answer is None:
             return None
-        status = answer["status"]
-        started, ended = (
-            None if moment is None else datetime.fromtimestamp(moment, UTC)
-            for moment in (answer["startTime"], answer["endTime"])
-        )
-        return Run(
-            job=answer["jobName"],
-            state=ENDED.get(status) or UNDER_WAY.get(status, PREPARED),
-            has_ended=status in ENDED,
-            started=started,
-            ended=ended,
-            tags={tag["key"]: tag["value"] for tag in answer["tags"]},
-        )
+        status, moments = answer["status"], (answer["startTime"], answer["endTime"])
+        started, ended = (None if at is None else datetime.fromtimestamp(at, UTC) for at in moments)
+        state = ENDED.get(status) or UNDER_WAY.get(status, PREPARED)
+        tags = {tag["key"]: tag["value"] for tag in answer["tags"]}
+        return Run(answer["jobName"], state, status in ENDED, started, ended, tags)
 
     def _places(self, jobs: Sequence[str]) -> dict[str, dict[str, str]]:
         """Where jobs are: the name of a code location depends on how the webserver was started."""

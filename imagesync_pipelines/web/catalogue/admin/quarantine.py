@@ -16,8 +16,7 @@ from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, la
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
-from imagesync_pipelines.web.catalogue.queries.cursors import rows_after
-from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
+from imagesync_pipelines.web.catalogue.queries import products_of_skus, rows_after
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")

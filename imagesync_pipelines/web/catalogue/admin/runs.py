@@ -14,13 +14,13 @@ from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.job_runs import JobRun, range_tags
+from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.history import read_runs
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
-from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
+from imagesync_pipelines.web.catalogue.queries import products_of_skus
 from imagesync_pipelines.web.catalogue.state import Opened
-from imagesync_pipelines.web.catalogue.users import User
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")

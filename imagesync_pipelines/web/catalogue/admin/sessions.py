@@ -1,20 +1,34 @@
-"""Who is at the other end: sessions of people who logged in, and what their role lets them do.
+"""Logging in and out, who is at the other end of a request, and what their role lets them do.
 
 A session holds the person's id and the epoch of their sessions, signed; whether they may still come in is asked of the
 database at every request. So a person who is disabled, or who logged out, is out everywhere at once.
+
+Every try to log in counts, before the password is looked at: tries at the same moment cannot pass together. The name is
+counted whether anybody has it or not, so that an answer does not tell. A name that somebody else tries out is closed
+for its owner too, for a few minutes: that is the price of guesses that come from many addresses.
 """
 
+import hashlib
 import hmac
+import logging
+import math
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.web.catalogue.pages.rendering import opened_of, render
-from imagesync_pipelines.web.catalogue.users import User, UserRole, user_of_session
+from imagesync_pipelines.storage.rate_budget import Window, take
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.access import User, UserRole
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, opened_of, render
+
+router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
 
 _USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
 _CSRF_BYTES = 32
@@ -22,23 +36,82 @@ NO_STORE = {"Cache-Control": "no-store"}
 HOME = "/"
 # A form has a few fields; the list of chosen items in quarantine is the longest.
 _MOST_FIELDS = 1000
+_LONGEST_PATH = 2000
+_SECONDS = 15 * 60
+BY_NAME = Window(10, _SECONDS)
+BY_ADDRESS = Window(30, _SECONDS)
 
 
 class LoginNeededError(Exception):
     """Nobody is logged in, and the page is for people who are."""
 
 
-def begin_session(request: Request, user: User) -> None:
-    """Log a person in: nothing of an earlier session is kept, so that nobody can have prepared it."""
+class LoginForm(BaseModel):
+    """What a person types, and where they wanted to go; the password is never written into a page."""
+
+    name: str = Field("", max_length=100)
+    password: str = Field("", max_length=access.LONGEST_PASSWORD)
+    next: str = Field("", max_length=_LONGEST_PATH)
+
+
+@router.get("/login", name="login")
+def login(request: Request, next: Annotated[str, Query(max_length=_LONGEST_PATH)] = "") -> Response:
+    """The form; who is logged in goes on at once."""
+    if visitor(request) is not None:
+        return go_on(own_path(next))
+    return _form(request, next)
+
+
+@router.post("/login", name="log_in")
+def log_in(request: Request, opened: Here, form: Annotated[LoginForm, Form()]) -> Response:
+    """Let a person in, or say that name or password is wrong, whichever it was."""
+    address = request.client.host if request.client else ""
+    wait = seconds_to_wait(opened.engine, form.name, address, opened.clock().timestamp())
+    if wait:
+        log.warning("too many tries to log in from %s", address)
+        sentence = f"Too many tries. Wait {-(-wait // 60)} minutes, then try again."
+        return _form(request, form.next, sentence, 429, {"Retry-After": str(wait)})
+    user = access.log_in(opened.engine, form.name, form.password)
+    if user is None:
+        log.warning("a try to log in from %s failed", address)
+        return _form(request, form.next, "Name or password is wrong.", 401)
+    # Nothing of an earlier session is kept, so that nobody can have prepared it.
     request.session.clear()
     request.session.update({_USER: user.id, _EPOCH: user.session_epoch, _CSRF: secrets.token_urlsafe(_CSRF_BYTES)})
     request.state.visitor = user
+    log.info("%s logged in from %s", user.name, address)
+    return go_on(own_path(form.next))
 
 
-def end_session(request: Request) -> None:
-    """Forget everything about this browser."""
+@router.post("/logout", name="log_out")
+def log_out(request: Request, opened: Here) -> Response:
+    """End this person's sessions, those in other browsers included: a copied cookie is worth nothing afterwards."""
+    user = visitor(request)
+    if user is not None:
+        access.end_sessions(opened.engine, user.id)
+        log.info("%s logged out", user.name)
     request.session.clear()
     request.state.visitor = None
+    return go_on(HOME)
+
+
+def _form(
+    request: Request, wanted: str, wrong: str = "", status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    context = {"next": own_path(wanted), "wrong": wrong}
+    return private_page(request, "admin/login.html", context, status=status, headers=headers)
+
+
+def seconds_to_wait(engine: sa.Engine, name: str, address: str, now: float) -> int:
+    """Count one try at logging in; 0 when it may go on, else the seconds until the next may. `now`: since 1970."""
+    # The address first: whoever is stopped there does not count against the name.
+    for kind, value, window in (("address", address, BY_ADDRESS), ("name", name, BY_NAME)):
+        # People type passwords into the field of the name: what was typed is not kept.
+        hidden = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:32]
+        wait = take(engine, f"catalogue:login:{kind}:{hidden}", (window,), now)
+        if wait:
+            return math.ceil(wait)
+    return 0
 
 
 def csrf_token(request: Request) -> str:
@@ -61,7 +134,7 @@ def visitor(request: Request) -> User | None:
     """The person who is logged in; None for everybody else. The database is asked once per request."""
     if not hasattr(request.state, "visitor"):
         of = request.session
-        known = user_of_session(opened_of(request).engine, of[_USER], of[_EPOCH]) if _USER in of else None
+        known = access.user_of_session(opened_of(request).engine, of[_USER], of[_EPOCH]) if _USER in of else None
         request.state.visitor = known
     user: User | None = request.state.visitor
     return user

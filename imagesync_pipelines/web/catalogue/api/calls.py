@@ -24,9 +24,9 @@ from starlette.types import Scope
 
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.rate_budget import Window, left, take
-from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope, find_key
+from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope, find_key
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.service import names_etag
 
 MEDIA_TYPE = "application/problem+json"

@@ -1,33 +1,213 @@
-"""Pictures in the sizes that pages need.
+"""Pictures in the sizes that pages need: found among the copies that are kept, or made from the original and kept.
 
 A picture that cannot be had is never an error page.
 """
 
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.resources import files
-from typing import Annotated
+from threading import Lock
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from anyio import to_thread
+import sqlalchemy as sa
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, HTTPException, Path, Request
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
 
-from imagesync_pipelines.storage.contents import OWN_PATH, ContentMissingError, Contents, own_source
-from imagesync_pipelines.web.catalogue.derivatives import (
-    Derivatives,
-    OriginalPicture,
-    Purpose,
-    picture_of,
-    wanted_encoding,
+from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
+from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, ImageFacts, check_image
+from imagesync_pipelines.storage.contents import (
+    OWN_PATH,
+    Content,
+    ContentMissingError,
+    Contents,
+    own_source,
+    own_source_at,
 )
+from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
+from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
+logger = logging.getLogger("imagesync.catalogue")
 
 # An address with the picture's version never shows another picture.
 FOR_EVER = "public, max-age=31536000, immutable"
 FOR_A_DAY = "private, max-age=86400"
 ASK_AGAIN = "no-cache"
+# Copies are what pages show while a media host is down; originals are needed until their copies were made.
+HOLD_COPY, HOLD_ORIGINAL = timedelta(days=30), timedelta(days=1)
+RENEWED_EVERY = timedelta(days=1)
+# Each holds a connection to the database and a picture in memory while it waits for a media host.
+MAKERS = 4
+CONNECT_SECONDS = 5.0
+# What could not be had is not asked for again so soon: a page has many pictures, and people reload it.
+FAILED_SECONDS, MOST_FAILED = 60.0, 10_000
+
+Purpose = Literal["thumb", "small", "web"]
+
+
+class OriginalPicture(NamedTuple):
+    """A file of a picture: where it is, and what changes when the bytes there do."""
+
+    url: str
+    version: str
+
+    @property
+    def source(self) -> str:
+        """The name under which its content is kept."""
+        return own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
+
+    def copy(self, purpose: Purpose, encoding: Encoding) -> str:
+        """The name under which a smaller copy is kept."""
+        return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{self.version}:{self.url}"
+
+
+@dataclass
+class Failed:
+    """What could not be had lately: addresses, and hosts that did not answer. Used from several threads."""
+
+    clock: Callable[[], float] = time.monotonic
+    _until: dict[str, float] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def note(self, url: str, error: Exception) -> None:
+        """Note that an address failed, and its host when it is the host that did not answer."""
+        until = self.clock() + FAILED_SECONDS
+        with self._lock:
+            if len(self._until) >= MOST_FAILED:
+                self._until.clear()
+            self._until[url] = until
+            if isinstance(error, DeadlineExceededError) or (
+                isinstance(error, UnavailableError) and error.status is None
+            ):
+                self._until[_host(url)] = until
+
+    def knows(self, url: str) -> bool:
+        """Whether an address or its host failed a moment ago."""
+        with self._lock:
+            return max(self._until.get(url, 0.0), self._until.get(_host(url), 0.0)) > self.clock()
+
+
+class Derivatives:
+    """The copies of one process: few are made at a time, so that pages never wait for a media host.
+
+    tally: how many copies it gave ("kept") and made, and how often there was none ("failed"), since it started.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        settings = opened.settings
+        self.tally: Counter[str] = Counter()
+        self._failed = Failed()
+        self._makers = CapacityLimiter(MAKERS)
+        self._contents = Contents(opened.engine, opened.storage, opened.clock)
+        self._limits = DecodeLimits(
+            max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds
+        )
+        self._policy = FetchPolicy(
+            allowed_hosts=frozenset(opened.shared.allowed_image_hosts),
+            connect_timeout=min(CONNECT_SECONDS, settings.derivative_seconds),
+            max_bytes=settings.derivative_max_bytes,
+            total_deadline=settings.derivative_seconds,
+            tries=1,
+        )
+
+    async def copy(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+        """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now."""
+        outcome = "kept"
+        found = await to_thread.run_sync(self._kept, originals, purpose, encoding)
+        if found is None:
+            wanted = [original for original in originals if not self._failed.knows(original.url)]
+            if wanted:
+                found = await to_thread.run_sync(self._make_first, wanted, purpose, encoding, limiter=self._makers)
+            outcome = "made" if found is not None else "failed"
+        self.tally[outcome] += 1
+        return found
+
+    def read(self, content: Content) -> bytes | None:
+        """The bytes of a copy; None when its file is gone or altered: it is then made again next time."""
+        try:
+            return self._contents.read(content)
+        except ContentMissingError as error:
+            logger.warning("%s", error)
+            return None
+
+    def _kept(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+        """The copy that is kept, of the first of the originals that has one; its time is renewed."""
+        names = [original.copy(purpose, encoding) for original in originals]
+        there = self._contents.find(names)
+        found = next((there[name] for name in names if name in there), None)
+        if found is not None:
+            self._contents.renew(found.source, HOLD_COPY, RENEWED_EVERY)
+        return found
+
+    def _make_first(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+        """Make and keep the copy from the first original that can be had."""
+        for original in originals:
+            try:
+                body, facts = self._original(original)
+                copy = derive(body, facts, SIDES[purpose], encoding, self._limits)
+                return self._contents.put(original.copy(purpose, encoding), copy.body, copy, HOLD_COPY)
+            except (UpstreamError, BadImageError, CannotDeriveError) as error:
+                logger.info("no smaller copy of a picture: %s", error)
+                self._failed.note(original.url, error)
+        return None
+
+    def _original(self, original: OriginalPicture) -> tuple[bytes, ImageFacts]:
+        """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
+        with self._contents.fetching(original.source) as kept:
+            body = self.read(kept) if kept is not None else None
+            if kept is not None and body is not None:
+                return body, ImageFacts(kept.format, kept.width, kept.height, 1, "", kept.sha256)
+            body = fetch_image(original.url, self._policy).body
+            facts = check_image(body, limits=self._limits)
+            self._contents.put(original.source, body, facts, HOLD_ORIGINAL)
+            return body, facts
+
+
+def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> tuple[tuple[OriginalPicture, ...], str] | None:
+    """What a product image can be shown from, the file to try first at the front, and the version of its address.
+
+    None when there is none with this id.
+
+    The source's own thumbnail is enough for the smallest size, and is a thousandth of a large original.
+    """
+    names = ("image_url", "thumbnail_url", "newest_export", "fingerprint")
+    query = sa.select(*(product_image.c[name] for name in names)).where(product_image.c.id == image_id)
+    with engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    version = row.newest_export.isoformat() if row.newest_export is not None else ""
+    urls = (row.thumbnail_url, row.image_url) if purpose == "thumb" else (row.image_url,)
+    return tuple(OriginalPicture(url, version) for url in urls if url), row.fingerprint[:12]
+
+
+def wanted_encoding(accept: str) -> Encoding:
+    """What a browser wants of what we have, by its Accept header; JPEG unless it names another one itself."""
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *options = (piece.strip() for piece in part.split(";"))
+        weight = next((option[2:] for option in options if option.startswith("q=")), "1")
+        weights[name] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
+    offered = [(weights.get(f"image/{one}", 0.0), one) for one in (Encoding.AVIF, Encoding.WEBP)]
+    best, encoding = max(offered, key=lambda pair: pair[0])
+    return encoding if best > 0 and best >= weights.get("image/jpeg", 0.0) else Encoding.JPEG
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return url
 
 
 @router.get("/media/{image_id}/{purpose}", name="derivative")

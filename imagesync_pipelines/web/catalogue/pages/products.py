@@ -1,5 +1,10 @@
-"""The list of products with the parts of it that HTMX asks for, its counts, and the page of one product."""
+"""The list of products with the parts of it that HTMX asks for, its counts, and the page of one product.
 
+Who is logged in also sees everything that is known of a product, and chooses its primary image.
+"""
+
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -8,17 +13,21 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.web.catalogue import queries
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
-from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
-from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products, product_view
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
+admin_router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
 
 # The filters as the page names them: field, label, explanation.
 CHIPS = (
@@ -34,7 +43,7 @@ MAX_QUERY = 200
 class Asked:
     """What the address of the list says, as text for the form and as filters."""
 
-    filters: Filters
+    filters: queries.Filters
     changed_since: str
 
     def query(self, **further: str) -> str:
@@ -42,11 +51,6 @@ class Asked:
         chips = {name: "1" for name, _, _ in CHIPS if getattr(self.filters, name)}
         values = {"q": self.filters.q, "kind": self.filters.kind, **chips, "changed_since": self.changed_since}
         return urlencode({name: value for name, value in (values | further).items() if value})
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether anything is set."""
-        return bool(self.query())
 
 
 def asked(
@@ -60,15 +64,8 @@ def asked(
     changed_since: str = "",
 ) -> Asked:
     """The filters of the address; a day begins at midnight in the time zone of the installation."""
-    filters = Filters(
-        q=q.strip(),
-        without_image=without_image,
-        without_front=without_front,
-        low_resolution=low_resolution,
-        unmatched=unmatched,
-        changed_since=_midnight(changed_since, ZoneInfo(opened.shared.timezone)),
-        kind=kind,
-    )
+    since = _midnight(changed_since, ZoneInfo(opened.shared.timezone))
+    filters = queries.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
     return Asked(filters, changed_since)
 
 
@@ -77,7 +74,7 @@ def products(
     request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], cursor: str | None = None
 ) -> Response:
     """The list; for HTMX its results only, and with a cursor the next cards only."""
-    page = list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
+    page = queries.list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
     name = "products.html"
     if is_fragment(request):
         name = "parts/cards.html" if cursor else "parts/results.html"
@@ -106,8 +103,8 @@ def counts(request: Request) -> Response:
 
 def count_each(opened: Opened) -> dict[str, int]:
     """How many products each filter finds; `all`: how many there are."""
-    asked = {"all": Filters(), **{name: Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
-    return {name: count_products(opened.engine, filters, opened.showing) for name, filters in asked.items()}
+    asked = {"all": queries.Filters(), **{name: queries.Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
+    return {name: queries.count_products(opened.engine, filters, opened.showing) for name, filters in asked.items()}
 
 
 @router.get("/products/{product_id}", name="product")
@@ -115,7 +112,7 @@ def product(
     request: Request, opened: Here, product_id: RowId, image: Annotated[int | None, Query()] = None
 ) -> Response:
     """A product; `image` is the id of the picture to show large, the primary one without it."""
-    view = product_view(opened.engine, product_id, opened.showing)
+    view = queries.product_view(opened.engine, product_id, opened.showing)
     if view is None:
         raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
     chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
@@ -132,7 +129,7 @@ def product(
 def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
     """The page of the product with this SKU."""
     wanted = sku.replace("\0", "")
-    found = products_of_skus(opened.engine, [wanted]).get(wanted)
+    found = queries.products_of_skus(opened.engine, [wanted]).get(wanted)
     if found is None:
         raise HTTPException(404, f"There is no product with the SKU {sku}.")
     return RedirectResponse(request.url_for("product", product_id=found), 307)
@@ -146,3 +143,60 @@ def places_of(engine: sa.Engine, sku: str) -> tuple[tuple[str, ImagePlace], ...]
             for one in sorted(connectors(), key=lambda one: one.name)
             for place in one.places_of(connection, sku)
         )
+
+
+@admin_router.get("/admin/products/{product_id}", name="product_data")
+def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -> Response:
+    """Every column of a product and of all images that are on it, with the metadata of the source."""
+    image = schema.product_image.c
+    on_it = sa.select(schema.product_image).where(image.product_id == product_id)
+    pins = sa.select(schema.pin).where(schema.pin.c.product_id == product_id)
+    with opened.engine.connect() as connection:
+        row = connection.execute(sa.select(schema.product).where(schema.product.c.id == product_id)).mappings().first()
+        pinned = connection.execute(pins).mappings().first()
+        images = connection.execute(on_it.order_by(image.is_primary.desc(), image.priority, image.id)).mappings().all()
+    if row is None:
+        raise HTTPException(404, "There is no product here.")
+    chosen = (pinned["source"], pinned["external_id"]) if pinned else None
+    shown = [
+        {
+            "id": one["id"],
+            "is_primary": one["is_primary"],
+            "version": one["fingerprint"][:12],
+            "is_pinned": (one["source"], one["external_id"]) == chosen,
+            "columns": {name: value for name, value in one.items() if name != "metadata"},
+            "metadata": json.dumps(one["metadata"], ensure_ascii=False, indent=2),
+        }
+        for one in images
+    ]
+    found = {"id": product_id, "sku": row["sku"], "columns": row, "pin": pinned, "images": shown}
+    return private_page(request, "admin/product.html", {"found": found})
+
+
+@admin_router.post("/admin/products/{product_id}/pin", name="pin")
+def pin(
+    request: Request, opened: Here, who: Admin, product_id: RowId, image_id: Annotated[int, Form(ge=1, le=2**63 - 1)]
+) -> Response:
+    """Make an image the product's primary one, in this person's name; no synchronisation undoes it."""
+    image = schema.product_image.c
+    mine = (image.id == image_id) & (image.product_id == product_id)
+    with opened.engine.connect() as connection:
+        chosen = connection.execute(sa.select(image.source, image.external_id).where(mine)).first()
+    if chosen is None:
+        raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
+    pin_image(opened.engine, product_id, chosen.source, chosen.external_id, who.name)
+    log.info("%s chose image %s as the primary one of product %s", who.name, chosen.external_id, product_id)
+    tell(request, "This is the primary picture now. No synchronisation will change that.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))
+
+
+@admin_router.post("/admin/products/{product_id}/unpin", name="unpin")
+def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Response:
+    """Let the rules choose the product's primary image again, at once."""
+    with opened.engine.connect() as connection:
+        if connection.execute(sa.select(schema.product.c.id).where(schema.product.c.id == product_id)).first() is None:
+            raise HTTPException(404, "There is no product here.")
+    if unpin_image(opened.engine, product_id):
+        log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
+        tell(request, "The rules choose the primary picture again.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.scans import PROVEN
-from imagesync_pipelines.storage.schema import plan, scan
 from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
@@ -91,20 +90,22 @@ def _how_old(opened: Opened) -> dict[str, Any]:
     return {"applied_at": at, "is_late": at is None or opened.clock() - at > oldest}
 
 
+_FRESHNESS = sa.text("""
+SELECT connector, max(read_at) AS read_at, max(applied_at) AS applied_at
+  FROM (SELECT connector, ended_at AS read_at, NULL AS applied_at FROM imagesync.scan WHERE state = :proven
+         UNION ALL
+        SELECT connector, NULL, applied_at FROM imagesync.plan) AS moments
+ GROUP BY connector ORDER BY connector
+""")
+
+
 def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
     """For each connector that ever read or planned something, a row of two moments, None for never.
 
     read_at: when its source was last read whole; applied_at: when a plan was last applied.
     """
-    read = sa.select(scan.c.connector, sa.func.max(scan.c.ended_at).label("read_at")).where(scan.c.state == PROVEN)
-    reads = read.group_by(scan.c.connector).subquery()
-    applied = sa.select(plan.c.connector, sa.func.max(plan.c.applied_at).label("applied_at"))
-    plans = applied.group_by(plan.c.connector).subquery()
-    connector = sa.func.coalesce(reads.c.connector, plans.c.connector).label("connector")
-    both = reads.outerjoin(plans, reads.c.connector == plans.c.connector, full=True)
-    query = sa.select(connector, reads.c.read_at, plans.c.applied_at).select_from(both).order_by(connector)
     with engine.connect() as connection:
-        return {row.connector: row for row in connection.execute(query)}
+        return {row.connector: row for row in connection.execute(_FRESHNESS, {"proven": PROVEN})}
 
 
 _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"), (365 * 86_400, "year"))

@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse
 
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import User, UserRole
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.access import User, UserRole
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 PASSWORD = "a long password"
@@ -64,7 +64,7 @@ def forms_of(text: str) -> dict[str, dict[str, str]]:
 
 def person(world: World, name: str = "anna", role: UserRole = UserRole.ADMIN) -> User:
     """Somebody who may log in with PASSWORD."""
-    return users.set_user(world.engine, name, role, PASSWORD)
+    return access.set_user(world.engine, name, role, PASSWORD)
 
 
 @dataclass

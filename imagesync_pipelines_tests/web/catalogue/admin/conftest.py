@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagesync_pipelines.web.catalogue.users import UserRole
+from imagesync_pipelines.web.catalogue.access import UserRole
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import (
     Browser,
     FakeDagster,

@@ -6,9 +6,8 @@ from datetime import timedelta
 import pytest
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.admin.login import BY_ADDRESS, BY_NAME, seconds_to_wait
-from imagesync_pipelines.web.catalogue.admin.sessions import own_path
+from imagesync_pipelines.web.catalogue import access
+from imagesync_pipelines.web.catalogue.admin.sessions import BY_ADDRESS, BY_NAME, own_path, seconds_to_wait
 from imagesync_pipelines.web.catalogue.app import COOKIE
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import PASSWORD, Browser, forms_of, person
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World, serving
@@ -85,7 +84,7 @@ def test_logging_out_ends_the_session_in_every_browser(site: Site, world: World,
 
 def test_a_disabled_person_is_out_at_the_next_request(site: Site, world: World, admin: Browser) -> None:
     csrf = admin.csrf()
-    users.disable_user(world.engine, "anna")
+    access.disable_user(world.engine, "anna")
     assert "/login?" in admin.get("/admin/quarantine").url
     assert admin.post("/admin/start", {"csrf": csrf, "what": "image_db"}).status_code == 401
 

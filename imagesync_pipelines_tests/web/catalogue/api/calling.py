@@ -7,7 +7,7 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.catalogue.keys import KeyScope, add_key
+from imagesync_pipelines.web.catalogue.access import KeyScope, add_key
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, a_key
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world, serving
 

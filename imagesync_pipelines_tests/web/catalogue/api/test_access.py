@@ -10,8 +10,8 @@ import requests
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import pin, product_image
-from imagesync_pipelines.web.catalogue.keys import KeyScope, revoke_key
-from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.access import KeyScope, revoke_key
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, a_key, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world, serving
 

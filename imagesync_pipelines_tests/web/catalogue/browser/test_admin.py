@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.web.catalogue.users import UserRole, set_user
+from imagesync_pipelines.web.catalogue.access import UserRole, set_user
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.cli.test_servers import answers, wait_for
 from imagesync_pipelines_tests.web.catalogue.browser.conftest import Place, opened, serious_findings

@@ -1,23 +1,37 @@
-"""Products: the list with its search and filters, fast with 100,000 of them, and one with all that its page shows.
+"""Products and their images: the list with its search and filters, fast with 100,000 of them, one product, its images.
 
-A page of the list is read with a few queries, however many products it has.
+What is shown for a product is its own images, or those that another lends it. A page of the list is read with a few
+queries, however many products it has. The cursor of a list that goes on says where its last page ended, as text that a
+URL can carry.
 """
 
+import base64
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from pydantic import AwareDatetime, TypeAdapter
 from sqlalchemy.dialects.postgresql import JSONB
 
+from imagesync_pipelines.products import rules
 from imagesync_pipelines.products.settings import ShowingSettings
-from imagesync_pipelines.products.showing import images_of
+from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
+from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
-from imagesync_pipelines.web.catalogue.models import FamilyMember, ListedProduct, Pin, Product, ProductPage
-from imagesync_pipelines.web.catalogue.queries.cursors import rows_after
-from imagesync_pipelines.web.catalogue.queries.images import images_by_id, shown_for, skus_of, sources_of
+from imagesync_pipelines.web.catalogue.models import (
+    FamilyMember,
+    Image,
+    ImageWithMetadata,
+    ListedProduct,
+    Pin,
+    Product,
+    ProductImages,
+    ProductPage,
+)
 
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")
@@ -27,6 +41,15 @@ FEW = 2000
 MAX_CANDIDATES = 20
 _NUMBERS = (product.c.sku, product.c.legacy_sku)
 _WORD = re.compile(r"[^\W_]+")
+_IMAGE = (
+    *(column for column in product_image.c if column.name not in {"source", "metadata"}),
+    product_image.c.source.label("connector"),
+    sa.func.coalesce(product_image.c.metadata["original_file"]["uploaded_from"].astext, "").label("source"),
+)
+
+
+class CursorError(ValueError):
+    """A cursor that this list did not give; begin again without one."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +183,16 @@ def _conditions(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnEle
     if filters.kind:
         conditions.append(product.c.kind == filters.kind)
     if filters.without_image:
-        conditions += [~one for one in _pictured()]
+        # The ways in which a product can have something to show.
+        by_its_variants = _OTHER.c.parent_id == product.c.id
+        by_its_base = (product.c.kind == "variant") & (_OTHER.c.sku == product.c.base_sku)
+        lent = _LENT.c.product_id == _OTHER.c.id
+        conditions += [
+            ~sa.exists().where(own),
+            ~sa.exists().where(_OWN.c.product_id == product.c.parent_id),
+            ~sa.exists().where(by_its_variants, lent),
+            ~sa.exists().where(by_its_base, lent),
+        ]
     if filters.without_front:
         conditions += [sa.exists().where(own), ~sa.exists().where(own, _OWN.c.is_front)]
     if filters.low_resolution:
@@ -173,19 +205,6 @@ def _conditions(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnEle
         candidates = sa.select(near.c.value.op("->>")("sku")).select_from(unmatched_article.join(near, sa.true()))
         conditions.append(product.c.sku.in_(candidates))
     return conditions
-
-
-def _pictured() -> list[sa.ColumnElement[bool]]:
-    """The ways in which a product can have something to show."""
-    by_its_variants = _OTHER.c.parent_id == product.c.id
-    by_its_base = (product.c.kind == "variant") & (_OTHER.c.sku == product.c.base_sku)
-    lent = _LENT.c.product_id == _OTHER.c.id
-    return [
-        sa.exists().where(_OWN.c.product_id == product.c.id),
-        sa.exists().where(_OWN.c.product_id == product.c.parent_id),
-        sa.exists().where(by_its_variants, lent),
-        sa.exists().where(by_its_base, lent),
-    ]
 
 
 def _found_by(connection: sa.Connection, text: str) -> sa.ColumnElement[bool]:
@@ -212,3 +231,118 @@ def _search(text: str) -> sa.ColumnElement[bool]:
         wanted = sa.func.to_tsquery(simple, lexemes)
         conditions.append(sa.func.to_tsvector(simple, product.c.name).op("@@")(wanted))
     return sa.or_(*conditions)
+
+
+def read_images(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Image]:
+    """The images of which these conditions are true, those of a product in display order, the primary first."""
+    rows = connection.execute(sa.select(*_IMAGE).where(*conditions))
+    return sorted((Image.model_validate(row) for row in rows), key=_order)
+
+
+def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[int, Image]:
+    """These images, by id; one that is not there is left out."""
+    return {image.id: image for image in read_images(connection, among(product_image.c.id, image_ids))}
+
+
+def image_with_record(engine: sa.Engine, image_id: int) -> ImageWithMetadata | None:
+    """A product image and its record in the image database as it came; None when there is none with this id."""
+    query = sa.select(*_IMAGE, product_image.c.metadata).where(product_image.c.id == image_id)
+    return next(iter(read_rows(engine, query, ImageWithMetadata)), None)
+
+
+def sources_of(
+    connection: sa.Connection, product_ids: Collection[int], showing: ShowingSettings
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Whose images are shown for products that have any, and the lent image of parents that only a variant helps."""
+    chosen = image_owners(connection, product_ids, own_images_first=showing.image_db_own_images_first)
+    bare = [one for one, owner in chosen.items() if owner is None]
+    owners = {one: owner for one, owner in chosen.items() if owner is not None}
+    return owners, lending_variants(connection, bare) if bare else {}
+
+
+def shown_for(engine: sa.Engine, product_ids: Collection[int], showing: ShowingSettings) -> dict[int, ProductImages]:
+    """What is shown for each of the products, by id, in a few queries; a product that we do not have is left out."""
+    with engine.connect() as connection:
+        owners, lent = sources_of(connection, product_ids, showing)
+        lenders = images_by_id(connection, lent.values()) if lent else {}
+        owners |= {one: lenders[image].product_id for one, image in lent.items() if image in lenders}
+        held: dict[int, list[Image]] = {}
+        for image in read_images(connection, among(product_image.c.product_id, set(owners.values()))):
+            held.setdefault(image.product_id, []).append(image)
+        skus = skus_of(connection, {*product_ids, *owners.values()})
+    return {
+        one: ProductImages(
+            product_id=one,
+            sku=skus[one],
+            images=held.get(owners.get(one, one), []),
+            images_from=skus[owners[one]] if owners.get(one, one) != one else "",
+        )
+        for one in product_ids
+        if one in skus
+    }
+
+
+def products_of_skus(engine: sa.Engine, skus: Collection[str], *, with_left: bool = False) -> dict[str, int]:
+    """The product of each SKU, a variant before a parent; a SKU that no product has is left out.
+
+    with_left: those that have left the ERP too, where no other has the SKU.
+    """
+    query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, skus))
+    if not with_left:
+        query = query.where(product.c.left_erp_at.is_(None))
+    # The last of a SKU is kept: one that is in the ERP, and a "variant" after a "parent".
+    query = query.order_by(product.c.sku, product.c.left_erp_at.is_(None), product.c.kind)
+    with engine.connect() as connection:
+        return {row.sku: row.id for row in connection.execute(query)}
+
+
+def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
+    """The SKU of each product, by id."""
+    query = sa.select(product.c.id, product.c.sku).where(among(product.c.id, product_ids))
+    return {row.id: row.sku for row in connection.execute(query)}
+
+
+def _order(image: Image) -> tuple[object, ...]:
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.connector)
+    return (not image.is_primary, *rules.display_order(shown))
+
+
+def rows_after(
+    connection: sa.Connection,
+    query: sa.Select,
+    order: Sequence[sa.Column],
+    cursor: str | None,
+    limit: int,
+    *,
+    falling: bool = False,
+) -> tuple[Sequence[sa.Row], str | None]:
+    """So many rows from a cursor on, and the next cursor, None at the end. Raises CursorError.
+
+    order: columns of the query that together tell every row from the others; their values rise, or all of them fall.
+    """
+    if cursor:
+        values = decode_cursor(cursor, [column.type.python_type for column in order])
+        here, place = sa.tuple_(*order), sa.tuple_(*map(sa.literal, values))
+        query = query.where(here < place if falling else here > place)
+    ordered = query.order_by(*(column.desc() if falling else column for column in order))
+    rows = connection.execute(ordered.limit(limit + 1)).all()
+    last = rows[limit - 1]._mapping if len(rows) > limit else None
+    return rows[:limit], encode_cursor([last[column.name] for column in order]) if last else None
+
+
+def encode_cursor(values: Sequence[str | int | datetime]) -> str:
+    """The values of the last row as text for a URL."""
+    return base64.urlsafe_b64encode(json.dumps(list(values), default=datetime.isoformat).encode()).decode().rstrip("=")
+
+
+def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
+    """The values again, of these kinds: str, int, or aware datetime. Raises CursorError for text that is none."""
+    wanted: Any = tuple(AwareDatetime if kind is datetime else kind for kind in kinds)
+    try:
+        values = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        found: Any = TypeAdapter(tuple[wanted]).validate_json(values, strict=True)
+    except ValueError:
+        raise CursorError("This is no cursor of this list; begin again without one.") from None
+    if any(isinstance(value, str) and "\0" in value for value in found):
+        raise CursorError("This is no cursor of this list; begin again without one.")
+    return list(found)

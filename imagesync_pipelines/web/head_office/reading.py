@@ -1,0 +1,305 @@
+"""What a store reads: the listing of its photos, page by page, and the bytes of one, streamed from the object store.
+
+As the original: envelope, fields, inclusive `since`. Better: a total order, a limit that is cut, clear refusals,
+`deleted_ids` (with `since`) and `server_time`, which an old client can ignore. Of a download no more than a chunk is in
+memory, its Content-Length is the object's, there are ETag, 304, Range, HEAD; a missing object is a 404 that names it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+import sqlalchemy as sa
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
+
+from imagesync_pipelines.storage.objects import error_code
+from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
+from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.tables import (
+    account,
+    account_store,
+    photo,
+    photo_deletion,
+    product,
+    scope,
+    store,
+)
+from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
+from imagesync_pipelines.web.service import disposition, names_etag
+
+LARGEST_OFFSET = 2**53
+CHUNK_BYTES = 512 * 1024
+_ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
+_NO_OBJECT = frozenset({"NoSuchKey", "404", "NotFoundError"})
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **REFUSALS,
+    200: {"description": "The photo's bytes", "content": {"image/*": _BINARY}},
+    206: {"description": "A part of the photo's bytes", "content": {"image/*": _BINARY}},
+    304: {"description": "Not changed: the ETag is the one that was sent"},
+    416: {"description": "The range lies behind the end"},
+}
+# A photo and everybody's right to it in one read, made once: most downloads are allowed. `admit` says why one is not.
+_READABLE = (
+    scope()
+    .with_only_columns(photo)
+    .join(account, account.c.id == sa.bindparam("caller"))
+    .outerjoin(account_store, (account_store.c.account_id == account.c.id) & (account_store.c.store_id == store.c.id))
+    .where(store.c.id == sa.bindparam("store"), photo.c.id == sa.bindparam("photo"))
+    .where(store.c.is_active, account.c.is_active, account.c.all_stores | account_store.c.store_id.is_not(None))
+)
+
+router = APIRouter(prefix="/api/v1/sync/product-photos", tags=["photos"])
+
+
+def in_utc(moment: datetime) -> str:
+    """A moment as this API writes it: always UTC, six digits of a second, Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Moment = Annotated[datetime, PlainSerializer(in_utc, return_type=str)]
+
+
+class ListedPhoto(BaseModel):
+    """A photo; `checksum` is the MD5 of its bytes, '' (with `size` 0) when the head office has none."""
+
+    id: UUID
+    product_id: UUID
+    product_sku: str
+    product_name: str
+    object_key: str
+    filename: str
+    size: int = Field(description="bytes")
+    content_type: str
+    checksum: str
+    version: int
+    is_primary: bool
+    sort_order: int
+    updated_at: Moment
+    image_url: str | None = Field(description="for browsers; changes with the bytes. Edges use the download endpoint")
+
+
+class PhotoListing(BaseModel):
+    """One page; `total` counts the photos of all pages."""
+
+    photos: list[ListedPhoto]
+    total: int
+    has_more: bool
+    next_offset: int | None
+    deleted_ids: list[UUID] | None = Field(
+        default=None,
+        description="only with `since`, on every page: photos that this store had and has no more since then, because "
+        "they were deleted or replaced or their product or brand is not shown any more",
+    )
+    server_time: Moment = Field(description="the head office's clock when it answered")
+
+
+class ListingAnswer(BaseModel):
+    """The envelope of a page."""
+
+    status: Literal["success"] = "success"
+    data: PhotoListing
+
+
+def parse_since(value: object) -> object:
+    """Read `since`: ISO 8601 with its time zone. Raises ValueError with what to do."""
+    text = str(value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        hint = "; a + has to be sent as %2B, or send Z" if " " in text else ""
+        raise ValueError(f"not a time like 2026-02-03T10:00:00Z{hint}") from None
+    if moment.tzinfo is None:
+        raise ValueError("name its time zone, as in 2026-02-03T10:00:00Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of the range of times") from None
+
+
+Since = Annotated[
+    datetime, BeforeValidator(parse_since), Query(description="only photos changed at this time or later; ISO 8601")
+]
+
+
+@router.get("/", responses=REFUSALS, response_model_exclude_unset=True)
+def list_photos(
+    office: Office,
+    caller: Caller,
+    store_id: UUID,
+    since: Since | None = None,
+    limit: Annotated[
+        int | None, Query(description="photos on a page; cut to what the server allows, 1 at least")
+    ] = None,
+    offset: Annotated[int, Query(ge=0, le=LARGEST_OFFSET, description="photos to skip")] = 0,
+) -> ListingAnswer:
+    """List the photos of a store, ordered by `updated_at` and `id`.
+
+    Read on at `next_offset` until it is null. A scan is complete when `total` did not change and every id came once;
+    scan again when it did not.
+    """
+    asked = office.settings.default_limit if limit is None else limit
+    size = max(1, min(asked, office.settings.max_limit))
+    # One snapshot for everything on a page.
+    with office.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        admit(connection, caller, store_id)
+        rows, total = _page(connection, store_id, since, size, offset)
+        more = offset + size < total
+        listing = PhotoListing(
+            photos=[
+                ListedPhoto(**row, image_url=image_url(office, row["object_key"], row["checksum"])) for row in rows
+            ],
+            total=total,
+            has_more=more,
+            next_offset=offset + size if more else None,
+            server_time=office.clock(),
+        )
+        if since is not None:
+            listing.deleted_ids = _deleted(connection, store_id, since)
+    return ListingAnswer(status="success", data=listing)
+
+
+def _page(
+    connection: sa.Connection, store_id: UUID, since: datetime | None, size: int, offset: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a page and the number of rows of all pages."""
+    seen = scope().where(store.c.id == store_id)
+    if since is not None:
+        seen = seen.where(photo.c.updated_at >= since)
+    columns = [column for column in photo.c if column.name != "product_id"]
+    page = seen.add_columns(*columns, product.c.sku.label("product_sku"), product.c.name.label("product_name"))
+    page = page.order_by(photo.c.updated_at, photo.c.id).limit(size).offset(offset)
+    rows = [dict(row) for row in connection.execute(page).mappings()]
+    # The page ends before its limit, so it ends the listing: nothing is left to count.
+    if len(rows) < size and (rows or offset == 0):
+        return rows, offset + len(rows)
+    count = sa.select(sa.func.count()).select_from(seen.subquery())
+    return rows, connection.execute(count).scalar_one()
+
+
+def _deleted(connection: sa.Connection, store_id: UUID, since: datetime) -> list[UUID]:
+    """What the store lost since then; never a photo that it sees now, however that came about."""
+    seen = scope().where(store.c.id == store_id, photo.c.id == photo_deletion.c.photo_id).correlate(photo_deletion)
+    lost = sa.select(photo_deletion.c.photo_id).where(
+        photo_deletion.c.store_id == store_id, photo_deletion.c.deleted_at >= since, ~seen.exists()
+    )
+    return list(connection.execute(lost.order_by(photo_deletion.c.deleted_at, photo_deletion.c.photo_id)).scalars())
+
+
+def image_url(office: HeadOffice, object_key: str, checksum: str) -> str | None:
+    """Where a browser finds the picture; None without an object. The same bytes always have the same URL."""
+    if not object_key:
+        return None
+    base = office.settings.public_url or f"{office.s3.meta.endpoint_url}/{office.bucket}"
+    version = f"?v={checksum[:8]}" if checksum else ""
+    return f"{base.rstrip('/')}/{quote(object_key)}{version}"
+
+
+@router.get("/{photo_id}/download/", responses=_ANSWERS, response_class=StreamingResponse)
+def download(
+    office: Office,
+    caller: Caller,
+    photo_id: UUID,
+    store_id: UUID,
+    if_none_match: Annotated[str | None, Header()] = None,
+    byte_range: Annotated[str | None, Header(alias="Range", description="one range of bytes, to resume")] = None,
+    if_range: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Download a photo. Compare the MD5 of what arrives with the listed checksum: the headers are the listing's."""
+    row = _find(office, caller, photo_id, store_id)
+    headers = _headers(row)
+    etag = headers.get("ETag")
+    if etag is not None and names_etag(if_none_match or "", etag):
+        return Response(status_code=304, headers=headers)
+    wanted: dict[str, str] = {}
+    # Several ranges, or one of another photo: the whole is answered, as RFC 9110 allows.
+    if byte_range is not None and _ONE_RANGE.fullmatch(byte_range) and (if_range is None or if_range == etag):
+        wanted["Range"] = byte_range
+    answer = _from_store(office, row, office.s3.get_object, **wanted)
+    headers["Content-Length"] = str(answer["ContentLength"])
+    status = 200
+    if "ContentRange" in answer:
+        status = 206
+        headers["Content-Range"] = answer["ContentRange"]
+    if answer["ContentLength"] <= CHUNK_BYTES:
+        return Response(_one_chunk(answer["Body"]), status, headers)
+    return StreamingResponse(_chunks(answer["Body"]), status, headers)
+
+
+@router.head("/{photo_id}/download/", include_in_schema=False)
+def head(office: Office, caller: Caller, photo_id: UUID, store_id: UUID) -> Response:
+    """The headers of a download without its bytes."""
+    row = _find(office, caller, photo_id, store_id)
+    answer = _from_store(office, row, office.s3.head_object)
+    return Response(headers={**_headers(row), "Content-Length": str(answer["ContentLength"])})
+
+
+def _find(office: HeadOffice, caller: UUID, photo_id: UUID, store_id: UUID) -> sa.Row:
+    """The photo's row, when this account may read the store and the store sees the photo."""
+    # Reads that need no transaction around them: half of the round trips.
+    with office.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        row = connection.execute(_READABLE, {"caller": caller, "store": store_id, "photo": photo_id}).first()
+        if row is None:
+            admit(connection, caller, store_id)
+            raise refused(404, "Photo not found")
+    if not row.object_key:
+        raise refused(404, "No image data available", f"photo {photo_id} was never uploaded")
+    return row
+
+
+def _from_store(office: HeadOffice, row: sa.Row, call: Any, **wanted: str) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = call(Bucket=office.bucket, Key=row.object_key, **wanted)
+    except ClientError as error:
+        code = error_code(error)
+        if code in _NO_OBJECT:
+            raise refused(
+                404, "Image data is missing in the object store", f"NoSuchKey: photo {row.id}, object {row.object_key}"
+            ) from error
+        if code == "InvalidRange" or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+            length = _from_store(office, row, office.s3.head_object)["ContentLength"]
+            what, where = f"The photo has {length} bytes; the range lies behind its end", f"bytes */{length}"
+            raise refused(416, what, headers={"Content-Range": where}) from error
+        raise refused(503, "The object store refuses", f"{code}: object {row.object_key}", BUSY) from error
+    except BotoCoreError as error:
+        raise refused(503, "The object store does not answer; try again", headers=BUSY) from error
+    return answer
+
+
+def _one_chunk(body: Any) -> bytes:
+    """A small object at once: a stream would change threads for every chunk, which costs more than the bytes."""
+    with closing(body):
+        try:
+            content: bytes = body.read()
+        except BotoCoreError as error:
+            raise refused(503, "The object store broke off; try again", headers=BUSY) from error
+    return content
+
+
+def _chunks(body: Any) -> Iterator[bytes]:
+    """The object's bytes as they arrive; the connection to the store goes back when the reader leaves."""
+    with closing(body):
+        yield from body.iter_chunks(CHUNK_BYTES)
+
+
+def _headers(row: sa.Row) -> dict[str, str]:
+    media_type = row.content_type if _MEDIA_TYPE.fullmatch(row.content_type) else "application/octet-stream"
+    headers = {
+        "Content-Type": media_type,
+        "Content-Disposition": disposition("attachment", row.filename),
+        "X-Checksum": row.checksum,
+        "X-Version": str(row.version),
+        "X-Content-Type-Options": "nosniff",
+        "Accept-Ranges": "bytes",
+    }
+    if row.checksum:
+        headers["ETag"] = f'"{row.checksum}"'
+    return headers
