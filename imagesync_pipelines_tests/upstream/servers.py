@@ -107,9 +107,12 @@ def serve(script: Script, *, tls: bool = False) -> Iterator[Served]:
         served.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield served
-        server.shutdown()
-        thread.join()
+        try:
+            yield served
+        finally:
+            # A thread that goes on would spin for ever on the closed socket.
+            server.shutdown()
+            thread.join()
 
 
 def always(answer: bytes) -> Script:

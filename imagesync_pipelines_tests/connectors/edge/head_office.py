@@ -260,9 +260,12 @@ def head_office(photos: int = 0) -> Iterator[FakeHeadOffice]:
         office.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield office
-        server.shutdown()
-        thread.join()
+        try:
+            yield office
+        finally:
+            # A thread that goes on would spin for ever on the closed socket.
+            server.shutdown()
+            thread.join()
 
 
 def store_of(office: FakeHeadOffice, password: str = "right", name: str = "jakarta-1") -> EdgeStore:
