@@ -202,7 +202,7 @@ def export(
     *,
     own_images_first: bool = False,
 ) -> Iterator[bytes]:
-    """The export as a stream of bytes, all of it from one moment; see rows.read_rows for the conditions."""
+    """The export as a stream of bytes, all of it from one moment; see read_rows for the conditions."""
     with snapshot(engine) as connection:
         yield from kind_of(wanted).write(read_rows(connection, conditions, own_images_first=own_images_first))
 

@@ -33,20 +33,11 @@ HAVING count(*) FILTER (WHERE i.is_primary) <> 1
 
 
 # A product image as it is in the database, as far as its place among the others is concerned.
-PRESENT_COLUMNS = (
-    "id",
-    "product_id",
-    "source",
-    "external_id",
-    "fingerprint",
-    "priority",
-    "newest_export",
-    "is_primary",
-)
+_PRESENT = ("id", "product_id", "source", "external_id", "fingerprint", "priority", "newest_export", "is_primary")
 
 
 class Locked(NamedTuple):
-    """Products that nobody else writes until the transaction ends: their images (PRESENT_COLUMNS), and their pins."""
+    """Products that nobody else writes until the transaction ends: their images (as _PRESENT says), and their pins."""
 
     images: pd.DataFrame
     pins: dict[int, tuple[str, str]]
@@ -60,10 +51,10 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
     """
     lock = sa.select(product.c.id).where(among(product.c.id, sorted(product_ids))).order_by(product.c.id)
     connection.execute(lock.with_for_update(key_share=True))
-    columns = [product_image.c[name] for name in PRESENT_COLUMNS]
+    columns = [product_image.c[name] for name in _PRESENT]
     there = connection.execute(sa.select(*columns).where(among(product_image.c.product_id, product_ids)))
     # As objects: a moment that is not there stays None.
-    images = pd.DataFrame(map(tuple, there), columns=PRESENT_COLUMNS, dtype=object)
+    images = pd.DataFrame(map(tuple, there), columns=_PRESENT, dtype=object)
     return Locked(images.astype({"product_id": "int64", "is_primary": "bool"}), pins_of(connection, product_ids))
 
 

@@ -62,12 +62,12 @@ def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> 
     )
     query = (
         sa.select(variant.parent_id, image.id)
-        .distinct(variant.parent_id)  # the first of each, in this order
         .join_from(product, product_image, image.product_id == variant.id)
         .where(among(variant.parent_id, parent_ids))
         .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
     )
-    return {row.parent_id: row.id for row in connection.execute(query)}
+    found = reversed(connection.execute(query).all())  # so that the first of each stays
+    return {row.parent_id: row.id for row in found}
 
 
 def _products(

@@ -58,18 +58,10 @@ Payload = Callable[[Sequence[str]], pa.Table]
 
 _TABLE = "imagesync.product_image"
 # A row as it is copied: its columns with their types on the wire. last_synced is not among them: it is now, by default.
-_NOT_TEXT = {
-    "product_id": "int8",
-    "is_primary": "bool",
-    "is_front": "bool",
-    "priority": "int4",
-    "metadata": "bytea",  # a jsonb is sent as a version and its text
-    "newest_export": "timestamptz",
-    "width": "int4",
-    "height": "int4",
-}
 _NAMES = ("product_id", "source", "external_id", "is_primary", *VALUES.names)
-_TYPES = tuple(_NOT_TEXT.get(name, "text") for name in _NAMES)
+# By Arrow's name of the type; a jsonb (binary) is sent as a version and its text.
+_NOT_TEXT = {"bool": "bool", "int64": "int4", "binary": "bytea", "timestamp[us, tz=UTC]": "timestamptz"}
+_TYPES = ("int8", "text", "text", "bool", *(_NOT_TEXT.get(str(kind), "text") for kind in VALUES.types))
 _COLUMNS = ", ".join(_NAMES)
 _JSONB_VERSION = pa.scalar(b"\x01")
 _LARGEST = 2**31 - 1

@@ -4,6 +4,7 @@ A connector has no runner with a fixed order: it lists its own steps, and each i
 the step's options that returns a StepResult.
 """
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +55,12 @@ class Step:
     tries_again_after: float | None = None
     may_end: bool = False
 
+    @classmethod
+    def of(cls, run: Callable[[RunContext[Any], Any], StepResult], **rest: Any) -> "Step":
+        """The step that a function is: its name, and its docstring without what it raises, said to people."""
+        description = inspect.cleandoc(run.__doc__ or "").partition("\n\nRaises ")[0]
+        return cls(run.__name__, description, run, **rest)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -69,6 +76,12 @@ class Check:
     severe: bool = False
     blocking: bool = False
     group: str = ""
+
+    @classmethod
+    def of(cls, step: str, look: Callable[[RunContext[Any]], CheckResult], *, blocking: bool = False) -> "Check":
+        """The check that a function is: its name, and its docstring is the sentence. One that blocks is severe."""
+        name, sentence = look.__name__, inspect.cleandoc(look.__doc__ or "")
+        return cls(step, {name: sentence}, lambda context: {name: look(context)}, severe=blocking, blocking=blocking)
 
 
 @dataclass(frozen=True)

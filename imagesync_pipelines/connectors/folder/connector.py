@@ -17,34 +17,9 @@ CONNECTOR = Connector(
     pictures_of=steps.pictures_of,
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
     steps=(
-        Step(
-            "files",
-            """The pictures in the folder: listed whole, what is new or changed decoded, measured and kept.
-
-            What is no picture is set aside with its reason; an empty or missing folder shows nothing as gone.
-            """,
-            reading.files,
-            kinds=("file",),
-            after=("folder",),
-            tries_again_after=RETRY_SECONDS,
-        ),
-        Step(
-            "plan",
-            """What would change on the ERP's products, file by file with its reason; nothing is changed yet.
-
-            A file belongs to the product whose SKU its name says; files that name none are told.
-            """,
-            steps.plan,
-            kinds=("pandas", "parquet"),
-            after=("files",),
-            options=steps.FolderPlanOptions,
-        ),
-        Step(
-            "product_images",
-            """The folder's images of the ERP's products, as the plan has them; primaries are chosen over all sources.
-
-            One picture that the database does not take stops no other; images of other sources stay as they are.
-            """,
+        Step.of(reading.files, kinds=("file",), after=("folder",), tries_again_after=RETRY_SECONDS),
+        Step.of(steps.plan, kinds=("pandas", "parquet"), after=("files",), options=steps.FolderPlanOptions),
+        Step.of(
             steps.product_images,
             kinds=("postgres",),
             after=("plan",),

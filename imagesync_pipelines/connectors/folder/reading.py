@@ -47,7 +47,12 @@ class Listed(NamedTuple):
 
 
 def files(context: Run, _: NoOptions) -> StepResult:
-    """The step `files`. Raises SettingsError when a setting is missing or wrong, FolderError."""
+    """The pictures in the folder: listed whole, what is new or changed decoded, measured and kept.
+
+    What is no picture is set aside with its reason; an empty or missing folder shows nothing as gone.
+
+    Raises SettingsError when a setting is missing or wrong, FolderError.
+    """
     settings = context.settings
     if settings.missing:
         raise SettingsError(f"{' and '.join(settings.missing)} not set; see docs/folder.md")

@@ -46,7 +46,13 @@ class FolderPlanOptions(BaseModel):
 
 
 def plan(context: Run, options: FolderPlanOptions) -> StepResult:
-    """The step `plan`; a dry run stores its plan and no more. Raises FolderError, which says what to do first."""
+    """What would change on the ERP's products, file by file with its reason; nothing is changed yet.
+
+    A file belongs to the product whose SKU its name says; files that name none are told. A dry run stores its plan and
+    no more.
+
+    Raises FolderError, which says what to do first.
+    """
     engine, settings = context.installation.engine, context.settings
     products = read_products(engine)
     if not products["in_erp"].any():
@@ -89,7 +95,10 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
 
 
 def product_images(context: Run, options: ApplyOptions) -> StepResult:
-    """The step `product_images`: a stored plan carried out under the connector's lock."""
+    """The folder's images of the ERP's products, as the plan has them; primaries are chosen over all sources.
+
+    One picture that the database does not take stops no other; images of other sources stay as they are.
+    """
     loaded = load_plan(context, options.plan_id)
     values = partial(values_of, context.plans.need_payload(loaded.header.id))
     return apply_images(context, loaded, lambda _: nullcontext(values))

@@ -36,28 +36,14 @@ CONNECTOR = Connector(
         External("erp", "The ERP: parent products and variants, from SQL or from files.", ("erp",)),
     ),
     steps=(
-        Step(
-            "erp_products",
-            """The ERP's products, parents and variants, in our product table.
-
-            Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes
-            inactive and is never deleted; an ERP that gives nothing, or far fewer products than before, changes
-            nothing.
-            """,
+        Step.of(
             reading_steps.erp_products,
             kinds=("postgres", "erp"),
             after=("erp",),
             options=ErpOptions,
             tries_again_after=5,
         ),
-        Step(
-            "api_pages",
-            """The API's pages as received, compressed, in blocks of consecutive pages.
-
-            All blocks together are a new scan, repeated when it does not prove to be complete. Some blocks alone are
-            read again into the latest scan, which then proves nothing until the next one: removals wait, the rest goes
-            on.
-            """,
+        Step.of(
             reading_steps.api_pages,
             kinds=("rest", "json"),
             after=("source",),
@@ -66,12 +52,7 @@ CONNECTOR = Connector(
             pool=API_POOL,
             tries_again_after=10,
         ),
-        Step(
-            "records",
-            """Validated records, canonical and each once, with the proof that the scan was complete (or why not).
-
-            A record that does not validate goes to quarantine with its reason; the others go on.
-            """,
+        Step.of(
             reading_steps.records,
             kinds=("python", "parquet"),
             after=("api_pages",),
@@ -79,25 +60,13 @@ CONNECTOR = Connector(
             pool=API_POOL,
             tries_again_after=10,
         ),
-        Step(
-            "plan",
-            """What would change in product_image, row by row with its reason; nothing is changed yet.
-
-            Removals need the proof of a complete scan and pass the deletion limits; what is held back is listed.
-            """,
+        Step.of(
             plan_steps.plan,
             kinds=("pandas", "parquet"),
             after=("records", "erp_products"),
             options=ProductImagePlanOptions,
         ),
-        Step(
-            "product_images",
-            """The images of every product as shops and the ERP show them: the plan, applied product by product.
-
-            A product whose images changed since the plan is refused and planned again next time; a row that the
-            database does not take goes to quarantine, the others go on. Exactly one image per product is primary; a pin
-            stays.
-            """,
+        Step.of(
             plan_steps.product_images,
             kinds=("postgres",),
             after=("plan",),
@@ -106,24 +75,8 @@ CONNECTOR = Connector(
             tries_again_after=10,
             may_end=True,
         ),
-        Step(
-            "unmatched_articles",
-            """Article numbers that no product has, with the nearest candidates, and images without any article.
-
-            The list for a product manager: each line is a number to correct in the image database or in the ERP.
-            """,
-            plan_steps.unmatched_articles,
-            kinds=("postgres", "table"),
-            after=("plan",),
-        ),
-        Step(
-            "export",
-            "The images that are shown for every product, as files for other systems: CSV, NDJSON, Parquet, Merchant "
-            "feed.\n\nAll files are of one moment, and each is replaced whole or not at all.",
-            plan_steps.export,
-            kinds=("csv", "parquet"),
-            after=("product_images",),
-        ),
+        Step.of(plan_steps.unmatched_articles, kinds=("postgres", "table"), after=("plan",)),
+        Step.of(plan_steps.export, kinds=("csv", "parquet"), after=("product_images",)),
     ),
     jobs=(
         Job("sync", "Read all pages, plan, apply the plan. Choose all partitions: a part of them never removes."),

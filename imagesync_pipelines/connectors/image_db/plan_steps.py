@@ -50,7 +50,10 @@ class ProductImagesPlanned(NamedTuple):
 
 
 def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
-    """The step `plan`; see make_plan."""
+    """What would change in product_image, row by row with its reason; nothing is changed yet.
+
+    Removals need the proof of a complete scan and pass the deletion limits; what is held back is listed.
+    """
     plan_id, planned, images, about = make_plan(context, options)
     rules = images.matched["matched_by"].value_counts()
     said = ", ".join(f"{number} by {rule}" for rule, number in rules.items())
@@ -145,11 +148,14 @@ def make_plan(
 
 
 def product_images(context: Run, options: ProductImageOptions) -> StepResult:
-    """The step `product_images`: a stored plan carried out, the one named or else that of this run's lineage.
+    """The images of every product as shops and the ERP show them: the plan, applied product by product.
 
-    Products whose images changed since the plan was made are refused with that reason; with `replan` they are planned
-    again from the same records and applied. A dry run ends here. Raises AccountBusyError, PlanMissingError,
-    NoPlanOfThisRunError, and BatchMissingError when the records of the plan are no longer kept.
+    A product whose images changed since the plan is refused and planned again next time (with `replan` at once, from
+    the same records); a row that the database does not take goes to quarantine, the others go on. Exactly one image per
+    product is primary; a pin stays.
+
+    Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and BatchMissingError when the records of the plan
+    are no longer kept.
     """
     if options.dry_run:
         return StepResult(ends="Dry run: nothing was applied; see the plan.")
@@ -182,9 +188,12 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
 
 
 def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
-    """The step `unmatched_articles`: the tables brought up to what the plan of this run's lineage found unmatched.
+    """Article numbers that no product has, with the nearest candidates, and images without any article.
 
-    A plan from a part of the pages says nothing about other images: their rows stay. Raises NoPlanOfThisRunError.
+    The list for a product manager: each line is a number to correct in the image database or in the ERP. A plan from a
+    part of the pages says nothing about other images: their rows stay.
+
+    Raises NoPlanOfThisRunError.
     """
     batches = Batches(context.handovers)
     batch = str(context.plan_to_apply(None).scope.get(BATCH, ""))
@@ -205,7 +214,10 @@ def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
 
 
 def export(context: Run, options: NoOptions) -> StepResult:
-    """The step `export`: files of what is shown now."""
+    """The images that are shown for every product, as files for other systems: CSV, NDJSON, Parquet, Merchant feed.
+
+    All files are of one moment, and each is replaced whole or not at all.
+    """
     first = context.settings.image_db_own_images_first
     rows, sizes = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
     files = Texts([f"{path}: {size:,} bytes" for path, size in sizes.items()])

@@ -156,16 +156,14 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
             ]
             values, link = table.take(places), links.take(rows)
             kinds, fronts = values["image_type"].to_pylist(), link["is_front"].to_pylist()
-            of_link = {
-                "is_front": link["is_front"],
+            columns = {name: part[name] for part in (values, link) for name in part.column_names}
+            columns |= {
                 "priority": list(map(priority, kinds, fronts)),
                 "alt_text": list(map(alt_text, link["product_name"].to_pylist(), kinds)),
                 "metadata": texts,
-                "fingerprint": link["fingerprint"],
                 "original_url": pc.if_else(pc.equal(values["file_url"], ""), None, values["file_url"]),
-                "matched_by": link["matched_by"],
             }
-            return pa.table({name: of_link[name] if name in of_link else values[name] for name in VALUES.names}, VALUES)
+            return pa.table({name: columns[name] for name in VALUES.names}, VALUES)
 
         yield values_of
 

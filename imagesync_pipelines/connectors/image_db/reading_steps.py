@@ -47,7 +47,10 @@ RESET_PAGES = "imagesync image-db reset-pages"
 
 @collector_paused()
 def erp_products(context: Run, options: ErpOptions) -> StepResult:
-    """The step `erp_products`: the ERP read, and the product table brought up to it; see products.write_products.
+    """The ERP's products, parents and variants, in our product table.
+
+    Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes inactive and
+    is never deleted; an ERP that gives nothing, or far fewer products than before, changes nothing.
 
     Raises ErpError when the ERP cannot be read or gives nothing; then nothing is changed.
     """
@@ -74,7 +77,10 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
 
 
 def api_pages(context: Run, options: PagesOptions) -> StepResult:
-    """The step `api_pages`: a new scan when the run is about all blocks, else these blocks into the latest scan.
+    """The API's pages as received, compressed, in blocks of consecutive pages.
+
+    All blocks together are a new scan, repeated when it does not prove to be complete. Some blocks alone are read again
+    into the latest scan, which then proves nothing until the next one: removals wait, the rest goes on.
 
     Raises BadBlockError when the block size was changed, and the errors of reading.
     """
@@ -106,7 +112,10 @@ def source_of(context: Run) -> UpstreamSession:
 
 @collector_paused()
 def records(context: Run, options: RecordsOptions, source: Callable[[Run], UpstreamSession] = source_of) -> StepResult:
-    """The step `records`: the batch that a plan is made from; pages are read only when the options ask for it.
+    """Validated records, canonical and each once, with the proof that the scan was complete (or why not).
+
+    A record that does not validate goes to quarantine with its reason; the others go on. Pages are read only when the
+    options ask for it.
 
     Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
     could not be (the others are kept), and the session's errors.
@@ -188,13 +197,10 @@ def _write_batch(
         reason=reason,
         skus=tuple(options.skus),
         external_ids=tuple(options.external_ids),
-        records=stored.records,
-        repeated=stored.repeated,
-        conflicts=stored.conflicts,
-        rejects=stored.rejects,
         warnings=tuple(warnings),
         api_calls=landed.calls if landed else scan.calls,
         bytes_downloaded=landed.bytes if landed else scan.bytes,
+        **{name: getattr(stored, name) for name in ("records", "repeated", "conflicts", "rejects")},
     )
     context.keep(STEP, about)
     return about

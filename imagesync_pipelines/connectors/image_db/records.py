@@ -268,17 +268,8 @@ def choose_files(original: Mapping[str, Any], exports: Iterable[Mapping[str, Any
     if detail is None:
         return Chosen(None, None, "", None, None, "", newest, original.get("file_url") or "")
     best, thumbnail = detail.candidate, thumbnail_of(showable)
-    thumbnail_url = thumbnail.url if thumbnail else None
-    return Chosen(
-        best.url,
-        thumbnail_url,
-        detail.because,
-        best.width or None,
-        best.height or None,
-        best.kind,
-        newest,
-        thumbnail_url or best.url,
-    )
+    small, width, height = thumbnail.url if thumbnail else None, best.width or None, best.height or None
+    return Chosen(best.url, small, detail.because, width, height, best.kind, newest, small or best.url)
 
 
 @lru_cache(maxsize=1024)  # the exports of one record mostly have one time

@@ -38,12 +38,8 @@ class ImageDbSettings(ErpSettings, ShowingSettings):
 
 def missing_variables(settings: ImageDbSettings) -> tuple[str, ...]:
     """The variables without which this connector cannot run; empty when it can. Its schedule stays off until then."""
-    needed = {
-        "IMAGE_API_URL": settings.image_api_url,
-        "IMAGE_API_USERNAME": settings.image_api_username,
-        "IMAGE_API_PASSWORD": settings.image_api_password,
-    }
-    return (*(name for name, value in needed.items() if value is None), *missing_of_erp(settings))
+    needed = ("image_api_url", "image_api_username", "image_api_password")
+    return (*(name.upper() for name in needed if getattr(settings, name) is None), *missing_of_erp(settings))
 
 
 class ErpOptions(BaseModel):
