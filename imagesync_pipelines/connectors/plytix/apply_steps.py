@@ -31,10 +31,11 @@ from imagesync_pipelines.upstream.errors import UpstreamError
 
 
 def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
-    """Upload the pictures that a stored plan needs and Plytix does not have; each one once, whoever shows it.
+    """The pictures of the plan in Plytix's library: uploaded by URL, each one once, whoever shows it.
 
-    A picture that Plytix does not take stops no other one. Raises AccountBusyError, PlanMissingError,
-    NoPlanOfThisRunError, CredentialsError, NotAllowedError.
+    A picture that Plytix does not take stops no other; one that is there already is used as it is.
+
+    Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
     loaded = load_plan(context, options.plan_id)
     urls = uploads_of(loaded.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
@@ -98,11 +99,12 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
 
 
 def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
-    """Write galleries and thumbnails as a stored plan has them (the one named, else this run's lineage's), and report.
+    """Galleries and thumbnails of the products in Plytix, as the plan has them, and the report of the run.
 
-    When the account's calls are used up, the rest waits for the next run, which plans it again. The summary's calls are
-    those to Plytix, of reading and uploading too when this very run did that. Raises AccountBusyError,
-    PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
+    One product is written by one worker; when the account's calls are used up, the rest waits for the next run, which
+    plans it again. The summary's calls are those to Plytix, of reading and uploading too when this very run did that.
+
+    Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
     loaded = load_plan(context, options.plan_id)
     payload = context.plans.need_payload(loaded.header.id)

@@ -21,7 +21,7 @@ from imagesync_pipelines.sync.planned import ApplyOptions
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"
 RETRY_SECONDS = 10
-_PIM_STEP = partial(Step, kinds=("rest",), pool=API_POOL, tries_again_after=RETRY_SECONDS)
+_PIM_STEP = partial(Step.of, kinds=("rest",), pool=API_POOL, tries_again_after=RETRY_SECONDS)
 
 
 def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
@@ -53,70 +53,24 @@ CONNECTOR = Connector(
         ),
     ),
     steps=(
-        Step(
-            "listings",
-            """Amazon's products and their images, from a mapping file or from Amazon's catalogue as it is now.
-
-            Entries that cannot be used are set aside with their reasons; a file that is no mapping file stops the run.
-            """,
+        Step.of(
             reading.listings,
             kinds=("json", "rest"),
             after=("amazon",),
             options=ListingsOptions,
             tries_again_after=RETRY_SECONDS,
         ),
-        Step(
-            "images",
-            """One picture per marketplace and variant, the largest, in Amazon's order; MAIN is to be the thumbnail.
-
-            The same picture has one key, whatever host, size and spelling its addresses have.
-            """,
-            reading.images,
-            kinds=("pandas",),
-            after=("listings",),
-        ),
-        _PIM_STEP(
-            "products",
-            """The products in Plytix: id, thumbnail and gallery, up to 100 of them a call; only the very SKU counts.
-
-            What a run that was killed left open is settled here; assets that our ledger does not know are recognised by
-            their file names.
-            """,
-            with_pim(reading.products),
-            after=("images", "pim"),
-        ),
-        Step(
-            "plan",
-            """What would change in Plytix, image by image with its reason, and what it costs; nothing is changed yet.
-
-            Images that people added keep their place; removals need the setting for them and pass the deletion limits.
-            """,
+        Step.of(reading.images, kinds=("pandas",), after=("listings",)),
+        _PIM_STEP(with_pim(reading.products), after=("images", "pim")),
+        Step.of(
             with_pim(plan_steps.plan),
             kinds=("pandas", "parquet"),
             after=("products",),
             options=GalleryPlanOptions,
             pool=API_POOL,
         ),
-        _PIM_STEP(
-            "assets",
-            """The pictures of the plan in Plytix's library: uploaded by URL, each one once, whoever shows it.
-
-            A picture that Plytix does not take stops no other; one that is there already is used as it is.
-            """,
-            with_pim(apply_steps.assets),
-            after=("plan",),
-            options=ApplyOptions,
-        ),
-        _PIM_STEP(
-            "product_images",
-            """Galleries and thumbnails of the products in Plytix, as the plan has them, and the report of the run.
-
-            One product is written by one worker; when the account's calls are used up, the rest waits for the next run.
-            """,
-            with_pim(apply_steps.product_images),
-            after=("assets",),
-            options=ApplyOptions,
-        ),
+        _PIM_STEP(with_pim(apply_steps.assets), after=("plan",), options=ApplyOptions),
+        _PIM_STEP(with_pim(apply_steps.product_images), after=("assets",), options=ApplyOptions),
     ),
     jobs=(
         Job("sync", "Read listings and Plytix, plan, upload images, fill galleries, set thumbnails, report."),

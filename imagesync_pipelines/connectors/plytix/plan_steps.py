@@ -32,10 +32,13 @@ SHOWN_PICTURES = 12
 
 
 def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResult:
-    """Plan from the listings and the products as this run's lineage read them, and store the plan.
+    """What would change in Plytix, image by image with its reason, and what it costs; nothing is changed yet.
 
-    Asks Plytix for a token at most. The plan of a dry run is carried out only by its number. Where no product could be
-    read, nothing is planned. Raises HandOverMissingError when they were not read.
+    Images that people added keep their place; removals need the setting for them and pass the deletion limits. Plytix
+    is asked for a token at most. The plan of a dry run is carried out only by its number. Where no product could be
+    read, nothing is planned.
+
+    Raises HandOverMissingError when the listings or the products were not read.
     """
     chosen = context.need("images", ImagesChosen)
     read = context.need("products", ProductsRead)

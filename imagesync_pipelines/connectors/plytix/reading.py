@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import wraps
 from typing import Any
 
 import pandas as pd
@@ -41,6 +42,7 @@ LISTING_STAGE = "listing"
 def with_pim(step: Callable[[Run, Any, PlytixApi], StepResult]) -> Callable[[Run, Any], StepResult]:
     """A step that works in the account's Plytix, as the declaration names it. It raises AccountsError too."""
 
+    @wraps(step)
     def run(context: Run, options: Any) -> StepResult:
         account = plytix_accounts(load_accounts(context.installation.settings)).named(context.account)
         with closing(PlytixApi(account, context.settings, context.installation.engine)) as api:
@@ -50,10 +52,13 @@ def with_pim(step: Callable[[Run, Any, PlytixApi], StepResult]) -> Callable[[Run
 
 
 def listings(context: Run, options: ListingsOptions) -> StepResult:
-    """Read the mapping file (or all of the folder), and with `live` ask Amazon's catalogue for its products' images.
+    """Amazon's products and their images, from a mapping file or from Amazon's catalogue as it is now.
 
+    Entries that cannot be used are set aside with their reasons; a file that is no mapping file stops the run.
     marketplace: by country or by Amazon's id; '' is all. skus: these products only; with `live` and without a file they
-    need to be in none. Raises SettingsError, MappingError, and the errors of the catalogue.
+    need to be in none.
+
+    Raises SettingsError, MappingError, and the errors of the catalogue.
     """
     country = known_marketplace(options.marketplace)
     if options.marketplace and country is None:
@@ -93,7 +98,10 @@ def listings(context: Run, options: ListingsOptions) -> StepResult:
 
 
 def images(context: Run, _: NoOptions) -> StepResult:
-    """Choose one picture per marketplace and variant from what was read; what cannot be used goes to quarantine.
+    """One picture per marketplace and variant, the largest, in Amazon's order; MAIN is to be the thumbnail.
+
+    The same picture has one key, whatever host, size and spelling its addresses have. What cannot be used goes to
+    quarantine.
 
     Raises HandOverMissingError.
     """
@@ -134,10 +142,12 @@ def images(context: Run, _: NoOptions) -> StepResult:
 
 
 def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
-    """Read the products of the listings, settle what an earlier run left open, recognise assets we do not know.
+    """The products in Plytix: id, thumbnail and gallery, up to 100 of them a call; only the very SKU counts.
 
-    When the account's calls are used up, nothing counts as read, and the next run goes on. Raises HandOverMissingError,
-    AccountBusyError when another run works on the account, and the errors of Plytix.
+    What a run that was killed left open is settled here; assets that our ledger does not know are recognised by their
+    file names. When the account's calls are used up, nothing counts as read, and the next run goes on.
+
+    Raises HandOverMissingError, AccountBusyError when another run works on the account, and the errors of Plytix.
     """
     chosen = context.need("images", ImagesChosen)
     ledger, calls = ledger_of(context), api.calls
