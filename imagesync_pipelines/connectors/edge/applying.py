@@ -53,7 +53,11 @@ _JUDGED = frozenset({400, 413, 422})
 
 
 def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> StepResult:
-    """The step: carry the plan out, and tell what came of it."""
+    """The photos in a store's own database, bytes included: downloaded, proven, then written with their status.
+
+    Each picture is hashed against the listed checksum and decoded to its last byte before it replaces anything; a bad
+    download keeps the old picture and is tried again at the next run.
+    """
     with at_store(context) as run:
         return apply_plan(run, options.plan_id)
 
@@ -92,7 +96,7 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
 
 
 def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
-    """The step of the scrub's job: hash what a store has, inside its database, and fetch again what differs.
+    """Hashes a store's photos inside its database, and fetches again those that differ.
 
     Raises HandOverMissingError when the store was never listed, and the errors of plan_store and apply_plan.
     """
@@ -278,7 +282,10 @@ def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) ->
 
 
 def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
-    """The step: tell the head office what became of each photo; what it does not take is kept."""
+    """What became of each photo, told to the head office in batches; what cannot be sent is kept for the next run.
+
+    A head office that does not take the report never fails a synchronisation.
+    """
     with at_store(context) as run:
         done = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
     warnings = [f"{done.waiting} reports are kept for the next run: {done.error}"] if done.error else []

@@ -38,12 +38,7 @@ def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime
 
 
 STEPS = (
-    Step(
-        LISTING,
-        """What the head office lists for a store, in our mirror: everything, or what changed since the cursor.
-
-Photos that need bytes are marked in the store's database before the cursor moves, so no crash loses them. The
-cursor is the head office's own time and moves only when every page was read.""",
+    Step.of(
         reading.photo_listing,
         kinds=("rest", "postgres"),
         after=("head_office",),
@@ -51,23 +46,8 @@ cursor is the head office's own time and moves only when every page was read."""
         pool=API_POOL,
         tries_again_after=10,
     ),
-    Step(
-        "plan",
-        """What would change in a store's database, photo by photo with its reason; nothing is changed yet.
-
-Only photos whose checksum changed are downloads; another order or primary is an update without bytes. When
-nothing is new and nothing waits, no plan is made.""",
-        reading.plan,
-        kinds=("pandas", "parquet"),
-        after=(LISTING,),
-        options=reading.StorePlanOptions,
-    ),
-    Step(
-        BINARIES,
-        """The photos in a store's own database, bytes included: downloaded, proven, then written with their status.
-
-Each picture is hashed against the listed checksum and decoded to its last byte before it replaces anything; a
-bad download keeps the old picture and is tried again at the next run.""",
+    Step.of(reading.plan, kinds=("pandas", "parquet"), after=(LISTING,), options=reading.StorePlanOptions),
+    Step.of(
         applying.photo_binaries,
         kinds=("postgres",),
         after=("plan",),
@@ -75,25 +55,10 @@ bad download keeps the old picture and is tried again at the next run.""",
         pool=WRITE_POOL,
         tries_again_after=10,
     ),
-    Step(
-        "status_report",
-        """What became of each photo, told to the head office in batches; what cannot be sent is kept for the next run.
-
-A head office that does not take the report never fails a synchronisation.""",
-        applying.status_report,
-        kinds=("rest",),
-        after=(BINARIES,),
-        pool=API_POOL,
-    ),
+    Step.of(applying.status_report, kinds=("rest",), after=(BINARIES,), pool=API_POOL),
 )
 
-SCRUB = Step(
-    "scrub_store",
-    "Hashes a store's photos inside its database, and fetches again those that differ.",
-    applying.scrub_store,
-    kinds=("postgres",),
-    pool=WRITE_POOL,
-)
+SCRUB = Step.of(applying.scrub_store, kinds=("postgres",), pool=WRITE_POOL)
 
 JOBS = (
     Job("sync", "List a store's photos at the head office, plan, download and verify, report back."),

@@ -126,7 +126,11 @@ def at_store(context: RunContext[EdgeSettings], timing: Timing | None = None) ->
 
 
 def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) -> StepResult:
-    """The step: take a store's photos and tell what was listed."""
+    """What the head office lists for a store, in our mirror: everything, or what changed since the cursor.
+
+    Photos that need bytes are marked in the store's database before the cursor moves, so no crash loses them. The
+    cursor is the head office's own time and moves only when every page was read.
+    """
     with at_store(context) as run:
         listed = take_photos(run, full=options.full, dry_run=options.dry_run)
     # The run may end here.
@@ -233,7 +237,11 @@ def _set_aside(context: RunContext[EdgeSettings], listed: ListingHandOver) -> No
 
 
 def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepResult:
-    """The step: plan, and tell what would change."""
+    """What would change in a store's database, photo by photo with its reason; nothing is changed yet.
+
+    Only photos whose checksum changed are downloads; another order or primary is an update without bytes. When nothing
+    is new and nothing waits, no plan is made.
+    """
     with at_store(context) as run:
         return make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
 
