@@ -9,15 +9,9 @@ import pandas as pd
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db import planning
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
-from imagesync_pipelines.connectors.image_db.planning import (
-    PlannedImages,
-    cut_to,
-    groups_of_skus,
-    open_payload,
-    plan_wanted,
-    rejected_rows,
-)
+from imagesync_pipelines.connectors.image_db.planning import PlannedImages
 from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
@@ -102,18 +96,18 @@ def make_plan(
     batches, engine = Batches(context.handovers), context.installation.engine
     about = batches.about(batch) if batch is not None else batches.of(context.lineage)
     name, all_products = about.run_id, products.read_products(engine)
-    found = plan_wanted(batches.records(name), all_products)
+    found = planning.plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, found)
     current = read_current(engine, context.connector)
     groups = only_groups if only_groups is not None else _groups_in_scope(about, found, current, all_products)
-    images = cut_to(found, groups) if groups is not None else found
+    images = planning.cut_to(found, groups) if groups is not None else found
     scope = Scope(None, Proof(about.scan_id, about.complete, about.reason) if about.scope == "all" else None)
     judged = current
     if groups is not None:
         scope = Scope(frozenset(groups), None)
     elif about.scope == "pages":  # of the images that were not read it says nothing
         judged = current[external_ids_of(current["key"]).isin(images.read_ids)]
-    rejects = rejected_rows(about.rejects, judged, images.wanted)
+    rejects = planning.rejected_rows(about.rejects, judged, images.wanted)
     rejected = pd.concat([rejects, images.unusable], ignore_index=True).drop_duplicates("key")
     planned = plan_images(
         context,
@@ -163,7 +157,7 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
     batches, batch = Batches(context.handovers), str(loaded.scope.get(BATCH, ""))
 
     def payload(of: Loaded) -> AbstractContextManager[Payload]:
-        return open_payload(batches.records(str(of.scope[BATCH])), context.plans.need_payload(of.header.id))
+        return planning.open_payload(batches.records(str(of.scope[BATCH])), context.plans.need_payload(of.header.id))
 
     def again(groups: Collection[str]) -> Loaded:
         made = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=groups)
@@ -252,7 +246,7 @@ def _groups_in_scope(
     about: About, planned: PlannedImages, current: pd.DataFrame, all_products: pd.DataFrame
 ) -> frozenset[str] | None:
     if about.scope == "skus":
-        return groups_of_skus(about.skus, all_products)
+        return planning.groups_of_skus(about.skus, all_products)
     if about.scope == "images":
         both = pd.concat([planned.wanted[["key", "group"]], current[["key", "group"]]])
         return frozenset(both.loc[external_ids_of(both["key"]).isin(about.external_ids), "group"])

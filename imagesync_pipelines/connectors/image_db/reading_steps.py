@@ -9,15 +9,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
-from imagesync_pipelines.connectors.image_db.pages import (
-    CONNECTOR,
-    Reading,
-    Run,
-    read_all,
-    read_spans,
-    stored_pages,
-    why_incomplete,
-)
+from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run
 from imagesync_pipelines.connectors.image_db.parsing import parse
 from imagesync_pipelines.connectors.image_db.record_store import (
     STEP,
@@ -89,9 +81,9 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
     everything = chosen == sorted(known)
     with source_of(context) as session:
         if everything:
-            landed = read_all(context, session, options.page_size)
+            landed = pages.read_all(context, session, options.page_size)
         else:
-            landed = read_spans(context, session, [block_pages(block) for block in chosen], options.page_size)
+            landed = pages.read_spans(context, session, [block_pages(block) for block in chosen], options.page_size)
     grown: list[str] = []
     if everything:
         # Pages that came into being while the scan was under way have their blocks in this very run.
@@ -124,8 +116,10 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     landed: Reading | None = None
     if span is not None or (options.skus and not _stored_pages_are_fresh(context)):
         with source(context) as session:
-            size = options.page_size
-            landed = read_all(context, session, size) if span is None else read_spans(context, session, [span], size)
+            if span is None:
+                landed = pages.read_all(context, session, options.page_size)
+            else:
+                landed = pages.read_spans(context, session, [span], options.page_size)
         if landed.failed:
             page = min(landed.failed)
             raise PagesFailedError(
@@ -175,12 +169,12 @@ def _write_batch(
 ) -> About:
     """Keep the records of a scan's pages as this run's batch. only: of these pages; landed: how they were just read."""
     settings = context.settings
-    entries = [entry for entry in stored_pages(context).entries(scan.id) if only is None or entry.page in only]
+    entries = [entry for entry in pages.stored_pages(context).entries(scan.id) if only is None or entry.page in only]
     raw_pages = _raw_pages(context, scan, only, len(entries) if only is None else len(only))
     chunks = parse(raw_pages, settings.image_db_detail_min_height, sum(entry.bytes for entry in entries))
     stored = write_chunks(file, chunks)
     ended = scan.ended_at or datetime.now(UTC)
-    unproven = why_incomplete(stored.facts, scan.started_at, ended, settings.image_db_walk_max_seconds)
+    unproven = pages.why_incomplete(stored.facts, scan.started_at, ended, settings.image_db_walk_max_seconds)
     complete = scan.state == scans.PROVEN and not unproven and only is None
     reason = "" if complete else scan.reason or unproven or "only a part of the pages was taken"
     warnings = list(landed.notes) if landed is not None else []
@@ -219,7 +213,7 @@ def _stored_pages_are_fresh(context: Run) -> bool:
     scan = scans.latest_scan(context.installation.engine, CONNECTOR)
     if not settings.image_api_cache_enabled or scan is None or scan.ended_at is None:
         return False
-    entries = stored_pages(context).entries(scan.id)
+    entries = pages.stored_pages(context).entries(scan.id)
     oldest = datetime.now(UTC) - timedelta(seconds=settings.image_api_cache_timeout)
     return (
         bool(entries)
@@ -235,7 +229,7 @@ def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, tot
     The pages of the scan itself count as fetched at one moment, because pages read side by side come in any order, and
     a record that two of them have must not change with that order; a page read again later counts as newer.
     """
-    for done, (entry, body) in enumerate(stored_pages(context).iterate(scan.id, only), 1):
+    for done, (entry, body) in enumerate(pages.stored_pages(context).iterate(scan.id, only), 1):
         again = scan.ended_at is not None and entry.fetched_at > scan.ended_at
         moment = entry.fetched_at if again else scan.started_at
         yield RawPage(entry.page, moment, body)
