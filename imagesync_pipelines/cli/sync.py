@@ -14,6 +14,8 @@ from imagesync_pipelines.registry import CONNECTORS, connector_named
 
 # What an option was called before; both are understood.
 FORMER_NAMES = {"allow_mass_delete": "--lift-brake"}
+# What an option asks for, where its own name does not say it.
+_ASKED_FOR = {"mapping": "FILE", "missing_from": "FILE"}
 
 
 def sync_command(name: str) -> click.Command:
@@ -58,4 +60,6 @@ def _option(name: str, field: FieldInfo, description: str) -> click.Option:
     if int in (field.annotation, *kinds):
         least = next((int(str(rule.ge)) for rule in field.metadata if isinstance(rule, Ge)), None)
         return click.Option(words, type=click.IntRange(min=least), metavar="N", help=description)
-    return click.Option(words, metavar=name.upper(), required=field.is_required(), help=description)
+    return click.Option(
+        words, metavar=_ASKED_FOR.get(name, name.upper()), required=field.is_required(), help=description
+    )

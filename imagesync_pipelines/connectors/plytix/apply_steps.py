@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, picture_key, tasks_of, uploads_of
-from imagesync_pipelines.connectors.plytix.report import Basis, bounded, fault, keep_report, make_report
+from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
@@ -52,6 +52,8 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
                 uploads.upload(key, urls[key], uploads.asset_of(key) if anew else None)
             except (HourSpentError, *FATAL) as error:
                 ended.append(error)
+                if isinstance(error, FATAL):
+                    raise
                 return None
             except (AnswerLostError, UpstreamError) as error:
                 return error_reason(error)
@@ -63,9 +65,6 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
                 if reason is not None:
                     reasons[key] = reason
                     context.progress("images uploaded", len(reasons), None)
-    for error in ended:
-        if isinstance(error, FATAL):
-            raise error
     done = UploadsMade(
         run_id=context.run_id,
         plan_id=loaded.header.id,
@@ -119,7 +118,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
             context, loaded, target, ledger, payload=payload, what="product images", states_read_at=read_at, fatal=FATAL
         )
     report = make_report(
-        Basis.model_validate(scope["basis"]),
+        scope["basis"],
         tasks,
         ledger.known().assets(),
         ended_at=context.clock(),

@@ -77,7 +77,7 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
         try:
             item, difference = _item(raw, file)
         except ValueError as error:
-            set_aside.append(SetAside(place, _reason(error)))
+            set_aside.append(SetAside(place, reason_of(error)))
             continue
         if difference:
             differences.append(f"{place}: {difference}")
@@ -236,11 +236,11 @@ def _image(raw: object) -> ItemImage | str:
     try:
         image = _IMAGE.validate_python(raw)
     except ValidationError as error:
-        return f"an image that cannot be read: {_reason(error)}"
+        return f"an image that cannot be read: {reason_of(error)}"
     return ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
 
 
-def _reason(error: ValueError) -> str:
+def reason_of(error: ValueError) -> str:
     """One line for people: the first thing that is wrong."""
     if not isinstance(error, ValidationError):
         return str(error)

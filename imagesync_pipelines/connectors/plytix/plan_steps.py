@@ -5,18 +5,10 @@ from dataclasses import replace
 
 import pandas as pd
 
+from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
-from imagesync_pipelines.connectors.plytix.planning import (
-    GalleryPlan,
-    Policy,
-    images_of,
-    picture_key,
-    plan_galleries,
-    plan_removals,
-    tasks_of,
-)
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
 from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
@@ -43,8 +35,8 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
     chosen = context.need("images", ImagesChosen)
     read = context.need("products", ProductsRead)
     settings = context.settings
-    policy = Policy(settings.strategy, settings.remove_missing, options.skip_existing, options.force_reupload)
-    galleries = plan_galleries(
+    policy = planning.Policy(settings.strategy, settings.remove_missing, options.skip_existing, options.force_reupload)
+    galleries = planning.plan_galleries(
         () if read.stopped else chosen.listings,
         {product.sku: product for product in read.products},
         ledger_of(context).known(),
@@ -75,16 +67,16 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
         products = api.search_products(gone)
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
     limits = deletion_limits(shared, lifted=options.allow_mass_delete)
-    galleries = plan_removals(products, ledger.known(), limits, api.limiter.windows())
+    galleries = planning.plan_removals(products, ledger.known(), limits, api.limiter.windows())
     chosen = ImagesChosen(source=source.source, set_aside=source.set_aside, warnings=(*source.warnings, *told))
-    return _stored(context, api, galleries, Policy("patch", remove_missing=True), chosen, read, made_for=CLEAN_UP)
+    return _stored(context, api, galleries, planning.PATCH_REMOVING, chosen, read, made_for=CLEAN_UP)
 
 
 def _stored(
     context: Run,
     api: PlytixApi,
-    galleries: GalleryPlan,
-    policy: Policy,
+    galleries: planning.GalleryPlan,
+    policy: planning.Policy,
     chosen: ImagesChosen,
     read: ProductsRead,
     *,
@@ -98,11 +90,12 @@ def _stored(
     """
     known = ledger_of(context).known()
     left = {one.window.seconds: one.left for one in api.limiter.left()}
-    tasks = tasks_of(galleries.payload[0])
+    tasks = planning.tasks_of(galleries.payload[0])
     basis = basis_of(chosen, read, known, tasks, policy)
-    images = images_of(tasks)
+    images = planning.images_of(tasks)
     rows = galleries.plan
-    found = [images.get((group, picture_key(key))) for group, key in zip(rows["group"], rows["key"], strict=True)]
+    pictures = rows["key"].map(planning.picture_key)
+    found = [images.get(shown) for shown in zip(rows["group"], pictures, strict=True)]
     galleries = replace(
         galleries,
         # For people, of every picture that changes.
@@ -115,7 +108,7 @@ def _stored(
             "remove_missing": policy.remove_missing,
             "force": policy.force,
             **read.model_dump(mode="json", include={"read_at", "stopped", "goes_on_at"}),
-            "basis": basis.model_dump(mode="json"),
+            "basis": basis,
         },
         warnings=(*chosen.warnings, *galleries.warnings, *_more_warnings(galleries, read, left)),
         calls=read.calls if read.run_id == context.run_id else 0,
@@ -128,13 +121,13 @@ def _stored(
     changing = rows_to_show(galleries.plan)
     changes = changing.assign(
         product=changing["group"],
-        picture=changing["key"].map(picture_key),
+        picture=changing["key"].map(planning.picture_key),
         becomes=changing["fingerprint_after"].fillna("-"),
     )
     cost = galleries.cost
     pace = f", at least {cost.minutes:g} minutes at the account's pace" if cost.minutes else ""
     first = changes.drop_duplicates("picture").head(0 if made_for else SHOWN_PICTURES)
-    pictures = [
+    small = [
         (f"{variant or '?'} {key}", picture_url(key, context.settings, longest_side=SMALL_SIDE))
         for key, variant in zip(first["picture"], first["variant"], strict=True)
     ]
@@ -149,7 +142,7 @@ def _stored(
             "skipped_products": Texts(galleries.skipped),
             "wrong_order": Texts(galleries.wrong_order),
             "report": bounded(report),
-            "pictures": Pictures(pictures, picture_fetcher(context.installation.settings)),
+            "pictures": Pictures(small, picture_fetcher(context.installation.settings)),
             "left_in_plytix": Table(
                 pd.DataFrame(sorted(left.items()), columns=["seconds of the window", "calls left"])
             ),
@@ -157,7 +150,7 @@ def _stored(
     )
 
 
-def _more_warnings(galleries: GalleryPlan, read: ProductsRead, left: dict[int, int]) -> Iterator[str]:
+def _more_warnings(galleries: planning.GalleryPlan, read: ProductsRead, left: dict[int, int]) -> Iterator[str]:
     if read.stopped:
         yield f"The products could not be read, so nothing was planned or changed: {read.stopped}"
     hour = max(left, default=0)

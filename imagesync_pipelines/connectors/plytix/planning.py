@@ -3,7 +3,7 @@
 A product's gallery holds our pictures and other people's: which are ours, and how both are merged, is here too.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import NamedTuple
@@ -127,6 +127,10 @@ class Policy:
     force: bool = False
 
 
+# How a clean-up takes out what we put into galleries.
+PATCH_REMOVING = Policy("patch", remove_missing=True)
+
+
 @dataclass(frozen=True)
 class Task:
     """What is to be known of one product to write it.
@@ -174,12 +178,13 @@ def plan_galleries(
     windows: Sequence[Window],
     *,
     incomplete: Collection[str] = (),
+    gone: bool = False,
 ) -> GalleryPlan:
     """Plan from listings (one per SKU), Plytix's products by SKU, and the ledger.
 
     windows: the account's limits, for the minutes. incomplete: SKUs of which an image could not be read; what their
-    listing lacks is not taken for gone. Neither is anything where a listing has no image at all. A listing without MAIN
-    leaves the thumbnail as it is.
+    listing lacks is not taken for gone. Neither is anything where a listing has no image at all, unless the listings
+    themselves are known to be `gone`. A listing without MAIN leaves the thumbnail as it is.
     """
     unknown = [listing for listing in listings if listing.sku not in products]
     there = [listing for listing in listings if listing.sku in products]
@@ -194,25 +199,27 @@ def plan_galleries(
     ]
     now = {row.key: row for row in current}
     wanted = [row for listing in planned for row in _wanted(listing, now, policy)]
-    whole = {listing.sku for listing in planned if listing.images and listing.sku not in incomplete}
+    whole = {listing.sku for listing in planned if gone or (listing.images and listing.sku not in incomplete)}
     absent = {row.key for row in current if row.group in whole} - {row.key for row in wanted}
-    judged = _judged(
-        wanted,
-        current,
-        Scope(frozenset(listing.sku for listing in listings) - left_alone, None, frozenset(absent)),
-        tasks,
-        known,
-        policy,
-        deletion_limits,
-        windows,
-        rejected=[
-            (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
-            for listing in unknown
-            for image in listing.images
-        ],
-    )
-    made = replace(
-        judged,
+    scope = Scope(frozenset(listing.sku for listing in listings) - left_alone, None, frozenset(absent))
+    rejected = [
+        (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
+        for listing in unknown
+        for image in listing.images
+    ]
+    bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
+    before, assets = row_frame(current), known.assets()
+    built = build_plan(row_frame(wanted), before, scope, rejected=bad, force=policy.force)
+    guarded = guard(built, scope, deletion_limits)
+    urls = uploads_of(guarded.plan, tasks)
+    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
+    made = GalleryPlan(
+        plan=guarded.plan,
+        held=guarded.held,
+        cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
+        states=group_states(before),
+        payload=(payload_of(guarded.plan, tasks),),
+        uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
         skipped=tuple(skipped),
         wrong_order=tuple(
@@ -226,7 +233,7 @@ def plan_galleries(
         for key in keys_shown(task.product, known).keys() - set(task.keys)
         if not policy.remove_missing
     )
-    return replace(made, warnings=(*made.warnings, *_warnings(made, products, left)))
+    return replace(made, warnings=(*guarded.warnings, *_warnings(made, tasks, left)))
 
 
 def plan_removals(
@@ -236,39 +243,8 @@ def plan_removals(
 
     Only by patch; other people's images stay, and so does the thumbnail.
     """
-    rows = [row for product in products.values() for row in rows_of(product, (), known, with_left=True)]
-    scope = Scope(frozenset(products), None, frozenset(row.key for row in rows))
-    tasks = {sku: Task(product, ()) for sku, product in products.items()}
-    return _judged((), rows, scope, tasks, known, Policy("patch"), deletion_limits, windows)
-
-
-def _judged(
-    wanted: Iterable[Row],
-    current: Sequence[Row],
-    scope: Scope,
-    tasks: Mapping[str, Task],
-    known: Known,
-    policy: Policy,
-    deletion_limits: DeletionLimits,
-    windows: Sequence[Window],
-    rejected: Sequence[tuple[str, str, str]] = (),
-) -> GalleryPlan:
-    """The engine's plan, guarded, with what it uploads and costs."""
-    there, assets = row_frame(current), known.assets()
-    bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
-    built = build_plan(row_frame(wanted), there, scope, rejected=bad, force=policy.force)
-    guarded = guard(built, scope, deletion_limits)
-    urls = uploads_of(guarded.plan, tasks)
-    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
-    return GalleryPlan(
-        plan=guarded.plan,
-        held=guarded.held,
-        cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
-        states=group_states(there),
-        payload=(payload_of(guarded.plan, tasks),),
-        warnings=guarded.warnings,
-        uploads=uploads,
-    )
+    empty = [Listing(sku, "", "", is_parent=False, images=(), slots=0) for sku in products]
+    return plan_galleries(empty, products, known, PATCH_REMOVING, deletion_limits, windows, gone=True)
 
 
 def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
@@ -317,7 +293,7 @@ def _ends_in_wrong_order(task: Task, known: Known) -> bool:
     return shown + [key for key in task.keys if key not in shown] != task.keys
 
 
-def _warnings(made: GalleryPlan, products: Mapping[str, PlytixProduct], left: int) -> Iterator[str]:
+def _warnings(made: GalleryPlan, tasks: Mapping[str, Task], left: int) -> Iterator[str]:
     if made.unknown:
         yield f"Plytix has no product for {len(made.unknown)} listings, such as {made.unknown[0]}; they wait for it."
     if made.wrong_order:
@@ -328,7 +304,8 @@ def _warnings(made: GalleryPlan, products: Mapping[str, PlytixProduct], left: in
     if left:
         yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
     # The own values of a variant hide what would flow from its parent.
-    variants = [sku for sku in made.payload[0]["group"] if products[sku].parent_id is not None]
+    changing = made.payload[0]["group"]
+    variants = [sku for sku in changing if tasks[sku].images and tasks[sku].product.parent_id is not None]
     if variants:
         yield (
             f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.plytix import rules
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
@@ -21,13 +22,6 @@ from imagesync_pipelines.connectors.plytix.model import (
     SetAside,
 )
 from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_of
-from imagesync_pipelines.connectors.plytix.rules import (
-    choose_listings,
-    file_name,
-    key_of_file_name,
-    key_of_renamed_file,
-    known_marketplace,
-)
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
@@ -60,7 +54,7 @@ def listings(context: Run, options: ListingsOptions) -> StepResult:
 
     Raises SettingsError, MappingError, and the errors of the catalogue.
     """
-    country = known_marketplace(options.marketplace)
+    country = rules.known_marketplace(options.marketplace)
     if options.marketplace and country is None:
         raise SettingsError(
             f"There is no marketplace {options.marketplace!r}; name its country, such as US, or Amazon's id."
@@ -106,7 +100,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
     Raises HandOverMissingError.
     """
     read = context.need("listings", ListingsRead)
-    found, bad = choose_listings(read.items, [read.marketplace] if read.marketplace else [])
+    found, bad = rules.choose_listings(read.items, [read.marketplace] if read.marketplace else [])
     warnings = [*read.warnings, *_set_aside_warning("images", bad)]
     if read.marketplace and not found:
         warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
@@ -223,7 +217,7 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
     noted = []
     for asset_id, keys in expected.items():
         name = named[asset_id].filename if asset_id in named else ""
-        key, renamed = key_of_file_name(name), key_of_renamed_file(name)
+        key, renamed = rules.key_of_file_name(name), rules.key_of_renamed_file(name)
         if renamed in keys and key not in keys:
             key = renamed
         if key is not None and key not in by_key:
@@ -239,7 +233,7 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
         for asset_id in product.gallery
         if ours.get(asset_id) in wanted.get(sku, ())
     )
-    missing = {file_name(key): key for keys in wanted.values() for key in sorted(keys) if key not in by_key}
+    missing = {rules.file_name(key): key for keys in wanted.values() for key in sorted(keys) if key not in by_key}
     by_name = api.assets_by_filename(list(missing))
     ledger.note_assets([NotedAsset(asset.id, missing[name], name) for name, asset in by_name.items()])
     return len(ours) + len(by_name)

@@ -6,20 +6,10 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
+from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
-from imagesync_pipelines.connectors.plytix.planning import (
-    UNKNOWN_PRODUCT,
-    WRITTEN,
-    Known,
-    Policy,
-    Task,
-    images_of,
-    picture_key,
-    tasks_of,
-)
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_whole
@@ -29,6 +19,8 @@ from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
 from imagesync_pipelines.sync.steps import Json
 
 _REPORTS = "reports/plytix"
+# The numbers of a report that the plan knew already.
+_OF_BASIS = ("total_products", "products_with_images", "total_image_refs", "unique_images")
 # An event is stored whole; the exact number of errors and the whole report are in the file of the run.
 SHOWN_ERRORS = 20
 
@@ -38,31 +30,15 @@ def fault(product_sku: str, error: str, url: str = "") -> dict[str, str]:
     return {"url": url, "error": error, "product_sku": product_sku}
 
 
-class Basis(BaseModel):
-    """What a plan already knows of the report; it is kept with the plan.
-
-    known_images: distinct images whose asset was known. main_kept: products that the plan does not change and whose
-    thumbnail is their MAIN image; parents_kept: the parents among them.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    total_products: int
-    products_with_images: int
-    total_image_refs: int
-    unique_images: int
-    known_images: int
-    main_kept: int
-    parents_kept: int
-    errors: tuple[dict[str, str], ...]
-    source_file: str
-    skip_existing: bool
-
-
 def basis_of(
-    chosen: ImagesChosen, read: ProductsRead, known: Known, changing: Collection[str], policy: Policy
-) -> Basis:
-    """What is known of the report once the plan is made; `changing` (looked up by SKU) are those that it changes."""
+    chosen: ImagesChosen, read: ProductsRead, known: planning.Known, changing: Collection[str], policy: planning.Policy
+) -> dict[str, Any]:
+    """What is known of the report once the plan is made, as it is kept with the plan: JSON.
+
+    changing (looked up by SKU): those that the plan changes. known_images: distinct images whose asset was known.
+    main_kept: products that the plan does not change and whose thumbnail is their MAIN image; parents_kept: the parents
+    among them.
+    """
     assets, listings = known.assets(), chosen.listings
     keys = {image.key for listing in listings for image in listing.images}
     left_alone = {product.sku: product for product in read.products if product.sku not in changing}
@@ -71,26 +47,26 @@ def basis_of(
         for listing in listings
         if listing.sku in left_alone and _shows_main(listing.images, left_alone[listing.sku].thumbnail, assets)
     ]
-    return Basis(
-        total_products=len(listings),
-        products_with_images=sum(bool(listing.images) for listing in listings),
-        total_image_refs=sum(listing.slots for listing in listings),
-        unique_images=len(keys),
-        known_images=0 if policy.force else len(keys & assets.keys()),
-        main_kept=len(kept),
-        parents_kept=sum(listing.is_parent for listing in kept),
-        errors=(
+    return {
+        "total_products": len(listings),
+        "products_with_images": sum(bool(listing.images) for listing in listings),
+        "total_image_refs": sum(listing.slots for listing in listings),
+        "unique_images": len(keys),
+        "known_images": 0 if policy.force else len(keys & assets.keys()),
+        "main_kept": len(kept),
+        "parents_kept": sum(listing.is_parent for listing in kept),
+        "errors": [
             *(fault(entry.where, entry.reason, entry.url) for entry in chosen.set_aside),
-            *(fault(sku, UNKNOWN_PRODUCT) for sku in read.unknown),
-        ),
-        source_file=chosen.source,
-        skip_existing=policy.skip_existing,
-    )
+            *(fault(sku, planning.UNKNOWN_PRODUCT) for sku in read.unknown),
+        ],
+        "source_file": chosen.source,
+        "skip_existing": policy.skip_existing,
+    }
 
 
 def make_report(
-    basis: Basis,
-    tasks: Mapping[str, Task],
+    basis: Mapping[str, Any],
+    tasks: Mapping[str, planning.Task],
     assets: Mapping[str, str],
     *,
     ended_at: datetime,
@@ -101,7 +77,7 @@ def make_report(
     thumbnails: Mapping[str, str] | None = None,
     faults: Iterable[dict[str, str]] = (),
 ) -> dict[str, Any]:
-    """The report with its fields, of a plan and what a run did beside it.
+    """The report with its fields, of a plan (`basis_of`) and what a run did beside it.
 
     links, thumbnails: by SKU, how many links were made, the asset now shown. links_created: links that were made in
     this run, those of parents among them; images_skipped: distinct images whose asset was known already;
@@ -114,20 +90,20 @@ def make_report(
     }
     parents = {sku for sku, task in tasks.items() if task.is_parent}
     return {
-        **basis.model_dump(include={"total_products", "products_with_images", "total_image_refs", "unique_images"}),
+        **{name: basis[name] for name in _OF_BASIS},
         "images_uploaded": uploaded,
         # An asset that we knew may be gone from Plytix: then its picture was uploaded again, and not skipped.
-        "images_skipped": min(basis.known_images + existed, basis.unique_images - uploaded),
+        "images_skipped": min(basis["known_images"] + existed, basis["unique_images"] - uploaded),
         "links_created": sum(links.values()),
-        "errors": [*basis.errors, *faults],
-        "main_image_links": basis.main_kept + sum(shown.values()),
+        "errors": [*basis["errors"], *faults],
+        "main_image_links": basis["main_kept"] + sum(shown.values()),
         "parent_links_created": sum(number for sku, number in links.items() if sku in parents),
-        "parent_main_image_links": basis.parents_kept + sum(shown[sku] for sku in parents),
+        "parent_main_image_links": basis["parents_kept"] + sum(shown[sku] for sku in parents),
         "metadata": {
-            "source_file": basis.source_file,
+            "source_file": basis["source_file"],
             "sync_date": ended_at.isoformat(),
             "dry_run": dry_run,
-            "skip_existing": basis.skip_existing,
+            "skip_existing": basis["skip_existing"],
         },
     }
 
@@ -163,15 +139,15 @@ def pictures_of(
     """The picture that a gallery gets, of each row of a plan; what Plytix showed before is in Plytix only."""
     payload = Plans(engine, storage).need_payload(header.id) if PAYLOAD in header.files else None
     groups = {str(row["group"]) for row in rows}
-    images = {} if payload is None else images_of(tasks_of(payload[payload["group"].isin(groups)]))
+    images = {} if payload is None else planning.images_of(planning.tasks_of(payload[payload["group"].isin(groups)]))
     query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, groups), product.c.left_erp_at.is_(None))
     with engine.connect() as connection:
         # Our product of each SKU, a variant before a parent.
         ours = {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}
     shown = []
     for row in rows:
-        sku, picture = str(row["group"]), picture_key(str(row["key"]))
-        image = images.get((sku, picture)) if row["change"] in WRITTEN else None
+        sku, picture = str(row["group"]), planning.picture_key(str(row["key"]))
+        image = images.get((sku, picture)) if row["change"] in planning.WRITTEN else None
         shown.append(RowPictures(ours.get(sku), picture, after=image.url if image else ""))
     return shown
 

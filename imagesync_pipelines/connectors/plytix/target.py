@@ -3,13 +3,14 @@ and pictures, each one uploaded once, however many products show it and however 
 """
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import pandas as pd
 
+from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
@@ -20,14 +21,6 @@ from imagesync_pipelines.connectors.plytix.errors import (
 )
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import (
-    IN_GALLERY_AND_THUMBNAIL,
-    Policy,
-    Task,
-    merged,
-    picture_key,
-    rows_of,
-)
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
@@ -59,19 +52,19 @@ class Uploads:
     uploaded, existed: keys of pictures that were uploaded so far, or were to be and were in Plytix already.
     """
 
+    # Threads share the dictionaries and sets: each single look or change of one is whole.
+
     def __init__(self, api: PlytixApi, ledger: Ledger) -> None:
         self._api = api
         self._ledger = ledger
         self._assets = ledger.known().assets()
-        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
         self.uploaded: set[str] = set()
         self.existed: set[str] = set()
 
     def asset_of(self, key: str) -> str | None:
         """The asset of a picture; None when it has none yet."""
-        with self._lock:
-            return self._assets.get(key)
+        return self._assets.get(key)
 
     def assets_of(self, keys: Iterable[str]) -> dict[str, str]:
         """The assets of pictures, by key; those that have none yet are missing."""
@@ -83,9 +76,7 @@ class Uploads:
         So several products that miss the same asset upload it once. A lost answer is asked for again: the same file
         under the same name is not made twice. Raises what PlytixApi.create_asset raises.
         """
-        with self._lock:
-            lock = self._locks[key]
-        with lock:
+        with self._locks.setdefault(key, threading.Lock()):
             known = self.asset_of(key)
             if known is not None and known != instead_of:
                 return known
@@ -96,9 +87,8 @@ class Uploads:
                 asset, _ = self._api.create_asset(url, name)
                 existed = False
             self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename)])
-            with self._lock:
-                self._assets[key] = asset.id
-                (self.existed if existed else self.uploaded).add(key)
+            self._assets[key] = asset.id
+            (self.existed if existed else self.uploaded).add(key)
             return asset.id
 
     def replace(self, key: str, url: str, gone: str) -> str:
@@ -112,59 +102,51 @@ class Uploads:
         return asset
 
 
+@dataclass
 class GalleryTarget:
     """Plytix's galleries as the engine writes them; satisfies its RemoteTarget.
 
-    links, thumbnails: what was written, by SKU: links made; the asset that the thumbnail was set to. beside: pictures
-    that were linked with other content than the same image had, which is still in the gallery, since a link only
-    appends. uploads: the pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, ''
-    while it was not: it waits for the next run, which plans it again.
+    made: the uploads before; where they were stopped, nothing is written. read_at: when the products of the tasks were
+    read; None: in the past. links, thumbnails: what was written, by SKU: links made; the asset that the thumbnail was
+    set to. beside: pictures that were linked with other content than the same image had, which is still in the gallery,
+    since a link only appends. uploads: the pictures that had to be uploaded meanwhile. stopped: why the rest of the
+    plan was left, '' while it was not: it waits for the next run, which plans it again.
     """
 
-    def __init__(
-        self,
-        api: PlytixApi,
-        ledger: Ledger,
-        tasks: Mapping[str, Task],
-        policy: Policy,
-        made: UploadsMade,
-        read_at: datetime | None,
-        clock: Callable[[], datetime],
-    ) -> None:
-        """made: the uploads before; where they were stopped, nothing is written.
+    api: PlytixApi
+    ledger: Ledger
+    tasks: Mapping[str, planning.Task]
+    policy: planning.Policy
+    made: UploadsMade
+    read_at: datetime | None
+    clock: Callable[[], datetime]
 
-        read_at: when the products of the tasks were read; None: in the past.
-        """
-        self._api = api
-        self._ledger = ledger
-        self._tasks = tasks
-        self._policy = policy
-        self._failed_uploads = made.failed
-        self._clock = clock
-        self._linked = ledger.known().links
-        self._products: dict[str, PlytixProduct | None] = {sku: task.product for sku, task in tasks.items()}
-        self._read_at = dict.fromkeys(tasks, read_at or datetime.min.replace(tzinfo=UTC))
-        self._begun: set[str] = set()
-        self._reading = threading.Lock()
-        self.uploads = Uploads(api, ledger)
+    def __post_init__(self) -> None:
+        """Begin with what the ledger knows and with the products as they were read."""
+        self.uploads = Uploads(self.api, self.ledger)
         self.links: dict[str, int] = {}
         self.beside: list[str] = []
         self.thumbnails: dict[str, str] = {}
-        self.stopped = made.stopped
+        self.stopped = self.made.stopped
+        self._linked = self.ledger.known().links
+        self._products: dict[str, PlytixProduct | None] = {sku: task.product for sku, task in self.tasks.items()}
+        self._read_at = dict.fromkeys(self.tasks, self.read_at or datetime.min.replace(tzinfo=UTC))
+        self._begun: set[str] = set()
+        self._reading = threading.Lock()
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What Plytix holds now of our pictures on these products."""
-        known = self._ledger.known()
+        known = self.ledger.known()
         try:
             products = self._read(groups)
         except HourSpentError as error:
             # Nothing more is written in this run, so what was there when it was planned will do.
             self.stopped = str(error)
-            products = {group: self._tasks[group].product for group in groups}
+            products = {group: self.tasks[group].product for group in groups}
         return row_frame(
             row
             for sku, product in products.items()
-            for row in rows_of(product, self._tasks[sku].keys, known, with_left=self._policy.remove_missing)
+            for row in planning.rows_of(product, self.tasks[sku].keys, known, with_left=self.policy.remove_missing)
         )
 
     def apply(self, work: GroupWork) -> list[RowResult]:
@@ -172,7 +154,7 @@ class GalleryTarget:
 
         Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
         """
-        by_patch = self._policy.strategy == "patch"
+        by_patch = self.policy.strategy == "patch"
         # By row: why it is not as wanted, '' where it is. By picture: the asset that was linked; what was taken out.
         reasons, made, taken = dict[str, str](), dict[str, str](), list[str]()
         outcome, why = Outcome.FAILED, ""
@@ -184,16 +166,16 @@ class GalleryTarget:
                 reasons, made, taken = self._write_by_patch(work, product)
             else:
                 self._write_by_links(work, product, reasons, made)
-        except HourSpentError as error:
-            outcome, why = Outcome.REFUSED, str(error)
-            self.stopped = why
+        except (HourSpentError, ProductUnfitError, WriteRefusedError) as error:
+            why = error_reason(error)
+            if isinstance(error, HourSpentError):
+                outcome, why = Outcome.REFUSED, str(error)
+                self.stopped = why
             # What was appended is appended, but the thumbnail is not what it should be.
             reasons = {row.key: reasons[row.key] for row in work.rows if row.key in reasons and not _is_thumbnail(row)}
-        except (ProductUnfitError, WriteRefusedError) as error:
-            why = error_reason(error)
         finally:
             self.links[work.group] = len(made)
-        self._ledger.end_links(work.group, made, taken)
+        self.ledger.end_links(work.group, made, taken)
         return [_told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows]
 
     def _write_by_links(
@@ -203,13 +185,13 @@ class GalleryTarget:
 
         reasons, made: what became of it, as far as it came.
         """
-        urls = {image.key: image.url for image in self._tasks[work.group].images}
+        urls = {image.key: image.url for image in self.tasks[work.group].images}
         reasons |= self._not_uploaded(work)
-        assets = self.uploads.assets_of(picture_key(row.key) for row in work.rows)
+        assets = self.uploads.assets_of(planning.picture_key(row.key) for row in work.rows)
         missing = {key: asset for key, asset in assets.items() if asset not in product.gallery}
-        self._ledger.begin_links(work.group, missing)
+        self.ledger.begin_links(work.group, missing)
         for row in work.rows:
-            key = picture_key(row.key)
+            key = planning.picture_key(row.key)
             if row.key not in reasons:
                 reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
         # The thumbnail is set in a call of its own, where it has to be.
@@ -217,7 +199,7 @@ class GalleryTarget:
         answered = None
         if thumbnail is not None:
             try:
-                answered = self._api.patch_product(product.id, thumbnail=thumbnail)
+                answered = self.api.patch_product(product.id, thumbnail=thumbnail)
             except _NOT_OF_ONE_IMAGE:
                 raise
             except UpstreamError as error:
@@ -232,10 +214,10 @@ class GalleryTarget:
         asset = self.uploads.asset_of(key) or ""
         try:
             try:
-                linked = self._api.link(product.id, asset)
+                linked = self.api.link(product.id, asset)
             except AssetGoneError:
                 asset = self.uploads.replace(key, url, asset)
-                linked = self._api.link(product.id, asset)
+                linked = self.api.link(product.id, asset)
         except _NOT_OF_ONE_IMAGE:
             raise
         except UpstreamError as error:
@@ -255,24 +237,22 @@ class GalleryTarget:
         gone has been uploaded anew.
         """
         reasons = self._not_uploaded(work)
-        written = {picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE}
-        sent = self.uploads.assets_of(self._tasks[work.group].keys)
+        written = {planning.picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE}
+        sent = self.uploads.assets_of(self.tasks[work.group].keys)
         ours = {key: asset for key, asset in sent.items() if key in written or asset in product.gallery}
-        removed = [picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
-        taken = {key: self.uploads.asset_of(key) for key in removed}
+        removed = [planning.picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
+        taken = self.uploads.assets_of(removed)
         # An image that was uploaded again: the asset that we had put there makes room for the new one.
         replaced = {old for key, asset in ours.items() if (old := self._linked.get((work.group, key), asset)) != asset}
-        gallery = merged(product.gallery, list(ours.values()), {asset for asset in taken.values() if asset} | replaced)
+        gallery = planning.merged(product.gallery, list(ours.values()), replaced | set(taken.values()))
         new = {key: asset for key, asset in ours.items() if asset not in product.gallery}
         thumbnail = self._new_thumbnail(work, product, reasons)
         changed = gallery != list(product.gallery)
         answered = None
         if changed or thumbnail is not None:
-            self._ledger.begin_links(work.group, new)
+            self.ledger.begin_links(work.group, new)
             try:
-                answered = self._api.patch_product(
-                    product.id, gallery=gallery if changed else None, thumbnail=thumbnail
-                )
+                answered = self.api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
             except WriteRefusedError:
                 now = None if again else self._without_gone_assets(product, sent)
                 if now is None:
@@ -281,11 +261,11 @@ class GalleryTarget:
         held = set(answered.gallery if answered is not None else gallery)
         for row in work.rows:
             gone = row.change is Change.REMOVE
-            if row.key not in reasons and (self.uploads.asset_of(picture_key(row.key)) in held) is gone:
+            if row.key not in reasons and (self.uploads.asset_of(planning.picture_key(row.key)) in held) is gone:
                 reasons[row.key] = STILL_THERE if gone else NOT_THERE
         reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered)
         made = {key: asset for key, asset in new.items() if asset in held}
-        return reasons, made, [key for key, asset in taken.items() if asset not in held]
+        return reasons, made, [key for key in removed if taken.get(key) not in held]
 
     def _without_gone_assets(self, product: PlytixProduct, sent: Mapping[str, str]) -> PlytixProduct | None:
         """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
@@ -293,21 +273,21 @@ class GalleryTarget:
         sent: our assets as they were before the patch, by key; another product may have replaced one meanwhile. None
         when every asset is there: then something else was refused.
         """
-        urls = {image.key: image.url for image in self._tasks[product.sku].images}
-        keys = {asset: key for key, asset in self.uploads.assets_of(self._tasks[product.sku].keys).items()}
+        urls = {image.key: image.url for image in self.tasks[product.sku].images}
+        keys = {asset: key for key, asset in self.uploads.assets_of(self.tasks[product.sku].keys).items()}
         asked = list(dict.fromkeys((*product.gallery, *keys)))
-        there = self._api.assets_by_id(asked)
+        there = self.api.assets_by_id(asked)
         gone = [asset for asset in asked if asset not in there]
         for asset in gone:
             if asset in keys:
                 self.uploads.replace(keys[asset], urls[keys[asset]], asset)
-        if not gone and self.uploads.assets_of(self._tasks[product.sku].keys) == sent:
+        if not gone and self.uploads.assets_of(self.tasks[product.sku].keys) == sent:
             return None
         return self._read([product.sku]).get(product.sku)
 
     def _read(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
-        found = self._api.search_products(skus)
-        now = self._clock()
+        found = self.api.search_products(skus)
+        now = self.clock()
         for sku in skus:
             self._products[sku] = found.get(sku)
             self._read_at[sku] = now
@@ -317,16 +297,16 @@ class GalleryTarget:
         """A product as it was at most 30 seconds ago; with it, those that come next are read again in one call."""
         with self._reading:
             self._begun.add(sku)
-            if self._clock() - self._read_at[sku] > FRESH_FOR:
-                others = (other for other in sorted(self._tasks) if other not in self._begun)
+            if self.clock() - self._read_at[sku] > FRESH_FOR:
+                others = (other for other in sorted(self.tasks) if other not in self._begun)
                 self._read([sku, *islice(others, LOOK_AHEAD - 1)])
             return self._products.get(sku)
 
     def _not_uploaded(self, work: GroupWork) -> dict[str, str]:
         return {
-            row.key: NOT_UPLOADED + self._failed_uploads.get(picture_key(row.key), "it was not uploaded")
+            row.key: NOT_UPLOADED + self.made.failed.get(planning.picture_key(row.key), "it was not uploaded")
             for row in work.rows
-            if row.change is not Change.REMOVE and self.uploads.asset_of(picture_key(row.key)) is None
+            if row.change is not Change.REMOVE and self.uploads.asset_of(planning.picture_key(row.key)) is None
         }
 
     def _new_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> str | None:
@@ -334,7 +314,7 @@ class GalleryTarget:
         main = _main(work)
         if main is None or reasons.get(main.key):
             return None
-        asset = self.uploads.asset_of(picture_key(main.key))
+        asset = self.uploads.asset_of(planning.picture_key(main.key))
         return None if asset == product.thumbnail else asset
 
     def _told_of_thumbnail(
@@ -361,11 +341,11 @@ class GalleryTarget:
 
 
 def _main(work: GroupWork) -> PlanRow | None:
-    return next((row for row in work.rows if row.fingerprint_after == IN_GALLERY_AND_THUMBNAIL), None)
+    return next((row for row in work.rows if row.fingerprint_after == planning.IN_GALLERY_AND_THUMBNAIL), None)
 
 
 def _is_thumbnail(row: PlanRow) -> bool:
-    return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
+    return planning.IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
 
 
 def _told(row: PlanRow, reason: str, outcome: Outcome = Outcome.FAILED) -> RowResult:

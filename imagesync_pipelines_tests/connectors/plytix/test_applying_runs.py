@@ -125,6 +125,18 @@ def test_a_product_that_goes_while_we_write_fails_alone(small: Connector) -> Non
     assert_converged(small)
 
 
+def test_a_product_that_goes_before_its_thumbnail_is_set_is_not_told_as_done(small: Connector) -> None:
+    gone, alone = min(wanted(small)), small.with_settings(workers=1)
+    small.plytix.moments.before("product patch", lambda: small.plytix.mutate("delete_product", sku=gone))
+    done = alone.sync()
+    assert {error["product_sku"] for error in done.report["errors"]} == {gone}
+    assert done.report["main_image_links"] == len(wanted(small)) - 1
+    assert done.summary.failed == (len(wanted(small)[gone]) if is_patch(small) else 1)
+    small.plytix.mutate("add_product", sku=gone)
+    assert small.sync().report["errors"] == []
+    assert_converged(small)
+
+
 @pytest.mark.parametrize("mishap", [missing_image, html_image, tiny_image], ids=["404", "html", "one pixel"])
 def test_a_picture_that_plytix_does_not_take_stops_no_other(small: Connector, mishap: object) -> None:
     picture = small.amazon.listings[1].images[2].picture

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.client.answers import rate_limit, session_policy
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
+from imagesync_pipelines.connectors.plytix.mapping import reason_of
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Marketplace, amazon_sku, is_asin
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
@@ -150,9 +151,7 @@ class CatalogueApi(Transport):
                     item = item_from_json(row, place)
                 except ValidationError as error:
                     where = row.get("asin") if isinstance(row, dict) else None
-                    problem = error.errors(include_url=False, include_input=False)[0]
-                    field = ".".join(str(part) for part in problem["loc"])
-                    set_aside.append(SetAside(str(where or asins[0]), f"{field or 'the item'}: {problem['msg']}"))
+                    set_aside.append(SetAside(str(where or asins[0]), reason_of(error)))
                     continue
                 if item.asin in asins:
                     yield item

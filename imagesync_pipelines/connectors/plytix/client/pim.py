@@ -2,29 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.client.answers import (
-    DEFAULT_LIMITS,
-    FORBIDDEN,
-    PimDialect,
-    asset_from_row,
-    existing_asset_id,
-    limits_in,
-    own_galleries,
-    picture_asset,
-    pim_tokens,
-    product_from_row,
-    rate_limit,
-    refusal_of,
-    row_in,
-    rows_in,
-    server_words,
-    session_policy,
-    written_row,
-)
+from imagesync_pipelines.connectors.plytix.client import answers
 from imagesync_pipelines.connectors.plytix.errors import ImageRefusedError, NotAllowedError, SearchRefusedError
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
@@ -54,17 +37,17 @@ class PlytixApi(Transport):
         self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None
     ) -> None:
         timing = timing or Timing()
-        tokens = pim_tokens(account, settings, timing)
+        tokens = answers.pim_tokens(account, settings, timing)
 
         def limits() -> tuple[Window, ...]:
             """Our share of the account's limits: those of the accounts file, else of the token, else the usual ones."""
-            named = account.limits or tuple(limits_in(tokens.current().claims)) or DEFAULT_LIMITS
+            named = account.limits or tuple(answers.limits_in(tokens.current().claims)) or answers.DEFAULT_LIMITS
             return tuple(Window(max(1, int(calls * settings.pace_share)), seconds) for calls, seconds in named)
 
-        policy = session_policy(account.url, settings)
-        limit = rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds)
+        policy = answers.session_policy(account.url, settings)
+        limit = answers.rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds)
         self.limiter = RateLimiter(limit, engine, timing)
-        super().__init__(policy, PimDialect(limits, timing), timing, limiter=self.limiter, tokens=tokens)
+        super().__init__(policy, answers.PimDialect(limits, timing), timing, limiter=self.limiter, tokens=tokens)
         self._products = f"api/{settings.products_api}/products"
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries
@@ -78,13 +61,11 @@ class PlytixApi(Transport):
         SearchRefusedError, among others when the gallery attribute is unknown.
         """
 
-        def products(some: list[str]) -> Iterator[tuple[str, PlytixProduct]]:
-            for row in self._product_rows(some):
-                product = product_from_row(row, self._gallery)
-                yield product.sku, product
+        def products(some: list[str]) -> Iterator[PlytixProduct]:
+            return (answers.product_from_row(row, self._gallery) for row in self._product_rows(some))
 
-        found = _by_name(skus, PER_SEARCH, products)
-        return own_galleries(found, self._gallery, self._details) if self._inherited else found
+        found = _by_name(skus, PER_SEARCH, products, attrgetter("sku"))
+        return answers.own_galleries(found, self._gallery, self._details) if self._inherited else found
 
     def create_asset(self, url: str, filename: str) -> tuple[Asset, bool]:
         """Let Plytix fetch a picture and keep it under a name; takes as long as the fetch.
@@ -95,35 +76,34 @@ class PlytixApi(Transport):
         """
         reply = self.call(ApiRequest("POST", _ASSETS, json={"url": url, "filename": filename}))
         if reply.status == 409:
-            known = existing_asset_id(reply.data)
+            known = answers.existing_asset_id(reply.data)
             if known is None:
-                raise reply.error(
-                    ImageRefusedError, f"conflict (409) without the id of an asset: {server_words(reply.data)}"
-                )
+                words = answers.server_words(reply.data)
+                raise reply.error(ImageRefusedError, f"conflict (409) without the id of an asset: {words}")
             return self._existing(known, filename), True
         if not reply.good:
-            raise reply.error(ImageRefusedError, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
-        row = written_row(reply)
+            words = answers.server_words(reply.data)
+            raise reply.error(ImageRefusedError, f"refused the image (HTTP {reply.status}): {words}")
+        row = answers.written_row(reply)
         if "id" not in row:
             raise AnswerLostError(f"{_ASSETS}: answered HTTP {reply.status} without the id of the asset")
-        return picture_asset(reply, row, filename), False
+        return answers.picture_asset(reply, row, filename), False
 
     def assets_by_filename(self, names: Sequence[str]) -> dict[str, Asset]:
         """The assets with exactly these file names, by name. One call per 50 names."""
 
-        def named(some: list[str]) -> Iterator[tuple[str, Asset]]:
-            filters = [[{"field": "filename", "operator": "eq", "value": name}] for name in some]
-            return ((asset.filename, asset) for asset in self._assets(filters))
+        def named(some: list[str]) -> Iterator[Asset]:
+            return self._assets([[{"field": "filename", "operator": "eq", "value": name}] for name in some])
 
-        return _by_name(names, NAMES_PER_SEARCH, named)
+        return _by_name(names, NAMES_PER_SEARCH, named, attrgetter("filename"))
 
     def assets_by_id(self, ids: Sequence[str]) -> dict[str, Asset]:
         """The assets with these ids, by id; those that are gone are missing. One call per 100 ids."""
 
-        def with_ids(some: list[str]) -> Iterator[tuple[str, Asset]]:
-            return ((asset.id, asset) for asset in self._assets([[{"field": "id", "operator": "in", "value": some}]]))
+        def with_ids(some: list[str]) -> Iterator[Asset]:
+            return self._assets([[{"field": "id", "operator": "in", "value": some}]])
 
-        return _by_name(ids, PER_SEARCH, with_ids)
+        return _by_name(ids, PER_SEARCH, with_ids, attrgetter("id"))
 
     def link(self, product_id: str, asset_id: str) -> bool:
         """Append an asset to the gallery attribute; False when it was there already.
@@ -134,14 +114,14 @@ class PlytixApi(Transport):
         reply = self.call(ApiRequest("POST", f"{self._products}/{product_id}/assets", json=body))
         if reply.good:
             # The body decides, not the 201.
-            named = written_row(reply).get("id")
+            named = answers.written_row(reply).get("id")
             if named != asset_id:
                 what = f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}"
                 raise AnswerLostError(what)
             return True
         if reply.status == 409:
             return False
-        raise refusal_of(reply, product_id, self._gallery, asset_id)
+        raise answers.refusal_of(reply, product_id, self._gallery, asset_id)
 
     def patch_product(
         self, product_id: str, *, gallery: Sequence[str] | None = None, thumbnail: str | None = None
@@ -160,14 +140,14 @@ class PlytixApi(Transport):
             raise ValueError("nothing to write: name a gallery or a thumbnail")
         reply = self.call(ApiRequest("PATCH", f"{self._products}/{product_id}", json=body))
         if not reply.good:
-            raise refusal_of(reply, product_id, self._gallery, thumbnail)
-        row = written_row(reply)
-        return product_from_row(row, self._gallery) if "sku" in row else None
+            raise answers.refusal_of(reply, product_id, self._gallery, thumbnail)
+        row = answers.written_row(reply)
+        return answers.product_from_row(row, self._gallery) if "sku" in row else None
 
     def _details(self, product_id: str) -> Mapping[str, Any]:
         """All fields of a product; {} when it is gone: writing to it will tell."""
         reply = self.call(ApiRequest("GET", f"{self._products}/{product_id}"))
-        return {} if reply.status == 404 else row_in(reply)
+        return {} if reply.status == 404 else answers.row_in(reply)
 
     def _existing(self, asset_id: str, filename: str) -> Asset:
         """The asset that a refused upload named; it may be what an earlier one got from the URL in place of a picture.
@@ -177,8 +157,8 @@ class PlytixApi(Transport):
         reply = self.call(ApiRequest("GET", f"{_ASSETS}/{asset_id}"))
         if not reply.good:
             what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
-            raise reply.error(ImageRefusedError, f"{what}: {server_words(reply.data)}")
-        return picture_asset(reply, row_in(reply), filename)
+            raise reply.error(ImageRefusedError, f"{what}: {answers.server_words(reply.data)}")
+        return answers.picture_asset(reply, answers.row_in(reply), filename)
 
     def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """The rows of a search for SKUs; with `in`, or with alternatives where that is refused."""
@@ -199,7 +179,7 @@ class PlytixApi(Transport):
 
     def _assets(self, filters: object) -> Iterator[Asset]:
         for rows in self._pages(f"{_ASSETS}/search", filters, ["filename", "file_size"]):
-            yield from map(asset_from_row, rows)
+            yield from map(answers.asset_from_row, rows)
 
     def _pages(self, path: str, filters: object, columns: list[str]) -> Iterator[list[Mapping[str, Any]]]:
         """The rows of a search, page by page: pages follow as long as they are full, whatever the counts say."""
@@ -208,18 +188,19 @@ class PlytixApi(Transport):
             body = {"filters": filters, "attributes": columns, "pagination": pagination}
             reply = self.call(ApiRequest("POST", path, json=body, idempotent=True))
             if reply.status == 403:
-                raise reply.error(NotAllowedError, FORBIDDEN)
+                raise reply.error(NotAllowedError, answers.FORBIDDEN)
             if not reply.good:
-                raise reply.error(
-                    SearchRefusedError, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}"
-                )
-            rows = rows_in(reply)
+                words = answers.server_words(reply.data)
+                raise reply.error(SearchRefusedError, f"the search was refused (HTTP {reply.status}): {words}")
+            rows = answers.rows_in(reply)
             yield rows
             if len(rows) < PER_SEARCH:
                 return
 
 
-def _by_name(names: Sequence[str], size: int, search: Callable[[list[str]], Iterator[tuple[str, T]]]) -> dict[str, T]:
+def _by_name(
+    names: Sequence[str], size: int, search: Callable[[list[str]], Iterator[T]], name_of: Callable[[T], str]
+) -> dict[str, T]:
     """What a search finds under exactly these names, `size` of them in one; its pages end when all were found.
 
     Text is compared without case by Plytix: only the very name counts.
@@ -228,8 +209,8 @@ def _by_name(names: Sequence[str], size: int, search: Callable[[list[str]], Iter
     asked = list(dict.fromkeys(names))
     for start in range(0, len(asked), size):
         missing = set(asked[start : start + size])
-        for name, one in search(asked[start : start + size]):
-            if name in missing:
+        for one in search(asked[start : start + size]):
+            if (name := name_of(one)) in missing:
                 found[name] = one
                 missing.remove(name)
             if not missing:
