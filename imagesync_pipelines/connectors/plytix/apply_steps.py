@@ -17,27 +17,20 @@ from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_
 from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.sync import planned
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
-from imagesync_pipelines.sync.planned import (
-    ApplyOptions,
-    Loaded,
-    applied_summary,
-    applied_warnings,
-    carry_out_remotely,
-    load_plan,
-)
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
-def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
+def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepResult:
     """The pictures of the plan in Plytix's library: uploaded by URL, each one once, whoever shows it.
 
     A picture that Plytix does not take stops no other; one that is there already is used as it is.
 
     Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
-    loaded = load_plan(context, options.plan_id)
+    loaded = planned.load_plan(context, options.plan_id)
     urls = uploads_of(loaded.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
     anew = bool(loaded.scope["force"]) and loaded.header.applied_at is None
     calls, reasons, ended = api.calls, dict[str, str](), list[UpstreamError]()
@@ -97,7 +90,7 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
     )
 
 
-def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
+def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepResult:
     """Galleries and thumbnails of the products in Plytix, as the plan has them, and the report of the run.
 
     One product is written by one worker; when the account's calls are used up, the rest waits for the next run, which
@@ -105,7 +98,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
 
     Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
-    loaded = load_plan(context, options.plan_id)
+    loaded = planned.load_plan(context, options.plan_id)
     payload = context.plans.need_payload(loaded.header.id)
     tasks, scope = tasks_of(payload), loaded.scope
     made = _uploads_of(context, loaded)
@@ -114,7 +107,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
     calls, token_calls, ledger = api.calls, api.token_calls, ledger_of(context)
     with context.lock():
         target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
-        applied = carry_out_remotely(
+        applied = planned.carry_out_remotely(
             context, loaded, target, ledger, payload=payload, what="product images", states_read_at=read_at, fatal=FATAL
         )
     report = make_report(
@@ -132,11 +125,13 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
     keep_report(context.installation.storage, context.run_id, report)
     errors = pd.DataFrame(report["errors"], columns=["product_sku", "error", "url"])
     found = list(_warnings(target, made))
-    warnings = applied_warnings(context, loaded, applied, what="product images", found=found, stopped=target.stopped)
+    warnings = planned.applied_warnings(
+        context, loaded, applied, what="product images", found=found, stopped=target.stopped
+    )
     calls = made.calls + api.calls - calls
-    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls)
-    planned = scope if loaded.own else {"stopped": "", "goes_on_at": None}
-    goes_on_at = datetime.fromisoformat(planned["goes_on_at"]) if planned["goes_on_at"] else None
+    summary = planned.applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls)
+    earlier = scope if loaded.own else {"stopped": "", "goes_on_at": None}
+    goes_on_at = datetime.fromisoformat(earlier["goes_on_at"]) if earlier["goes_on_at"] else None
     return StepResult(
         rows=applied.kept + applied.added + applied.updated,
         numbers={f"report/{name}": value for name, value in report.items() if isinstance(value, int)},
@@ -144,7 +139,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
             "report": bounded(report),
             "errors": Table(errors.rename(columns={"product_sku": "product"})),
             "token_calls": api.token_calls - token_calls,
-            "stopped": target.stopped or planned["stopped"] or "-",
+            "stopped": target.stopped or earlier["stopped"] or "-",
         },
         lines=[
             f"{context.account}: plan {loaded.header.id}: {report['images_uploaded']} images uploaded, "
@@ -157,7 +152,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
     )
 
 
-def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:
+def _uploads_of(context: Run, loaded: planned.Loaded) -> UploadsMade:
     """What became of this plan's uploads in this run's lineage; nothing when they were another plan's.
 
     The calls of an earlier run are not this one's, and what stopped it may be over.

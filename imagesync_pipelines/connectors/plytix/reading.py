@@ -8,19 +8,11 @@ from typing import Any
 import pandas as pd
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix import rules
+from imagesync_pipelines.connectors.plytix import model, rules
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, ledger_of
-from imagesync_pipelines.connectors.plytix.model import (
-    ImagesChosen,
-    Listing,
-    ListingsRead,
-    PlytixProduct,
-    ProductsRead,
-    SetAside,
-)
 from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_of
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
@@ -99,7 +91,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
 
     Raises HandOverMissingError.
     """
-    read = context.need("listings", ListingsRead)
+    read = context.need("listings", model.ListingsRead)
     found, bad = rules.choose_listings(read.items, [read.marketplace] if read.marketplace else [])
     warnings = [*read.warnings, *_set_aside_warning("images", bad)]
     if read.marketplace and not found:
@@ -107,7 +99,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
     set_aside = (*read.set_aside, *bad)
     _put_aside(context, set_aside)
     context.keep(
-        "images", ImagesChosen(source=read.source, listings=found, set_aside=set_aside, warnings=tuple(warnings))
+        "images", model.ImagesChosen(source=read.source, listings=found, set_aside=set_aside, warnings=tuple(warnings))
     )
     numbers = {
         "images/refs": sum(listing.slots for listing in found),
@@ -143,7 +135,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
 
     Raises HandOverMissingError, AccountBusyError when another run works on the account, and the errors of Plytix.
     """
-    chosen = context.need("images", ImagesChosen)
+    chosen = context.need("images", model.ImagesChosen)
     ledger, calls = ledger_of(context), api.calls
     skus = [listing.sku for listing in chosen.listings]
     with context.lock():
@@ -151,7 +143,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
         try:
             # What is to be settled is asked for in the same call.
             found = api.search_products([*skus, *unsettled])
-            read = ProductsRead(
+            read = model.ProductsRead(
                 run_id=context.run_id,
                 read_at=context.clock(),
                 products=tuple(found[sku] for sku in skus if sku in found),
@@ -160,7 +152,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             )
             _settle(ledger, [found[sku] for sku in unsettled if sku in found])
         except HourSpentError as error:
-            read = ProductsRead(
+            read = model.ProductsRead(
                 run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.limiter.free_at
             )
     read = read.model_copy(update={"calls": api.calls - calls})
@@ -179,7 +171,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     )
 
 
-def _settle(ledger: Ledger, found: Sequence[PlytixProduct]) -> None:
+def _settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
     """Record what the galleries hold whose outcome an earlier run did not learn.
 
     Those that were read, and no others: a product that Plytix does not have stays open until it is there again.
@@ -194,7 +186,9 @@ def _settle(ledger: Ledger, found: Sequence[PlytixProduct]) -> None:
         ledger.settle(row_frame(rows), [product.sku for product in found])
 
 
-def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], listings: Sequence[Listing]) -> int:
+def recognise(
+    api: PlytixApi, ledger: Ledger, found: Mapping[str, model.PlytixProduct], listings: Sequence[model.Listing]
+) -> int:
     """Note every asset of these galleries that the ledger does not know; returns how many are pictures of ours.
 
     If any is, the ledger was lost: the images that a product shows and its listing wants were then put there by us,
@@ -239,7 +233,7 @@ def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct]
     return len(ours) + len(by_name)
 
 
-def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
+def _put_aside(context: Run, set_aside: Sequence[model.SetAside]) -> None:
     """Put what cannot be used in quarantine, and take out what this source no longer has."""
     table = context.quarantine
     items = [
@@ -251,5 +245,5 @@ def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
     table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
 
 
-def _set_aside_warning(what: str, set_aside: Sequence[SetAside]) -> list[str]:
+def _set_aside_warning(what: str, set_aside: Sequence[model.SetAside]) -> list[str]:
     return [f"{len(set_aside)} {what} cannot be used; {one.where}: {one.reason}." for one in set_aside[:1]]

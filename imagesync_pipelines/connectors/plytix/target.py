@@ -10,15 +10,8 @@ from itertools import islice
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.plytix import planning
+from imagesync_pipelines.connectors.plytix import errors, planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.errors import (
-    AssetGoneError,
-    HourSpentError,
-    NotAllowedError,
-    ProductUnfitError,
-    WriteRefusedError,
-)
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.rules import file_name
@@ -41,9 +34,9 @@ FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
 # What is not about one picture or product: everything after it would end the same way.
-FATAL = (CredentialsError, NotAllowedError)
+FATAL = (CredentialsError, errors.NotAllowedError)
 # After these no other image of the product can be written either.
-_NOT_OF_ONE_IMAGE = (HourSpentError, ProductUnfitError, *FATAL)
+_NOT_OF_ONE_IMAGE = (errors.HourSpentError, errors.ProductUnfitError, *FATAL)
 
 
 class Uploads:
@@ -139,7 +132,7 @@ class GalleryTarget:
         known = self.ledger.known()
         try:
             products = self._read(groups)
-        except HourSpentError as error:
+        except errors.HourSpentError as error:
             # Nothing more is written in this run, so what was there when it was planned will do.
             self.stopped = str(error)
             products = {group: self.tasks[group].product for group in groups}
@@ -166,9 +159,9 @@ class GalleryTarget:
                 reasons, made, taken = self._write_by_patch(work, product)
             else:
                 self._write_by_links(work, product, reasons, made)
-        except (HourSpentError, ProductUnfitError, WriteRefusedError) as error:
+        except (errors.HourSpentError, errors.ProductUnfitError, errors.WriteRefusedError) as error:
             why = error_reason(error)
-            if isinstance(error, HourSpentError):
+            if isinstance(error, errors.HourSpentError):
                 outcome, why = Outcome.REFUSED, str(error)
                 self.stopped = why
             # What was appended is appended, but the thumbnail is not what it should be.
@@ -215,7 +208,7 @@ class GalleryTarget:
         try:
             try:
                 linked = self.api.link(product.id, asset)
-            except AssetGoneError:
+            except errors.AssetGoneError:
                 asset = self.uploads.replace(key, url, asset)
                 linked = self.api.link(product.id, asset)
         except _NOT_OF_ONE_IMAGE:
@@ -253,7 +246,7 @@ class GalleryTarget:
             self.ledger.begin_links(work.group, new)
             try:
                 answered = self.api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
-            except WriteRefusedError:
+            except errors.WriteRefusedError:
                 now = None if again else self._without_gone_assets(product, sent)
                 if now is None:
                     raise

@@ -12,14 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from imagesync_pipelines.connectors.plytix.errors import (
-    AssetGoneError,
-    HourSpentError,
-    ImageRefusedError,
-    NotAllowedError,
-    ProductUnfitError,
-    WriteRefusedError,
-)
+from imagesync_pipelines.connectors.plytix import errors
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
@@ -151,23 +144,23 @@ def picture_asset(reply: Answer, row: Mapping[str, Any], filename: str) -> Asset
     elif asset.size is not None and asset.size < _SMALLEST_PICTURE:
         what = f"{asset.size} bytes, which is no picture"
     if what:
-        raise reply.error(ImageRefusedError, f"the URL gave {what} (asset {asset.id})")
+        raise reply.error(errors.ImageRefusedError, f"the URL gave {what} (asset {asset.id})")
     return asset
 
 
 def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None) -> UpstreamError:
     """What the refusal of a write means, by its status and by the fields that it names."""
     words = server_words(reply.data)
-    kind: type[UpstreamError] = WriteRefusedError
+    kind: type[UpstreamError] = errors.WriteRefusedError
     what = f"refused to change product {product_id} (HTTP {reply.status}): {words}"
     if reply.status == 403:
-        kind, what = NotAllowedError, FORBIDDEN
+        kind, what = errors.NotAllowedError, FORBIDDEN
     elif reply.status == 404 and "asset.id" in dict(_problems(reply.data)):
-        kind, what = AssetGoneError, f"there is no asset {asset_id}"
+        kind, what = errors.AssetGoneError, f"there is no asset {asset_id}"
     elif reply.status == 404:
-        kind, what = ProductUnfitError, f"there is no product {product_id}"
+        kind, what = errors.ProductUnfitError, f"there is no product {product_id}"
     elif reply.status == 422 and "label does not exist" in words:
-        kind, what = ProductUnfitError, f"product {product_id} has no attribute {label}; check its family"
+        kind, what = errors.ProductUnfitError, f"product {product_id} has no attribute {label}; check its family"
     return reply.error(kind, what)
 
 
@@ -260,7 +253,7 @@ def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
 
 def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
     """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
-    too_long = goes_on_later(HourSpentError, f"the calls of {principal} are used up")
+    too_long = goes_on_later(errors.HourSpentError, f"the calls of {principal} are used up")
     return RateLimit(principal, windows, longest_pause, too_long)
 
 
