@@ -13,7 +13,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import probe
 from imagesync_pipelines.connectors.edge.applying import IN_TIME
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.reading import BINARIES
+from imagesync_pipelines.connectors.edge.model import BINARIES
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.metadata import error_text

@@ -5,7 +5,7 @@ HO's records are a courtesy: that they cannot be sent never fails a synchronisat
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,15 +16,8 @@ from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
-from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import (
-    BINARIES,
-    LISTING,
-    BinariesHandOver,
-    StoreRun,
-    at_store,
-    plan_store,
-)
+from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
+from imagesync_pipelines.connectors.edge.reading import BinariesHandOver, StoreRun, at_store, plan_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
@@ -33,14 +26,7 @@ from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
-from imagesync_pipelines.sync.planned import (
-    ApplyOptions,
-    Loaded,
-    applied_summary,
-    applied_warnings,
-    carry_out,
-    load_plan,
-)
+from imagesync_pipelines.sync.planned import ApplyOptions, applied_summary, applied_warnings, carry_out, load_plan
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -80,11 +66,13 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     with run.lock():
         payload = context.plans.payload_portions(loaded.header.id)
         _report_what_a_crash_kept_back(run, loaded.header.id)
-        done = carry_out(context, loaded, lambda: _write(run, loaded, payload))
+        done = carry_out(context, loaded, lambda: _write(run, loaded.rows, loaded.total, payload))
     applied, mirror_at = done.applied, loaded.scope["mirror_at"]
     settled = mirror_at is not None and not applied.refused and not done.gone
-    warnings, calls = _warnings(context, loaded, done), run.api.calls - calls
-    summary = applied_summary(context, loaded, applied, warnings=warnings, calls=calls)
+    # Photos that failed are told by their causes, of which the engine knows nothing.
+    warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos")
+    warnings += [f"{number} {what}" for number, what in _troubles(done) if number]
+    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=run.api.calls - calls)
     line = (
         f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
         f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused; "
@@ -153,22 +141,20 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
             {"number": left.mismatched},
         ),
         "no_database_is_nearly_full": CheckResult(
-            used <= allowed,
-            f"{left.database_bytes:,} bytes, {known}",
-            {"bytes": left.database_bytes, "share": used},
+            used <= allowed, f"{left.database_bytes:,} bytes, {known}", {"bytes": left.database_bytes, "share": used}
         ),
     }
 
 
-def _write(run: StoreRun, loaded: Loaded, payload: Iterator[pd.DataFrame]) -> PhotosApplied:
+def _write(run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.DataFrame]) -> PhotosApplied:
     done = apply_photos(
-        loaded.rows,
+        plan,
         payload,
         run.database,
         Downloads(_open_photo(run), run.settings),
         run.context.quarantine,
         on_written=lambda written: queue(run.engine, run.context.account, written),
-        on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
+        on_progress=lambda number: run.context.progress("photos written", number, total),
     )
     if done.gone:
         with run.engine.begin() as connection:
@@ -248,28 +234,12 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
     )
 
 
-def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApplied) -> tuple[str, ...]:
-    found = (
+def _troubles(done: PhotosApplied) -> tuple[tuple[int, str], ...]:
+    return (
         (done.failed, "photos could not be fetched or proven; the next run tries them again."),
         (len(done.mismatched), "photos have other bytes than the head office lists, twice in a row."),
         (len(done.unsettled), "photos changed at the head office meanwhile; the next listing decides."),
     )
-    # Photos that failed are told by their causes, of which the engine knows nothing.
-    told = applied_warnings(context, loaded, replace(done.applied, failed=0), what="photos")
-    return (*told, *(f"{number} {what}" for number, what in found if number))
-
-
-@dataclass(frozen=True)
-class Reported:
-    """What came of sending: reports `sent`, still `waiting` for the next run, `dropped` after many refusals.
-
-    error: why sending stopped or the last refusal, for people; '' when all went well.
-    """
-
-    sent: int
-    waiting: int
-    dropped: int
-    error: str
 
 
 def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
@@ -287,21 +257,10 @@ def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> Step
     A head office that does not take the report never fails a synchronisation.
     """
     with at_store(context) as run:
-        done = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
-    warnings = [f"{done.waiting} reports are kept for the next run: {done.error}"] if done.error else []
-    if done.dropped:
-        warnings.append(f"{done.dropped} reports were given up; the head office refused them in many runs.")
-    kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
-    return StepResult(
-        rows=done.sent,
-        numbers={"report/sent": done.sent, "report/kept": done.waiting},
-        shown={"warnings": Texts(warnings)},
-        lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
-        warnings=warnings,
-    )
+        return send_reports(run.engine, run.account, run.api, run.settings.report_batch)
 
 
-def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> Reported:
+def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> StepResult:
     """Send what waits, `batch` reports a call; what cannot be sent stays.
 
     A batch that HO refuses is sent report by report, so that a bad one holds nobody up. Any other failure ends the
@@ -331,7 +290,18 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
         refused = reports if len(reports) == 1 else [report for report in reports if send([report]) is not None]
         outbox.note_attempt(engine, EDGE, store.name, [report.key for report in refused])
     dropped = outbox.drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
-    return Reported(sent, outbox.count_waiting(engine, EDGE, store.name), dropped, failed)
+    waiting = outbox.count_waiting(engine, EDGE, store.name)
+    warnings = [f"{waiting} reports are kept for the next run: {failed}"] if failed else []
+    if dropped:
+        warnings.append(f"{dropped} reports were given up; the head office refused them in many runs.")
+    kept = f"; {waiting} are kept for the next run" if waiting else ""
+    return StepResult(
+        rows=sent,
+        numbers={"report/sent": sent, "report/kept": waiting},
+        shown={"warnings": Texts(warnings)},
+        lines=[f"{store.name}: {sent} photos were reported to the head office{kept}."],
+        warnings=warnings,
+    )
 
 
 def _report(waiting: outbox.WaitingReport) -> PhotoReport:

@@ -5,20 +5,10 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.connectors.edge import applying, reading
-from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
+from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.sync.connector import (
-    AccountSet,
-    Check,
-    Connector,
-    External,
-    Job,
-    Schedule,
-    Step,
-    starts_at,
-)
+from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step, starts_at
 from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.

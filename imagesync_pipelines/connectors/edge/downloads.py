@@ -20,12 +20,7 @@ from obstore.store import S3Store
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS
-from imagesync_pipelines.connectors.edge.errors import (
-    ObjectMissingError,
-    PhotoGoneError,
-    StoreNotAllowedError,
-    StoreUnknownError,
-)
+from imagesync_pipelines.connectors.edge.errors import NOT_ABOUT_ONE_PHOTO, ObjectMissingError, PhotoGoneError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -35,7 +30,6 @@ from imagesync_pipelines.upstream.answers import place_of
 from imagesync_pipelines.upstream.errors import (
     BodyTooLargeError,
     CredentialsError,
-    InsecureConnectionError,
     TruncatedBodyError,
     UnavailableError,
     UpstreamError,
@@ -53,8 +47,6 @@ ROWS_AHEAD = 500
 TRIES, FIRST_WAIT = 3, 0.5
 # A photo of a product has one to three megapixels; more is decoded in a child process, so that threads stay small.
 LIMITS = DecodeLimits(here_pixels=8_000_000)
-# Errors that every photo of the store would meet.
-NOT_ABOUT_ONE_PHOTO = (CredentialsError, StoreNotAllowedError, StoreUnknownError, InsecureConnectionError)
 
 
 class OpenBody(Protocol):

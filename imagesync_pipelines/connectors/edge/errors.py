@@ -3,7 +3,7 @@
 # Kinds are named after what happened, as in "except PhotoGoneError".
 
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.errors import CredentialsError, InsecureConnectionError, UpstreamError
 
 
 class PhotoGoneError(UpstreamError):
@@ -22,6 +22,10 @@ class StoreNotAllowedError(UpstreamError):
     """403: this account may not read the store, or a proxy refuses; a new token would change nothing."""
 
 
+# Errors that every photo of the store would meet.
+NOT_ABOUT_ONE_PHOTO = (CredentialsError, StoreNotAllowedError, StoreUnknownError, InsecureConnectionError)
+
+
 class BadListingError(UpstreamError):
     """JSON came that is no page of a listing, or a listing that would never end."""
 
@@ -30,14 +34,6 @@ class SourceGoneError(UpstreamError):
     """The source of the photos stopped giving any; the run ends, and the next one goes on."""
 
     retryable = True
-
-
-class BadPhotoError(ValueError):
-    """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
-
-    def __init__(self, message: str, photo_id: str | None) -> None:
-        super().__init__(message)
-        self.photo_id = photo_id
 
 
 class StoreNotReadyError(StorageError):

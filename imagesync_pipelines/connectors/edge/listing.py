@@ -15,8 +15,8 @@ import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
-from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
+from imagesync_pipelines.connectors.edge.model import EDGE, IllegibleRow, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.scans import finish_scan, start_scan
@@ -180,9 +180,8 @@ def take_listing(
     if before is not None and scan.ho_time is not None:
         lag = 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
     unproven = f"the listing did not prove to be complete: {reason}; the cursor stays"
-    unread = ""
-    if scan.rejects:
-        unread = f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}"
+    bad = scan.rejects
+    unread = f"{len(bad)} rows of the listing cannot be read, such as: {bad[0].reason}" if bad else ""
     return ListingHandOver(
         full=since is None,
         scan_id=scan_id,
@@ -194,9 +193,9 @@ def take_listing(
         changed=merged.changed + merged.revived,
         unusable=scan.unusable,
         gone=gone,
-        rejected=len(scan.rejects),
-        illegible=tuple(reject.photo_id for reject in scan.rejects if reject.photo_id is not None),
-        rejects=tuple(scan.rejects),
+        rejected=len(bad),
+        illegible=tuple(reject.photo_id for reject in bad if reject.photo_id is not None),
+        rejects=tuple(bad),
         cursor=after or before,
         lag_seconds=lag,
         calls=calls,

@@ -19,10 +19,9 @@ from pydantic import (
     ValidationInfo,
 )
 
-from imagesync_pipelines.connectors.edge.errors import BadPhotoError
-
-# The connector's name, also in cursors, mirror, outbox and plans.
+# The connector's name, also in cursors, mirror, outbox and plans; and those of its steps that leave a hand-over.
 EDGE = "edge"
+LISTING, BINARIES = "photo_listing", "photo_binaries"
 
 # What is wrong, in words for people; pydantic's own words for the rest.
 _PROBLEMS = {
@@ -69,6 +68,16 @@ _Id = Annotated[str, AfterValidator(_canonical)]
 _Whole = Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]
 
 
+class IllegibleRow(NamedTuple):
+    """A row of a listing that cannot be used, with one line for people; photo_id: None when even that is not legible.
+
+    With its id, what the edge already has of it can be protected.
+    """
+
+    photo_id: str | None
+    reason: str
+
+
 class Photo(NamedTuple):
     """One photo of a product, as the head office (HO) lists it.
 
@@ -112,13 +121,13 @@ kept_of = attrgetter("photo_id", *KEPT)
 _LISTED = TypeAdapter(Photo, config=ConfigDict(str_strip_whitespace=True))
 
 
-def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
+def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo | IllegibleRow:
     """One row of a listing as a Photo; `zone` is that of a time without one (docs/contracts/edge.md: HO's own).
 
-    What is null counts as left out where it may be. Raises BadPhotoError with one line for people.
+    What is null counts as left out where it may be.
     """
     if not isinstance(raw, dict):
-        raise BadPhotoError("the photo: not an object", None)
+        return IllegibleRow(None, "the photo: not an object")
     # Texts as PostgreSQL can keep them: no NUL, no lone surrogates.
     values = {
         name: value.encode("utf-8", "replace").decode().replace("\0", "") if isinstance(value, str) else value
@@ -128,8 +137,7 @@ def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
     try:
         return _LISTED.validate_python(values, context=zone)
     except ValidationError as error:
-        # With its id, so that what the edge already has of it can be protected.
-        raise BadPhotoError(_reason(error), legible_id(raw.get("id"))) from None
+        return IllegibleRow(legible_id(raw.get("id")), _reason(error))
 
 
 def fingerprint(photo: Photo) -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.guard import Guarded, guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
 
@@ -21,13 +21,13 @@ PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
 ROWS_PER_PORTION = 1_000
 NO_IMAGE_UPSTREAM = "no image upstream"
 UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"
+# What people know a product by.
+PRODUCT_VALUES = ("product_sku", "product_name")
 _MISMATCH = "checksum mismatch: listed {listed}"
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
-LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
-# And what people know its product by.
-PRODUCT_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
-    {"product_sku": pa.large_string(), "product_name": pa.large_string()}
+LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
+    {name: pa.int64() if name == "size" else pa.large_string() for name in ("checksum", "size", *PRODUCT_VALUES)}
 )
 
 Payloads = Callable[[Sequence[str]], pd.DataFrame]
@@ -36,20 +36,16 @@ PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 
 
 @dataclass(frozen=True)
-class PhotoPlan:
+class PhotoPlan(Guarded):
     """A guarded plan of a store's photos.
 
-    plan: the engine's PLAN columns. held: the removals that were held back. written: key, needs_bytes and size of the
-    rows that are added or updated, in the order of the plan. waiting: photos (id to product id) whose product the
-    store does not have; they are rejects of the plan.
+    written: key, needs_bytes and size of the rows that are added or updated, in the order of the plan. waiting: photos
+    (id to product id) whose product the store does not have; they are rejects of the plan.
     """
 
-    plan: pd.DataFrame
-    held: pd.DataFrame
     written: pd.DataFrame
     waiting: Mapping[str, str]
     cost: PlanCost
-    warnings: tuple[str, ...]
 
 
 def plan_photos(
@@ -81,14 +77,9 @@ def plan_photos(
     written = _written(guarded.plan, listed, current)
     fetched = written[written["needs_bytes"]]
     calls, size = len(fetched), int(fetched["size"].sum())
-    return PhotoPlan(
-        plan=guarded.plan,
-        held=guarded.held,
-        written=written,
-        waiting=dict(zip(waiting["key"], waiting["group"], strict=True)),
-        cost=PlanCost(calls, size, round(calls * pace_seconds / 60, 1)),
-        warnings=guarded.warnings,
-    )
+    cost = PlanCost(calls, size, round(calls * pace_seconds / 60, 1))
+    parked = dict(zip(waiting["key"], waiting["group"], strict=True))
+    return PhotoPlan(guarded.plan, guarded.held, guarded.warnings, written, parked, cost)
 
 
 def payload_of(written: pd.DataFrame, payloads: Payloads) -> Iterator[pd.DataFrame]:
@@ -125,7 +116,7 @@ def photos_of(payload: Iterable[pd.DataFrame]) -> PhotosByKey:
 def product_labels(plan: pd.DataFrame, mirror: pd.DataFrame) -> pd.Series:
     """SKU and name of the product of every row of the plan, NA where the head office lists no photo of it.
 
-    mirror: with the columns of PRODUCT_VALUES.
+    mirror: with the columns of LISTED_VALUES.
     """
     sku, name = (mirror[column].fillna("") for column in PRODUCT_VALUES)
     labels = _in_one_piece((sku + " " + name).str.strip())

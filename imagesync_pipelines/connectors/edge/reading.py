@@ -15,14 +15,8 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
-from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.planning import (
-    LISTED_VALUES,
-    PRODUCT_VALUES,
-    payload_of,
-    plan_photos,
-    product_labels,
-)
+from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
+from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos, product_labels
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage import mirror
@@ -36,7 +30,6 @@ from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_resu
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.retries import Timing
 
-LISTING, BINARIES = "photo_listing", "photo_binaries"
 # The stage under which the quarantine keeps rows of a listing.
 LISTING_STAGE = "listing"
 
@@ -44,9 +37,7 @@ LISTING_STAGE = "listing"
 class ListingOptions(BaseModel):
     """How to list a store's photos."""
 
-    full: bool = Field(
-        False, description="list everything, not only what changed since the cursor; finds what vanished"
-    )
+    full: bool = Field(False, description="list everything, not only what changed; finds what vanished")
     dry_run: bool = Field(False, description="write nothing into the store's database")
 
 
@@ -283,7 +274,7 @@ def plan_store(
     # One snapshot, so that the payloads are those of the rows that were planned.
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         mirror_at = mirror.mirror_at(connection, *mine)
-        wanted = mirror.read_mirror(connection, *mine, {**LISTED_VALUES, **PRODUCT_VALUES})
+        wanted = mirror.read_mirror(connection, *mine, LISTED_VALUES)
         absent = mirror.read_gone(connection, *mine, WORD_OF_HO)
         proof = None
         # A full scan proves what is gone as long as the mirror is as that scan left it.

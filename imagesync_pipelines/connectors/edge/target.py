@@ -109,7 +109,7 @@ def apply_photos(
     proven keeps the picture that is there, and no photo of its product is removed in this run. on_written is
     called after every commit with what is to be told to the head office, on_progress gets the number of rows done.
 
-    Raises SERVER_GONE and StoreFullError, SourceGoneError and downloads.NOT_ABOUT_ONE_PHOTO; what the head
+    Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
     run = _Run(database, downloads, Tally(quarantine), on_written)

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver
-from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver
+from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
+from imagesync_pipelines.connectors.edge.reading import BinariesHandOver
 from imagesync_pipelines.defs import history, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.applying import GIVE_UP_AFTER, Reported, queue, send_reports
+from imagesync_pipelines.connectors.edge.applying import GIVE_UP_AFTER, queue, send_reports
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.storage.outbox import note_attempt, waiting_reports
+from imagesync_pipelines.sync.steps import StepResult
 from imagesync_pipelines_tests.connectors.edge.head_office import (
     NOON,
     STORE_ID,
@@ -46,17 +47,23 @@ def _sent(office: FakeHeadOffice) -> list[str]:
     return sorted(item["photo_id"] for report in office.reports for item in report["sync_batch"])
 
 
+def _told(done: StepResult) -> tuple[float, float]:
+    """How many reports were sent, how many are kept."""
+    return done.numbers["report/sent"], done.numbers["report/kept"]
+
+
 def _status(call: Call) -> bool:
     return call.path.endswith("/status/")
 
 
 def test_reports_go_out_in_batches_once(database: sa.Engine, office: FakeHeadOffice, api: HeadOfficeApi) -> None:
     _queue(database, *range(1, 6))
-    assert send_reports(database, store_of(office), api, 2) == Reported(sent=5, waiting=0, dropped=0, error="")
+    done = send_reports(database, store_of(office), api, 2)
+    assert (_told(done), done.warnings) == ((5, 0), [])
     assert [len(report["sync_batch"]) for report in office.reports] == [2, 2, 1]
     assert _sent(office) == [uid(number) for number in range(1, 6)]
     assert office.reports[0]["store_id"] == STORE_ID
-    assert send_reports(database, store_of(office), api, 2).sent == 0
+    assert _told(send_reports(database, store_of(office), api, 2))[0] == 0
     assert len(office.reports) == 3
 
 
@@ -85,11 +92,13 @@ def test_what_cannot_be_sent_waits_for_the_next_run(
     _queue(database, 1, 2, 3)
     office.hook = lambda call: reply if _status(call) else None
     result = send_reports(database, store_of(office), api, 2)
-    assert (result.sent, result.waiting, result.dropped) == (0, 3, 0)
-    assert result.error
+    assert _told(result) == (0, 3)
+    (warning,) = result.warnings
+    assert warning.startswith("3 reports are kept for the next run: ")
+    assert len(warning) > len("3 reports are kept for the next run: ")
     assert len(office.of("/status/")) <= 2
     office.hook = lambda call: None
-    assert send_reports(database, store_of(office), api, 2).sent == 3
+    assert _told(send_reports(database, store_of(office), api, 2))[0] == 3
 
 
 def test_sending_that_breaks_off_in_the_middle_repeats_only_the_rest(
@@ -97,9 +106,9 @@ def test_sending_that_breaks_off_in_the_middle_repeats_only_the_rest(
 ) -> None:
     _queue(database, 1, 2, 3, 4)
     office.hook = lambda call: Reply(502, (b"",)) if _status(call) and office.reports else None
-    assert send_reports(database, store_of(office), api, 2).sent == 2
+    assert _told(send_reports(database, store_of(office), api, 2))[0] == 2
     office.hook = lambda call: None
-    assert send_reports(database, store_of(office), api, 2).sent == 2
+    assert _told(send_reports(database, store_of(office), api, 2))[0] == 2
     assert _sent(office) == [uid(number) for number in (1, 2, 3, 4)]
 
 
@@ -118,8 +127,9 @@ def test_a_report_that_ho_refuses_holds_nobody_up(
     _queue(database, 1, 2, 3, 4, 5)
     office.hook = _refuse(2, office)
     result = send_reports(database, store_of(office), api, 3)
-    assert (result.sent, result.waiting, result.dropped) == (4, 1, 0)
-    assert "not one of synced, failed" in result.error
+    assert _told(result) == (4, 1)
+    (warning,) = result.warnings
+    assert "not one of synced, failed" in warning
     [left] = waiting_reports(database, EDGE, STORE, 10)
     assert (left.key, left.attempts) == (uid(2), 1)
 
@@ -131,7 +141,9 @@ def test_a_report_that_is_always_refused_is_dropped_in_the_end(
     office.hook = _refuse(2, office)
     for _ in range(GIVE_UP_AFTER - 2):
         note_attempt(database, EDGE, STORE, [uid(2)])
-    assert send_reports(database, store_of(office), api, 3).dropped == 0
+    assert not any("given up" in warning for warning in send_reports(database, store_of(office), api, 3).warnings)
     last = send_reports(database, store_of(office), api, 3)
-    assert (last.sent, last.waiting, last.dropped) == (0, 0, 1)
-    assert "HTTP 400" in last.error
+    assert _told(last) == (0, 0)
+    refused, dropped = last.warnings
+    assert "HTTP 400" in refused
+    assert dropped == "1 reports were given up; the head office refused them in many runs."

@@ -10,26 +10,17 @@ from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
 
-from imagesync_pipelines.connectors.edge.client.bodies import (
-    CONNECT_SECONDS,
-    NO_STORE,
-    NOT_ALLOWED,
-    NOT_HO,
-    PhotoBodies,
-    PhotoBody,
-)
+from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody, refusal
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
-    BadPhotoError,
     ObjectMissingError,
     PhotoGoneError,
-    StoreNotAllowedError,
     StoreUnknownError,
 )
-from imagesync_pipelines.connectors.edge.model import Photo, legible_id, parse_moment, photo_from_json
+from imagesync_pipelines.connectors.edge.model import IllegibleRow, Photo, legible_id, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
-from imagesync_pipelines.upstream.errors import NotFoundError, UpstreamError
+from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
@@ -37,13 +28,6 @@ from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
-
-
-class IllegibleRow(NamedTuple):
-    """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
-
-    photo_id: str | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -80,17 +64,15 @@ class HeadOfficeDialect(Dialect):
         """The answer, or that there is no such store."""
         if answer.good:
             return answer
-        if "store not found" in text_in(answer.data, "message").lower():
-            return answer.error(StoreUnknownError, f"{NO_STORE}; nothing was removed on that")
-        return answer.error(NotFoundError, NOT_HO)
+        kind, what = refusal(404, unknown="store not found" in text_in(answer.data, "message").lower())
+        return answer.error(kind, f"{what}; nothing was removed on that" if kind is StoreUnknownError else what)
 
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a 403, and a 404 that is not the head office's own."""
-        if error.status == 403:
-            return StoreNotAllowedError(NOT_ALLOWED, host=error.host, path=error.path, status=403)
-        if error.status == 404:
-            return NotFoundError(NOT_HO, host=error.host, path=error.path, status=404)
-        return error
+        if error.status not in {403, 404}:
+            return error
+        kind, what = refusal(error.status)
+        return kind(what, host=error.host, path=error.path, status=error.status)
 
 
 class HeadOfficeApi:
@@ -207,16 +189,12 @@ class HeadOfficeApi:
                 BadListingError,
                 f"the listing says that more follows offset {offset}, but not where; it would never end",
             )
-        photos: list[Photo] = []
-        rejects: list[IllegibleRow] = []
-        for row in rows:
-            try:
-                photos.append(photo_from_json(row, self._zone))
-            except BadPhotoError as error:
-                rejects.append(IllegibleRow(error.photo_id, str(error)))
+        read = [photo_from_json(row, self._zone) for row in rows]
+        photos = tuple(row for row in read if isinstance(row, Photo))
+        rejects = tuple(row for row in read if isinstance(row, IllegibleRow))
         deleted = data.get("deleted_ids")
         gone = frozenset(filter(None, map(legible_id, deleted if isinstance(deleted, list) else [])))
-        return ListingPage(tuple(photos), tuple(rejects), total, following, gone, self._ho_time(answer, data))
+        return ListingPage(photos, rejects, total, following, gone, self._ho_time(answer, data))
 
     def _ho_time(self, answer: Answer, data: Mapping[str, Any]) -> datetime | None:
         """HO's clock: its own `server_time`, else the answer's Date header."""

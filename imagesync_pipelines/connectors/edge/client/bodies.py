@@ -35,12 +35,18 @@ from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
 from imagesync_pipelines.upstream.tokens import TokenHolder, text_in
 
 CONNECT_SECONDS = 10.0
-NO_STORE = "the head office does not know the store, or it is inactive"
-NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
-NOT_ALLOWED = "HTTP 403: this account may not read the photos of this store"
 _CHUNK = 256 * 1024
 _ERROR_BYTES = 64 * 1024
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+def refusal(status: int | None, *, unknown: bool = False) -> tuple[type[UpstreamError], str]:
+    """What a 403 or 404 means for the whole store, the error and its words; unknown: HO says so of the store."""
+    if status == 403:
+        return StoreNotAllowedError, "HTTP 403: this account may not read the photos of this store"
+    if unknown:
+        return StoreUnknownError, "the head office does not know the store, or it is inactive"
+    return NotFoundError, "HTTP 404, but not the head office's own; is its url right?"
 
 
 @dataclass
@@ -70,25 +76,24 @@ class PhotoBody:
         Raises TruncatedBodyError, UnavailableError and DeadlineExceededError when it ends early, BodyTooLargeError
         above EDGE_MAX_PHOTO_MB.
         """
-        place = self._place
         if self.start + (self.length or 0) > self.limit:
-            what = f"{self.length} bytes are announced, {self.limit} are allowed"
-            raise place.error(BodyTooLargeError, what, status=200)
+            raise self._error(BodyTooLargeError, f"{self.length} bytes are announced, {self.limit} are allowed")
         try:
             while piece := self._response.read1(_CHUNK, decode_content=False):
                 self.received += len(piece)
                 if self.start + self.received > self.limit:
-                    raise place.error(BodyTooLargeError, f"the photo is larger than {self.limit} bytes", status=200)
+                    raise self._error(BodyTooLargeError, f"the photo is larger than {self.limit} bytes")
                 if self.late():
                     what = f"the photo was not complete in time; {self.received} bytes had come"
-                    raise place.error(DeadlineExceededError, what, status=200)
+                    raise self._error(DeadlineExceededError, what)
                 yield piece
         except (urllib3.exceptions.TimeoutError, TimeoutError):
-            what = f"the photo stopped coming after {self.received} bytes"
-            raise place.error(UnavailableError, what, status=200) from None
+            raise self._error(UnavailableError, f"the photo stopped coming after {self.received} bytes") from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError):
-            what = f"the photo broke off after {self.received} bytes"
-            raise place.error(TruncatedBodyError, what, status=200) from None
+            raise self._error(TruncatedBodyError, f"the photo broke off after {self.received} bytes") from None
+
+    def _error(self, kind: type[UpstreamError], what: str) -> UpstreamError:
+        return self._place.error(kind, what, status=200)
 
     def close(self) -> None:
         """Give the connection back for the next download; one with unread bytes is closed."""
@@ -190,12 +195,8 @@ class PhotoBodies:
             kind, what = ObjectMissingError, "the head office lists the photo but has no bytes for it"
         elif status == 404 and message.startswith("photo not found"):
             kind, what = PhotoGoneError, "the head office no longer has this photo"
-        elif status == 404 and message.startswith("store not found"):
-            kind, what = StoreUnknownError, NO_STORE
-        elif status == 404:
-            kind, what = NotFoundError, NOT_HO
-        elif status == 403:
-            kind, what = StoreNotAllowedError, NOT_ALLOWED
+        elif status in {403, 404}:
+            kind, what = refusal(status, unknown=message.startswith("store not found"))
         elif 300 <= status < 400:
             kind, what = RedirectRefusedError, "redirected; is the head office's url right?"
         else:
