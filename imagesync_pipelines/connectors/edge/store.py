@@ -53,10 +53,7 @@ _TYPES = {
 }  # fmt: skip
 _DONE = "sync_status = 'synced', sync_error = NULL"
 _NAMED = "WHERE id = ANY(CAST(:ids AS uuid[]))"
-_LISTED = f"""
-  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *KEPT))})
-       AS w (id, {", ".join(KEPT)})
-"""
+_ARRAYS = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *KEPT))
 _WITH_BYTES = f"""
 INSERT INTO {{table}} (id, {", ".join(KEPT)}, image_binary, last_sync_at, sync_status, sync_error)
 VALUES (%s, {", ".join(["%s"] * len(KEPT))}, %b, %s, 'synced', NULL)
@@ -66,20 +63,17 @@ VALUES (%s, {", ".join(["%s"] * len(KEPT))}, %b, %s, 'synced', NULL)
 # Rows whose picture is not what the listing says are left out, so that nothing counts as synced that was not hashed.
 _WITHOUT_BYTES = f"""
 UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in KEPT)}, last_sync_at = :moment, {_DONE}
-{_LISTED}
+  FROM unnest({_ARRAYS}) AS w (id, {", ".join(KEPT)})
  WHERE t.id = w.id AND md5(t.image_binary) = w.checksum
 RETURNING t.id::text
 """  # noqa: S608 - names are constants of this module
-_ADD = f"""
-INSERT INTO {{table}} (id, {", ".join(KEPT)}, sync_status)
-SELECT w.*, 'pending' {_LISTED}
-    ON CONFLICT (id) DO NOTHING
-"""
-_NOTE = """
-UPDATE {table} t SET sync_status = w.status, sync_error = w.reason
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[])) AS w (id, status, reason)
- WHERE t.id = w.id
-"""
+# A picture that is there stays, and so does what is known of it.
+_NOTE = f"""
+INSERT INTO {{table}} AS t (id, {", ".join(KEPT)}, sync_status, sync_error)
+SELECT * FROM unnest({_ARRAYS}, CAST(:statuses AS text[]), CAST(:reasons AS text[]))
+    ON CONFLICT (id) DO UPDATE
+   SET sync_status = EXCLUDED.sync_status, sync_error = coalesce(EXCLUDED.sync_error, t.sync_error)
+"""  # noqa: S608 - names are constants of this module
 _RENAME = """
 UPDATE {table} t SET id = w.after
   FROM unnest(CAST(:before AS uuid[]), CAST(:after AS uuid[])) AS w (before, after)
@@ -134,9 +128,8 @@ def open_store(dsn: str) -> StoreDatabase:
             tables = {name: connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) for name in TABLES}
     except OperationalError as error:
         engine.dispose()
-        raise StoreUnreachableError(
-            f"the store's database does not answer: {' '.join(str(error.orig).split())}"
-        ) from error
+        said = " ".join(str(error.orig).split())
+        raise StoreUnreachableError(f"the store's database does not answer: {said}") from error
     return StoreDatabase(engine, next((name for name, found in tables.items() if found), TABLES[0]))
 
 
@@ -204,11 +197,7 @@ def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
     unknown = unknown_products(database, {photo.product_id for photo in usable})
     there = [one for one in usable if one.product_id not in unknown]
     with database.engine.begin() as connection:
-        if there:
-            columns = _lists_of(there)
-            _execute(connection, _ADD, database.table, **columns)
-            pending = f"UPDATE {{table}} SET sync_status = 'pending' {_NAMED}"  # noqa: S608
-            _execute(connection, pending, database.table, ids=columns["photo_id"])
+        note_unwritten(connection, database.table, [(photo, "pending", None) for photo in there])
         _park(connection, {one.photo_id: one.product_id for one in usable if one.product_id in unknown})
     return len(usable)
 
@@ -285,13 +274,14 @@ def rename(connection: sa.Connection, table: str, ids: Sequence[tuple[str, str]]
         _execute(connection, _RENAME, table, before=before, after=after)
 
 
-def note_unwritten(connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, str, str]]) -> None:
-    """Note status and reason of photos that could not be fetched; a picture that is there stays as it is."""
+def note_unwritten(connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, str, str | None]]) -> None:
+    """Note status and reason (None: as before) of photos that are not written, and add those that are not there.
+
+    A picture that is there stays as it is, and so does what is known of it.
+    """
     if photos:
         listed, statuses, reasons = map(list, zip(*photos, strict=True))
-        columns = _lists_of(listed)
-        _execute(connection, _ADD, table, **columns)
-        _execute(connection, _NOTE, table, ids=columns["photo_id"], statuses=statuses, reasons=reasons)
+        _execute(connection, _NOTE, table, **_lists_of(listed), statuses=statuses, reasons=reasons)
 
 
 def note_failed(connection: sa.Connection, table: str, ids: Sequence[str], reason: str) -> None:
