@@ -127,11 +127,12 @@ def _source(arguments: dict[str, Any], settings: EdgeSettings) -> Iterator[OpenP
     if arguments["source"] == "s3":
         yield from_bucket(place_of(arguments["s3"]), settings)
         return
-    account = HeadOfficeAccount(
-        arguments["ho"]["url"], arguments["ho"]["username"], SecretStr(arguments["ho"]["password"])
+    office = arguments["ho"]
+    account = HeadOfficeAccount.model_construct(
+        url=office["url"], username=office["username"], password=SecretStr(office["password"])
     )
     with closing(HeadOfficeApi(account, settings)) as api:
-        yield from_head_office(api, arguments["ho"]["store_id"])
+        yield from_head_office(api, office["store_id"])
 
 
 def place_of(values: dict[str, str]) -> S3Place:

@@ -33,7 +33,9 @@ from imagesync_pipelines.storage.mirror import read_mirror, read_payloads
 from imagesync_pipelines.sync.model import Scope
 
 STORE = EdgeStore(
-    "bench", "00000000-0000-0000-0000-000000000001", HeadOfficeAccount("http://none", "none", SecretStr(""))
+    "bench",
+    "00000000-0000-0000-0000-000000000001",
+    HeadOfficeAccount.model_construct(url="http://none", username="none", password=SecretStr("")),
 )
 _COLUMNS = (
     "id", "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary",

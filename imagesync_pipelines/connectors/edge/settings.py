@@ -110,13 +110,12 @@ class EdgeSettings(BaseSettings):
         return int(self.max_photo_mb * MEGABYTE)
 
 
-@dataclass(frozen=True)
-class HeadOfficeAccount:
+class HeadOfficeAccount(Section):
     """How to reach a head office: its root URL and the account there."""
 
-    url: str
-    username: str
-    password: SecretStr = field(repr=False)
+    url: Text
+    username: Text
+    password: Secret
 
 
 @dataclass(frozen=True)
@@ -135,12 +134,6 @@ class EdgeStore:
         return f"edge_{self.name}"
 
 
-class _HeadOffice(Section):
-    url: Text
-    username: Text
-    password: Secret
-
-
 class _Store(Section):
     store_id: UUID
     dsn: Dsn | None = None
@@ -153,7 +146,7 @@ class _Store(Section):
 class EdgeSection(Section):
     """`[edge]` as written."""
 
-    head_office: _HeadOffice | None = None
+    head_office: HeadOfficeAccount | None = None
     stores: dict[str, _Store] = Field(default_factory=dict)
 
 
@@ -171,15 +164,15 @@ def edge_stores(accounts: Accounts) -> KnownAccounts[EdgeStore]:
     return KnownAccounts("edge store", stores, tuple(one for one in warnings if one is not None))
 
 
-def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> EdgeStore:
+def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None) -> EdgeStore:
     """A store with its own head office where it names one, else with the common one."""
     here = f"[edge.stores.{name}]"
     if not NAME.fullmatch(name):
         raise AccountsError(f"{here}: a store's name has {NAME_WORDS}")
-    own = {key: value for key, value in section if key in _HeadOffice.model_fields and value is not None}
-    if 0 < len(own) < len(_HeadOffice.model_fields):
+    own = {key: value for key, value in section if key in HeadOfficeAccount.model_fields and value is not None}
+    if 0 < len(own) < len(HeadOfficeAccount.model_fields):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
-    head_office = own or (dict(default) if default is not None else {})
-    if not head_office:
+    head_office = HeadOfficeAccount.model_construct(**own) if own else default
+    if head_office is None:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
-    return EdgeStore(name, str(section.store_id), HeadOfficeAccount(**head_office), section.dsn, section.capacity_gb)
+    return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)

@@ -270,7 +270,8 @@ def head_office(photos: int = 0) -> Iterator[FakeHeadOffice]:
 
 def store_of(office: FakeHeadOffice, password: str = "right", name: str = "jakarta-1") -> EdgeStore:
     """The store of the tests, with an account at that office."""
-    return EdgeStore(name, STORE_ID, HeadOfficeAccount(office.url, "edge", SecretStr(password)))
+    account = HeadOfficeAccount.model_construct(url=office.url, username="edge", password=SecretStr(password))
+    return EdgeStore(name, STORE_ID, account)
 
 
 @contextmanager

@@ -72,7 +72,9 @@ def edge(request: pytest.FixtureRequest, server: EmbeddedServer, database: sa.En
         new_database(server, "edge_listing") as url,
         head_office_sandbox(url, photos=40, original=request.param == "original", folder=tmp_path / "s3") as office,
     ):
-        account = HeadOfficeAccount(office.url, office.username, SecretStr(office.password))
+        account = HeadOfficeAccount.model_construct(
+            url=office.url, username=office.username, password=SecretStr(office.password)
+        )
         with closing(HeadOfficeApi(account, SETTINGS)) as api:
             yield Edge(request.param, office, database, api, EdgeStore("one", str(office.stores[0]), account))
 
