@@ -59,8 +59,7 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     listed = context.find(LISTING, ListingHandOver)
     if plan_id is None and listed is not None and listed.quiet:
         calls = listed.calls if listed.run_id == context.run_id else 0
-        now = datetime.now(UTC)
-        summary = Summary("completed", context.started_at, now, warnings=listed.warnings, api_calls=calls)
+        summary = Summary("completed", context.started_at, datetime.now(UTC), warnings=listed.warnings, api_calls=calls)
         return _told(run, PhotosApplied(), listed.mirror_at, summary, "nothing was to be done.")
     loaded, calls = load_plan(context, plan_id), run.api.calls
     with run.lock():

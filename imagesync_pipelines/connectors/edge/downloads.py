@@ -108,9 +108,7 @@ class Budget:
     """How many bytes of photos may be in memory; one photo larger than all of it may be there alone."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._used = 0
-        self._lock = threading.Lock()
+        self._limit, self._used, self._lock = limit, 0, threading.Lock()
 
     def admit(self, size: int) -> bool:
         """Reserve room for a photo if there is room, or nothing else is there; False: nothing was reserved."""

@@ -171,6 +171,4 @@ def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) ->
     rows = written.merge(photos, on="key", how="left")
     pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
     held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
-    return pd.DataFrame(
-        {"key": rows["key"], "needs_bytes": held.isna() | (held != rows["content"]), "size": rows["size"]}
-    )
+    return rows.assign(needs_bytes=held.isna() | (held != rows["content"]))[["key", "needs_bytes", "size"]]

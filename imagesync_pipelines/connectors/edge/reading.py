@@ -170,9 +170,7 @@ def every_page_was_read(context: RunContext[EdgeSettings]) -> Mapping[str, Check
     scan = {} if left.scan_id is None else {"scan": left.scan_id}
     return {
         "every_page_was_read": CheckResult(
-            passed=not left.full or left.complete,
-            description=left.reason or "every page was read",
-            shown={"photos seen": left.seen, **scan},
+            not left.full or left.complete, left.reason or "every page was read", {"photos seen": left.seen, **scan}
         )
     }
 
