@@ -21,6 +21,8 @@ from typing import Any
 
 from imagesync_pipelines.image_db.pinning import pin_image
 from imagesync_pipelines.moysklad.queue import NewRequest, Queue, SetAside
+from imagesync_pipelines.web.catalogue.keys import Scope, add_key
+from imagesync_pipelines.web.catalogue.users import Role, set_user
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.sandbox.faults import drip, server_error
@@ -28,8 +30,6 @@ from imagesync_pipelines.sandbox.head_office.watching import STATUS
 from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
-from imagesync_pipelines.web.catalogue.keys import Scope, add_key
-from imagesync_pipelines.web.catalogue.users import Role, set_user
 from imagesync_pipelines_tests.faults.commands import command
 from imagesync_pipelines_tests.storage.upgrade.fixture import (
     ARCHIVE,
