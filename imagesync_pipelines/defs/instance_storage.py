@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 
+import sqlalchemy as sa
 from dagster import Field
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.base_storage import DagsterStorage
@@ -42,13 +43,29 @@ class InstallationStorage(DagsterStorage, ConfigurableClass):
         """
         url = os.environ.get(config_value["url_variable"])
         if url:
-            return DagsterPostgresStorage(with_driver(url, "psycopg2"), inst_data=inst_data)
+            return _kept_open(DagsterPostgresStorage(with_driver(url, "psycopg2"), inst_data=inst_data))
         if os.environ.get("DAGSTER_HOME"):
             raise StorageError(
                 f"{config_value['url_variable']} is not set, so it is not known where Dagster's records are. "
                 "Run `imagesync env` and set the variables that it prints."
             )
         return DagsterSqliteStorage(_passing_folder(), inst_data=inst_data)
+
+
+def _kept_open(storage: DagsterPostgresStorage) -> DagsterPostgresStorage:
+    """The same storage on one connection that stays open until the instance is disposed of.
+
+    By itself Dagster connects anew for every statement, hundreds of times in a run, which costs PostgreSQL more than
+    the statements do. A connection that the server has closed is replaced before it is used; threads get further ones.
+    """
+    engine = sa.create_engine(
+        storage.postgres_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, pool_size=1, max_overflow=-1
+    )
+    # What DagsterPostgresStorage offers for this is for its web server alone, with that one's limit for statements.
+    for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+        vars(part).update(_engine=engine)
+    vars(storage.run_storage).update(dispose=engine.dispose)
+    return storage
 
 
 def _passing_folder() -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +16,7 @@ from dagster_postgres import DagsterPostgresStorage
 from imagesync_pipelines.defs.instance_storage import PASSING_FOLDER, InstallationStorage
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.installation import Locations, dagster_yaml
+from imagesync_pipelines_tests.places import rows_of
 
 VARIABLE = "IMAGESYNC_DAGSTER_URL"
 _RECORDED_BY_A_CHILD = """
@@ -49,6 +51,29 @@ def test_an_installation_keeps_dagsters_records_in_its_postgresql(
         assert storage.postgres_url == locations.dagster_url
         assert nothing.execute_in_process(instance=instance).success
         assert instance.get_runs_count() == 1
+
+
+def test_an_instance_keeps_one_connection_makes_it_anew_when_it_is_lost_and_closes_it_at_its_end(
+    postgres_instance: dg.DagsterInstance, locations: Locations
+) -> None:
+    def connections(column: str = "pid") -> list[int]:
+        others = "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        return [row[0] for row in rows_of(locations.dagster_url, f"SELECT {column} FROM pg_stat_activity {others}")]
+
+    first = nothing.execute_in_process(instance=postgres_instance)
+    kept = connections()
+    assert len(kept) == 1
+    assert nothing.execute_in_process(instance=postgres_instance).success
+    assert connections() == kept
+    assert connections("pg_terminate_backend(pid, 5000)") == [True]
+    assert nothing.execute_in_process(instance=postgres_instance).success
+    assert len(connections()) == 1
+    assert {run.run_id for run in postgres_instance.get_runs()} > {first.run_id}
+    postgres_instance.dispose()
+    end = time.monotonic() + 10
+    while connections() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert connections() == []
 
 
 def test_a_driver_that_dagster_cannot_use_is_replaced(locations: Locations, monkeypatch: pytest.MonkeyPatch) -> None:
