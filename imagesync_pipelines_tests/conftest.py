@@ -11,6 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
@@ -38,6 +40,15 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(OUR_VARIABLES):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """Argon2 at its least cost: a hash, and a log-in with it, takes a third of a second of both cores otherwise."""
+    cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PasswordHash, "recommended", lambda: cheap)
+        yield
 
 
 @pytest.fixture(scope="session")
