@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,6 +50,15 @@ def _cheap_passwords() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PasswordHash, "recommended", lambda: cheap)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_server_goes_on(_own_settings: None) -> Iterator[None]:
+    """A server that a test forgets spins on its closed socket and takes the time of all tests after it."""
+    before = set(threading.enumerate())
+    yield
+    left = [one.name for one in threading.enumerate() if one not in before and "serve_forever" in one.name]
+    assert left == []
 
 
 @pytest.fixture(scope="session")
