@@ -8,7 +8,7 @@ DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help demo dev test test-slow lint format check-defs bench clean env
+.PHONY: help demo dev test coverage test-slow lint format check-defs bench clean env
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,7 +19,10 @@ demo: $(RUN)  ## synchronise made-up systems (catalogue, edge stores, Plytix, М
 dev: $(RUN)  ## Dagster UI, daemon and sandboxes on one home; stays up until Ctrl-C
 	$(BIN)/imagesync dev
 
-test: $(DEV)  ## every test but the slow ones, with coverage (by file: htmlcov/index.html)
+test: $(DEV)  ## every test but the slow ones
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --durations=20
+
+coverage: $(DEV)  ## the same tests with coverage, which takes half as long again or more (by file: htmlcov/index.html)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --durations=20 --cov --cov-report=html
 
 test-slow: $(DEV)  ## the slow tests: kill -9, large catalogues, fresh processes
