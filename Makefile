@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-WORKERS ?= 2
+# Tests wait for servers, databases and processes: two at once leave two cores idle for a good part of the time.
+WORKERS ?= 3
 
 .PHONY: help demo dev test coverage test-slow lint format check-defs bench clean env
 
