@@ -19,6 +19,8 @@ from imagesync_pipelines.sandbox.wire import losing, observed
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 10.0
+# Longer than any client leaves a connection idle: a write that meets its closing is a write whose answer is lost.
+KEPT_SECONDS = 75
 
 Started = TypeVar("Started")
 
@@ -78,18 +80,18 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEPT_SECONDS,
     )
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
-    pause = threading.Event()
     waited = 0.0
     while not server.started:
         if not thread.is_alive() or waited > START_SECONDS:
             raise ServingError(
                 "the sandbox's server did not start; run with another port or look at the system's limits"
             )
-        pause.wait(0.01)
+        thread.join(0.01)
         waited += 0.01
 
 

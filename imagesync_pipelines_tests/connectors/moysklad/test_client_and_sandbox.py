@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, MoyskladChild, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.calls import session_policy
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountStoppedError,
     EntityGoneError,
@@ -37,6 +38,7 @@ from imagesync_pipelines.sandbox.moysklad.model import (
     UnitsWindow,
 )
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
+from imagesync_pipelines.sandbox.server import KEPT_SECONDS
 from imagesync_pipelines.upstream.errors import NotJsonError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.worlds import run_of
@@ -76,6 +78,10 @@ def _api(
 
 def _files(box: MoyskladSandbox, account: str, entity_id: str) -> list[tuple[str, bytes]]:
     return [(name, content) for name, content, _ in box.account(account).images(entity_id)]
+
+
+def test_the_stand_in_closes_no_connection_that_the_client_may_still_use() -> None:
+    assert session_policy(MoyskladAccount("main"), MoyskladSettings()).most_idle < KEPT_SECONDS
 
 
 @pytest.mark.parametrize("permanent", [True, False], ids=["permanent links", "two steps"])

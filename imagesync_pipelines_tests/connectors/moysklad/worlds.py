@@ -219,7 +219,7 @@ def open_world(
     with moysklad_sandbox(accounts=made, clock=clock, switches=switches) as sandbox:
         locations = Locations(folder, folder, UPath(folder), "", "", {})
         place = Installation(Settings(**{"lock_wait_seconds": 0, **OPEN, **(shared or {})}), locations, engine)
-        yield World(sandbox, place, MoyskladSettings(**{"download_timeout": 5, **settings}))
+        yield World(sandbox, place, MoyskladSettings(**settings))
 
 
 def run_of(engine: sa.Engine, child: MoyskladChild) -> ChildRun:
