@@ -16,7 +16,6 @@ reencode_too_large = false            # true: it is made smaller and sent
 bulk_first_fill = false               # true: many entities in one request on a first fill
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -197,17 +196,3 @@ def _child(alias: str, section: _Child) -> MoyskladChild:
         raise AccountsError(f"[moysklad.children.{alias}]: an alias has {NAME_WORDS}, and is not {MAIN}")
     values = section.model_dump(include=set(MoyskladChild.__dataclass_fields__))
     return MoyskladChild(section.known_as(alias), **values)
-
-
-def same_account(name: str, account_id: str, known: Mapping[str, str]) -> str:
-    """The other name that stands for the very account with this id; '' when there is none.
-
-    An identity is an account, never a token: another token of the same account changes nothing, and what does not say
-    who it is is unproven, which refuses nothing.
-
-    account_id: the system's own id, '' where it did not tell. known: ids by name, of the source and of all targets;
-    what it says of `name` itself is no matter. Of several other names the first in alphabetical order is given.
-    """
-    if not account_id:
-        return ""
-    return min((other for other, known_id in known.items() if other != name and known_id == account_id), default="")

@@ -57,7 +57,10 @@ NOT_IN_MAIN = "the main account does not have it any more, or it is archived the
 
 
 def content(context: Run, options: ApplyOptions) -> StepResult:
-    """The pictures that the plan needs, each downloaded once for all child accounts."""
+    """The pictures that the plan needs, each downloaded once for all child accounts, decoded whole, kept by hash.
+
+    What is too large for the account is not downloaded; a picture that cannot be had stops no other.
+    """
     with main_api(context) as main:
         return fetch_content(child_of(context), main, options.plan_id)
 
@@ -141,7 +144,7 @@ def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
 
 
 def every_picture_could_be_had(context: Run) -> CheckResult:
-    """Which pictures of the plan could not be downloaded, or not decoded."""
+    """Each picture that the plan needs was downloaded whole, or was kept, and can be decoded to its last byte."""
     found = look_at(context, CONTENT, ContentFetched)
     number = len(found.failed)
     said = f"{number} pictures could not be had, {found.left} wait for the next run"
@@ -161,7 +164,10 @@ def forget_content(context: Run, options: BaseModel) -> StepResult:
 
 
 def child_images(context: Run, options: ApplyOptions) -> StepResult:
-    """The lists of images of the child account's entities, as the plan has them: one call per changed entity."""
+    """The lists of images of the child account's entities, as the plan has them: one call per changed entity.
+
+    A bad image stops no entity, a bad entity no account; what is skipped is told with its reason and tried again.
+    """
     child = child_of(context)
     with open_api(context, child.child.account) as api:
         return apply_plan(child, api, options.plan_id)
@@ -230,7 +236,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
 
 
 def no_image_is_in_quarantine(context: Run) -> CheckResult:
-    """Which images of the account are set aside."""
+    """No image of the account is set aside; one that is has its reason and is tried again at every run."""
     aside = [f"{entry.key}: {entry.reason}" for entry in context.quarantine.list()]
     number = len(aside)
     return CheckResult(not aside, f"{number} images are set aside", {"images": Texts(aside), "number": number})

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
@@ -27,7 +27,6 @@ from imagesync_pipelines.connectors.moysklad.accounts import (
     MoyskladChild,
     Ownership,
     moysklad_accounts,
-    same_account,
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
@@ -127,13 +126,14 @@ class ChildRun:
 
     def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
-        query = sa.select(lists).where(lists.c.child == self.alias)
+        query = sa.select(*(lists.c[name] for name in ("entity_key", "images", "writing", "others")))
+        query = query.where(lists.c.child == self.alias)
         if keys is not None:
             query = query.where(among(lists.c.entity_key, keys))
         with self.engine.connect() as connection:
             return {
-                row.entity_key: ChildRecord(_managed(row.images), _managed(row.writing or ()), row.others)
-                for row in connection.execute(query)
+                key: ChildRecord(tuple(map(Managed._make, images)), tuple(map(Managed._make, writing or ())), others)
+                for key, images, writing, others in connection.execute(query)
             }
 
     def begin_list(self, writing: Mapping[str, Sequence[Managed]]) -> None:
@@ -199,8 +199,18 @@ class ChildRun:
                 connection.execute(statement, rows)
 
 
-def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
-    return tuple(Managed(*value) for value in values)
+def same_account(name: str, account_id: str, known: Mapping[str, str]) -> str:
+    """The other name that stands for the very account with this id; '' when there is none.
+
+    An identity is an account, never a token: another token of the same account changes nothing, and what does not say
+    who it is is unproven, which refuses nothing.
+
+    account_id: the system's own id, '' where it did not tell. known: ids by name, of the source and of all targets;
+    what it says of `name` itself is no matter. Of several other names the first in alphabetical order is given.
+    """
+    if not account_id:
+        return ""
+    return min((other for other, known_id in known.items() if other != name and known_id == account_id), default="")
 
 
 def remember_main(engine: sa.Engine, account_ids: Collection[str]) -> None:

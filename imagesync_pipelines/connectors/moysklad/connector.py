@@ -6,6 +6,7 @@ account: `since` is the moment at which they were started, and a reading that is
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
@@ -20,12 +21,22 @@ from imagesync_pipelines.connectors.moysklad.settings import (
 )
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.planned import ApplyOptions
-from imagesync_pipelines.sync.steps import CheckResult
+from imagesync_pipelines.sync.steps import CheckResult, StepResult
+
+
+def _step(pool: str, run: Callable[[Run, Any], StepResult], kinds: set[str], **more: Any) -> Step:
+    """A step with the name of its function, described as that is; one that broke is tried once more."""
+    return Step(run.__name__, run.__doc__ or "", run, kinds, pool=pool, tries_again_after=10, **more)
+
+
+def _check(step: str, look: Callable[[Run], CheckResult]) -> Check:
+    """A check with the name of its look, described as that is. It warns, for the run itself has told what failed."""
+    return Check(step, {look.__name__: look.__doc__ or ""}, lambda context: {look.__name__: look(context)})
+
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.
-_MAIN_STEP = partial(Step, pool="moysklad_main", tries_again_after=10)
-_CHILD_STEP = partial(Step, pool="moysklad_child", tries_again_after=10)
+_MAIN_STEP, _CHILD_STEP = partial(_step, "moysklad_main"), partial(_step, "moysklad_child")
 
 EXTERNALS = (
     External(
@@ -40,64 +51,14 @@ EXTERNALS = (
 
 STEPS = (
     _MAIN_STEP(
-        "main_images",
-        """Products, bundles and variants of the main account with their images, all or what changed, into our mirror.
-
-        Rows that did not come are never taken for rows that are empty. Runs that start together share one reading. The
-        run of a child account whose mode is off ends here.
-        """,
-        reading.main_images,
-        {"rest"},
-        after=("main_account",),
-        options=ReadingOptions,
-        partitions="",
-        may_end=True,
+        reading.main_images, {"rest"}, after=("main_account",), options=ReadingOptions, partitions="", may_end=True
     ),
     _CHILD_STEP(
-        "entity_map",
-        """Which entity of the child account is which of the main account, by the field that the accounts file names.
-
-        Variants are looked for within their matched product. None or several matches are reported, never guessed.
-        """,
-        mapping.entity_map,
-        {"postgres", "rest"},
-        after=("main_images", "child_accounts"),
-        options=ChosenEntities,
+        mapping.entity_map, {"postgres", "rest"}, after=("main_images", "child_accounts"), options=ChosenEntities
     ),
-    _CHILD_STEP(
-        "plan",
-        """What would change in the child account, image by image with its reason, and what it costs.
-
-        Hourly compared with what we wrote, daily with the account itself. Images of its owner stay where the account
-        is managed; removals pass the deletion limits.
-        """,
-        plan_step.plan,
-        {"pandas", "parquet"},
-        after=("entity_map",),
-        options=ChildPlanOptions,
-    ),
-    _MAIN_STEP(
-        "content",
-        """The pictures that the plan needs, each downloaded once for all child accounts, decoded whole, kept by hash.
-
-        What is too large for the account is not downloaded; a picture that cannot be had stops no other.
-        """,
-        apply_steps.content,
-        {"file", "rest"},
-        after=("plan",),
-        options=ApplyOptions,
-    ),
-    _CHILD_STEP(
-        "child_images",
-        """The lists of images of the child account's entities, as the plan has them: one call per changed entity.
-
-        A bad image stops no entity, a bad entity no account; what is skipped is told with its reason and tried again.
-        """,
-        apply_steps.child_images,
-        {"rest"},
-        after=("content",),
-        options=ApplyOptions,
-    ),
+    _CHILD_STEP(plan_step.plan, {"pandas", "parquet"}, after=("entity_map",), options=ChildPlanOptions),
+    _MAIN_STEP(apply_steps.content, {"file", "rest"}, after=("plan",), options=ApplyOptions),
+    _CHILD_STEP(apply_steps.child_images, {"rest"}, after=("content",), options=ApplyOptions),
 )
 
 JOBS = (
@@ -121,33 +82,11 @@ JOBS = (
     ),
 )
 
-
-def _check(step: str, look: Callable[[Run], CheckResult], says: str) -> Check:
-    """A check with the name of its look. It warns, for the run itself has told what it could not do."""
-    return Check(step, {look.__name__: says}, lambda context: {look.__name__: look(context)})
-
-
 CHECKS = (
-    _check(
-        "main_images",
-        reading.every_entity_was_read,
-        "The reading proved that it saw everything, with the images of each; without that nothing counts as gone.",
-    ),
-    _check(
-        "entity_map",
-        mapping.every_entity_has_a_counterpart,
-        "Each entity with images is found in the child account, by a value that only one there has.",
-    ),
-    _check(
-        "content",
-        apply_steps.every_picture_could_be_had,
-        "Each picture that the plan needs was downloaded whole, or was kept, and can be decoded to its last byte.",
-    ),
-    _check(
-        "child_images",
-        apply_steps.no_image_is_in_quarantine,
-        "No image of the account is set aside; one that is has its reason and is tried again at every run.",
-    ),
+    _check("main_images", reading.every_entity_was_read),
+    _check("entity_map", mapping.every_entity_has_a_counterpart),
+    _check("content", apply_steps.every_picture_could_be_had),
+    _check("child_images", apply_steps.no_image_is_in_quarantine),
 )
 
 # Runs of a schedule share one reading of the main account by the moment at which they start.

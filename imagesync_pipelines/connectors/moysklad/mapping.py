@@ -70,7 +70,10 @@ class Mapped(NamedTuple):
 
 
 def entity_map(context: Run, options: ChosenEntities) -> StepResult:
-    """Which entity of the child account is which of the main account."""
+    """Which entity of the child account is which of the main account, by the field that the accounts file names.
+
+    Variants are looked for within their matched product. None or several matches are reported, never guessed.
+    """
     child = child_of(context)
     with open_api(context, child.child.account) as api:
         return map_entities(child, api, options)
@@ -119,7 +122,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
 
 
 def every_entity_has_a_counterpart(context: Run) -> CheckResult:
-    """Which entities with images the child account lacks."""
+    """Each entity with images is found in the child account, by a value that only one there has."""
     problems = [f"{one.name} ({one.key}): {one.reason}" for one in look_at(context, ENTITY_MAP, ChildMap).unmapped]
     said = f"{len(problems)} entities without a counterpart"
     return CheckResult(not problems, said, {"entities": Texts(problems), "number": len(problems)})

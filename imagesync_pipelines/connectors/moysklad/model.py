@@ -61,6 +61,11 @@ class Entity:
         """`<type>:<id>`; that of the main account is the entity's key everywhere, and the engine's group."""
         return f"{self.type}:{self.id}"
 
+    @property
+    def delivered(self) -> tuple[ImageRow, ...] | None:
+        """Its images; None where their rows were not delivered, or not all of them."""
+        return self.images if self.images is not None and len(self.images) == self.image_count else None
+
 
 # As the mirror keeps it.
 ENTITY_JSON = TypeAdapter(Entity)
@@ -116,8 +121,7 @@ class Wanted(NamedTuple):
     permanent_href: str
 
 
-@dataclass(frozen=True)
-class EntityTask:
+class EntityTask(NamedTuple):
     """What a stored plan keeps of one entity to write it: its counterpart's id and type, its name, all its images."""
 
     child_id: str

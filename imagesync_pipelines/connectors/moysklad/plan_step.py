@@ -19,7 +19,11 @@ from imagesync_pipelines.sync.steps import StepResult, Texts
 
 
 def plan(context: Run, options: ChildPlanOptions) -> StepResult:
-    """What would change in the child account, image by image with its reason, and what it costs."""
+    """What would change in the child account, image by image with its reason, and what it costs.
+
+    Hourly compared with what we wrote, daily with the account itself. Images of its owner stay where the account
+    is managed; removals pass the deletion limits.
+    """
     child = child_of(context)
     with open_api(context, child.child.account) as api, main_api(context) as main:
         return make_plan(child, api, main, options)
@@ -133,18 +137,20 @@ class _Lists:
         records = self.child.records(ids)
         expected = {entity.key: rules.expected_of(entity.images or ()) for entity in entities if entity.key in ids}
         for found in read_lists(self.child, self.api, ids):
-            known = {key: records.get(key, ChildRecord()) for key in found.rows}
-            seen = {
-                key: rules.seen_of(
-                    rules.recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership
-                )
-                for key, rows in found.rows.items()
-            }
+            seen = {}
+            for key, listed in found.items():
+                known = records.get(key, ChildRecord())
+                if listed is None:
+                    self.gone.add(key)
+                elif isinstance(listed, str):
+                    self.unread[key] = listed
+                else:
+                    there = rules.recognised(listed, known, expected.get(key, ()))
+                    seen[key] = rules.seen_of(there, self.child.child.ownership)
+                    if seen[key].images != known.images:
+                        self.drifted.add(key)
             self.child.note(seen)
-            self.drifted |= {key for key, one in seen.items() if one.images != known[key].images}
-            forget_entities(self.child.engine, self.child.alias, found.gone)
-            self.gone |= found.gone
-            self.unread |= found.unread
+            forget_entities(self.child.engine, self.child.alias, found.keys() & self.gone)
 
     def warnings(self) -> list[str]:
         """What was found, for people."""

@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_SECONDS
 from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildRecord, Entity, EntityTask, Managed, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
-from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
+from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, NAMED_BYTES, packed
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
@@ -27,8 +27,6 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"
-# What naming an image or an entity takes in a request, about.
-_NAMED_BYTES = 250
 NO_PLACE = "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
 NOT_AGAIN = "the account refused it; it is sent again by the daily run, or when it leaves the quarantine"
 NOT_MAINS = "the main account does not have it, and the account is a mirror of that"
@@ -139,20 +137,14 @@ def plan_child(
 
 def payload_of(tasks: Mapping[str, EntityTask]) -> pd.DataFrame:
     """What a stored plan keeps of its tasks, as JSON by group; `tasks_of` is the way back."""
-    kept = [
-        (group, orjson.dumps([task.child_id, task.type, task.name, [list(image) for image in task.images]]).decode())
-        for group, task in sorted(tasks.items())
-    ]
+    kept = [(group, orjson.dumps(task, default=list).decode()) for group, task in sorted(tasks.items())]
     return pd.DataFrame(kept, columns=["group", "task"]).astype("str")
 
 
 def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
     """The tasks of a plan's payload, by group."""
-    tasks = {}
-    for group, text in zip(payload["group"], payload["task"], strict=True):
-        child_id, kind, name, images = orjson.loads(text)
-        tasks[group] = EntityTask(child_id, kind, name, tuple(Wanted(*image) for image in images))
-    return tasks
+    read = zip(payload["group"], map(orjson.loads, payload["task"]), strict=True)
+    return {group: EntityTask._make([*told, tuple(map(Wanted._make, images))]) for group, (*told, images) in read}
 
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
@@ -275,12 +267,12 @@ def cost_of(
     writes = 0
     fills: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for group in sorted(tasks):
-        size = _NAMED_BYTES + sum(map(_encoded, missing[group]))
+        size = NAMED_BYTES + sum(map(_encoded, missing[group]))
         bulk = child.bulk_first_fill and missing[group] and not known[group].images
         if bulk and size <= MOST_REQUEST_BYTES:
             fills[tasks[group].type].append((size, 0))
         else:
-            writes += max(1, len(packed([(_encoded(image), _NAMED_BYTES) for image in missing[group]], 0)))
+            writes += max(1, len(packed([(_encoded(image), NAMED_BYTES) for image in missing[group]], 0)))
     for sizes in fills.values():
         writes += sum(ceil(len(portion) / EXPANDED_LIMIT) for portion in packed(sizes, 0))
     reads = ceil(len(tasks) / EXPANDED_LIMIT) if child.ownership is Ownership.MANAGED else 0

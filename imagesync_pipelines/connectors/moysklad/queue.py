@@ -187,21 +187,20 @@ class Queue:
         """The queue as it is now."""
         numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
-        rest = (table.c[name] for name in ("state", "attempts", "changed_at", "last_error"))
+        shown = (table.c[name] for name in ("id", "child", "state", "attempts", "changed_at"))
         first_try = [(State.PENDING, 0), (State.RUNNING, 1)]  # nothing failed yet: what it says is a note
         newest = (
             sa.tuple_(table.c.state, table.c.attempts).in_(first_try),
             table.c.changed_at.desc(),
             table.c.id.desc(),
         )
-        wrong = sa.select(table.c.id, table.c.child, entity, *rest).where(table.c.last_error != "")
+        wrong = sa.select(*shown, entity.label("entity"), table.c.last_error.label("error"))
+        wrong = wrong.where(table.c.last_error != "").order_by(*newest).limit(10)
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
             for child, state, number in connection.execute(numbers.order_by(table.c.child)):
                 counts.setdefault(child, {})[state] = number
-            return QueueView(
-                counts, tuple(QueueError(*row) for row in connection.execute(wrong.order_by(*newest).limit(10)))
-            )
+        return QueueView(counts, tuple(read_rows(self.engine, wrong, QueueError)))
 
     def forget_done(self, before: datetime) -> int:
         """Forget requests that were done before that time; all others stay."""

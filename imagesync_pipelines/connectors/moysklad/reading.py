@@ -38,7 +38,11 @@ _PORTION = 1000
 
 
 def main_images(context: Run, options: ReadingOptions) -> StepResult:
-    """The main account into the mirror, for a run of a child account or for itself; ends a run of one that is off."""
+    """Products, bundles and variants of the main account with their images, all or what changed, into our mirror.
+
+    Rows that did not come are never taken for rows that are empty. Runs that start together share one reading. The
+    run of a child account whose mode is off ends here.
+    """
     if context.account:
         try:
             child_of(context).refuse_off()
@@ -125,7 +129,7 @@ def reading_of(context: Run) -> MainReading | None:
 
 
 def every_entity_was_read(context: Run) -> CheckResult:
-    """Whether the last reading proved to be complete, and which entities it could not use."""
+    """The reading proved that it saw everything, with the images of each; without that nothing counts as gone."""
     found = look_at(_main(context), MAIN_IMAGES, MainReading)
     number = len(found.problems)
     said = found.reason or f"{number} entities stay as they were read before"

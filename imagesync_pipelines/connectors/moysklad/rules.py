@@ -122,10 +122,7 @@ def recognise(rows: Sequence[ImageRow], known: Sequence[Managed], expected: Sequ
         waiting = by_name[row.filename, row.size]
         if found[place] is None and waiting:
             found[place] = waiting.pop(0)._replace(id=row.id)
-    return tuple(
-        image if image is not None else Managed("", row.id, row.filename, row.size)
-        for image, row in zip(found, rows, strict=True)
-    )
+    return tuple(image or Managed("", row.id, row.filename, row.size) for image, row in zip(found, rows, strict=True))
 
 
 def recognised(rows: Sequence[ImageRow], record: ChildRecord, expected: Sequence[Managed]) -> tuple[Managed, ...]:

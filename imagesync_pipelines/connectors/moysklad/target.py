@@ -7,25 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
-from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size, part_size
+from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.mapping import forget_entities
-from imagesync_pipelines.connectors.moysklad.model import (
-    ChildRecord,
-    Entity,
-    EntityTask,
-    ImageRow,
-    KeptImage,
-    Managed,
-    NewImage,
-    Part,
-)
+from imagesync_pipelines.connectors.moysklad.model import ChildRecord, EntityTask, ImageRow, Managed, NewImage, Part
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.storage.contents import ContentMissingError
@@ -38,43 +28,25 @@ FRESH_FOR = timedelta(seconds=30)
 _TRIES = 3
 # The frame of one entity in a request of many: its address, its type and brackets.
 _ENTITY_BYTES = 300
-# As long as every id of an image.
-ANY_ID = "0" * 36
+Listed = tuple[ImageRow, ...] | str | None
+"""The images of an entity in the child account, or why they did not come; None: it is not there any more."""
 
 
-class ReadLists(NamedTuple):
-    """Lists that were read. rows: by key. gone: keys of entities that the child account does not have any more.
+def read_lists(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> Iterator[dict[str, Listed]]:
+    """Read the images of these entities (key to child id), 100 per call, and look at whose they are; by key.
 
-    unread: key to reason of those whose rows did not come; nothing is concluded from that.
-    """
-
-    rows: Mapping[str, tuple[ImageRow, ...]]
-    gone: frozenset[str]
-    unread: Mapping[str, str]
-
-
-def read_lists(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> Iterator[ReadLists]:
-    """Read the images of these entities (key to child id), 100 per call, and look at whose they are.
-
-    Raises SameAccountError and the errors of the API.
+    From images that did not come nothing is concluded. Raises SameAccountError and the errors of the API.
     """
     remaining = iter(ids.items())
     while portion := dict(islice(remaining, EXPANDED_LIMIT)):
-        found: dict[str, Entity] = {}
-        illegible: dict[str, str] = {}
+        found: dict[str, Listed] = {}
         for page in api.assortment(ids=list(portion.values())):
             child.check_identity(entity.account_id for entity in page.entities)
-            found |= {entity.id: entity for entity in page.entities}
-            illegible |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
-        rows: dict[str, tuple[ImageRow, ...]] = {}
-        unread: dict[str, str] = {}
-        for key, child_id in portion.items():
-            entity = found.get(child_id)
-            if entity is not None and entity.images is not None and len(entity.images) == entity.image_count:
-                rows[key] = entity.images
-            elif entity is not None or child_id in illegible:
-                unread[key] = illegible.get(child_id, "its images were not delivered, or not all of them")
-        yield ReadLists(rows, frozenset(portion.keys() - rows.keys() - unread.keys()), unread)
+            found |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
+            for entity in page.entities:
+                images = entity.delivered
+                found[entity.id] = "its images were not delivered, or not all of them" if images is None else images
+        yield {key: found.get(child_id) for key, child_id in portion.items()}
 
 
 def gone_warnings(gone: Collection[str]) -> list[str]:
@@ -111,13 +83,13 @@ class ImageTarget:
     refused: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     _begun: set[str] = field(default_factory=set)
-    _lists: dict[str, tuple[datetime, ReadLists]] = field(default_factory=dict)
+    _lists: dict[str, tuple[datetime, Listed]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._reading, self._counting = threading.Lock(), threading.Lock()
         sources = {image.source for task in self.tasks.values() for image in task.images if not image.child_id}
         # Content by the identity of an image, which says as what it is sent, and was.
-        self._kept = self.child.kept_of(sources)
+        self.kept = self.child.kept_of(sources)
         self._order = sorted(self.tasks)
         self._records = self.child.records(self._order)
 
@@ -161,8 +133,8 @@ class ImageTarget:
             self.child.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
-            load=self.load,
-            named_bytes=part_size(self.api.account.url, task.type, task.child_id, KeptImage(ANY_ID)),
+            read=self.child.contents.read,
+            kept=self.kept,
             learn=self.learn,
             now=there,
             fresh=fresh,
@@ -194,13 +166,13 @@ class ImageTarget:
             elif self._is_old(key):
                 coming = (other for other in self._order if other not in self._begun)
                 self._read_now([key, *islice(coming, EXPANDED_LIMIT - 1)])
-            found = self._lists[key][1]
-        if key in found.gone:
+            listed = self._lists[key][1]
+        if listed is None:
             raise errors.EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
-        if key in found.unread:
-            raise errors.RowsMissingError(f"{self.tasks[key].name}: {found.unread[key]}")
-        expected = rules.expected_by_task(self.tasks[key].images, self._kept)
-        return rules.recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
+        if isinstance(listed, str):
+            raise errors.RowsMissingError(f"{self.tasks[key].name}: {listed}")
+        expected = rules.expected_by_task(self.tasks[key].images, self.kept)
+        return rules.recognised(listed, self._records.get(key, ChildRecord()), expected), True
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
@@ -217,15 +189,11 @@ class ImageTarget:
 
     def _read_now(self, keys: Sequence[str]) -> None:
         for found in read_lists(self.child, self.api, {key: self.tasks[key].child_id for key in keys}):
-            self._lists |= dict.fromkeys(keys, (self.child.context.clock(), found))
+            self._lists |= {key: (self.child.context.clock(), listed) for key, listed in found.items()}
 
     def listing(self, task: EntityTask, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
-        return rules.listing_of(task, there, self._kept, self.failed, self.limit, mirror=self.child.mirror)
-
-    def load(self, image: Managed) -> bytes:
-        """The bytes of an image that is to be sent. Raises ContentMissingError."""
-        return self.child.contents.read(self._kept[image.source])
+        return rules.listing_of(task, there, self.kept, self.failed, self.limit, mirror=self.child.mirror)
 
     def learn(self, size: int) -> None:
         """Believe the largest size of an image that the server named."""
@@ -285,9 +253,10 @@ class FirstFill:
         if not fills:
             return []
         lists: dict[str, Sequence[Part]] = {}
+        read = target.child.contents.read
         try:
             for work, listing in fills:
-                new = [NewImage(slot.image.filename, target.load(slot.image)) for slot in listing.slots]
+                new = [NewImage(slot.image.filename, read(target.kept[slot.image.source])) for slot in listing.slots]
                 lists[target.tasks[work.group].child_id] = new
         except ContentMissingError:
             return []

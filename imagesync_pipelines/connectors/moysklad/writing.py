@@ -5,15 +5,18 @@ take its place. The limit of 20 MB counts the encoded JSON, so sizes here are th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Part
+from imagesync_pipelines.storage.contents import Content
 
 # What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
 MOST_REQUEST_BYTES = 19_999_000
+# What naming an image or an entity takes in a request, about; one that is larger after all is divided.
+NAMED_BYTES = 250
 _SAME_TWICE = 3013
 
 
@@ -21,16 +24,16 @@ _SAME_TWICE = 3013
 class Writer:
     """Brings an entity's images to a list, and knows after every request what is there.
 
-    send: one request that sets the list. load: the bytes of an image that is to be sent. named_bytes: what naming an
-    image takes in a request. learn: is told the size that the server names. now: the images that are there. fresh: they
-    were just read, so a refusal is not because they are old. limit: the largest image, in bytes.
+    send: one request that sets the list. kept: content by the identity of an image; read: its bytes. learn: is told the
+    size that the server names. now: the images that are there. fresh: they were just read, so a refusal is not because
+    they are old. limit: the largest image, in bytes.
     bad: row key to reason of what was refused. refused: those of them that the account will not take whenever they are
     sent. sent: images that were sent and are there. ids: of the places of the list that are filled as they should be.
     """
 
     send: Callable[[Sequence[Part]], Sequence[ImageRow]]
-    load: Callable[[Managed], bytes]
-    named_bytes: int
+    read: Callable[[Content], bytes]
+    kept: Mapping[str, Content]
     learn: Callable[[int], None]
     now: tuple[Managed, ...]
     fresh: bool
@@ -50,8 +53,8 @@ class Writer:
         slots = self._slots = listing.slots
         self.ids = {place: slot.keep for place, slot in enumerate(slots) if slot.keep}
         new = [(place, slot.image) for place, slot in enumerate(slots) if not slot.keep]
-        sizes = [(encoded_size(image.filename, image.size), self.named_bytes) for _, image in new]
-        waiting = deque([new[at][0] for at in portion] for portion in packed(sizes, self.named_bytes * len(slots)))
+        sizes = [(encoded_size(image.filename, image.size), NAMED_BYTES) for _, image in new]
+        waiting = deque([new[at][0] for at in portion] for portion in packed(sizes, NAMED_BYTES * len(slots)))
         while waiting:
             portion = self._sendable(waiting.popleft())
             if portion:
@@ -160,7 +163,9 @@ class Writer:
 
     def _part(self, place: int, portion: Sequence[int]) -> Part:
         image = self._slots[place].image
-        return NewImage(image.filename, self.load(image)) if place in portion else KeptImage(self._id(place))
+        if place not in portion:
+            return KeptImage(self._id(place))
+        return NewImage(image.filename, self.read(self.kept[image.source]))
 
 
 def packed(sizes: Iterable[tuple[int, int]], first: int, most: int = MOST_REQUEST_BYTES) -> list[list[int]]:

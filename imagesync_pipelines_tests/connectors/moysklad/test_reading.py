@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
-from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading
+from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, MainReading
 from imagesync_pipelines.connectors.moysklad.reading import ARCHIVED, DELETED, entities_of, read_entities, read_main
 from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
 from imagesync_pipelines.upstream.errors import UnavailableError
@@ -29,11 +29,7 @@ class Account:
     calls: int = 0
 
     def assortment(
-        self,
-        *,
-        types: Sequence[EntityType] = TYPES,
-        ids: Sequence[str] | None = None,
-        updated_since: datetime | None = None,
+        self, *, ids: Sequence[str] | None = None, updated_since: datetime | None = None
     ) -> Iterator[AssortmentPage]:
         self.asked.append(updated_since if ids is None else ids)
         chosen = [found for found in self.entities if (found.id in ids if ids is not None else not found.archived)]

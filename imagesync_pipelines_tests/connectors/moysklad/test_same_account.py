@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.accounts import same_account
+from imagesync_pipelines.connectors.moysklad.child import same_account
 
 names, ids = st.sampled_from(["main", "north", "south", "east"]), st.sampled_from(["", "1", "2", "3"])
 

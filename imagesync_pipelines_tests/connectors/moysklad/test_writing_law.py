@@ -68,7 +68,7 @@ def synchronise(
     contents = {name: Content(name, "", 10, "JPEG", 1, 1) for name in main}
     mirror = child.ownership is Ownership.MIRROR
     listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, mirror=mirror)
-    writer = Writer(account.send, lambda _: b"0" * 10, 100, lambda _: None, there, fresh=True, limit=LIMIT)
+    writer = Writer(account.send, lambda _: b"0" * 10, contents, lambda _: None, there, fresh=True, limit=LIMIT)
     writer.write(listing)
     known = seen_of(writer.now, child.ownership)
     return planned, ChildRecord(known.images, (), known.others)

@@ -73,19 +73,15 @@ class MoyskladApi(Transport):
         )
 
     def assortment(
-        self,
-        *,
-        types: Sequence[EntityType] = TYPES,
-        ids: Sequence[str] | None = None,
-        updated_since: datetime | None = None,
+        self, *, ids: Sequence[str] | None = None, updated_since: datetime | None = None
     ) -> Iterator[answers.AssortmentPage]:
-        """Entities of all these types with their images, 100 on a page.
+        """Products, bundles and variants with their images, 100 on a page.
 
         ids: only those, archived ones too; 100 in a list of its own each. Otherwise archived ones are left out.
         updated_since: a moment with its zone. Links that need no call are asked for where the account says it has them.
         The order is the server's: a list that changes meanwhile may skip rows, so `size` and the ids are the proof.
         """
-        filters = [answers.either("type", types)]
+        filters = [answers.either("type", TYPES)]
         if updated_since is not None:
             filters.append(f"updated>={answers.moscow_time(updated_since)}")
         portions = (
@@ -131,9 +127,9 @@ class MoyskladApi(Transport):
         if not isinstance(reply.data, list):
             raise AnswerLostError(f"{path}: no list of images came back")
         if reply.status >= 400:
-            raise next(
-                (_element_error(reply, element) for element in reply.data if answers.errors_of(element)), None
-            ) or (reply.error(BadAnswerError, f"HTTP {reply.status} with a list that names no error"))
+            refused = [_element_error(reply, element) for element in reply.data if answers.errors_of(element)]
+            told = f"HTTP {reply.status} with a list that names no error"
+            raise refused[0] if refused else reply.error(BadAnswerError, told)
         try:
             return tuple(answers.image_of(row) for row in reply.data)
         except answers.RowError as error:
@@ -250,13 +246,11 @@ class MoyskladApi(Transport):
         return images
 
     def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
+        missing = "was written, and its images could not be read afterwards"
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {
-            entity_id: errors.RowsMissingError(
-                f"{kind} {entity_id} was written, and its images could not be read afterwards"
-            )
-            for entity_id in ids
+            entity_id: errors.RowsMissingError(f"{kind} {entity_id} {missing}") for entity_id in ids
         }
-        for page in self.assortment(types=[kind], ids=ids):
+        for page in self.assortment(ids=ids):
             results |= {entity.id: entity.images for entity in page.entities if entity.images is not None}
         return results
 

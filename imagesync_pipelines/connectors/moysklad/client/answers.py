@@ -51,10 +51,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     rows = about.get("rows")
     count = _object(about, "meta").get("size") if about else None
     # Each is an object of one kind and its digits.
-    codes = row.get("barcodes")
-    barcodes = (
-        [code for one in codes if isinstance(one, dict) for code in one.values()] if isinstance(codes, list) else []
-    )
+    codes = row["barcodes"] if isinstance(row.get("barcodes"), list) else []
     try:
         updated = datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
     except ValueError:
@@ -66,7 +63,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         external_code=_optional(row, "externalCode"),
         code=_optional(row, "code"),
         article=_optional(row, "article"),
-        barcodes=tuple(map(str, barcodes)),
+        barcodes=tuple(str(code) for one in codes if isinstance(one, dict) for code in one.values()),
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
         updated=updated,
@@ -156,12 +153,9 @@ def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> Assort
 def images_in(element: object) -> tuple[ImageRow, ...] | None:
     """The images in the answer to a write; None where their rows were left out or cannot be read."""
     try:
-        entity = entity_of(element) if isinstance(element, dict) else None
+        return entity_of(element).delivered if isinstance(element, dict) else None
     except RowError:
         return None
-    if entity is None or entity.images is None or len(entity.images) != entity.image_count:
-        return None
-    return entity.images
 
 
 # The server says that it could not, so nothing was carried out; 1083 and 1036 are failures in the middle.
@@ -195,7 +189,6 @@ _HINTS: dict[type[UpstreamError], str] = {
     errors.StorageFullError: "; the account's owner must make room",
 }
 _MEGABYTES = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:МБ|Мб|мб|MB|Mb|mb|мегабайт)")
-_MOST_WORDS = 200
 
 
 def errors_of(data: object) -> list[Mapping[str, Any]]:
@@ -219,7 +212,7 @@ def refusal(place: Place, status: int, data: object, *, write: bool) -> Upstream
     said = "; ".join(filter(None, (str(entry.get("error_message") or entry.get("error") or "") for entry in entries)))
     # What is said about credentials may repeat them.
     refused = kind is errors.AccountRefusedError
-    words = "the credentials were refused" if refused else said[:_MOST_WORDS] or "no reason given"
+    words = "the credentials were refused" if refused else said[:200] or "no reason given"
     error = place.error(kind, f"HTTP {status}{number}: {words}{_HINTS.get(kind, '')}", status=status)
     if isinstance(error, errors.ImagesRefusedError):
         entry = next((entry for entry in entries if entry.get("code") == code), {})
@@ -248,11 +241,6 @@ def part_json(url: str, kind: EntityType, entity_id: str, part: Part) -> dict[st
     if isinstance(part, KeptImage):
         return _meta(url, f"entity/{kind}/{entity_id}/images/{part.id}", "image")
     return {"filename": part.filename, "content": base64.b64encode(part.content).decode("ascii")}
-
-
-def part_size(url: str, kind: EntityType, entity_id: str, part: Part) -> int:
-    """Bytes that one element takes in the body, with its comma."""
-    return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
 
 
 def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> bytes:

@@ -157,12 +157,8 @@ class MoyskladDialect(Dialect):
             return len(times)
 
     def _give_up(self, why: str) -> NoReturn:
-        raise self._stop(
-            errors.AccountStoppedError(
-                f"account {self._account} was stopped before МойСклад bans it: {why} What is done stays done; "
-                "find the cause before the next run"
-            )
-        )
+        told = f"account {self._account} was stopped before МойСклад bans it: {why} What is done stays done; "
+        raise self._stop(errors.AccountStoppedError(f"{told}find the cause before the next run"))
 
 
 def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> SessionPolicy:

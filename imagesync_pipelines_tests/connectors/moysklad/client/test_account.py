@@ -80,11 +80,11 @@ def test_the_assortment_is_asked_for_as_the_contract_says(database: sa.Engine) -
     )
     with _api(pages, database, permanent_links=True) as (api, served, _):
         since = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
-        found = list(api.assortment(types=["product", "variant"], updated_since=since))
+        found = list(api.assortment(updated_since=since))
     assert [(len(page.entities), page.offset, page.size) for page in found] == [(100, 0, 101), (1, 100, 101)]
     first = served.requests[0]
     assert _query(first) == {
-        "filter": "type=product;type=variant;updated>=2026-11-21 00:00:00",
+        "filter": "type=product;type=bundle;type=variant;updated>=2026-11-21 00:00:00",
         "expand": "images", "limit": "100", "offset": "0", "fields": "downloadPermanentHref",
     }  # fmt: skip
     assert first.headers["x-lognex-remap-beta-feature"] == "assortmentWithoutStock"
