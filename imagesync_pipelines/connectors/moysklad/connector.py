@@ -4,13 +4,10 @@ One run is one child account: one that fails stops no other. Runs that start tog
 account: `since` is the moment at which they were started, and a reading that is newer is not made again.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
-from imagesync_pipelines.connectors.moysklad.child import Run
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.settings import (
     ChildPlanOptions,
@@ -21,22 +18,11 @@ from imagesync_pipelines.connectors.moysklad.settings import (
 )
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.planned import ApplyOptions
-from imagesync_pipelines.sync.steps import CheckResult, StepResult
-
-
-def _step(pool: str, run: Callable[[Run, Any], StepResult], kinds: set[str], **more: Any) -> Step:
-    """A step with the name of its function, described as that is; one that broke is tried once more."""
-    return Step(run.__name__, run.__doc__ or "", run, kinds, pool=pool, tries_again_after=10, **more)
-
-
-def _check(step: str, look: Callable[[Run], CheckResult]) -> Check:
-    """A check with the name of its look, described as that is. It warns, for the run itself has told what failed."""
-    return Check(step, {look.__name__: look.__doc__ or ""}, lambda context: {look.__name__: look(context)})
-
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.
-_MAIN_STEP, _CHILD_STEP = partial(_step, "moysklad_main"), partial(_step, "moysklad_child")
+_MAIN_STEP = partial(Step.of, pool="moysklad_main", tries_again_after=10)
+_CHILD_STEP = partial(Step.of, pool="moysklad_child", tries_again_after=10)
 
 EXTERNALS = (
     External(
@@ -51,14 +37,19 @@ EXTERNALS = (
 
 STEPS = (
     _MAIN_STEP(
-        reading.main_images, {"rest"}, after=("main_account",), options=ReadingOptions, partitions="", may_end=True
+        reading.main_images,
+        kinds={"rest"},
+        after=("main_account",),
+        options=ReadingOptions,
+        partitions="",
+        may_end=True,
     ),
     _CHILD_STEP(
-        mapping.entity_map, {"postgres", "rest"}, after=("main_images", "child_accounts"), options=ChosenEntities
+        mapping.entity_map, kinds={"postgres", "rest"}, after=("main_images", "child_accounts"), options=ChosenEntities
     ),
-    _CHILD_STEP(plan_step.plan, {"pandas", "parquet"}, after=("entity_map",), options=ChildPlanOptions),
-    _MAIN_STEP(apply_steps.content, {"file", "rest"}, after=("plan",), options=ApplyOptions),
-    _CHILD_STEP(apply_steps.child_images, {"rest"}, after=("content",), options=ApplyOptions),
+    _CHILD_STEP(plan_step.plan, kinds={"pandas", "parquet"}, after=("entity_map",), options=ChildPlanOptions),
+    _MAIN_STEP(apply_steps.content, kinds={"file", "rest"}, after=("plan",), options=ApplyOptions),
+    _CHILD_STEP(apply_steps.child_images, kinds={"rest"}, after=("content",), options=ApplyOptions),
 )
 
 JOBS = (
@@ -82,11 +73,12 @@ JOBS = (
     ),
 )
 
+# All of them warn, for the run itself has told what it could not do.
 CHECKS = (
-    _check("main_images", reading.every_entity_was_read),
-    _check("entity_map", mapping.every_entity_has_a_counterpart),
-    _check("content", apply_steps.every_picture_could_be_had),
-    _check("child_images", apply_steps.no_image_is_in_quarantine),
+    Check.of("main_images", reading.every_entity_was_read),
+    Check.of("entity_map", mapping.every_entity_has_a_counterpart),
+    Check.of("content", apply_steps.every_picture_could_be_had),
+    Check.of("child_images", apply_steps.no_image_is_in_quarantine),
 )
 
 # Runs of a schedule share one reading of the main account by the moment at which they start.
