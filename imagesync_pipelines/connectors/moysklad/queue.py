@@ -189,18 +189,16 @@ class Queue:
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
         shown = (table.c[name] for name in ("id", "child", "state", "attempts", "changed_at"))
         first_try = [(State.PENDING, 0), (State.RUNNING, 1)]  # nothing failed yet: what it says is a note
-        newest = (
-            sa.tuple_(table.c.state, table.c.attempts).in_(first_try),
-            table.c.changed_at.desc(),
-            table.c.id.desc(),
+        is_note = sa.tuple_(table.c.state, table.c.attempts).in_(first_try)
+        wrong = sa.select(*shown, entity.label("entity"), table.c.last_error.label("error")).where(
+            table.c.last_error != ""
         )
-        wrong = sa.select(*shown, entity.label("entity"), table.c.last_error.label("error"))
-        wrong = wrong.where(table.c.last_error != "").order_by(*newest).limit(10)
+        newest = wrong.order_by(is_note, table.c.changed_at.desc(), table.c.id.desc()).limit(10)
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
             for child, state, number in connection.execute(numbers.order_by(table.c.child)):
                 counts.setdefault(child, {})[state] = number
-        return QueueView(counts, tuple(read_rows(self.engine, wrong, QueueError)))
+        return QueueView(counts, tuple(read_rows(self.engine, newest, QueueError)))
 
     def forget_done(self, before: datetime) -> int:
         """Forget requests that were done before that time; all others stay."""
