@@ -20,17 +20,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
 from imagesync_pipelines.storage.objects import error_code
+from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tables import (
-    account,
-    account_store,
-    photo,
-    photo_deletion,
-    product,
-    scope,
-    store,
-)
 from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
 from imagesync_pipelines.web.service import disposition, names_etag
 
@@ -47,14 +39,15 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     304: {"description": "Not changed: the ETag is the one that was sent"},
     416: {"description": "The range lies behind the end"},
 }
+_GRANT = t.account_store
 # A photo and everybody's right to it in one read, made once: most downloads are allowed. `admit` says why one is not.
 _READABLE = (
-    scope()
-    .with_only_columns(photo)
-    .join(account, account.c.id == sa.bindparam("caller"))
-    .outerjoin(account_store, (account_store.c.account_id == account.c.id) & (account_store.c.store_id == store.c.id))
-    .where(store.c.id == sa.bindparam("store"), photo.c.id == sa.bindparam("photo"))
-    .where(store.c.is_active, account.c.is_active, account.c.all_stores | account_store.c.store_id.is_not(None))
+    t.scope()
+    .with_only_columns(t.photo)
+    .join(t.account, t.account.c.id == sa.bindparam("caller"))
+    .outerjoin(_GRANT, (_GRANT.c.account_id == t.account.c.id) & (_GRANT.c.store_id == t.store.c.id))
+    .where(t.store.c.id == sa.bindparam("store"), t.photo.c.id == sa.bindparam("photo"))
+    .where(t.store.c.is_active, t.account.c.is_active, t.account.c.all_stores | _GRANT.c.store_id.is_not(None))
 )
 
 router = APIRouter(prefix="/api/v1/sync/product-photos", tags=["photos"])
@@ -128,18 +121,13 @@ def parse_since(value: object) -> object:
 Since = Annotated[
     datetime, BeforeValidator(parse_since), Query(description="only photos changed at this time or later; ISO 8601")
 ]
+Limit = Annotated[int | None, Query(description="photos on a page; cut to what the server allows, 1 at least")]
+Offset = Annotated[int, Query(ge=0, le=LARGEST_OFFSET, description="photos to skip")]
 
 
 @router.get("/", responses=REFUSALS, response_model_exclude_unset=True)
 def list_photos(
-    office: Office,
-    caller: Caller,
-    store_id: UUID,
-    since: Since | None = None,
-    limit: Annotated[
-        int | None, Query(description="photos on a page; cut to what the server allows, 1 at least")
-    ] = None,
-    offset: Annotated[int, Query(ge=0, le=LARGEST_OFFSET, description="photos to skip")] = 0,
+    office: Office, caller: Caller, store_id: UUID, since: Since | None = None, limit: Limit = None, offset: Offset = 0
 ) -> ListingAnswer:
     """List the photos of a store, ordered by `updated_at` and `id`.
 
@@ -153,10 +141,9 @@ def list_photos(
         admit(connection, caller, store_id)
         rows, total = _page(connection, store_id, since, size, offset)
         more = offset + size < total
+        photos = [ListedPhoto(**row, image_url=image_url(office, row["object_key"], row["checksum"])) for row in rows]
         listing = PhotoListing(
-            photos=[
-                ListedPhoto(**row, image_url=image_url(office, row["object_key"], row["checksum"])) for row in rows
-            ],
+            photos=photos,
             total=total,
             has_more=more,
             next_offset=offset + size if more else None,
@@ -171,12 +158,12 @@ def _page(
     connection: sa.Connection, store_id: UUID, since: datetime | None, size: int, offset: int
 ) -> tuple[list[dict[str, Any]], int]:
     """The rows of a page and the number of rows of all pages."""
-    seen = scope().where(store.c.id == store_id)
+    seen = t.scope().where(t.store.c.id == store_id)
     if since is not None:
-        seen = seen.where(photo.c.updated_at >= since)
-    columns = [column for column in photo.c if column.name != "product_id"]
-    page = seen.add_columns(*columns, product.c.sku.label("product_sku"), product.c.name.label("product_name"))
-    page = page.order_by(photo.c.updated_at, photo.c.id).limit(size).offset(offset)
+        seen = seen.where(t.photo.c.updated_at >= since)
+    columns = [column for column in t.photo.c if column.name != "product_id"]
+    page = seen.add_columns(*columns, t.product.c.sku.label("product_sku"), t.product.c.name.label("product_name"))
+    page = page.order_by(t.photo.c.updated_at, t.photo.c.id).limit(size).offset(offset)
     rows = [dict(row) for row in connection.execute(page).mappings()]
     # The page ends before its limit, so it ends the listing: nothing is left to count.
     if len(rows) < size and (rows or offset == 0):
@@ -187,11 +174,10 @@ def _page(
 
 def _deleted(connection: sa.Connection, store_id: UUID, since: datetime) -> list[UUID]:
     """What the store lost since then; never a photo that it sees now, however that came about."""
-    seen = scope().where(store.c.id == store_id, photo.c.id == photo_deletion.c.photo_id).correlate(photo_deletion)
-    lost = sa.select(photo_deletion.c.photo_id).where(
-        photo_deletion.c.store_id == store_id, photo_deletion.c.deleted_at >= since, ~seen.exists()
-    )
-    return list(connection.execute(lost.order_by(photo_deletion.c.deleted_at, photo_deletion.c.photo_id)).scalars())
+    lost = t.photo_deletion
+    seen = t.scope().where(t.store.c.id == store_id, t.photo.c.id == lost.c.photo_id).correlate(lost)
+    query = sa.select(lost.c.photo_id).where(lost.c.store_id == store_id, lost.c.deleted_at >= since, ~seen.exists())
+    return list(connection.scalars(query.order_by(lost.c.deleted_at, lost.c.photo_id)))
 
 
 def image_url(office: HeadOffice, object_key: str, checksum: str) -> str | None:

@@ -17,58 +17,44 @@ WRITE_LOCK = UPGRADE_LOCK + 1
 metadata = sa.MetaData(schema=SCHEMA)
 _MOMENT = TIMESTAMP(timezone=True)
 
-version = sa.Table("version", metadata, sa.Column("number", sa.Integer, nullable=False))
 
-company = sa.Table(
-    "company",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-)
+def _table(name: str, *parts: sa.Column | sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(name, metadata, *parts)
 
-brand = sa.Table(
-    "brand",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("company_id", sa.ForeignKey(company.c.id), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
-    sa.UniqueConstraint("company_id", "name"),
-)
 
-store = sa.Table(
-    "store",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("company_id", sa.ForeignKey(company.c.id), nullable=False),
-    sa.Column("code", sa.Text, nullable=False, unique=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
-)
+def _id() -> sa.Column:
+    return sa.Column("id", sa.Uuid, primary_key=True)
 
-store_brand = sa.Table(
-    "store_brand",
-    metadata,
-    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
-    sa.Column("brand_id", sa.ForeignKey(brand.c.id), primary_key=True),
-)
 
-product = sa.Table(
-    "product",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("brand_id", sa.ForeignKey(brand.c.id), nullable=False),
-    sa.Column("sku", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
-    sa.UniqueConstraint("brand_id", "sku"),
+def _text(name: str, *, unique: bool = False) -> sa.Column:
+    return sa.Column(name, sa.Text, nullable=False, unique=unique or None)
+
+
+def _flag(name: str, default: sa.ColumnElement[bool]) -> sa.Column:
+    return sa.Column(name, sa.Boolean, nullable=False, server_default=default)
+
+
+def _active() -> sa.Column:
+    return _flag("is_active", sa.true())
+
+
+def _of(table: sa.Table, *, is_key: bool = False) -> sa.Column:
+    return sa.Column(f"{table.name}_id", sa.ForeignKey(table.c.id), primary_key=is_key, nullable=False)
+
+
+version = _table("version", sa.Column("number", sa.Integer, nullable=False))
+company = _table("company", _id(), _text("name", unique=True))
+brand = _table("brand", _id(), _of(company), _text("name"), _active(), sa.UniqueConstraint("company_id", "name"))
+store = _table("store", _id(), _of(company), _text("code", unique=True), _text("name"), _active())
+store_brand = _table("store_brand", _of(store, is_key=True), _of(brand, is_key=True))
+product = _table(
+    "product", _id(), _of(brand), _text("sku"), _text("name"), _active(), sa.UniqueConstraint("brand_id", "sku")
 )
 
 # No default of the database's clock: `updated_at` comes from the service's one clock.
-photo = sa.Table(
+photo = _table(
     "photo",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
+    _id(),
     sa.Column("product_id", sa.ForeignKey(product.c.id, ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("object_key", sa.String(500), nullable=False, server_default=""),
     sa.Column("filename", sa.String(255), nullable=False, server_default=""),
@@ -76,55 +62,40 @@ photo = sa.Table(
     sa.Column("content_type", sa.String(100), nullable=False, server_default="image/jpeg"),
     sa.Column("checksum", sa.String(64), nullable=False, server_default=""),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("is_primary", sa.Boolean, nullable=False, server_default=sa.false()),
+    _flag("is_primary", sa.false()),
     sa.Column("sort_order", sa.Integer, nullable=False, server_default="0"),
     sa.Column("updated_at", _MOMENT, nullable=False),
     sa.Index("photo_updated", "updated_at", "id"),
 )
 
 # A photo that this store had and has no more: deleted, replaced, or out of the store's scope.
-photo_deletion = sa.Table(
+photo_deletion = _table(
     "photo_deletion",
-    metadata,
-    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
+    _of(store, is_key=True),
     sa.Column("photo_id", sa.Uuid, primary_key=True),
     sa.Column("product_id", sa.Uuid, nullable=False),
     sa.Column("deleted_at", _MOMENT, nullable=False),
     sa.Index("photo_deletion_deleted", "store_id", "deleted_at"),
 )
 
-account = sa.Table(
-    "account",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("username", sa.Text, nullable=False, unique=True),
-    sa.Column("password_hash", sa.Text, nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
-    sa.Column("all_stores", sa.Boolean, nullable=False, server_default=sa.false()),
+account = _table(
+    "account", _id(), _text("username", unique=True), _text("password_hash"), _active(), _flag("all_stores", sa.false())
 )
-
-account_store = sa.Table(
-    "account_store",
-    metadata,
-    sa.Column("account_id", sa.ForeignKey(account.c.id), primary_key=True),
-    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
-)
+account_store = _table("account_store", _of(account, is_key=True), _of(store, is_key=True))
 
 # A refresh token is good once; its id is kept until it would have expired anyway.
-spent_token = sa.Table(
+spent_token = _table(
     "spent_token",
-    metadata,
     sa.Column("jti", sa.Text, primary_key=True),
     sa.Column("expires_at", _MOMENT, nullable=False, index=True),
 )
 
 # No foreign key to photo: a store may report a photo that is gone by now.
-sync_report = sa.Table(
+sync_report = _table(
     "sync_report",
-    metadata,
-    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
+    _of(store, is_key=True),
     sa.Column("photo_id", sa.Uuid, primary_key=True),
-    sa.Column("status", sa.Text, nullable=False),
+    _text("status"),
     sa.Column("synced_at", _MOMENT),
     sa.Column("error", sa.Text),
     sa.Column("reported_at", _MOMENT, nullable=False),
