@@ -22,11 +22,7 @@ from imagesync_pipelines.web import edge_photos, service
 LOOPBACK, PHOTO_PORT = "127.0.0.1", 8810
 
 stores_option = click.option(
-    "--store",
-    "stores",
-    multiple=True,
-    metavar="NAME",
-    help="this store only; may be given several times (default: all)",
+    "--store", "stores", multiple=True, metavar="NAME", help="this store only; may be repeated (default: all)"
 )
 
 
@@ -52,9 +48,8 @@ def check(context: click.Context, name: str) -> None:
 def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
     """Make failed photos pending again, so that the next run tries them afresh; pictures stay and are served."""
     for name, database in _held(stores):
-        click.echo(
-            f"{name}: {store.reset(database, everything=everything)} photos are pending; the next run takes them up"
-        )
+        pending = store.reset(database, everything=everything)
+        click.echo(f"{name}: {pending} photos are pending; the next run takes them up")
 
 
 @click.command("migrate")

@@ -3,7 +3,6 @@
 The API is an application of its own below /api/v1, with its own errors and its own OpenAPI document.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -26,7 +25,7 @@ from imagesync_pipelines.web.catalogue.admin import quarantine, runs, sessions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
 from imagesync_pipelines.web.catalogue.pages import history, pictures, products
-from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, make_templates, render
+from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
@@ -51,21 +50,18 @@ SAFE = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# What a page cannot be shown or done for, by the status of the answer; the message is for people.
-REFUSALS: dict[type[Exception], int] = {
-    CursorError: 400,
-    PlanMissingError: 404,
-    runs.NothingToStartError: 409,
-    PinRefusedError: 409,
-    DagsterUnreachableError: 503,
-}
-# What broke, by the status of the answer and its headers; nothing of the error itself is shown.
+# What a page cannot be shown or done for: the status of the answer, whether the message is for people, and the headers.
 # The answer to what nobody foresaw does not pass the middleware that adds SAFE.
-BROKEN: dict[type[Exception], tuple[int, Mapping[str, str]]] = {
-    RequestValidationError: (400, {}),
-    OperationalError: (503, {"Retry-After": "5"}),
-    TimeoutError: (503, {"Retry-After": "5"}),
-    Exception: (500, SAFE),
+ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
+    RequestValidationError: (400, False, {}),
+    CursorError: (400, True, {}),
+    PlanMissingError: (404, True, {}),
+    runs.NothingToStartError: (409, True, {}),
+    PinRefusedError: (409, True, {}),
+    DagsterUnreachableError: (503, True, {}),
+    OperationalError: (503, False, {"Retry-After": "5"}),
+    TimeoutError: (503, False, {"Retry-After": "5"}),
+    Exception: (500, False, SAFE),
 }
 
 API = "/api/v1"
@@ -101,10 +97,8 @@ def build_app(opened: Opened) -> FastAPI:
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(sessions.LoginNeededError, _to_login)
-    for kind, status in REFUSALS.items():
-        app.add_exception_handler(kind, partial(_said_no, status))
-    for kind, (status, headers) in BROKEN.items():
-        app.add_exception_handler(kind, partial(_broken, status, headers))
+    for kind in ERRORS:
+        app.add_exception_handler(kind, partial(_failed, kind))
     app.mount(API, _build_api(opened_app, app.state.exports))
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
@@ -155,12 +149,9 @@ async def _refused(request: Request, error: Any) -> Response:
     return _page(request, error.status_code, said, error.headers)
 
 
-async def _said_no(status: int, request: Request, error: Exception) -> Response:
-    return _page(request, status, str(error))
-
-
-async def _broken(status: int, headers: Mapping[str, str], request: Request, error: Exception) -> Response:
-    return _page(request, status, headers=headers)
+async def _failed(kind: type[Exception], request: Request, error: Exception) -> Response:
+    status, is_for_people, headers = ERRORS[kind]
+    return _page(request, status, str(error) if is_for_people else "", headers)
 
 
 async def _to_login(request: Request, error: Exception) -> Response:
@@ -175,5 +166,5 @@ async def _to_login(request: Request, error: Exception) -> Response:
     return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=sessions.NO_STORE)
 
 
-def _page(request: Request, status: int, told: str = "", headers: Mapping[str, str] | None = None) -> Response:
+def _page(request: Request, status: int, told: str = "", headers: Headers | None = None) -> Response:
     return render(request, "error.html", {"status": status, "told": told}, status=status, headers=headers)

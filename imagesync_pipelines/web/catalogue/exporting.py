@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from imagesync_pipelines.products.exports import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import documented, needs
-from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
+from imagesync_pipelines.web.catalogue.pages.products import AskedFor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries import conditions_of
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -77,7 +77,7 @@ class Exports:
 
 
 @router.get("/exports/{wanted}", name="export")
-def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format) -> Response:
+def export_of_list(request: Request, opened: Here, asked: AskedFor, wanted: Format) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
     exports: Exports = request.app.state.exports
     return exports.answer(wanted, conditions_of(asked.filters, opened.showing))
@@ -88,15 +88,9 @@ api_router = APIRouter(tags=["exports"])
 Exporter = Annotated[ApiKey, Depends(needs(KeyScope.EXPORT))]
 """A route's parameter of this type lets in keys that may export."""
 
-_FILES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The file, as a stream",
-        "content": {
-            kind_of(one).media_type.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
-            for one in Format
-        },
-    }
-}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_KINDS = {kind_of(one).media_type.partition(";")[0]: _BINARY for one in Format}
+_FILES: dict[int | str, dict[str, Any]] = {200: {"description": "The file, as a stream", "content": _KINDS}}
 
 
 @api_router.get("/exports/{wanted}", response_class=Response, responses={**_FILES, **documented()})

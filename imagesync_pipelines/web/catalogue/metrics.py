@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,9 +49,8 @@ def readyz(opened: Here) -> Response:
 @router.get("/metrics")
 def metrics(request: Request, opened: Here) -> Response:
     """The numbers, read when they are asked for. What cannot be read is left out and counted as such."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Numbers(opened, request.app.state.derivatives))
-    return Response(generate_latest(registry), headers=NOT_KEPT, media_type=TEXT)
+    numbers = Numbers(opened, request.app.state.derivatives)
+    return Response(generate_latest(numbers), headers=NOT_KEPT, media_type=TEXT)
 
 
 @dataclass(eq=False)

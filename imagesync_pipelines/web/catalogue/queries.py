@@ -22,16 +22,7 @@ from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
 from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
-from imagesync_pipelines.web.catalogue.models import (
-    FamilyMember,
-    Image,
-    ImageWithMetadata,
-    ListedProduct,
-    Pin,
-    Product,
-    ProductImages,
-    ProductPage,
-)
+from imagesync_pipelines.web.catalogue import models
 
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")
@@ -73,7 +64,7 @@ class Filters:
 
 def list_products(
     engine: sa.Engine, filters: Filters, cursor: str | None, limit: int, showing: ShowingSettings
-) -> ProductPage:
+) -> models.ProductPage:
     """Products in the order of their SKUs, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     query = sa.select(product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
     query = query.where(*_conditions(filters, showing))
@@ -81,7 +72,7 @@ def list_products(
         if filters.q.strip():
             query = query.where(_found_by(connection, filters.q))
         found, next_cursor = rows_after(connection, query, (product.c.sku, product.c.id), cursor, limit)
-        return ProductPage(items=_with_images(connection, found, showing), next_cursor=next_cursor)
+        return models.ProductPage(items=_listed(connection, found, showing), next_cursor=next_cursor)
 
 
 def count_products(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -> int:
@@ -96,21 +87,21 @@ def conditions_of(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnE
     return [*_conditions(filters, showing), *([_search(filters.q)] if filters.q.strip() else [])]
 
 
-def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -> Product | None:
+def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -> models.Product | None:
     """A product with everything; None when there is none with this id."""
     shown = shown_for(engine, [product_id], showing).get(product_id)
     if shown is None:
         return None
     owner = shown.images[0].product_id if shown.images else product_id
     own = sa.select(sa.func.count()).where(product_image.c.product_id == product_id).scalar_subquery()
-    names = (product.c[name] for name in Product.model_fields if name in product.c)
+    names = (product.c[name] for name in models.Product.model_fields if name in product.c)
     query = sa.select(*names, product.c.parent_id, own.label("own")).where(product.c.id == product_id)
     with engine.connect() as connection:
         row = connection.execute(query).one()
-        relatives = _relatives(connection, product_id, row.parent_id, owner)
+        relatives = _kin(connection, product_id, row.parent_id, owner)
         family_of = product_id if row.kind == "parent" else row.parent_id
         family = [one for one in relatives if one.parent_id is not None and one.parent_id == family_of]
-        return Product(
+        return models.Product(
             **row._mapping,
             parent=next((one for one in relatives if one.id == row.parent_id), None),
             variants=family if row.kind == "parent" else [],
@@ -125,7 +116,7 @@ def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -
         )
 
 
-def _with_images(connection: sa.Connection, found: Sequence[sa.Row], showing: ShowingSettings) -> list[ListedProduct]:
+def _listed(connection: sa.Connection, found: Sequence[sa.Row], showing: ShowingSettings) -> list[models.ListedProduct]:
     """The rows with the image that stands for each: their own or a parent's, else a variant's."""
     owners, lent = sources_of(connection, [row.id for row in found], showing)
     held = images_of(connection, set(owners.values()))
@@ -135,19 +126,13 @@ def _with_images(connection: sa.Connection, found: Sequence[sa.Row], showing: Sh
     listed = []
     for row in found:
         image = images.get(chosen.get(row.id, 0))
-        is_lent = image is not None and image.product_id != row.id
-        listed.append(
-            ListedProduct(
-                **row._mapping,
-                primary=image,
-                image_count=len(held.get(owners.get(row.id, 0), ())),
-                images_from=skus[image.product_id] if image is not None and is_lent else "",
-            )
-        )
+        lender = skus[image.product_id] if image is not None and image.product_id != row.id else ""
+        count = len(held.get(owners.get(row.id, 0), ()))
+        listed.append(models.ListedProduct(**row._mapping, primary=image, image_count=count, images_from=lender))
     return listed
 
 
-def _relatives(connection: sa.Connection, product_id: int, parent_id: int | None, owner: int) -> list[FamilyMember]:
+def _kin(connection: sa.Connection, product_id: int, parent_id: int | None, owner: int) -> list[models.FamilyMember]:
     """Parent, variants, siblings and the product that lends its images."""
     is_primary = (product_image.c.product_id == product.c.id) & product_image.c.is_primary
     query = (
@@ -158,15 +143,15 @@ def _relatives(connection: sa.Connection, product_id: int, parent_id: int | None
     )
     rows = connection.execute(query).all()
     images = images_by_id(connection, [row.image_id for row in rows if row.image_id is not None])
-    return [FamilyMember(**row._mapping, image=images.get(row.image_id)) for row in rows]
+    return [models.FamilyMember(**row._mapping, image=images.get(row.image_id)) for row in rows]
 
 
-def _pin(connection: sa.Connection, product_id: int) -> Pin | None:
+def _pin(connection: sa.Connection, product_id: int) -> models.Pin | None:
     image = product_image.c
     names = (image.product_id, image.source, image.external_id)
     is_there = sa.exists().where(sa.tuple_(*names) == sa.tuple_(pin.c.product_id, pin.c.source, pin.c.external_id))
     row = connection.execute(sa.select(pin, (~is_there).label("is_dormant")).where(pin.c.product_id == product_id))
-    return next((Pin(**one) for one in row.mappings()), None)
+    return next((models.Pin(**one) for one in row.mappings()), None)
 
 
 def _near(connection: sa.Connection, sku: str) -> Sequence[sa.Row]:
@@ -233,21 +218,21 @@ def _search(text: str) -> sa.ColumnElement[bool]:
     return sa.or_(*conditions)
 
 
-def read_images(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Image]:
+def read_images(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[models.Image]:
     """The images of which these conditions are true, those of a product in display order, the primary first."""
     rows = connection.execute(sa.select(*_IMAGE).where(*conditions))
-    return sorted((Image.model_validate(row) for row in rows), key=_order)
+    return sorted((models.Image.model_validate(row) for row in rows), key=_order)
 
 
-def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[int, Image]:
+def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[int, models.Image]:
     """These images, by id; one that is not there is left out."""
     return {image.id: image for image in read_images(connection, among(product_image.c.id, image_ids))}
 
 
-def image_with_record(engine: sa.Engine, image_id: int) -> ImageWithMetadata | None:
+def image_with_record(engine: sa.Engine, image_id: int) -> models.ImageWithMetadata | None:
     """A product image and its record in the image database as it came; None when there is none with this id."""
     query = sa.select(*_IMAGE, product_image.c.metadata).where(product_image.c.id == image_id)
-    return next(iter(read_rows(engine, query, ImageWithMetadata)), None)
+    return next(iter(read_rows(engine, query, models.ImageWithMetadata)), None)
 
 
 def sources_of(
@@ -260,26 +245,22 @@ def sources_of(
     return owners, lending_variants(connection, bare) if bare else {}
 
 
-def shown_for(engine: sa.Engine, product_ids: Collection[int], showing: ShowingSettings) -> dict[int, ProductImages]:
+def shown_for(engine: sa.Engine, ids: Collection[int], showing: ShowingSettings) -> dict[int, models.ProductImages]:
     """What is shown for each of the products, by id, in a few queries; a product that we do not have is left out."""
     with engine.connect() as connection:
-        owners, lent = sources_of(connection, product_ids, showing)
+        owners, lent = sources_of(connection, ids, showing)
         lenders = images_by_id(connection, lent.values()) if lent else {}
         owners |= {one: lenders[image].product_id for one, image in lent.items() if image in lenders}
-        held: dict[int, list[Image]] = {}
+        held: dict[int, list[models.Image]] = {}
         for image in read_images(connection, among(product_image.c.product_id, set(owners.values()))):
             held.setdefault(image.product_id, []).append(image)
-        skus = skus_of(connection, {*product_ids, *owners.values()})
-    return {
-        one: ProductImages(
-            product_id=one,
-            sku=skus[one],
-            images=held.get(owners.get(one, one), []),
-            images_from=skus[owners[one]] if owners.get(one, one) != one else "",
-        )
-        for one in product_ids
-        if one in skus
-    }
+        skus = skus_of(connection, {*ids, *owners.values()})
+    shown = {}
+    for one in (one for one in ids if one in skus):
+        owner = owners.get(one, one)
+        lender = skus[owner] if owner != one else ""
+        shown[one] = models.ProductImages(product_id=one, sku=skus[one], images=held.get(owner, []), images_from=lender)
+    return shown
 
 
 def products_of_skus(engine: sa.Engine, skus: Collection[str], *, with_left: bool = False) -> dict[str, int]:
@@ -302,7 +283,7 @@ def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int
     return {row.id: row.sku for row in connection.execute(query)}
 
 
-def _order(image: Image) -> tuple[object, ...]:
+def _order(image: models.Image) -> tuple[object, ...]:
     shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.connector)
     return (not image.is_primary, *rules.display_order(shown))
 

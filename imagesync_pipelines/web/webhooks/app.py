@@ -5,38 +5,19 @@ Callers wait for 1.5 seconds at most: a call is answered after one insert.
 
 import hmac
 import logging
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
+from imagesync_pipelines.connectors.moysklad.incoming import QueueReceiver
 from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.web.service import BodyLimit
 
 LARGEST_BODY = 2 * 1024 * 1024
-
-
-class Receiver(Protocol):
-    """What a connector does with what was sent to it. Called from several threads."""
-
-    @property
-    def secret(self) -> SecretStr:
-        """What callers have to know."""
-
-    def take_events(self, body: bytes, request_id: str) -> str:
-        """Take a call of a webhook; what became of it in a line for the log. Raises BadBodyError.
-
-        request_id: what the caller repeats when it sends the call again, '' when it has none.
-        """
-
-    def take_payloads(self, body: bytes) -> tuple[int, list[str]]:
-        """Take requests; how many were queued, and why each of the others was set aside. Raises BadBodyError."""
-
-    def check(self) -> None:
-        """Raise when nothing can be taken."""
 
 
 class Taken(BaseModel):
@@ -55,8 +36,8 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 _RequestId = Annotated[str, Query(alias="requestId", max_length=100)]
 
 
-def build_app(connector: str, receiver: Receiver) -> FastAPI:
-    """The endpoints of a connector, which is part of their paths.
+def build_app(connector: str, receiver: QueueReceiver) -> FastAPI:
+    """The endpoints of a connector, which is part of their paths. The receiver is called from several threads.
 
     No documentation is served, it would tell strangers that they are here.
     """

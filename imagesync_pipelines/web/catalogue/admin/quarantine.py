@@ -27,6 +27,10 @@ MOST_REPLAYED = 1000
 # Of a raw record that may be of any length.
 SHOWN_CHARACTERS = 4000
 
+Name = Annotated[str, Query(max_length=300)]
+Number = Annotated[str, Query(max_length=100)]
+Cursor = Annotated[str, Query(max_length=600)]
+
 
 class ChosenItems(BaseModel):
     """Items of one connector, or account of a connector, by their numbers; none chosen means all of them."""
@@ -36,13 +40,7 @@ class ChosenItems(BaseModel):
 
 
 @router.get("/admin/quarantine", name="quarantine")
-def quarantine(
-    request: Request,
-    opened: Here,
-    _: Viewer,
-    connector: Annotated[str, Query(max_length=300)] = "",
-    cursor: Annotated[str, Query(max_length=300)] = "",
-) -> Response:
+def quarantine(request: Request, opened: Here, _: Viewer, connector: Name = "", cursor: Cursor = "") -> Response:
     """What one connector, or one account of it, has in quarantine, what failed last first.
 
     Without a name, or with one that has nothing there, the first that has anything.
@@ -96,13 +94,7 @@ def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenIte
 
 
 @router.get("/admin/unmatched", name="unmatched")
-def unmatched(
-    request: Request,
-    opened: Here,
-    _: Viewer,
-    number: Annotated[str, Query(max_length=100)] = "",
-    cursor: Annotated[str, Query(max_length=600)] = "",
-) -> Response:
+def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cursor: Cursor = "") -> Response:
     """Article numbers that no product has, or those of them that begin with what was asked for.
 
     `products` is our product of each SKU that may be meant, where there still is one.

@@ -32,6 +32,7 @@ _LOOKED_THROUGH = 50
 STARTED_BY_TAG = "imagesync/started_by"
 MOST_SKUS, LONGEST_SKU = 500, 100
 
+ChosenSku = Annotated[str, Query(max_length=LONGEST_SKU)]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 """The id of a run, as a part of an address."""
 
@@ -49,9 +50,7 @@ class StartForm(BaseModel):
 
 
 @router.get("/admin/start", name="start")
-def start(
-    request: Request, opened: Here, _: Admin, sku: Annotated[str, Query(max_length=LONGEST_SKU)] = ""
-) -> Response:
+def start(request: Request, opened: Here, _: Admin, sku: ChosenSku = "") -> Response:
     """What can be started; `sku` is a product that was chosen on another page."""
     return _start_page(request, opened, StartForm(skus=sku))
 

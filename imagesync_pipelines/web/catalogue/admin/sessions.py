@@ -25,7 +25,7 @@ from starlette.responses import RedirectResponse, Response
 from imagesync_pipelines.storage.rate_budget import Window, take
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import User, UserRole
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, opened_of, render
+from imagesync_pipelines.web.catalogue.pages.rendering import Headers, Here, opened_of, render
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -96,7 +96,7 @@ def log_out(request: Request, opened: Here) -> Response:
 
 
 def _form(
-    request: Request, wanted: str, wrong: str = "", status: int = 200, headers: dict[str, str] | None = None
+    request: Request, wanted: str, wrong: str = "", status: int = 200, headers: Headers | None = None
 ) -> Response:
     context = {"next": own_path(wanted), "wrong": wrong}
     return private_page(request, "admin/login.html", context, status=status, headers=headers)
@@ -182,12 +182,7 @@ async def from_our_form(request: Request) -> None:
 
 
 def private_page(
-    request: Request,
-    name: str,
-    context: Mapping[str, Any],
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
+    request: Request, name: str, context: Mapping[str, Any], *, status: int = 200, headers: Headers | None = None
 ) -> Response:
     """A page for this person alone: neither a browser nor anything between keeps it."""
     return render(request, name, context, status=status, headers={**NO_STORE, **(headers or {})})

@@ -16,23 +16,9 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.web.catalogue import queries
+from imagesync_pipelines.web.catalogue import models, queries
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented, json_only, needs
-from imagesync_pipelines.web.catalogue.models import (
-    LARGEST_ID,
-    ChangePage,
-    ChosenImage,
-    FoundProducts,
-    Image,
-    ImageChange,
-    ImageWithMetadata,
-    Lookup,
-    Product,
-    ProductImages,
-    ProductPage,
-    Sku,
-)
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
@@ -42,16 +28,21 @@ changes_router = APIRouter(tags=["changes"])
 primary_router = APIRouter(tags=["primary"])
 
 LONGEST_SEARCH, LONGEST_CURSOR = 200, 1000
-MOST_PRODUCTS, MOST_CHANGES = 500, 1000
-MOST_SKUS_IN_ADDRESS = 50
 
 Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`next_cursor` of the page before")]
-JSON_BODY = Depends(json_only)
+Skus = Annotated[list[models.Sku], Query(min_length=1, max_length=50, description="may be repeated")]
+Since = Annotated[AwareDatetime | None, Query(description="changes of then or later; without it all")]
+MostChanges = Annotated[int, Query(ge=1, le=1000)]
+CHOOSING = documented(400, 404, 409, 413, 415)
+JSON_BODY = [Depends(json_only)]
+# What may be answered: of many things, of one, to a choice.
+OF_MANY = {**NOT_MODIFIED, **documented()}
+OF_ONE = {**NOT_MODIFIED, **documented(404)}
 Pinner = Annotated[ApiKey, Depends(needs(KeyScope.PIN))]
 """A route's parameter of this type lets in keys that may choose a primary image."""
 
 
-@router.get("/products", response_model=ProductPage, responses={**NOT_MODIFIED, **documented()})
+@router.get("/products", response_model=models.ProductPage, responses=OF_MANY)
 def list_of_products(
     request: Request,
     opened: Here,
@@ -64,7 +55,7 @@ def list_of_products(
     unmatched: bool = False,
     changed_since: Annotated[AwareDatetime | None, Query(description="an image changed then or later")] = None,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_PRODUCTS)] = 100,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """Products in the order of their SKUs; every filter that is given must be true of them."""
     filters = queries.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
@@ -72,7 +63,7 @@ def list_of_products(
     return answered(request, page, page.next_cursor)
 
 
-@router.get("/products/{product_id}", response_model=Product, responses={**NOT_MODIFIED, **documented(404)})
+@router.get("/products/{product_id}", response_model=models.Product, responses=OF_ONE)
 def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """A product, its family, its primary image, and who chose it."""
     found = queries.product_view(opened.engine, product_id, opened.showing)
@@ -81,9 +72,7 @@ def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) ->
     return answered(request, found)
 
 
-@router.get(
-    "/products/{product_id}/images", response_model=ProductImages, responses={**NOT_MODIFIED, **documented(404)}
-)
+@router.get("/products/{product_id}/images", response_model=models.ProductImages, responses=OF_ONE)
 def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """The images that are shown for a product, the primary first.
 
@@ -93,7 +82,7 @@ def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) 
     return answered(request, _shown(opened, product_id))
 
 
-@router.get("/products/{product_id}/primary", response_model=Image, responses={**NOT_MODIFIED, **documented(404)})
+@router.get("/products/{product_id}/primary", response_model=models.Image, responses=OF_ONE)
 def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """The image that is shown first for a product."""
     found = _shown(opened, product_id)
@@ -102,7 +91,7 @@ def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId)
     return answered(request, found.images[0])
 
 
-@router.get("/images/{image_id}", response_model=ImageWithMetadata, responses={**NOT_MODIFIED, **documented(404)})
+@router.get("/images/{image_id}", response_model=models.ImageWithMetadata, responses=OF_ONE)
 def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Response:
     """A product image with its record in the image database."""
     found = queries.image_with_record(opened.engine, image_id)
@@ -111,45 +100,39 @@ def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Res
     return answered(request, found)
 
 
-@router.get("/lookup", response_model=FoundProducts, responses={**NOT_MODIFIED, **documented()})
-def look_up(
-    request: Request,
-    opened: Here,
-    _: Reader,
-    sku: Annotated[list[Sku], Query(min_length=1, max_length=MOST_SKUS_IN_ADDRESS, description="may be repeated")],
-) -> Response:
+@router.get("/lookup", response_model=models.FoundProducts, responses=OF_MANY)
+def look_up(request: Request, opened: Here, _: Reader, sku: Skus) -> Response:
     """The images of products by their SKUs, a variant before a parent of the same SKU."""
     return answered(request, _found(opened, sku))
 
 
-@router.post("/lookup", response_model=FoundProducts, dependencies=[JSON_BODY], responses=documented(400, 413, 415))
-def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> Response:
+@router.post(
+    "/lookup", response_model=models.FoundProducts, dependencies=JSON_BODY, responses=documented(400, 413, 415)
+)
+def look_up_many(request: Request, opened: Here, _: Reader, wanted: models.Lookup) -> Response:
     """The same for many SKUs at once."""
     return answered(request, _found(opened, wanted.skus))
 
 
-def _shown(opened: Opened, product_id: int) -> ProductImages:
+def _shown(opened: Opened, product_id: int) -> models.ProductImages:
     found = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
     if found is None:
         raise HTTPException(404, f"There is no product {product_id}.")
     return found
 
 
-def _found(opened: Opened, skus: list[str]) -> FoundProducts:
+def _found(opened: Opened, skus: list[str]) -> models.FoundProducts:
     wanted = list(dict.fromkeys(sku.strip() for sku in skus))
     ids = queries.products_of_skus(opened.engine, wanted)
     found = queries.shown_for(opened.engine, ids.values(), opened.showing)
     known = {sku: found[ids[sku]] for sku in wanted if ids.get(sku) in found}
-    return FoundProducts(items=list(known.values()), unknown=[sku for sku in wanted if sku not in known])
+    return models.FoundProducts(items=list(known.values()), unknown=[sku for sku in wanted if sku not in known])
 
 
 @primary_router.put(
-    "/products/{product_id}/primary",
-    response_model=Image,
-    dependencies=[JSON_BODY],
-    responses=documented(400, 404, 409, 413, 415),
+    "/products/{product_id}/primary", response_model=models.Image, dependencies=JSON_BODY, responses=CHOOSING
 )
-def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: ChosenImage) -> Response:
+def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: models.ChosenImage) -> Response:
     """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
     _shown(opened, product_id)
     image = _own_image(opened, product_id, chosen.image_id)
@@ -164,25 +147,19 @@ def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
     unpin_image(opened.engine, product_id)
 
 
-def _own_image(opened: Opened, product_id: int, image_id: int) -> Image:
+def _own_image(opened: Opened, product_id: int, image_id: int) -> models.Image:
     with opened.engine.connect() as connection:
         own = (product_image.c.id == image_id) & (product_image.c.product_id == product_id)
         image = next(iter(queries.read_images(connection, own)), None)
     if image is None:
-        raise HTTPException(
-            409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
-        )
+        said = f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
+        raise HTTPException(409, said)
     return image
 
 
-@changes_router.get("/changes", response_model=ChangePage, responses={**NOT_MODIFIED, **documented()})
+@changes_router.get("/changes", response_model=models.ChangePage, responses=OF_MANY)
 def changes(
-    request: Request,
-    opened: Here,
-    _: Reader,
-    since: Annotated[AwareDatetime | None, Query(description="changes of then or later; without it all")] = None,
-    cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_CHANGES)] = 500,
+    request: Request, opened: Here, _: Reader, since: Since = None, cursor: Cursor = None, limit: MostChanges = 500
 ) -> Response:
     """Products that changed, the earliest change first; removed images and fallback included.
 
@@ -261,24 +238,24 @@ SELECT product_id, sku, at, left_erp_at
 """)
 
 
-def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None, limit: int) -> ChangePage:
+def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None, limit: int) -> models.ChangePage:
     """Products changed at `since` or later, or after a cursor; all of them with neither.
 
     Raises CursorError for text that is no cursor of changes.
     """
     begin, last = queries.decode_cursor(cursor, (datetime, int)) if cursor else (since or BEGINNING, 0)
-    if not 0 <= last <= LARGEST_ID:
+    if not 0 <= last <= models.LARGEST_ID:
         raise queries.CursorError("This is no cursor of changes; begin again with `since`.")
     with engine.connect() as connection:
         settled = connection.execute(_SETTLED).scalar_one()
         values = {"since": begin, "last": last, "settled": settled, "limit": limit + 1}
         until = connection.execute(_UNTIL, {**values, "stretch": _STRETCH}).scalar()
         rows = connection.execute(_CHANGES, {**values, "until": settled if until is None else until}).all()
-    given = [ImageChange(**row._mapping, changed_at=row.at.astimezone(UTC)) for row in rows[:limit]]
+    given = [models.ImageChange(**row._mapping, changed_at=row.at.astimezone(UTC)) for row in rows[:limit]]
     if until is not None and len(rows) <= limit:
         # The stretch is through: the next page begins behind it.
-        begin, last = until.astimezone(UTC), LARGEST_ID
+        begin, last = until.astimezone(UTC), models.LARGEST_ID
     elif given:
         begin, last = given[-1].changed_at, given[-1].product_id
     has_more = until is not None or len(rows) > limit
-    return ChangePage(items=given, has_more=has_more, next_cursor=queries.encode_cursor([begin, last]))
+    return models.ChangePage(items=given, has_more=has_more, next_cursor=queries.encode_cursor([begin, last]))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import pandas as pd
 from fastapi import APIRouter, Query, Request
@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 SHOWN = 50
 PLANS = 100
 ROWS = 50
-CHANGES = ("add", "update", "remove", "reject")
 ConnectorName = Annotated[str, Query(max_length=50)]
+Change = Literal["", "add", "update", "remove", "reject"]
+CHANGES = get_args(Change)[1:]
+Start = Annotated[int, Query(ge=0, le=10_000_000)]
 
 
 @router.get("/history", name="history")
@@ -132,13 +134,7 @@ def plans(request: Request, opened: Here, connector: ConnectorName = "") -> Resp
 
 
 @router.get("/plans/{plan_id}", name="plan")
-def plan(
-    request: Request,
-    opened: Here,
-    plan_id: RowId,
-    change: Literal["", "add", "update", "remove", "reject"] = "",
-    start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-) -> Response:
+def plan(request: Request, opened: Here, plan_id: RowId, change: Change = "", start: Start = 0) -> Response:
     """One plan with its rows of one change, some at a time; without a change the first that it has."""
     header = Plans(opened.engine, opened.storage).header(plan_id)
     shown: str = change or next((one for one in CHANGES if header.counts.get(one)), CHANGES[0])

@@ -22,14 +22,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, ImageFacts, check_image
-from imagesync_pipelines.storage.contents import (
-    OWN_PATH,
-    Content,
-    ContentMissingError,
-    Contents,
-    own_source,
-    own_source_at,
-)
+from imagesync_pipelines.storage import contents
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
@@ -64,11 +57,14 @@ class OriginalPicture(NamedTuple):
     @property
     def source(self) -> str:
         """The name under which its content is kept."""
-        return own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
+        return contents.own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
 
     def copy(self, purpose: Purpose, encoding: Encoding) -> str:
         """The name under which a smaller copy is kept."""
         return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{self.version}:{self.url}"
+
+
+Originals = Sequence[OriginalPicture]
 
 
 @dataclass
@@ -108,7 +104,7 @@ class Derivatives:
         self.tally: Counter[str] = Counter()
         self._failed = Failed()
         self._makers = CapacityLimiter(MAKERS)
-        self._contents = Contents(opened.engine, opened.storage, opened.clock)
+        self._contents = contents.Contents(opened.engine, opened.storage, opened.clock)
         self._limits = DecodeLimits(
             max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds
         )
@@ -120,7 +116,7 @@ class Derivatives:
             tries=1,
         )
 
-    async def copy(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+    async def copy(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
         """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now."""
         outcome = "kept"
         found = await to_thread.run_sync(self._kept, originals, purpose, encoding)
@@ -132,15 +128,15 @@ class Derivatives:
         self.tally[outcome] += 1
         return found
 
-    def read(self, content: Content) -> bytes | None:
+    def read(self, content: contents.Content) -> bytes | None:
         """The bytes of a copy; None when its file is gone or altered: it is then made again next time."""
         try:
             return self._contents.read(content)
-        except ContentMissingError as error:
+        except contents.ContentMissingError as error:
             logger.warning("%s", error)
             return None
 
-    def _kept(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+    def _kept(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
         """The copy that is kept, of the first of the originals that has one; its time is renewed."""
         names = [original.copy(purpose, encoding) for original in originals]
         there = self._contents.find(names)
@@ -149,7 +145,7 @@ class Derivatives:
             self._contents.renew(found.source, HOLD_COPY, RENEWED_EVERY)
         return found
 
-    def _make_first(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+    def _make_first(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
         """Make and keep the copy from the first original that can be had."""
         for original in originals:
             try:
@@ -223,19 +219,19 @@ async def derivative(request: Request, opened: Here, image_id: RowId, purpose: P
     return await _answer(request, originals, purpose, FOR_EVER if v and v == version else ASK_AGAIN)
 
 
-@router.get(OWN_PATH + "{sha256}", name="content")
+@router.get(contents.OWN_PATH + "{sha256}", name="content")
 def content(request: Request, opened: Here, sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
     """A picture that we keep for everybody, whole, by its hash; the address never shows another one."""
-    contents = Contents(opened.engine, opened.storage, opened.clock)
-    found = contents.find([own_source(sha256)]).get(own_source(sha256))
+    kept, source = contents.Contents(opened.engine, opened.storage, opened.clock), contents.own_source(sha256)
+    found = kept.find([source]).get(source)
     if found is None:
         raise HTTPException(404, "There is no picture here.")
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256}"'}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     try:
-        body = contents.read(found)
-    except ContentMissingError:
+        body = kept.read(found)
+    except contents.ContentMissingError:
         raise HTTPException(404, "The picture is kept no longer; the next synchronisation brings it.") from None
     return Response(body, media_type=f"image/{found.format.lower()}", headers=headers)
 

@@ -37,6 +37,7 @@ CHIPS = (
     ("unmatched", "Unmatched nearby", "an article number that no product has is close to this one"),
 )
 MAX_QUERY = 200
+ImageId = Annotated[int, Form(ge=1, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ def asked(
     return Asked(filters, changed_since)
 
 
+AskedFor = Annotated[Asked, Depends(asked)]
+
+
 @router.get("/", name="products")
-def products(
-    request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], cursor: str | None = None
-) -> Response:
+def products(request: Request, opened: Here, asked: AskedFor, cursor: str | None = None) -> Response:
     """The list; for HTMX its results only, and with a cursor the next cards only."""
     page = queries.list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
     name = "products.html"
@@ -108,9 +110,7 @@ def count_each(opened: Opened) -> dict[str, int]:
 
 
 @router.get("/products/{product_id}", name="product")
-def product(
-    request: Request, opened: Here, product_id: RowId, image: Annotated[int | None, Query()] = None
-) -> Response:
+def product(request: Request, opened: Here, product_id: RowId, image: int | None = None) -> Response:
     """A product; `image` is the id of the picture to show large, the primary one without it."""
     view = queries.product_view(opened.engine, product_id, opened.showing)
     if view is None:
@@ -160,8 +160,7 @@ def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -
     chosen = (pinned["source"], pinned["external_id"]) if pinned else None
     shown = [
         {
-            "id": one["id"],
-            "is_primary": one["is_primary"],
+            **one,
             "version": one["fingerprint"][:12],
             "is_pinned": (one["source"], one["external_id"]) == chosen,
             "columns": {name: value for name, value in one.items() if name != "metadata"},
@@ -169,14 +168,11 @@ def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -
         }
         for one in images
     ]
-    found = {"id": product_id, "sku": row["sku"], "columns": row, "pin": pinned, "images": shown}
-    return private_page(request, "admin/product.html", {"found": found})
+    return private_page(request, "admin/product.html", {"product": row, "pin": pinned, "images": shown})
 
 
 @admin_router.post("/admin/products/{product_id}/pin", name="pin")
-def pin(
-    request: Request, opened: Here, who: Admin, product_id: RowId, image_id: Annotated[int, Form(ge=1, le=2**63 - 1)]
-) -> Response:
+def pin(request: Request, opened: Here, who: Admin, product_id: RowId, image_id: ImageId) -> Response:
     """Make an image the product's primary one, in this person's name; no synchronisation undoes it."""
     image = schema.product_image.c
     mine = (image.id == image_id) & (image.product_id == product_id)

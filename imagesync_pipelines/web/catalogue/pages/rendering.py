@@ -34,6 +34,7 @@ def opened_of(request: Request) -> Opened:
 Here = Annotated[Opened, Depends(opened_of)]
 """A route's parameter of this type gets what the application works with."""
 
+Headers = Mapping[str, str]
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 """The id of a row, as a part of an address."""
 
@@ -48,12 +49,7 @@ def make_templates() -> Jinja2Templates:
 
 
 def render(
-    request: Request,
-    name: str,
-    context: Mapping[str, Any],
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
+    request: Request, name: str, context: Mapping[str, Any], *, status: int = 200, headers: Headers | None = None
 ) -> Response:
     """A template as an answer; a page is asked for again every time, because what it shows changes.
 
