@@ -23,13 +23,7 @@ COLOURS = {Status.FAILED: "red", Status.PARTIAL: "yellow", Status.COMPLETED: "gr
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Bars on standard error, one per stage of the run; nothing where standard error is not a terminal."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     terminal = Console(stderr=True)
     with Bars(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
         tasks: dict[str, Any] = {}
