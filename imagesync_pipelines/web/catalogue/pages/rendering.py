@@ -18,6 +18,7 @@ from imagesync_pipelines.storage.scans import PROVEN
 from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
+Headers = Mapping[str, str]
 
 
 def connector_titles() -> dict[str, str]:
@@ -34,7 +35,6 @@ def opened_of(request: Request) -> Opened:
 Here = Annotated[Opened, Depends(opened_of)]
 """A route's parameter of this type gets what the application works with."""
 
-Headers = Mapping[str, str]
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 """The id of a row, as a part of an address."""
 
