@@ -10,7 +10,6 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from imagesync_pipelines.connectors.moysklad.incoming import QueueReceiver
@@ -18,13 +17,6 @@ from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.web.service import BodyLimit
 
 LARGEST_BODY = 2 * 1024 * 1024
-
-
-class Taken(BaseModel):
-    """What became of the payloads of a call: how many were queued, and why each of the others was set aside."""
-
-    queued: int
-    set_aside: list[str]
 
 
 async def _body_of(request: Request) -> bytes:
@@ -58,12 +50,15 @@ def build_app(connector: str, receiver: QueueReceiver) -> FastAPI:
         return Response(status_code=204)
 
     @app.post(f"/queue/{connector}", status_code=202)
-    def take_payloads(bearer: _Bearer, body: _Body) -> Taken:
-        """Payloads of the system that we replace: one, an array of them, or one per line."""
+    def take_payloads(bearer: _Bearer, body: _Body) -> dict[str, int | list[str]]:
+        """Payloads of the system that we replace: one, an array of them, or one per line.
+
+        The answer: how many were queued, and why each of the others was set aside.
+        """
         if bearer is None or not is_right(bearer.credentials):
             raise HTTPException(401, "Send the secret as a bearer token.", {"WWW-Authenticate": "Bearer"})
         queued, set_aside = receiver.take_payloads(body)
-        return Taken(queued=queued, set_aside=set_aside)
+        return {"queued": queued, "set_aside": set_aside}
 
     @app.get("/health")
     def health() -> PlainTextResponse:
