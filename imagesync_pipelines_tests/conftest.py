@@ -67,7 +67,8 @@ def server() -> Iterator[EmbeddedServer]:
     home = Path(tempfile.mkdtemp(prefix="imagesync-tests-"))
     server = ensure_server(home)
     # Nothing here has to survive a power cut.
-    _execute(server, "ALTER SYSTEM SET fsync = off")
+    for setting in ("fsync", "full_page_writes"):
+        _execute(server, f"ALTER SYSTEM SET {setting} = off")
     _execute(server, "SELECT pg_reload_conf()")
     _execute(server, f"CREATE DATABASE {TEMPLATE}")
     open_database(server.url(TEMPLATE, "psycopg")).dispose()
