@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ import pyarrow.compute as pc
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
-from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_canonical, read_table
+from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_table, spool_canonical
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
@@ -145,7 +144,7 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
     row_of = {key: row for row, key in enumerate(matched["key"])}
     links = pa.table({name: pa.array(matched[name]) for name in _OF_A_LINK})
     with tempfile.TemporaryFile() as spool:
-        starts = _spool(spool, records, chosen)
+        starts = spool_canonical(records, chosen, spool)
 
         def values_of(keys: Sequence[str]) -> pa.Table:
             rows = pa.array([row_of[key] for key in keys], pa.int64())
@@ -257,18 +256,3 @@ def _unmatched(
             "candidates": pd.Series([near[pair] for pair in pairs], dtype="object"),
         }
     )
-
-
-def _spool(spool: IO[bytes], records: UPath, chosen: pa.BooleanArray) -> list[int]:
-    """Write the JSON of the chosen images, in the order of the file; where each begins, and the end.
-
-    chosen: whether it is, for every image of the file.
-    """
-    starts = [np.zeros(1, dtype=np.int64)]
-    for _, texts in read_canonical(records, chosen):
-        ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
-        spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
-        starts.append(ends[1:] - ends[0] + starts[-1][-1])
-    spool.flush()
-    found: list[int] = np.concatenate(starts).tolist()
-    return found

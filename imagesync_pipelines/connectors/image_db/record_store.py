@@ -7,13 +7,14 @@ JSON are read only for the rows that change.
 import io
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import IO, Any, Literal, NamedTuple
 
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
@@ -172,23 +173,26 @@ def read_external_ids(path: UPath) -> list[str]:
     return found
 
 
-def read_canonical(path: UPath, chosen: pa.BooleanArray | None = None) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """External ids and canonical JSON (binary) of records in the order of the file, a row group at a time.
+def spool_canonical(path: UPath, chosen: pa.BooleanArray, spool: IO[bytes]) -> list[int]:
+    """Write the canonical JSON of chosen records to `spool`, in the order of the file; where each begins, and the end.
 
-    chosen: whether a record is wanted, for every record of the file; row groups without any are not read.
+    chosen: whether it is, for every record of the file; row groups without any are not read, the others one at a time.
     """
+    starts, first = [np.zeros(1, dtype=np.int64)], 0
     with path.open("rb") as file:
-        parquet, first = pq.ParquetFile(file), 0
+        parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            here = None if chosen is None else chosen.slice(first, rows)
-            first += rows
-            if here is not None and not here.true_count:
-                continue
-            table = parquet.read_row_group(group, columns=["external_id", "canonical"])
-            if here is not None and here.false_count:
-                table = table.filter(here)
-            yield table["external_id"].combine_chunks(), table["canonical"].combine_chunks()
+            here = chosen.slice(first, parquet.metadata.row_group(group).num_rows)
+            first += len(here)
+            if here.true_count:
+                table = parquet.read_row_group(group, columns=["canonical"]).filter(here)
+                texts = table["canonical"].combine_chunks()
+                ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
+                spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
+                starts.append(ends[1:] - ends[0] + starts[-1][-1])
+    spool.flush()
+    found: list[int] = np.concatenate(starts).tolist()
+    return found
 
 
 def _writer(file: IO[bytes]) -> Any:

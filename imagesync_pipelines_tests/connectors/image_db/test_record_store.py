@@ -1,8 +1,11 @@
 """The record store: what goes in comes out, each image once, the page fetched last counts."""
 
+import io
 from datetime import UTC, datetime, timedelta
+from itertools import compress, pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from upath import UPath
 
@@ -12,9 +15,9 @@ from imagesync_pipelines.connectors.image_db.record_store import (
     RawPage,
     Stored,
     chunk_of,
-    read_canonical,
     read_external_ids,
     read_table,
+    spool_canonical,
     write_chunks,
 )
 from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT, Link, read_page
@@ -56,9 +59,15 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_table(tmp_path / "records.parquet", ["picture_url"])["picture_url"].to_pylist() == [
         one["picture_url"] for one in whole
     ]
-    (texts,) = read_canonical(tmp_path / "records.parquet")
-    canonical = dict(zip(*(column.to_pylist() for column in texts), strict=True))
-    assert canonical == {found.external_id: found.canonical for found in expected}
+    spool, ids = io.BytesIO(), read_external_ids(tmp_path / "records.parquet")
+    for chosen in ([True] * len(ids), [number == 1 for number in range(len(ids))]):
+        begins = len(spool.getvalue())
+        starts = spool_canonical(tmp_path / "records.parquet", pa.array(chosen), spool)
+        body = spool.getvalue()[begins:]
+        texts = [body[start:end] for start, end in pairwise(starts)]
+        assert dict(zip(compress(ids, chosen), texts, strict=True)) == {
+            found.external_id: found.canonical for found in compress(expected, chosen)
+        }
 
 
 @pytest.mark.parametrize("pages_per_chunk", [1, 2, 3])
@@ -97,7 +106,9 @@ def test_rejects_and_page_facts_come_with_their_page(tmp_path: Path) -> None:
 def test_no_pages_make_an_empty_store(tmp_path: Path) -> None:
     assert write(tmp_path, []).records == 0
     assert read_external_ids(tmp_path / "records.parquet") == []
-    assert [len(ids) for ids, _ in read_canonical(tmp_path / "records.parquet")] in ([], [0])
+    spool = io.BytesIO()
+    assert spool_canonical(tmp_path / "records.parquet", pa.array([], pa.bool_()), spool) == [0]
+    assert spool.getvalue() == b""
 
 
 def test_a_crash_while_writing_leaves_the_store_of_before(tmp_path: Path) -> None:
