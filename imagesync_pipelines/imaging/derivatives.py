@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
@@ -18,7 +17,7 @@ from imagesync_pipelines.imaging.validation import FORMATS, BadImageError, Decod
 # A part of the name under which copies are kept: raising it makes them anew.
 RECIPE = 1
 # The longer side of each copy, in pixels; a smaller original stays as it is.
-SIDES: Mapping[str, int] = MappingProxyType({"thumb": 160, "small": 480, "web": 1200})
+SIDES: Mapping[str, int] = {"thumb": 160, "small": 480, "web": 1200}
 _IN_CHILD = frozenset({"TIFF", "PSD"})
 # A decoder that can gives a picture at least twice as large as what is wanted, which is then reduced with care.
 _GAP = 2.0
@@ -37,21 +36,15 @@ class Encoding(StrEnum):
 
 
 # Chosen for pictures of products: the next better setting takes several times as long for a few percent of bytes.
-_OPTIONS: Mapping[Encoding, Mapping[str, Any]] = MappingProxyType(
-    {
-        Encoding.AVIF: {"quality": 60, "speed": 10, "max_threads": 1},
-        Encoding.WEBP: {"quality": 80, "method": 4},
-        Encoding.JPEG: {"quality": 82, "optimize": True, "progressive": True},
-    }
-)
+_OPTIONS: Mapping[Encoding, Mapping[str, Any]] = {
+    Encoding.AVIF: {"quality": 60, "speed": 10, "max_threads": 1},
+    Encoding.WEBP: {"quality": 80, "method": 4},
+    Encoding.JPEG: {"quality": 82, "optimize": True, "progressive": True},
+}
 
 
 class CannotDeriveError(Exception):
     """A picture of which no smaller copy can be made; the message says why."""
-
-
-class CannotShrinkError(Exception):
-    """A picture cannot be made so small without becoming useless."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,7 @@ def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
 def shrink(body: bytes, most_bytes: int) -> bytes:
     """A JPEG of at most so many bytes of a picture that was validated before; what is transparent becomes white.
 
-    The same body and limit give the same bytes. First its quality is lowered, then its sides. Raises CannotShrinkError,
+    The same body and limit give the same bytes. First its quality is lowered, then its sides. Raises CannotDeriveError,
     and OSError for what is no picture.
     """
     with Image.open(io.BytesIO(body), formats=FORMATS) as opened:
@@ -127,7 +120,7 @@ def shrink(body: bytes, most_bytes: int) -> bytes:
                 return made.getvalue()
         width, height = picture.size
         picture = picture.resize((round(width * _SHRINK), round(height * _SHRINK)), Image.Resampling.LANCZOS)
-    raise CannotShrinkError(f"the picture cannot be made smaller than {most_bytes} bytes")
+    raise CannotDeriveError(f"the picture cannot be made smaller than {most_bytes} bytes")
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import TypeVar
@@ -19,15 +20,7 @@ import pandas as pd
 
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, check_columns
-from imagesync_pipelines.sync.model import (
-    EFFECTS,
-    Change,
-    GroupWork,
-    Outcome,
-    PlanRow,
-    RowResult,
-    group_state,
-)
+from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanRow, RowResult, group_state
 from imagesync_pipelines.sync.targets import DatabaseTarget, Quarantine
 
 APPLY_STAGE = "apply"
@@ -129,9 +122,7 @@ class Tally:
             removed=self.numbers[Change.REMOVE],
             kept=int((~kept.isin(list(self.refused_in))).sum()),
             rejected=int((plan["change"] == Change.REJECT).sum()),
-            failed=self.numbers[Outcome.FAILED],
-            refused=self.numbers[Outcome.REFUSED],
-            unknown=self.numbers[Outcome.UNKNOWN],
+            **{outcome: self.numbers[outcome] for outcome in (Outcome.FAILED, Outcome.REFUSED, Outcome.UNKNOWN)},
             affected=frozenset(self.affected),
             refused_in=frozenset(self.refused_in),
             undone=tuple(self.undone),
@@ -158,7 +149,7 @@ def apply_database(
     rows_per_batch: int = 1000,
     writers: int = 1,
     fatal: tuple[type[BaseException], ...] = (),
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> Applied:
     """Apply the changing rows of a guarded plan.
 
@@ -178,16 +169,13 @@ def apply_database(
     def refused(group: slice, error: Exception) -> list[pd.DataFrame]:
         return [outcomes(rows.iloc[group], Outcome.FAILED, error_reason(error))]
 
-    def write_halving(groups: Sequence[slice]) -> list[pd.DataFrame]:
-        return apply_halving(groups, write, refused, fatal=fatal)
-
+    halving = partial(apply_halving, write=write, refused=refused, fatal=fatal)
     with collector_paused():
-        for _, results in side_by_side(_batches(rows["group"], rows_per_batch), write_halving, writers):
+        for _, results in side_by_side(_batches(rows["group"], rows_per_batch), halving, writers):
             for result in results:
                 tally.take_frame(result)
                 done += len(result)
-            if on_progress is not None:
-                on_progress(done)
+            on_progress(done)
     return tally.result(plan)
 
 

@@ -60,11 +60,10 @@ def missing_blocks(existing: Collection[str], wanted: Sequence[str]) -> list[str
     Raises BadBlockError when one of them belongs before an existing block: Dagster's ranges follow the order of
     adding, so such a range would name other pages than it says.
     """
-    held = set(existing)
-    missing = sorted(key for key in wanted if key not in held)
-    if missing and held and missing[0] < max(held):
+    missing = sorted(set(wanted) - set(existing))
+    if missing and existing and missing[0] < max(existing):
         raise BadBlockError(
-            f"Partition {missing[0]} is missing although {max(held)} is there. Ranges of partitions follow the order "
-            "of adding: remove all page partitions with the reset-pages command, they are then added in order."
+            f"Partition {missing[0]} is missing although {max(existing)} is there. Ranges of partitions follow the "
+            "order of adding: remove all page partitions with the reset-pages command, they are then added in order."
         )
     return missing

@@ -173,6 +173,9 @@ class ImagePlace(NamedTuple):
     note: str
 
 
+ShowRows = Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]]
+
+
 def keys_alone(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
@@ -208,9 +211,7 @@ class Connector:
     fresh_hours: Callable[[Any], float] = lambda settings: float(settings.fresh_hours)
     report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
-    pictures_of: Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]] = (
-        keys_alone
-    )
+    pictures_of: ShowRows = keys_alone
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
 
     def step(self, name: str) -> Step:

@@ -88,13 +88,9 @@ def _why_tripped(plan: pd.DataFrame, removed: pd.Series, deletion_limits: Deleti
     rows = int((plan["change"] != Change.REJECT).sum())
     if removals > deletion_limits.floor and removals > deletion_limits.share * rows:
         return f"{removals} removals of {rows} rows are more than {deletion_limits.share:.0%}"
-    bare = _bare_groups(plan, removed)
+    losing = plan.loc[removed, "group"]
+    staying = plan.loc[~removed & (plan["change"] != Change.REJECT), "group"]
+    bare = int(losing[~among(losing, staying)].nunique())
     if bare > deletion_limits.bare:
         return f"{bare} groups would be left without any row, more than {deletion_limits.bare}"
     return ""
-
-
-def _bare_groups(plan: pd.DataFrame, removed: pd.Series) -> int:
-    losing = plan.loc[removed, "group"]
-    staying = plan.loc[~removed & (plan["change"] != Change.REJECT), "group"]
-    return int(losing[~among(losing, staying)].nunique())

@@ -9,15 +9,7 @@ from operator import itemgetter
 import numpy as np
 import pandas as pd
 
-from imagesync_pipelines.sync.frames import (
-    ONE_GROUP,
-    PLAN_COLUMNS,
-    among,
-    check_rejected,
-    check_rows,
-    in_scope,
-    refuse,
-)
+from imagesync_pipelines.sync.frames import ONE_GROUP, PLAN_COLUMNS, among, check_rejected, check_rows, in_scope, refuse
 from imagesync_pipelines.sync.model import Change, Scope, group_state
 
 # What can come of the join: the change and its reason. np.select below gives places in this table.

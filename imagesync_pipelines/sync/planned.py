@@ -1,7 +1,7 @@
 """A plan that was made: judged, stored with what applying it needs, told; found again, carried out, counted, told."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -93,13 +93,8 @@ class Loaded:
 
 def deletion_limits(settings: Settings, *, lifted: bool) -> DeletionLimits:
     """The deletion limits as the settings have them; `lifted` for one run by a person."""
-    return DeletionLimits(
-        settings.deletion_limit_share,
-        settings.deletion_limit_count,
-        settings.deletion_limit_bare,
-        settings.deletion_limit_floor,
-        lifted,
-    )
+    limits = {name: getattr(settings, f"deletion_limit_{name}") for name in ("share", "count", "bare", "floor")}
+    return DeletionLimits(**limits, lifted=lifted)
 
 
 def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "") -> int:
@@ -124,7 +119,7 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
             "received": planned.received,
         },
         counts=planned.counts,
-        cost={"calls": planned.cost.calls, "bytes": planned.cost.bytes, "minutes": planned.cost.minutes},
+        cost=asdict(planned.cost),
         scan_id=planned.scan_id,
     )
     plan_id = context.plans.save(rows, planned.payload, new)
@@ -305,12 +300,8 @@ def applied_summary(
         images_deleted=applied.removed,
         products_affected=len(applied.affected),
         warnings=(*scope.get("warnings", ()), *warnings),
-        kept=applied.kept,
-        rejected=applied.rejected,
         held_back=int(scope.get("held_back", 0)),
-        failed=applied.failed,
-        refused=applied.refused,
-        unknown=applied.unknown,
+        **{name: getattr(applied, name) for name in ("kept", "rejected", "failed", "refused", "unknown")},
         api_calls=(int(scope.get("calls", 0)) if loaded.own else 0) + calls,
         bytes_downloaded=(int(scope.get("received", 0)) if loaded.own else 0) + received,
     )

@@ -84,7 +84,7 @@ def apply_remote(
     bulk: BulkTarget | None = None,
     fatal: tuple[type[BaseException], ...] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> Applied:
     """Apply the changing rows of a guarded plan, at most `workers` groups at a time, rows of one group never.
 
@@ -106,39 +106,28 @@ def apply_remote(
         nonlocal done
         tally.take(results)
         done += len(results)
-        if on_progress is not None:
-            on_progress(done)
+        on_progress(done)
 
-    def refusals(works: Sequence[GroupWork]) -> dict[str, str]:
-        """The groups of these that are not to be written now, and why."""
-        refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
-        rest = [work for work in works if work.group not in refused]
-        if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
-            refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
-        return refused
-
-    def offered() -> Iterator[GroupWork]:
-        for works in _parts(group_works(plan, states), GROUPS_PER_READ):
-            refused = refusals(works)
-            yield from (work for work in works if work.group not in refused)
-
-    if bulk is not None:
-        for results in _in_bulk(bulk, offered(), intents, fatal):
-            take(results)
-            answered |= {result.group for result in results}
-
-    def due() -> Iterator[GroupWork]:
+    def due(*, last: bool) -> Iterator[GroupWork]:
+        """The groups without an answer that may be written now; the others are refused when it is the last offer."""
         left = (work for work in group_works(plan, states) if work.group not in answered)
         for works in _parts(left, GROUPS_PER_READ):
-            refused = refusals(works)
+            refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
+            rest = [work for work in works if work.group not in refused]
+            if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
+                refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
             for work in works:
-                if work.group in refused:
-                    take(same_for_all(work, Outcome.REFUSED, refused[work.group]))
-                else:
+                if work.group not in refused:
                     yield work
+                elif last:
+                    take(same_for_all(work, Outcome.REFUSED, refused[work.group]))
 
+    if bulk is not None:
+        for results in _in_bulk(bulk, due(last=False), intents, fatal):
+            take(results)
+            answered |= {result.group for result in results}
     silent = 0
-    for _, (results, error) in side_by_side(due(), lambda work: _write(work, target, intents, fatal), workers):
+    for _, (results, error) in side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers):
         take(results)
         if error is None or isinstance(error, NO_ANSWERS):
             silent = 0 if error is None else silent + 1

@@ -33,7 +33,7 @@ from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, Sta
 from imagesync_pipelines.connectors.moysklad.reading import reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget, gone_warnings
-from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
+from imagesync_pipelines.imaging.derivatives import CannotDeriveError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
@@ -333,7 +333,7 @@ class _Downloads:
             return None
         except DeadlineExceededError as error:
             return f"Download timeout: {error}"
-        except (UpstreamError, BadImageError, CannotShrinkError) as error:
+        except (UpstreamError, BadImageError, CannotDeriveError) as error:
             return error_reason(error)
 
     def _fetched(self, image: Wanted) -> int:
