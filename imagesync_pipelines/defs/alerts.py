@@ -7,8 +7,7 @@ daemon nothing is sent: the person at the terminal sees the error and the exit c
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -134,11 +133,8 @@ def check_alert(entry: dg.EventLogEntry, settings: Settings) -> Alert | None:
 
     A blocking check fails its run, and that is told by the other sensor.
     """
-    event = entry.dagster_event
-    found = event.event_specific_data if event is not None else None
-    if not isinstance(found, dg.AssetCheckEvaluation) or found.passed or found.blocking:
-        return None
-    if found.severity is not dg.AssetCheckSeverity.ERROR:
+    found = entry.asset_check_evaluation
+    if found is None or found.passed or found.blocking or found.severity is not dg.AssetCheckSeverity.ERROR:
         return None
     asset, base = found.asset_key.to_user_string(), settings.webserver_url.rstrip("/")
     return Alert(
@@ -184,13 +180,14 @@ def send(targets: Sequence[SecretStr], title: str, body: str) -> list[str]:
 
     Returns one line per target that was not reached. Raises AlertNotSentError when none was.
     """
+    # Apprise writes the URLs of its targets, secrets included, to its log.
+    logging.getLogger("apprise").disabled = True
     problems = []
     for number, target in enumerate(targets, start=1):
         url, text, failure = target.get_secret_value(), apprise.NotifyFormat.TEXT, apprise.NotifyType.FAILURE
-        with _silent_apprise():
-            sender = apprise.Apprise()
-            known = sender.add(url)
-            reached = known and sender.notify(body=body, title=title, notify_type=failure, body_format=text)
+        sender = apprise.Apprise()
+        known = sender.add(url)
+        reached = known and sender.notify(body=body, title=title, notify_type=failure, body_format=text)
         if not known:
             problems.append(f"target {number} of IMAGESYNC_ALERT_URLS is not understood by apprise")
         elif not reached:
@@ -220,14 +217,3 @@ def _remember(instance: dg.DagsterInstance, kind: str, sent: Sent, log: logging.
         instance.daemon_cursor_storage.set_cursor_values({kind: sent.model_dump_json()})
     except Exception as error:  # noqa: BLE001
         log.warning("What was sent could not be written down: %s", type(error).__name__)
-
-
-@contextmanager
-def _silent_apprise() -> Iterator[None]:
-    """Apprise writes the URLs of its targets, secrets included, to its log."""
-    logger = logging.getLogger("apprise")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before

@@ -14,7 +14,7 @@ from imagesync_pipelines.defs.metadata import result_metadata, shown_metadata, s
 from imagesync_pipelines.defs.work import config_of, context_of, run_step, secrets_of
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Check, Connector, Job, Schedule, Step
-from imagesync_pipelines.sync.job_runs import job_name, job_run, op_name
+from imagesync_pipelines.sync.job_runs import job_name, job_run
 
 OWNERS = ["team:product-images"]
 # A run that had to leave something tells here when one like it can go on; the sensors read it.
@@ -45,26 +45,26 @@ def build_jobs(connector: Connector) -> list[Any]:
     ]
 
 
-def build_schedules(connector: Connector, shared: Settings) -> list[dg.ScheduleDefinition]:
-    """All schedules of a connector, in the installation's time zone."""
-    return [_schedule(connector, schedule, shared) for schedule in connector.schedules]
-
-
-def build_checks(connector: Connector) -> list[Any]:
-    """All checks of a connector; those of a step with a partition per account look at one account."""
-    return [_check(connector, check) for check in connector.checks]
-
-
-def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDefinition:
+def _asset(connector: Connector, step: Step, fresh_hours: float) -> Any:
     """One step as a Dagster asset; each of its runs is one account, or a range of blocks of pages."""
     held = _partitions_def(connector, step)
-    policy = None
-    if held is not None:
-        by_page = step.partitions == "pages"
-        policy = dg.BackfillPolicy.single_run() if by_page else dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+    policy = None if held is None else dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+    if step.partitions == "pages":
+        policy = dg.BackfillPolicy.single_run()
 
     def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        yield from _materialize(context, connector, step)
+        """Do the work of the step and tell Dagster what it made; nothing when the step ended the run."""
+        result = run_step(context, connector, step, context.asset_key)
+        if result.goes_on_at is not None:
+            context.instance.add_run_tags(context.run.run_id, {GOES_ON_TAG: result.goes_on_at.isoformat()})
+        if not result.ends:
+            # Each partition of a step that has several got its own metadata.
+            several = result.partitions is not None and not result.partitions.of
+            yield dg.MaterializeResult(metadata={} if several else result_metadata(result, secrets_of(connector)))
+            return
+        context.log.info(result.ends)
+        if result.summary is not None:
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=dict(summary_metadata(result.summary))))
 
     decorate: Any = dg.asset(
         name=step.name,
@@ -80,8 +80,7 @@ def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDef
         metadata=_code_reference(step),
         **_common(connector, step),
     )
-    made: dg.AssetsDefinition = decorate(compute)
-    return made
+    return decorate(compute)
 
 
 def _common(connector: Connector, step: Step) -> dict[str, Any]:
@@ -114,28 +113,12 @@ def _code_reference(step: Step) -> dict[str, Any]:
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[found])}
 
 
-def _materialize(context: dg.AssetExecutionContext, connector: Connector, step: Step) -> Iterator[dg.MaterializeResult]:
-    """Do the work of a step and tell Dagster what it made; nothing when the step ended the run."""
-    result = run_step(context, connector, step, context.asset_key)
-    if result.goes_on_at is not None:
-        context.instance.add_run_tags(context.run.run_id, {GOES_ON_TAG: result.goes_on_at.isoformat()})
-    if not result.ends:
-        # Each partition of a step that has several got its own metadata.
-        several = result.partitions is not None and not result.partitions.of
-        yield dg.MaterializeResult(metadata={} if several else result_metadata(result, secrets_of(connector)))
-        return
-    context.log.info(result.ends)
-    if result.summary is not None:
-        context.log_event(dg.AssetObservation(context.asset_key, metadata=dict(summary_metadata(result.summary))))
-
-
 def _of_assets(connector: Connector, job: Job) -> Any:
     names = [step.name for step in connector.steps] if job.steps is None else job.steps
-    presets = {op_name(connector, connector.step(name)): {"config": dict(job.presets[name])} for name in job.presets}
     return dg.define_asset_job(
         job_name(connector, job),
         selection=dg.AssetSelection.assets(*(dg.AssetKey([connector.name, name]) for name in names)),
-        config={"ops": presets} if presets else None,
+        config=dict(job_run(connector, job, "", {}).run_config) or None,
         description=job.description,
     )
 
@@ -166,8 +149,11 @@ def _alone(connector: Connector, job: Job, step: Step) -> dg.JobDefinition:
     return alone
 
 
-def _check(connector: Connector, check: Check) -> Any:
-    """The sentences that one look answers; a single one is called as it is, several by their group."""
+def build_check(connector: Connector, check: Check) -> Any:
+    """The sentences that one look answers; a single one is called as it is, several by their group.
+
+    Those of a step with a partition per account look at one account.
+    """
     step, key = connector.step(check.step), dg.AssetKey([connector.name, check.step])
     if len(check.sentences) > 1 and not check.group:
         raise ValueError(f"{connector.name}: a check of several sentences needs a group, {sorted(check.sentences)}")
@@ -202,7 +188,8 @@ def _check(connector: Connector, check: Check) -> Any:
     return decorate(look)
 
 
-def _schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.ScheduleDefinition:
+def build_schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.ScheduleDefinition:
+    """A schedule in the installation's time zone; with accounts it starts one run for each."""
     settings = load_settings(connector.settings)
     name, on = job_name(connector, connector.job(schedule.job)), schedule.starts_by_itself(shared, settings)
 
@@ -215,39 +202,30 @@ def _schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.
         description=schedule.description,
     )
     def start(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield from _requests(context, connector, schedule)
+        shared, settings = load_settings(Settings), load_settings(connector.settings)
+        moment, job = context.scheduled_execution_time, connector.job(schedule.job)
+        if reason := schedule.skip(shared, settings, moment.astimezone(ZoneInfo(shared.timezone))):
+            yield dg.SkipReason(reason)
+            return
+        asked = schedule.options(moment)
+        if job.alone is None:
+            # A synchronisation is described by the connector's options, a job of one step by its own.
+            asked = connector.options.model_validate(asked).model_dump(mode="json")
+        if connector.accounts is None or not connector.per_account(job):
+            tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning)
+            yield launching.request_of(job_run(connector, job, "", asked, tags))
+            return
+        accounts = load_accounts(shared)
+        names = launching.keep_partitions(context.instance, connector, accounts)
+        if not names:
+            yield dg.SkipReason(connector.accounts.missing)
+            return
+        busy = set() if schedule.waits else launching.in_flight(context.instance, connector, names)
+        free = [name for name in sorted(launching.active_accounts(connector, accounts)) if name not in busy]
+        for name in free:
+            run = job_run(connector, job, name, asked)
+            yield launching.request_of(run, moment.isoformat(), launching.BY_ITSELF)
+        if not free:
+            yield dg.SkipReason(f"Every {connector.accounts.noun} is at work, or switched off.")
 
     return start
-
-
-def _requests(
-    context: dg.ScheduleEvaluationContext, connector: Connector, schedule: Schedule
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    shared, settings = load_settings(Settings), load_settings(connector.settings)
-    moment = context.scheduled_execution_time
-    reason = schedule.skip(shared, settings, moment.astimezone(ZoneInfo(shared.timezone)))
-    if reason:
-        yield dg.SkipReason(reason)
-        return
-    job, asked = connector.job(schedule.job), schedule.options(moment)
-    if job.alone is None:
-        # A synchronisation is described by the connector's options, a job of one step by its own.
-        asked = connector.options.model_validate(asked).model_dump(mode="json")
-    if connector.accounts is None or not connector.per_account(job):
-        paged = connector.pages is not None
-        tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning) if paged else {}
-        run = job_run(connector, job, "", asked, tags)
-        yield dg.RunRequest(run_config=dict(run.run_config), tags=dict(run.tags))
-        return
-    accounts = load_accounts(shared)
-    names = launching.keep_partitions(context.instance, connector, accounts)
-    if not names:
-        yield dg.SkipReason(connector.accounts.missing)
-        return
-    busy = set() if schedule.waits else launching.in_flight(context.instance, connector, names)
-    free = [name for name in sorted(launching.active_accounts(connector, accounts)) if name not in busy]
-    for name in free:
-        run = job_run(connector, job, name, asked)
-        yield launching.request_of(run, moment.isoformat(), launching.BY_ITSELF)
-    if not free:
-        yield dg.SkipReason(f"Every {connector.accounts.noun} is at work, or switched off.")

@@ -31,10 +31,10 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
             assets=[asset for one in found for asset in assets.build_assets(one)],
-            asset_checks=[check for one in found for check in assets.build_checks(one)],
+            asset_checks=[assets.build_check(one, check) for one in found for check in one.checks],
             jobs=[*(job for one in found for job in assets.build_jobs(one)), cleanup.prune_events_job],
             schedules=[
-                *(schedule for one in found for schedule in assets.build_schedules(one, shared)),
+                *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),
                 cleanup.build_schedule(shared),
             ],
             sensors=[

@@ -11,21 +11,18 @@ from imagesync_pipelines.settings import Settings
 
 # Step by step details of a run, worth nothing once the run is old. What is not named here is kept: everything about
 # Dagster assets and checks, how runs started and ended, and why steps failed.
-PRUNED_EVENTS = tuple(
-    kind.value
-    for kind in (
-        dg.DagsterEventType.ENGINE_EVENT,
-        dg.DagsterEventType.HANDLED_OUTPUT,
-        dg.DagsterEventType.LOADED_INPUT,
-        dg.DagsterEventType.LOGS_CAPTURED,
-        dg.DagsterEventType.OBJECT_STORE_OPERATION,
-        dg.DagsterEventType.RESOURCE_INIT_STARTED,
-        dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
-        dg.DagsterEventType.STEP_INPUT,
-        dg.DagsterEventType.STEP_OUTPUT,
-        dg.DagsterEventType.STEP_WORKER_STARTED,
-        dg.DagsterEventType.STEP_WORKER_STARTING,
-    )
+PRUNED_EVENTS = (
+    dg.DagsterEventType.ENGINE_EVENT,
+    dg.DagsterEventType.HANDLED_OUTPUT,
+    dg.DagsterEventType.LOADED_INPUT,
+    dg.DagsterEventType.LOGS_CAPTURED,
+    dg.DagsterEventType.OBJECT_STORE_OPERATION,
+    dg.DagsterEventType.RESOURCE_INIT_STARTED,
+    dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
+    dg.DagsterEventType.STEP_INPUT,
+    dg.DagsterEventType.STEP_OUTPUT,
+    dg.DagsterEventType.STEP_WORKER_STARTED,
+    dg.DagsterEventType.STEP_WORKER_STARTING,
 )
 
 _ROWS_PER_DELETE = 10_000
@@ -49,12 +46,10 @@ def prune_events(instance: dg.DagsterInstance, before: datetime) -> int:
     # An event log that is one database, as that of PostgreSQL is.
     if not hasattr(storage, "index_connection"):
         raise TypeError(f"The event log of this Dagster instance ({type(storage).__name__}) is no database to prune.")
-    old = sa.select(_EVENTS.c.id).where(
-        _EVENTS.c.timestamp < before.astimezone(UTC).replace(tzinfo=None),
-        _EVENTS.c.asset_key.is_(None),
-        # Lines that somebody logged carry no type.
-        _EVENTS.c.dagster_event_type.is_(None) | _EVENTS.c.dagster_event_type.in_(PRUNED_EVENTS),
-    )
+    kind, is_old = _EVENTS.c.dagster_event_type, _EVENTS.c.timestamp < before.astimezone(UTC).replace(tzinfo=None)
+    # Lines that somebody logged carry no type.
+    is_pruned = kind.is_(None) | kind.in_([one.value for one in PRUNED_EVENTS])
+    old = sa.select(_EVENTS.c.id).where(is_old, is_pruned, _EVENTS.c.asset_key.is_(None))
     statement = sa.delete(_EVENTS).where(_EVENTS.c.id.in_(old.limit(_ROWS_PER_DELETE)))
     deleted = 0
     while True:

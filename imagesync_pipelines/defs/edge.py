@@ -48,7 +48,7 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
     def new_photos(
         context: dg.SensorEvaluationContext, installation: InstallationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        accounts, settings = load_accounts(installation.settings()), load_settings(EdgeSettings)
+        accounts, settings = load_accounts(load_settings(Settings)), load_settings(EdgeSettings)
         stores = launching.keep_partitions(context.instance, connector, accounts)
         if not stores:
             return dg.SkipReason("There are no edge stores; IMAGESYNC_ACCOUNTS names the file that lists them.")
@@ -76,12 +76,12 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
         news = [name for name, look in found.items() if look.changed and memory.seen.get(name) != look.mark]
         said += [f"{name}: {look.why}" for name, look in found.items() if name not in news]
         memory.remember({name: found[name].mark for name in news}, stores)
-        if not news:
-            return dg.SensorResult(skip_reason="; ".join(said)[:REASON_CHARACTERS], cursor=memory.model_dump_json())
-        requests = [
-            launching.request_of(job_runs.run_of(connector, name, {}), tags=launching.BY_ITSELF) for name in news
-        ]
-        return dg.SensorResult(run_requests=requests, cursor=memory.model_dump_json())
+        runs = [job_runs.run_of(connector, name, {}) for name in news]
+        return dg.SensorResult(
+            run_requests=[launching.request_of(run, tags=launching.BY_ITSELF) for run in runs],
+            skip_reason=None if runs else "; ".join(said)[:REASON_CHARACTERS],
+            cursor=memory.model_dump_json(),
+        )
 
     return new_photos
 
@@ -98,12 +98,12 @@ def _overdue_runs(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Se
     def overdue(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         job, allowed = job_name(connector, connector.job("sync")), load_settings(EdgeSettings).max_run_minutes
         running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], job_name=job)
+        before = (datetime.now(UTC) - timedelta(minutes=allowed)).timestamp()
         told = set(json.loads(context.cursor)) if context.cursor else set()
         late = {
             record.dagster_run.run_id: record
             for record in context.instance.get_run_records(running)
-            if record.start_time is not None
-            and datetime.now(UTC) - datetime.fromtimestamp(record.start_time, UTC) > timedelta(minutes=allowed)
+            if record.start_time is not None and record.start_time < before
         }
         events = [
             dg.AssetCheckEvaluation(

@@ -81,10 +81,8 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
 
 def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
     data = event.step_failure_data
-    root = _root(data.error) if data.error is not None else None
-    name = (root.cls_name if root is not None else None) or _DIED
-    message = _text(root) if root is not None else ""
-    told = data.user_failure_data
+    told, root = data.user_failure_data, _root(data.error) if data.error is not None else None
+    name, message = (root.cls_name or _DIED, _text(root)) if root is not None else (_DIED, "")
     if name == "DagsterExecutionInterruptedError":
         return name, STOPPED
     if told is None:
@@ -132,9 +130,9 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
     stored = instance.get_records_for_run(
         run.run_id, of_type=set(SUMMARY_EVENTS | FAILURE_EVENTS), limit=_EVENTS_PER_RUN, ascending=False
     ).records
-    newest_first = [event for entry in stored if (event := entry.event_log_entry.dagster_event) is not None]
+    newest_first = [one.event_log_entry for one in stored]
     summary, seen_as = _summary(newest_first)
-    failure = run_failure(reversed(newest_first))
+    failure = run_failure(event for one in reversed(newest_first) if (event := one.dagster_event) is not None)
     error = summary.get("error_message") or (failure.message if failure is not None else "")
     if run.status is dg.DagsterRunStatus.CANCELED:
         error = error or "The run was cancelled."
@@ -157,18 +155,13 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
     )
 
 
-def _summary(newest_first: Iterable[dg.DagsterEvent]) -> tuple[Mapping[str, Any], str | None]:
+def _summary(newest_first: Iterable[dg.EventLogEntry]) -> tuple[Mapping[str, Any], str | None]:
     """The newest summary among these events, and the connector of the Dagster asset that it is of."""
     for event in newest_first:
-        if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
-            metadata = event.step_materialization_data.materialization.metadata
-        elif event.event_type is dg.DagsterEventType.ASSET_OBSERVATION:
-            metadata = event.asset_observation_data.asset_observation.metadata
-        else:
-            continue
-        value = metadata.get(SUMMARY_KEY)
-        if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, dict):
-            return value.data, event.asset_key.path[0] if event.asset_key is not None else None
+        told = event.asset_materialization or event.asset_observation
+        value = told.metadata.get(SUMMARY_KEY) if told is not None else None
+        if told is not None and isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, dict):
+            return value.data, told.asset_key.path[0]
     return {}, None
 
 

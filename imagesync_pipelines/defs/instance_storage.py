@@ -72,7 +72,6 @@ def _passing_folder() -> str:
     """The folder of this command and of the processes that it starts, which learn it from the environment."""
     named = os.environ.get(PASSING_FOLDER)
     if named is None:
-        named = tempfile.mkdtemp(prefix="imagesync-dagster-")
-        os.environ[PASSING_FOLDER] = named
+        named = os.environ[PASSING_FOLDER] = tempfile.mkdtemp(prefix="imagesync-dagster-")
         atexit.register(shutil.rmtree, named, ignore_errors=True)
     return named

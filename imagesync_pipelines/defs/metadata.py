@@ -44,11 +44,8 @@ _WORD_JOINER = "\u2060"
 
 def result_metadata(result: StepResult, secrets: Collection[SecretStr] = ()) -> Metadata:
     """Everything that a step told, in the order in which people read it."""
-    found: Metadata = {}
-    if result.summary is not None:
-        found |= summary_metadata(result.summary)
-    found |= metrics(result.numbers)
-    found |= shown_metadata(result.shown, secrets)
+    found = summary_metadata(result.summary) if result.summary is not None else {}
+    found |= metrics(result.numbers) | shown_metadata(result.shown, secrets)
     if result.rows is not None:
         found["dagster/row_count"] = dg.MetadataValue.int(int(result.rows))
     if result.size is not None:

@@ -32,7 +32,7 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
     def requests(
         context: dg.SensorEvaluationContext, installation: InstallationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        accounts = load_accounts(installation.settings())
+        accounts = load_accounts(load_settings(Settings))
         children = launching.keep_partitions(context.instance, connector, accounts)
         if not children:
             return dg.SkipReason("There are no child accounts of МойСклад; IMAGESYNC_ACCOUNTS names their file.")
@@ -51,11 +51,8 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
         free = [child for child in due if child in on and child not in busy]
         if not free:
             waiting = sum(one.requests for child, one in due.items() if child in children)
-            return dg.SkipReason(
-                f"{waiting} requests wait for an account that is at work, or whose mode is off."
-                if waiting
-                else "No request waits."
-            )
+            said = f"{waiting} requests wait for an account that is at work, or whose mode is off."
+            return dg.SkipReason(said if waiting else "No request waits.")
         tenth = f"{now:%Y-%m-%d %H}:{now.minute // AGAIN_MINUTES}"
         runs = [(child, job_runs.run_of(connector, child, {"requests": True})) for child in free]
         return dg.SensorResult(

@@ -25,14 +25,13 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
     A run that stopped because the account's calls were used up goes on before any file is begun, as soon as it can.
     """
     settings = load_settings(PlytixSettings)
+    on = starts_by_itself(shared, settings)
 
     @dg.sensor(
         name="plytix__new_mapping",
         job_name=job_name(connector, connector.job("sync")),
         minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING
-        if starts_by_itself(shared, settings)
-        else dg.DefaultSensorStatus.STOPPED,
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Synchronises a mapping file of PLYTIX_MAPPING_FOLDER that is new or changed; goes on with runs "
         "that stopped because the account's calls were used up.",
     )

@@ -133,18 +133,15 @@ def run_job(
     chosen = connector.job(job)
     load_settings(connector.settings)  # a wrong setting is told before a database is started
     shared = settings or load_settings(Settings)
-    if not connector.per_account(chosen):
-        with opened(settings) as (installation, instance):
-            tags = pages.range_tags_of(instance, connector, chosen, installation.settings, _logger.warning)
-            request = job_runs.job_run(connector, chosen, "", asked, tags)
-            yield "", _run(installation, instance, request, progress)
-        return
-    known = load_accounts(shared)
-    wanted = launching.chosen_accounts(connector, known, accounts)
+    known = load_accounts(shared) if connector.per_account(chosen) else None
+    wanted = [""] if known is None else launching.chosen_accounts(connector, known, accounts)
     with opened(settings) as (installation, instance):
-        launching.keep_partitions(instance, connector, known)
+        if known is not None:
+            launching.keep_partitions(instance, connector, known)
+        tags = pages.range_tags_of(instance, connector, chosen, installation.settings, _logger.warning)
         for account in wanted:
-            yield account, _run(installation, instance, job_runs.job_run(connector, chosen, account, asked), progress)
+            request = job_runs.job_run(connector, chosen, account, asked, tags)
+            yield account, _run(installation, instance, request, progress)
 
 
 def only(outcomes: Iterator[tuple[str, RunOutcome]]) -> RunOutcome:
@@ -160,11 +157,9 @@ def make_pools(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
     another, because its answer to the second INSERT is an UPDATE in the transaction that has just failed.
     """
     storage = instance.event_log_storage
-    there = {pool.name for pool in storage.get_pool_limits()}
-    for name in names:
+    for name in sorted(set(names) - {pool.name for pool in storage.get_pool_limits()}):
         try:
-            if name not in there:
-                storage.initialize_concurrency_limit_to_default(name)
+            storage.initialize_concurrency_limit_to_default(name)
         except DBAPIError:
             # Unless another process made it at this moment.
             if name not in {pool.name for pool in storage.get_pool_limits()}:
@@ -206,9 +201,8 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     definitions = build.build_definitions(resources={"progress": progress})
     job = definitions.resolve_job_def(request.job)
-    quiet: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     result = job.execute_in_process(
-        run_config={**request.run_config, **quiet},
+        run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         instance=instance,
         tags={**request.tags, **process_tags()},
         asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
@@ -217,12 +211,10 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     line = history.run_line(instance, result.run_id)
     connector = connector_named(request.job.partition("__")[0])
     plans = Plans(installation.engine, installation.storage).all(connector.name)
-    ended = Status.FAILED
-    if result.success:
-        ended = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
+    done = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
     return RunOutcome(
         result.run_id,
-        ended,
+        done if result.success else Status.FAILED,
         line.summary,
         error="" if result.success else line.error,
         plan=next((plan for plan in plans if plan.run_id == result.run_id), None),

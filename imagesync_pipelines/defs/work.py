@@ -6,7 +6,7 @@ UI shows; a secret is shown by the name of its variable only, and read at run ti
 
 import logging
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
@@ -42,9 +42,6 @@ EARLIER_NAMES = {"allow_mass_delete": "lift_brake"}
 PARENT_TAG = "dagster/parent_run_id"
 ROOT_TAG = "dagster/root_run_id"
 
-# What a field of a Dagster resource may be; everything else is shown as text, or not at all.
-_PLAIN = (str, int, float, bool)
-
 # What works on a Dagster asset: the asset itself, or an op of a job that keeps it in order.
 WorkContext = dg.AssetExecutionContext | dg.OpExecutionContext
 AnyContext = WorkContext | dg.AssetCheckExecutionContext
@@ -55,13 +52,9 @@ Stats = Mapping[str, int | float | str]
 class InstallationResource(dg.ConfigurableResource):
     """This installation, read from IMAGESYNC_* when a run needs it."""
 
-    def settings(self) -> Settings:
-        """The shared settings; raises SettingsError naming the variable that is wrong."""
-        return load_settings(Settings)
-
     def open(self) -> AbstractContextManager[Installation]:
-        """The installation, for the length of a `with` block."""
-        return open_installation(self.settings())
+        """The installation, for the length of a `with` block. Raises SettingsError naming the wrong variable."""
+        return open_installation(load_settings(Settings))
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -82,7 +75,7 @@ def settings_resource(connector: Connector) -> SettingsResource:
         text = info.description or ""
         if isinstance(value, SecretStr) or "SecretStr" in str(info.annotation):
             fields[f"{name}_variable"] = (str, Field((prefix + name).upper(), description=f"variable of: {text}"))
-        elif isinstance(value, _PLAIN):
+        elif isinstance(value, str | int | float | bool):
             fields[name] = (type(value), Field(value, description=text))
         elif value is None or isinstance(value, Path):
             fields[name] = (str, Field("" if value is None else str(value), description=text))
@@ -108,8 +101,7 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
 
     Raises dg.Failure for people, after a record of what the run had done by then (see `stage`).
     """
-    installation: InstallationResource = context.resources.installation
-    shared = installation.settings()
+    installation, shared = context.resources.installation, load_settings(Settings)
     record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.start_time if record is not None else None
     with stage(context, about, secrets_of(connector)) as work, installation.open() as opened:
@@ -175,8 +167,7 @@ def config_of(options: type[BaseModel]) -> type[dg.Config]:
     """A step's options as Dagster explains them in the launchpad: the same names, defaults and descriptions."""
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in options.model_fields.items()}
     for name, earlier in EARLIER_NAMES.items():
-        if name in options.model_fields:
-            info = options.model_fields[name]
+        if (info := options.model_fields.get(name)) is not None:
             fields[earlier] = (info.annotation, Field(info.default, description=f"earlier name of {name}"))
     return create_model(f"{options.__name__}Config", __base__=dg.Config, __doc__=options.__doc__, **fields)
 
@@ -199,25 +190,19 @@ def secrets_of(connector: Connector) -> Collection[SecretStr]:
     try:
         shared = load_settings(Settings)
         known = None if connector.accounts is None else connector.accounts.known(load_accounts(shared))
-        return list(_secrets_in([shared, load_settings(connector.settings), known]))
+        return _secrets_in([shared, load_settings(connector.settings), known])
     except SettingsError:
         return ()
 
 
-def _secrets_in(value: object) -> Iterator[SecretStr]:
+def _secrets_in(value: object) -> list[SecretStr]:
     """The secrets in a value: itself, or in the fields and items of models, dataclasses and collections, all levels."""
     if isinstance(value, SecretStr):
-        yield value
-        return
-    parts: Iterable[object] = ()
-    if isinstance(value, Mapping):
-        parts = value.values()
-    elif isinstance(value, list | tuple):
-        parts = value
-    elif isinstance(value, BaseModel) or is_dataclass(value):
-        parts = vars(value).values()
-    for part in parts:
-        yield from _secrets_in(part)
+        return [value]
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        value = vars(value)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [secret for part in parts for secret in _secrets_in(part)]
 
 
 def tell(context: WorkContext, connector: Connector, result: StepResult) -> None:

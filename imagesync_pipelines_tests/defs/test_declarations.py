@@ -23,9 +23,9 @@ KEY = "s3cr3t-of-the-toy"
 def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=assets.build_assets(TOY),
-        asset_checks=assets.build_checks(TOY),
+        asset_checks=[assets.build_check(TOY, check) for check in TOY.checks],
         jobs=assets.build_jobs(TOY),
-        schedules=assets.build_schedules(TOY, Settings()),
+        schedules=[assets.build_schedule(TOY, schedule, Settings()) for schedule in TOY.schedules],
         resources={
             "installation": InstallationResource(),
             "toy": settings_resource(TOY),
@@ -168,7 +168,8 @@ def test_the_resource_shows_settings_and_only_the_name_of_a_secrets_variable(ins
 
 
 def test_a_schedule_asks_for_one_run_of_everything(instance: dg.DagsterInstance) -> None:
-    (schedule,) = assets.build_schedules(TOY, Settings())
+    (declared,) = TOY.schedules
+    schedule = assets.build_schedule(TOY, declared, Settings())
     assert (schedule.name, schedule.job_name) == ("toy__sync__daily", "toy__sync")
     context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 11, 28, 3, tzinfo=UTC))
     (request,) = schedule.evaluate_tick(context).run_requests
