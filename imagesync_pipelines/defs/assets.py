@@ -212,7 +212,8 @@ def build_schedule(connector: Connector, schedule: Schedule, shared: Settings) -
             # A synchronisation is described by the connector's options, a job of one step by its own.
             asked = connector.options.model_validate(asked).model_dump(mode="json")
         if connector.accounts is None or not connector.per_account(job):
-            tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning)
+            paged = connector.pages is not None
+            tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning) if paged else {}
             yield launching.request_of(job_run(connector, job, "", asked, tags))
             return
         accounts = load_accounts(shared)
