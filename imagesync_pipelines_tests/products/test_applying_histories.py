@@ -29,7 +29,7 @@ syncs = st.tuples(st.just("sync"), wholes, st.booleans(), st.sampled_from([1, 3,
 parts = st.tuples(st.just("part"), wholes, st.integers(0, PRODUCTS - 1))
 pins = st.tuples(st.just("pin"), places)
 unpins = st.tuples(st.just("unpin"), st.integers(0, PRODUCTS - 1))
-histories = st.lists(st.one_of(syncs, syncs, parts, pins, unpins), max_size=7)
+histories = st.lists(st.one_of(syncs, syncs, parts, pins, unpins), min_size=1, max_size=7)
 
 
 def chosen(database: sa.Engine, pinned: dict[int, str]) -> set[tuple[int, str]]:

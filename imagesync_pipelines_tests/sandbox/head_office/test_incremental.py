@@ -60,6 +60,7 @@ def test_an_incremental_reader_of_the_service_misses_nothing(service: HeadOffice
     caller, rng, off = Caller(service), Random(seed), []
     reader = Reader(caller)
     reader.read()
+    assert reader.photos
     for _ in range(STEPS):
         for _ in range(rng.randrange(3)):
             change(service, rng, off)

@@ -17,7 +17,7 @@ TEXTS = st.text("aAbB", max_size=3)
 Record = Mapping[str, object]
 
 RECORDS = st.lists(
-    st.fixed_dictionaries({"sku": TEXTS, "label": st.none() | TEXTS, "size": st.integers(0, 3)}), max_size=6
+    st.fixed_dictionaries({"sku": TEXTS, "label": st.none() | TEXTS, "size": st.integers(0, 3)}), min_size=1, max_size=6
 )
 CONDITIONS = (
     st.fixed_dictionaries(

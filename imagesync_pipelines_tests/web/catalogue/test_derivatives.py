@@ -135,7 +135,9 @@ INSIDE = (
 def test_no_address_inside_our_network_is_opened(site: Site, world: World, media: Media) -> None:
     media.url("a.jpg", picture())
     port = media.address.rpartition(":")[2]
-    for image in shown(world, [url.replace("{port}", port) for url in INSIDE]):
+    images = shown(world, [url.replace("{port}", port) for url in INSIDE])
+    assert len(images) == 14
+    for image in images:
         assert site.get(f"/media/{image}/small").headers["Content-Type"] == "image/svg+xml"
     assert media.asked == []
 
