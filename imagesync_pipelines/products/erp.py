@@ -173,24 +173,24 @@ def _reasons(rows: pd.DataFrame) -> pd.Series:
     flags = [_flag(text) for text in rows["is_active"].tolist()]
     reasons = [
         _fault(row, flag) or _repeated(row, first)
-        for row, flag in zip(rows.to_dict(orient="records"), flags, strict=True)
+        for row, flag in zip(rows.itertuples(index=False), flags, strict=True)
     ]
     rows["is_active"] = [bool(flag) for flag in flags]
     return pd.Series(reasons, index=rows.index, dtype=object)
 
 
-def _fault(row: dict[Any, Any], flag: bool | None) -> str | None:
-    for column, name in (("erp_id", "id"), ("sku", "SKU")):
-        if not row[column]:
-            return f"the {row['kind']} has no {name}"
+def _fault(row: Any, flag: bool | None) -> str | None:
+    for value, name in ((row.erp_id, "id"), (row.sku, "SKU")):
+        if not value:
+            return f"the {row.kind} has no {name}"
     for column, length in _LENGTHS.items():
-        if len(row[column] or "") > length:
-            return f"{column} has {len(row[column])} characters; {length} fit"
+        if (found := len(getattr(row, column) or "")) > length:
+            return f"{column} has {found} characters; {length} fit"
     return "is_active is neither yes nor no" if flag is None else None
 
 
-def _repeated(row: dict[Any, Any], first: dict[tuple[str, str, str], str]) -> str | None:
-    kind, erp_id, sku = row["kind"], row["erp_id"], row["sku"]
+def _repeated(row: Any, first: dict[tuple[str, str, str], str]) -> str | None:
+    kind, erp_id, sku = row.kind, row.erp_id, row.sku
     if (kind, "id", erp_id) in first:
         return f"the id {erp_id} is used twice; the first row, SKU {first[kind, 'id', erp_id]}, is kept"
     if (kind, "sku", sku) in first:
