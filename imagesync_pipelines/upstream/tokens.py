@@ -95,16 +95,15 @@ class TokenHolder:
                 token = self._token = self._renew(token)
             return token
 
-    def using(self, attempt: Callable[[Token], T]) -> T:
-        """Make an attempt, and once more with a new token when its outcome says that the token is not valid.
+    def using(self, attempt: Callable[[], tuple[Token | None, T]]) -> T:
+        """Make an attempt, which says the token it had, and once more when its outcome says that this is not valid.
 
-        Raises as `current` does, and CredentialsError when tokens prove themselves by use and none ever worked.
+        Raises what the attempt does, and CredentialsError when tokens prove themselves by use and none ever worked.
         """
-        token = self.current()
-        outcome = attempt(token)
+        token, outcome = attempt()
         if self._is_refusal(outcome):
             self._give_up(token)
-            outcome = attempt(self.current())
+            outcome = attempt()[1]
         # Any other answer shows that the system took the token; should it be refused later, a new one makes sense.
         if not self._is_refusal(outcome) and (not isinstance(outcome, UpstreamError) or outcome.status is not None):
             self._worked = True
@@ -114,10 +113,10 @@ class TokenHolder:
         refused = self._policy.token_refusals
         return isinstance(outcome, CredentialsError) and outcome.sent and outcome.status in refused
 
-    def _give_up(self, token: Token) -> None:
+    def _give_up(self, token: Token | None) -> None:
         """Drop a token; one that another thread got since stays."""
         with self._lock:
-            if self._token is None or self._token.access != token.access:
+            if self._token is None or token is None or self._token.access != token.access:
                 return
             self._token = None
             if self._policy.proven_by_use and not self._worked:

@@ -20,7 +20,7 @@ from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing, call_with_retries
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
-from imagesync_pipelines.upstream.tokens import TokenHolder
+from imagesync_pipelines.upstream.tokens import Token, TokenHolder
 
 # When a place in flight is given up whose process was killed. Few calls take longer; one that does may be refused.
 _LEASE_SECONDS = 60.0
@@ -266,9 +266,9 @@ class Transport:
         dialect, limiter, tokens, refusals = self._dialect, self._limiter, self._tokens, 0
         while True:
             if tokens is None:
-                outcome = self._send(request, deadline)
+                _, outcome = self._send(request, deadline)
             else:
-                outcome = tokens.using(lambda _: self._send(request, deadline))
+                outcome = tokens.using(lambda: self._send(request, deadline))
             judged = (
                 dialect.judge(request, outcome) if isinstance(outcome, Answer) else dialect.failed(request, outcome)
             )
@@ -279,13 +279,16 @@ class Transport:
                 raise judged
             limiter.refused(judged.retry_after, refusals, judged.host)
 
-    def _send(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
-        """Send it, once there is a permit where one is needed."""
+    def _send(self, request: ApiRequest, deadline: float) -> tuple[Token | None, Answer | UpstreamError]:
+        """Send it, once there is a permit where one is needed; gives the token, too.
+
+        The token is asked for after that wait, in which it may end: a login that fails is no lost answer.
+        """
         self._dialect.before()
-        if self._limiter is None:
-            return self._session.attempt(request, deadline)
-        with self._limiter.permit() as permit:
-            outcome = self._session.attempt(request, self._timing.clock() + self._seconds)
-            if isinstance(outcome, Answer):
+        with nullcontext() if self._limiter is None else self._limiter.permit() as permit:
+            token = None if self._tokens is None else self._tokens.current()
+            until = deadline if self._limiter is None else self._timing.clock() + self._seconds
+            outcome = self._session.attempt(request, until)
+            if permit is not None and isinstance(outcome, Answer):
                 permit.heard = outcome.headers
-            return outcome
+            return token, outcome

@@ -218,6 +218,29 @@ def test_a_token_is_renewed_at_four_fifths_of_a_short_life() -> None:
         assert logins_at(served) == 2
 
 
+def test_a_login_that_fails_after_the_wait_for_a_permit_is_no_lost_answer(database: sa.Engine) -> None:
+    fake = FakeTime()
+    logins: list[int] = []
+
+    def script(request: Request, number: int) -> Iterable[bytes]:
+        if request.target != "/login":
+            return [json_answer({})]
+        logins.append(number)
+        return [json_answer({"token": "token 1"}) if len(logins) == 1 else http(503)]
+
+    with serve(script) as served:
+        limiter = limiter_of(database, fake, calls=1)
+        with closing(transport_to(served, fake, limiter=limiter, tokens=tokens_of(served, fake))) as calls:
+            calls.call(READ)
+            fake.now += 75
+            calls.call(READ)
+            # The token is good for five more seconds, the next permit comes in ten.
+            with pytest.raises(UnavailableError, match="login: HTTP 503"):
+                calls.call(WRITE)
+            assert calls.calls == 2
+        assert len(logins) == 5
+
+
 @pytest.mark.parametrize(("proven_by_use", "logins", "calls"), [(False, 4, 6), (True, 1, 1)])
 def test_tokens_that_never_work_are_asked_for_as_often_as_the_policy_says(
     proven_by_use: bool, logins: int, calls: int

@@ -32,7 +32,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
-from imagesync_pipelines.upstream.tokens import TokenHolder, text_in
+from imagesync_pipelines.upstream.tokens import Token, TokenHolder, text_in
 
 CONNECT_SECONDS = 10.0
 _CHUNK = 256 * 1024
@@ -125,11 +125,12 @@ class PhotoBodies:
         """
         url = f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/?store_id={store_id}"
 
-        def attempt(deadline: float) -> PhotoBody | UpstreamError:
-            return self._tokens.using(lambda token: self._exchange(url, token.access, wanted, deadline))
+        def attempt(deadline: float) -> tuple[Token, PhotoBody | UpstreamError]:
+            token = self._tokens.current()
+            return token, self._exchange(url, token.access, wanted, deadline)
 
         policy = RetryPolicy(tries=self._settings.tries, total_deadline=self._settings.call_deadline)
-        body = call_with_retries(attempt, policy, self._timing)
+        body = call_with_retries(lambda end: self._tokens.using(lambda: attempt(end)), policy, self._timing)
         try:
             yield body
         finally:
