@@ -21,7 +21,6 @@ from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema import image_content as table
 
-_FOLDER = "content"
 OWN_PATH = "/images/content/"
 _SHA256 = re.compile("[0-9a-f]{64}")
 # "imgcont" in ASCII: held while files are forgotten, shared while one is put.
@@ -108,8 +107,7 @@ class Contents:
             path = self._path(content.sha256)
             if not path.exists():
                 write_whole(path, body)
-            again = {name: value for name, value in vars(content).items() if name != "source"} | later
-            connection.execute(new.on_conflict_do_update(index_elements=["source"], set_=again))
+            connection.execute(new.on_conflict_do_update(index_elements=["source"], set_=vars(content) | later))
         return content
 
     def hold(self, sources: Collection[str], hold: timedelta) -> dict[str, Content]:
@@ -207,4 +205,4 @@ class Contents:
         return True
 
     def _path(self, sha256: str) -> UPath:
-        return self.root / _FOLDER / sha256[:2] / sha256
+        return self.root / "content" / sha256[:2] / sha256

@@ -31,7 +31,6 @@ OLDER = frozenset(f"{number:04}" for number in range(1, 10))
 BASELINE, PASS_THROUGH = "0010", "7115364"
 # Any number that nothing else in this database uses as an advisory lock ("imgsync" in ASCII).
 UPGRADE_LOCK = 0x696D6773796E63
-POLL_SECONDS = 0.2
 _HOLDER = """
 SELECT a.application_name, a.state_change
   FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -142,7 +141,7 @@ def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iter
                     f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
                     "Nothing was changed; try again when that run has ended."
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(0.2)
         try:
             yield
         finally:

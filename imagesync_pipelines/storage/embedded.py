@@ -32,8 +32,6 @@ from imagesync_pipelines.storage.errors import StorageError
 ROOT_STAND_IN = "pgserver"
 SUPERUSER = "postgres"
 START_SECONDS = 120
-LOCK_FILE = "postgres.lock"
-HANDLES_FILE = "postgres.handles"
 LEFT_RUNNING_FILE = "postgres.left_running"
 # The path of a Unix socket has at most 107 bytes; PostgreSQL adds its file name to the folder.
 SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432")
@@ -110,7 +108,7 @@ def stop_server(home: Path) -> None:
 @contextmanager
 def _exclusive(home: Path) -> Iterator[None]:
     """One process at a time looks at, starts or stops the server of a home."""
-    with (home / LOCK_FILE).open("a") as lock:
+    with (home / "postgres.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -118,7 +116,7 @@ def _exclusive(home: Path) -> Iterator[None]:
 @cache
 def _hold(home: Path, pid: int) -> None:
     """Take this process's handle, once; `pid` makes a forked child take its own."""
-    handle = (home / HANDLES_FILE).open("a")
+    handle = (home / "postgres.handles").open("a")
     fcntl.flock(handle, fcntl.LOCK_SH)
 
     def release() -> None:
@@ -168,8 +166,7 @@ def _running(data: Path) -> EmbeddedServer | None:
             return EmbeddedServer(pid=int(lines[0]), socket_folder=Path(lines[4].strip()))
         time.sleep(0.05)
     raise StorageError(
-        f"The embedded PostgreSQL in {data} (process {lines[0]}) is not ready after {START_SECONDS} s; "
-        f"see {data / 'log'}."
+        f"The embedded PostgreSQL in {data} (process {lines[0]}) is not ready after {START_SECONDS} s; see {data}/log."
     )
 
 

@@ -61,12 +61,9 @@ class HandOvers:
         found = (_read(kind, value) for _, value in self._rows(step))
         return [value for value in found if value is not None]
 
-    def _rows(
-        self, step: str, which: sa.ColumnElement[bool] | None = None, limit: int | None = None
-    ) -> list[tuple[str, Any]]:
+    def _rows(self, step: str, *which: sa.ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Any]]:
         """Run and document of what a step left, the newest first."""
-        query = sa.select(handover.c.run_id, handover.c.value).where(self._mine, handover.c.step == step)
-        query = query if which is None else query.where(which)
+        query = sa.select(handover.c.run_id, handover.c.value).where(self._mine, handover.c.step == step, *which)
         with self.engine.connect() as connection:
             found = connection.execute(query.order_by(handover.c.made_at.desc()).limit(limit))
             return [(row.run_id, row.value) for row in found]

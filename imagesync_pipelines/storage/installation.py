@@ -17,8 +17,6 @@ from imagesync_pipelines.storage.database import create_database, open_database,
 from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
 from imagesync_pipelines.storage.files import open_root, write_whole
 
-OUR_DATABASE = "imagesync"
-DAGSTER_DATABASE = "dagster"
 # The parameter of glibc's mallopt, and the size of a block that goes back to the system as soon as it is freed.
 MMAP_THRESHOLD, LARGE_BYTES = -3, 512 * 1024
 
@@ -94,8 +92,8 @@ def open_locations(settings: Settings) -> Locations:
         given["IMAGESYNC_DATABASE_URL"] = database_url
     else:
         server = ensure_server(home)
-        database_url = create_database(server.url(SUPERUSER, "psycopg"), OUR_DATABASE)
-        dagster_url = with_driver(create_database(database_url, DAGSTER_DATABASE), "psycopg2")
+        database_url = create_database(server.url(SUPERUSER, "psycopg"), "imagesync")
+        dagster_url = with_driver(create_database(database_url, "dagster"), "psycopg2")
     if settings.dagster_url is not None:
         dagster_url = with_driver(settings.dagster_url.get_secret_value(), "psycopg2")
 

@@ -238,9 +238,8 @@ def read_gone(connection: sa.Connection, connector: str, account: str, because: 
 
 def mirror_at(connection: sa.Connection, connector: str, account: str) -> datetime | None:
     """When the mirror last changed, gone and back included; None: it is empty."""
-    query = sa.select(sa.func.max(mirror.c.changed_at))
-    mine = query.where(mirror.c.connector == connector, mirror.c.account == account)
-    moment: datetime | None = connection.scalar(mine)
+    query = f"SELECT max(m.changed_at) FROM {SCHEMA}.mirror m WHERE m.connector = :connector AND m.account = :account"
+    moment: datetime | None = _of(connection, query, connector, account).scalar()
     return moment
 
 

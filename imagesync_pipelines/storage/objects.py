@@ -28,17 +28,10 @@ from pydantic import SecretStr
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.storage.errors import StorageError
 
-POOL = 32
-CONNECT_SECONDS = 10
-READ_SECONDS = 60
-ATTEMPTS = 3
 _MISSING = frozenset({"404", "NoSuchBucket", "NotFoundError"})
 _OURS_ALREADY = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
-LOOPBACK = "127.0.0.1"
-REGION = "us-east-1"
 BUCKET = "product-images"
 START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 # The server takes the shell's place and process id. What the shell leaves behind waits for the end of our pipe, which
 # comes however this process ends, kill -9 included, and then stops the server.
 _TIED_TO_US = 'exec 3<&0; { cat <&3 >/dev/null; kill $$; } & exec "$@" </dev/null 3<&-'
@@ -89,10 +82,10 @@ def s3_client(place: S3Place) -> S3Client:
             s3={"addressing_style": "path"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            max_pool_connections=POOL,
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            max_pool_connections=32,
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": 3},
         ),
     )
 
@@ -135,7 +128,7 @@ def embedded_s3(folder: Path, *, port: int = 0, bucket: str = BUCKET) -> Iterato
         process = _start(folder, port, access_key, secret_key, log)
         try:
             url = _wait_until_up(process, log)
-            found = S3Place(url, access_key, SecretStr(secret_key), REGION, bucket)
+            found = S3Place(url, access_key, SecretStr(secret_key), "us-east-1", bucket)
             client = s3_client(found)
             ensure_bucket(client, bucket)
             client.close()
@@ -162,7 +155,7 @@ def _start(folder: Path, port: int, access_key: str, secret_key: str, log: Path)
     environment = {**inherited, "RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"', "RCLONE_CONFIG": ""}
     command = [
         "/bin/sh", "-c", _TIED_TO_US, "sh",
-        str(_program()), "serve", "s3", "--addr", f"{LOOPBACK}:{port}", "--no-cleanup",
+        str(_program()), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--no-cleanup",
         # What another server over the same folder wrote is seen after this.
         "--dir-cache-time", "2s", "--poll-interval", "0", str(folder),
     ]  # fmt: skip
@@ -197,7 +190,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
+            process.wait(10.0)
             break
     if process.stdin is not None:
         process.stdin.close()

@@ -68,13 +68,7 @@ class _Counted(NamedTuple):
 
 
 def take(
-    engine: sa.Engine,
-    principal: str,
-    windows: Sequence[Window],
-    now: float,
-    *,
-    units: int = 1,
-    lease: Lease | None = None,
+    engine: sa.Engine, principal: str, windows: Sequence[Window], now: float, units: int = 1, lease: Lease | None = None
 ) -> float:
     """Count one call in all windows of a principal and give 0.0; when one of them is full, seconds until it is not.
 
@@ -84,10 +78,8 @@ def take(
     # Of two limits for the same time the stricter one.
     limits = {window.seconds: window.calls for window in sorted(windows, key=lambda one: -one.calls)}
     with engine.begin() as connection:
-        rows = _locked(connection, principal, [*limits])
-        if len(rows) < len(limits):
+        while len(rows := _locked(connection, principal, limits)) < len(limits):
             _make_rows(connection, principal, limits)
-            rows = _locked(connection, principal, [*limits])
         counted = [_counted(row, now) for row in rows]
         leases = [_in_flight(row.leases, now) for row in rows]
         crowded = lease is not None and any(len(held) >= lease.parallel for held in leases)

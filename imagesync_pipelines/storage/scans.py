@@ -24,8 +24,6 @@ from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import raw_page, scan
 
-COMPRESSION_LEVEL = 3
-OPEN = "open"
 PROVEN = "proven"
 UNPROVEN = "unproven"
 
@@ -149,7 +147,7 @@ class RawPages:
         """
         sha256 = hashlib.sha256(body).hexdigest()
         path = f"raw_pages/{self.connector}/{scan_id}/{page:06d}-{sha256[:16]}.zst"
-        write_whole(self.root / path, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(body))
+        write_whole(self.root / path, zstandard.ZstdCompressor(level=3).compress(body))
         values: dict[str, Any] = {"scan_id": scan_id, "page": page, "path": path, "sha256": sha256}
         values |= {"records": records, "bytes": len(body), "api_count": api_count}
         try:

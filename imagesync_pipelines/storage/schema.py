@@ -4,6 +4,7 @@ A migrated database equals this metadata; a test compares them.
 """
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
@@ -52,6 +53,16 @@ def texts(*names: str) -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text, nullable=False) for name in names]
 
 
+def _json(name: str, default: str, comment: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, JSONB, nullable=False, server_default=sa.text(f"'{default}'::jsonb"), comment=comment)
+
+
+def _no_two(name: str, where: str, *columns: str) -> ExcludeConstraint:
+    """Of the rows that `where` names no two are equal in these columns, which is looked at when a transaction ends."""
+    equal, rows = ((column, "=") for column in columns), sa.text(where)
+    return ExcludeConstraint(*equal, name=name, using="btree", where=rows, deferrable=True, initially="DEFERRED")
+
+
 def _product_id(*, primary_key: bool = False) -> sa.Column[int]:
     product_id = sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT")
     return sa.Column("product_id", sa.BigInteger, product_id, primary_key=primary_key, nullable=False)
@@ -80,15 +91,7 @@ product = table(
     sa.CheckConstraint("kind IN ('parent', 'variant')", name="kind"),
     sa.UniqueConstraint("kind", "erp_id"),
     # Deferred: two rows of the ERP may swap their SKUs in one load. The SKU of a product that left may be given again.
-    ExcludeConstraint(
-        ("kind", "="),
-        ("sku", "="),
-        name="product_one_sku",
-        using="btree",
-        where=sa.text("left_erp_at IS NULL"),
-        deferrable=True,
-        initially="DEFERRED",
-    ),
+    _no_two("product_one_sku", "left_erp_at IS NULL", "kind", "sku"),
     sa.Index(None, "parent_id"),
     sa.Index(None, "sku"),
 )
@@ -105,37 +108,26 @@ product_image = table(
     sa.Column("is_front", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("alt_text", sa.String(255), nullable=False, server_default=""),
-    sa.Column("metadata", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    _json("metadata", "{}"),
     moment("last_synced", default_now=True),
     sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
     sa.Column("original_url", sa.Text, comment="says what the picture is when its id changes"),
     moment("newest_export", nullable=True),
     sa.Column("matched_by", sa.String(50), nullable=False, server_default=""),
     sa.Column("chosen_because", sa.String(255), nullable=False, server_default=""),
-    sa.Column("width", sa.Integer),
-    sa.Column("height", sa.Integer),
+    *(sa.Column(name, sa.Integer) for name in ("width", "height")),
     sa.Column("image_format", sa.String(20)),
     _source(),
     sa.UniqueConstraint("product_id", "source", "external_id"),
     # Deferred and no partial unique index: a set-based flip of primaries has two of them for a moment.
-    ExcludeConstraint(
-        ("product_id", "="),
-        name="product_image_one_primary",
-        using="btree",
-        where=sa.text("is_primary"),
-        deferrable=True,
-        initially="DEFERRED",
-    ),
+    _no_two("product_image_one_primary", "is_primary", "product_id"),
     sa.Index(None, "product_id", "priority", "id"),
     sa.Index(None, "external_id"),
     sa.Index(None, "last_synced"),
 )
 # SQLAlchemy has no word for it: beside the row and uncompressed, which is faster to write and to read past.
-sa.event.listen(
-    product_image,
-    "after_create",
-    sa.DDL(f"ALTER TABLE {product_image.fullname} ALTER COLUMN metadata SET STORAGE EXTERNAL"),  # type: ignore[no-untyped-call]
-)
+_BESIDE = sa.DDL(f"ALTER TABLE {product_image.fullname} ALTER COLUMN metadata SET STORAGE EXTERNAL")  # type: ignore[no-untyped-call]
+sa.event.listen(product_image, "after_create", _BESIDE)
 
 pin = table(
     "pin",
@@ -224,7 +216,7 @@ unmatched_article = table(
     sa.Column("image_type", sa.Text),
     sa.Column("image_url", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("candidates", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    _json("candidates", "[]"),
     moment("seen_at", default_now=True),
     _source(),
     sa.Index(None, "number"),
@@ -288,13 +280,7 @@ rate_budget = table(
     sa.Column("tick", sa.BigInteger, nullable=False, comment="the newest twentieth of a window, counted since 1970"),
     sa.Column("counts", sa.ARRAY(sa.Integer), nullable=False, comment="calls per twentieth, the newest last"),
     moment("blocked_until", nullable=True),
-    sa.Column(
-        "leases",
-        JSONB,
-        nullable=False,
-        server_default=sa.text("'{}'::jsonb"),
-        comment="calls in flight: id to the second (since 1970) it is given up",
-    ),
+    _json("leases", "{}", comment="calls in flight: id to the second (since 1970) it is given up"),
 )
 
 plytix_asset = table(
@@ -324,8 +310,7 @@ image_content = table(
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False, comment="bytes"),
     sa.Column("format", sa.Text, nullable=False),
-    sa.Column("width", sa.Integer, nullable=False),
-    sa.Column("height", sa.Integer, nullable=False),
+    *(sa.Column(name, sa.Integer, nullable=False) for name in ("width", "height")),
     moment("last_used_at"),
     moment("in_use_until", comment="no clean-up takes it before"),
     sa.Index(None, "sha256"),

@@ -2,17 +2,8 @@
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.schema import (
-    SCHEMA,
-    identity,
-    moment,
-    moysklad_entity_map,
-    plytix_link,
-    product,
-    product_image,
-    table,
-    unmatched_article,
-)
+from imagesync_pipelines.storage import schema
+from imagesync_pipelines.storage.schema import SCHEMA, identity, moment, table
 
 api_key = table(
     "api_key",
@@ -70,33 +61,23 @@ for _statement in NOTE_REMOVALS:
     sa.event.listen(image_removal, "after_create", sa.DDL(_statement))  # type: ignore[no-untyped-call]
 
 # Changes of products since a moment.
-sa.Index("product_updated_at_idx", product.c.updated_at)
+_product = schema.product.c
+sa.Index("product_updated_at_idx", _product.updated_at)
 
 # Words of a name, and the beginning of a number in a database of any collation.
-sa.Index(
-    "product_name_words_idx",
-    sa.func.to_tsvector(sa.text("'simple'::regconfig"), product.c.name),
-    postgresql_using="gin",
-)
-for _number in (product.c.sku, product.c.legacy_sku):
+_words = sa.func.to_tsvector(sa.text("'simple'::regconfig"), _product.name)
+sa.Index("product_name_words_idx", _words, postgresql_using="gin")
+for _number in (_product.sku, _product.legacy_sku):
     sa.Index(f"product_{_number.name}_beginning_idx", _number, postgresql_ops={_number.name: "varchar_pattern_ops"})
 
 # The filters of the list.
-sa.Index("product_image_front_idx", product_image.c.product_id, postgresql_where=product_image.c.is_front)
-sa.Index(
-    "product_image_primary_height_idx",
-    product_image.c.height,
-    product_image.c.product_id,
-    postgresql_where=product_image.c.is_primary,
-)
-sa.Index(
-    "unmatched_article_candidates_idx",
-    unmatched_article.c.candidates,
-    postgresql_using="gin",
-    postgresql_ops={"candidates": "jsonb_path_ops"},
-)
+_image, _candidates = schema.product_image.c, schema.unmatched_article.c.candidates
+sa.Index("product_image_front_idx", _image.product_id, postgresql_where=_image.is_front)
+sa.Index("product_image_primary_height_idx", _image.height, _image.product_id, postgresql_where=_image.is_primary)
+_ops = {"candidates": "jsonb_path_ops"}
+sa.Index("unmatched_article_candidates_idx", _candidates, postgresql_using="gin", postgresql_ops=_ops)
 
 # Where the images of a product also live, asked for by its SKU. One connector's rows of the mirror have an index of
 # their own, which its migration alone names (0010_baseline.sql).
-sa.Index("plytix_link_product_sku_idx", plytix_link.c.product_sku)
-sa.Index("moysklad_entity_map_value_idx", moysklad_entity_map.c.value)
+sa.Index("plytix_link_product_sku_idx", schema.plytix_link.c.product_sku)
+sa.Index("moysklad_entity_map_value_idx", schema.moysklad_entity_map.c.value)

@@ -18,7 +18,6 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 """Gives the addresses of a host name, as text; raises OSError when there are none."""
 
-MAX_URL_LENGTH = 2048
 _PORTS = {"http": 80, "https": 443}
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]|\s")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -73,7 +72,7 @@ def judge_url(url: str, allowed_hosts: Collection[str], resolve: Resolve = resol
 
     A host in allowed_hosts may be private and have any port. For every other one ALL its addresses must be public.
     """
-    if len(url) > MAX_URL_LENGTH or _FORBIDDEN.search(url):
+    if len(url) > 2048 or _FORBIDDEN.search(url):
         return UrlRefusedError("the URL is too long, or holds blanks, control characters or a backslash")
     try:
         parts = urlsplit(url)

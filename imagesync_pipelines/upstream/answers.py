@@ -7,26 +7,15 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import urllib3
 
-from imagesync_pipelines.upstream.errors import (
-    BadAnswerError,
-    BodyTooLargeError,
-    CredentialsError,
-    DeadlineExceededError,
-    InsecureConnectionError,
-    MalformedJsonError,
-    NotFoundError,
-    NotJsonError,
-    RateLimitedError,
-    TruncatedBodyError,
-    UnavailableError,
-    UpstreamError,
-)
+from imagesync_pipelines.upstream import errors
+from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.redaction import excerpt
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -34,10 +23,10 @@ _CHUNK = 64 * 1024
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _JSON_STARTS = b'{["-0123456789tfn'
 _KINDS: dict[int, type[UpstreamError]] = {
-    **dict.fromkeys((401, 403), CredentialsError),
-    **dict.fromkeys((404, 410), NotFoundError),
-    429: RateLimitedError,
-    **dict.fromkeys((500, 502, 503, 504), UnavailableError),
+    **dict.fromkeys((401, 403), errors.CredentialsError),
+    **dict.fromkeys((404, 410), errors.NotFoundError),
+    429: errors.RateLimitedError,
+    **dict.fromkeys((500, 502, 503, 504), errors.UnavailableError),
 }
 # In this order: each of the last three is one of the next as well.
 _NOT_SENT: dict[type[Exception], str] = {
@@ -107,8 +96,8 @@ def origin_of(url: str) -> str:
 
 def failure_of_status(place: Place, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
     """Turn a status that is not the one asked for into the error it means; 401 and 403 show nothing of the body."""
-    kind = _KINDS.get(status, BadAnswerError)
-    if kind is CredentialsError:
+    kind = _KINDS.get(status, errors.BadAnswerError)
+    if kind is errors.CredentialsError:
         what = f"refused the credentials (HTTP {status}); check the user name and password, or the token, set for it"
         return place.error(kind, what, status=status)
     return place.error(kind, f"HTTP {status}", status=status, retry_after=retry_after, body=body)
@@ -120,13 +109,13 @@ def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
     if isinstance(error, ValueError):
         return place.error(UpstreamError, f"the request could not be made ({name})", sent=False)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
-        return place.error(InsecureConnectionError, "the TLS certificate could not be verified", sent=False)
+        return place.error(errors.InsecureConnectionError, "the TLS certificate could not be verified", sent=False)
     for kind, what in _NOT_SENT.items():
         if isinstance(error, kind):
-            return place.error(UnavailableError, what, sent=False)
+            return place.error(errors.UnavailableError, what, sent=False)
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return place.error(UnavailableError, "no answer in time")
-    return place.error(UnavailableError, f"the connection broke before an answer came ({name})")
+        return place.error(errors.UnavailableError, "no answer in time")
+    return place.error(errors.UnavailableError, f"the connection broke before an answer came ({name})")
 
 
 def read_body(
@@ -137,9 +126,9 @@ def read_body(
     A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBodyError. Raises
     UpstreamError.
     """
-    status = response.status
+    bad = partial(place.error, status=response.status)
     if response.headers.get("Content-Encoding", "").strip().lower() not in _ENCODINGS:
-        raise place.error(BadAnswerError, "the body is compressed in a way that was not asked for", status=status)
+        raise bad(errors.BadAnswerError, "the body is compressed in a way that was not asked for")
     pieces: list[bytes] = []
     size = 0
     try:
@@ -147,14 +136,13 @@ def read_body(
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:
-                raise place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=status)
+                raise bad(errors.BodyTooLargeError, f"the body is larger than {max_bytes} bytes")
             if clock() > deadline:
-                what = f"the body was not complete in time; {size} bytes had come"
-                raise place.error(DeadlineExceededError, what, status=status)
+                raise bad(errors.DeadlineExceededError, f"the body was not complete in time; {size} bytes had come")
     except (urllib3.exceptions.TimeoutError, TimeoutError):
-        raise place.error(UnavailableError, f"the body stopped coming after {size} bytes", status=status) from None
+        raise bad(errors.UnavailableError, f"the body stopped coming after {size} bytes") from None
     except (urllib3.exceptions.HTTPError, OSError, ValueError):
-        raise place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=status) from None
+        raise bad(errors.TruncatedBodyError, f"the body broke off after {size} bytes") from None
     return b"".join(pieces)
 
 
@@ -162,14 +150,14 @@ def parse_json(place: Place, status: int, content_type: str, body: bytes) -> obj
     """Parse JSON, or say what came instead: NotJsonError for markup and the like, MalformedJsonError for cut JSON."""
     text = body.removeprefix(b"\xef\xbb\xbf").strip()
     if not text:
-        return place.error(MalformedJsonError, "the body is empty where JSON was expected", status=status)
+        return place.error(errors.MalformedJsonError, "the body is empty where JSON was expected", status=status)
     try:
         return load_json(text)
     except ValueError:
-        kind: type[UpstreamError] = NotJsonError
+        kind: type[UpstreamError] = errors.NotJsonError
         what = f"{_name_of(text, content_type)} came where JSON was expected"
         if text[0] in _JSON_STARTS:
-            kind, what = MalformedJsonError, f"the JSON is cut or broken ({len(body)} bytes)"
+            kind, what = errors.MalformedJsonError, f"the JSON is cut or broken ({len(body)} bytes)"
         return place.error(kind, what, status=status, body=text)
 
 

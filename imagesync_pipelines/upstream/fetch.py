@@ -8,24 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from urllib.parse import urljoin
 
+from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.addresses import Destination, Resolve, judge_url, resolve_host
 from imagesync_pipelines.upstream.answers import Place, failure_of_status
-from imagesync_pipelines.upstream.errors import (
-    AlteredBodyError,
-    BadAnswerError,
-    BodyTooLargeError,
-    CredentialsError,
-    DeadlineExceededError,
-    InsecureConnectionError,
-    RedirectRefusedError,
-    TruncatedBodyError,
-    UnavailableError,
-    UpstreamError,
-    UrlRefusedError,
-)
+from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
 from imagesync_pipelines.upstream.session import MAX_REDIRECTS, REDIRECTS, USER_AGENT, ca_bundle
 
@@ -85,7 +74,8 @@ def fetch_image(
             return bare(error)
         if checksum is None or hashlib.new(algorithm, fetched.body, usedforsecurity=False).hexdigest() == expected:
             return fetched
-        return AlteredBodyError(f"{fetched.url}: the {algorithm} checksum is not the one that was listed", status=200)
+        what = f"{fetched.url}: the {algorithm} checksum is not the one that was listed"
+        return errors.AlteredBodyError(what, status=200)
 
     return call_with_retries(attempt, policy, timing)
 
@@ -101,7 +91,7 @@ def _follow(
             raise there
         place = Place(there.name, there.path)
         if secure and there.scheme != "https":
-            raise place.error(RedirectRefusedError, "redirected from https to plain http")
+            raise place.error(errors.RedirectRefusedError, "redirected from https to plain http")
         secure = there.scheme == "https"
         outcome = _exchange(there, place, policy, has_checksum, timing, deadline)
         if isinstance(outcome, Fetched):
@@ -109,8 +99,8 @@ def _follow(
         try:
             url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome)
         except ValueError:
-            raise place.error(UrlRefusedError, "redirected to a URL that cannot be read") from None
-    raise place.error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
+            raise place.error(errors.UrlRefusedError, "redirected to a URL that cannot be read") from None
+    raise place.error(errors.RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
 
 
 def _exchange(
@@ -129,24 +119,24 @@ def _exchange(
             if response.status != 200:
                 asked = retry_after_seconds(dict(response.headers), timing.wall())
                 failure = failure_of_status(place, response.status, b"", asked)
-                if isinstance(failure, CredentialsError):
+                if isinstance(failure, errors.CredentialsError):
                     what = f"HTTP {response.status}; pictures are fetched without credentials"
-                    failure = place.error(BadAnswerError, what, status=response.status)
+                    failure = place.error(errors.BadAnswerError, what, status=response.status)
                 raise failure
             body = _read(response, place, policy.max_bytes, has_checksum)
             content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             origin = f"{there.scheme}://{there.name}{there.path}"
             return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body)
     except ssl.SSLCertVerificationError:
-        raise place.error(InsecureConnectionError, "the TLS certificate could not be verified") from None
+        raise place.error(errors.InsecureConnectionError, "the TLS certificate could not be verified") from None
     except (OSError, http.client.HTTPException, ValueError, UpstreamError) as error:
         if timing.clock() >= deadline:
             late = f"not done within {policy.total_deadline:.0f} s"
-            raise place.error(DeadlineExceededError, late) from None
+            raise place.error(errors.DeadlineExceededError, late) from None
         if isinstance(error, UpstreamError):
             raise
         what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
-        raise place.error(UnavailableError, f"{what} ({type(error).__name__})") from None
+        raise place.error(errors.UnavailableError, f"{what} ({type(error).__name__})") from None
 
 
 @contextmanager
@@ -198,20 +188,20 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 
 def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_checksum: bool) -> bytes:
     """Read the body whole and compare it with the length that was announced."""
+    bad = partial(place.error, status=200)
     lengths = {value.strip() for value in response.headers.get_all("Content-Length", [])}
     announced = None
     if lengths and not response.chunked:
         text = lengths.pop()
         if lengths or not (text.isascii() and text.isdigit()):
-            raise place.error(BadAnswerError, "the announced length is no number, or there are several", status=200)
+            raise bad(errors.BadAnswerError, "the announced length is no number, or there are several")
         announced = int(text)
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise place.error(BadAnswerError, "the body is compressed although that was not asked for", status=200)
+        raise bad(errors.BadAnswerError, "the body is compressed although that was not asked for")
     if announced is None and not has_checksum:
-        raise place.error(BadAnswerError, "the body has no length and its checksum is not known", status=200)
+        raise bad(errors.BadAnswerError, "the body has no length and its checksum is not known")
     if announced is not None and announced > max_bytes:
-        what = f"{announced} bytes are announced, {max_bytes} are allowed"
-        raise place.error(BodyTooLargeError, what, status=200)
+        raise bad(errors.BodyTooLargeError, f"{announced} bytes are announced, {max_bytes} are allowed")
     if response.will_close and not response.chunked:
         # Reading to the end of the connection is what shows a body that is longer than announced.
         response.length = None
@@ -222,12 +212,11 @@ def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_
             pieces.append(piece)
             size += len(piece)
             if announced is not None and size > announced:
-                what = f"the body is longer than the {announced} bytes announced"
-                raise place.error(AlteredBodyError, what, status=200)
+                raise bad(errors.AlteredBodyError, f"the body is longer than the {announced} bytes announced")
             if size > max_bytes:
-                raise place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=200)
+                raise bad(errors.BodyTooLargeError, f"the body is larger than {max_bytes} bytes")
     except http.client.IncompleteRead:
-        raise place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=200) from None
+        raise bad(errors.TruncatedBodyError, f"the body broke off after {size} bytes") from None
     if size < (announced or 1):
-        raise place.error(TruncatedBodyError, f"{size} bytes came instead of {announced or 'a picture'}", status=200)
+        raise bad(errors.TruncatedBodyError, f"{size} bytes came instead of {announced or 'a picture'}")
     return b"".join(pieces)

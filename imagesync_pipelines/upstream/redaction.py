@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
-EXCERPT_LENGTH = 80
 _SCAN_LENGTH = 4000
 _QUERY = re.compile(r"\?[^\s'\"<>)]*")
 _PARAMETERS = re.compile(r"[?&][\w.%~-]+=[^\s'\"<>)]*")
@@ -31,7 +30,7 @@ def excerpt(body: bytes, secrets: Iterable[str] = ()) -> str:
     """Give the first 80 printable characters of a body, on one line, without the secrets and without URL parameters."""
     text = " ".join(body[:_SCAN_LENGTH].decode("utf-8", "replace").split())
     clean = redact("".join(character for character in text if character.isprintable()), secrets)
-    return _USERINFO.sub(f"//{MASK}@", _PARAMETERS.sub(f"?{MASK}", clean))[:EXCERPT_LENGTH]
+    return _USERINFO.sub(f"//{MASK}@", _PARAMETERS.sub(f"?{MASK}", clean))[:80]
 
 
 def hide_urls(record: logging.LogRecord) -> bool:

@@ -17,22 +17,9 @@ import requests
 import urllib3
 from pydantic import SecretStr
 
-from imagesync_pipelines.upstream.answers import (
-    DEFAULT_PORTS,
-    Answer,
-    failure_of_status,
-    failure_without_answer,
-    origin_of,
-    parse_json,
-    place_of,
-    read_body,
-)
-from imagesync_pipelines.upstream.errors import (
-    CredentialsError,
-    DeadlineExceededError,
-    RedirectRefusedError,
-    UpstreamError,
-)
+from imagesync_pipelines.upstream import answers, errors
+from imagesync_pipelines.upstream.answers import DEFAULT_PORTS, Answer, origin_of, place_of
+from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
 
@@ -217,13 +204,13 @@ class UpstreamSession:
         try:
             target = f"{url}?{urlencode(params)}" if params else url
         except ValueError as error:  # half a surrogate pair
-            raise failure_without_answer(place_of(url), error) from None
+            raise answers.failure_without_answer(place_of(url), error) from None
         for _ in range(MAX_REDIRECTS + 1):
             outcome = self._exchange(request, target, deadline)
             if isinstance(outcome, Answer):
                 return outcome
             target = outcome
-        raise place_of(url).error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
+        raise place_of(url).error(errors.RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
 
     def _exchange(self, request: ApiRequest, url: str, deadline: float) -> Answer | str:
         """Send one request and read its answer whole; gives the URL of a redirect that may be followed."""
@@ -232,10 +219,11 @@ class UpstreamSession:
         credentials = {} if policy.auth is None else {n: v.get_secret_value() for n, v in policy.auth().items()}
         place = place_of(url, self._secrets(request, credentials))
         if left <= 0:
-            raise place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s", sent=False)
+            what = f"not done within {policy.total_deadline:.0f} s"
+            raise place.error(errors.DeadlineExceededError, what, sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
             what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
-            raise place.error(CredentialsError, what, sent=False)
+            raise place.error(errors.CredentialsError, what, sent=False)
         try:
             body = request.body if request.json is None else json.dumps(request.json, allow_nan=False).encode()
             pool = self._connections()
@@ -252,14 +240,14 @@ class UpstreamSession:
                 preload_content=False,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise failure_without_answer(place, error) from None
+            raise answers.failure_without_answer(place, error) from None
         status = response.status
         with response:
             if (target := _redirect_target(request, url, response)) is not None:
                 return target
             good = 200 <= status < 300 or status in request.accept
             try:
-                content = read_body(response, place, policy.max_bytes, deadline, clock)
+                content = answers.read_body(response, place, policy.max_bytes, deadline, clock)
             except UpstreamError:
                 if good:
                     raise
@@ -269,10 +257,10 @@ class UpstreamSession:
                     self.bytes += response.tell()
         if not good:
             asked = retry_after_seconds(response.headers, self._timing.wall())
-            raise failure_of_status(place, status, content, asked)
+            raise answers.failure_of_status(place, status, content, asked)
         data = None
         if request.expect_json:
-            data = parse_json(place, status, response.headers.get("Content-Type", ""), content)
+            data = answers.parse_json(place, status, response.headers.get("Content-Type", ""), content)
             if isinstance(data, UpstreamError):
                 raise data
         return Answer(status, f"{origin_of(url)}{place.path}", response.headers, content, data)
@@ -291,12 +279,12 @@ def _redirect_target(request: ApiRequest, url: str, response: urllib3.BaseHTTPRe
     if status not in REDIRECTS or not location or status in request.accept:
         return None
     if request.method not in _SAFE_METHODS:
-        raise place.error(RedirectRefusedError, "a call that may change something was redirected", status=status)
+        raise place.error(errors.RedirectRefusedError, "a call that may change something was redirected", status=status)
     try:
         target: str = requests.utils.urldefragauth(urljoin(url, location))
     except ValueError:
         target = ""
     if origin_of(target) != origin_of(url):
         what = f"redirected to another origin, {origin_of(target)}; is base_url right?"
-        raise place.error(RedirectRefusedError, what, status=status)
+        raise place.error(errors.RedirectRefusedError, what, status=status)
     return target

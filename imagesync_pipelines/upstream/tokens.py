@@ -13,7 +13,6 @@ from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 
 T = TypeVar("T")
-_RENEW_SHARE = 0.2
 
 
 class GivenToken(NamedTuple):
@@ -154,7 +153,7 @@ class TokenHolder:
             raise BadAnswerError(f"the answer to the login at {policy.system} holds no access token", status=200)
         claims = _claims(given.access)
         lifetime = given.lifetime or _lifetime(claims) or policy.lifetime
-        early = None if lifetime is None else lifetime - min(policy.renew_before, lifetime * _RENEW_SHARE)
+        early = None if lifetime is None else lifetime - min(policy.renew_before, lifetime / 5)
         return Token(given.access, given.refresh or refresh_before, None if early is None else asked_at + early, claims)
 
     def _refused_for_good(self, what: str, error: UpstreamError | None) -> CredentialsError:

@@ -33,31 +33,22 @@ _CROWDED_FIRST, _CROWDED_MAX = 0.2, 5.0
 class RateLimit:
     """What a system allows one principal, and how long a run waits for it.
 
-    windows: asked for before every call, since a token may name them. longest_pause: seconds; for a longer one
-    `too_long(seconds, host)` is raised. weight: units of one call at a moment (seconds since 1970). parallel: calls in
-    flight at once, None: any number. units_left: what an answer's headers say is left of the first window, in units of
-    calls that weigh so much; None when they do not say. jitter: seconds, after a pause the workers do not all come back
-    in the same moment.
+    windows: asked for before every call, since a token may name them. longest_pause: seconds; for a longer one the run
+    stops with an error of this `kind`: `why` "for 90 min". weight: units of one call at a moment (seconds since 1970).
+    parallel: calls in flight at once, None: any number. units_left: what an answer's headers say is left of the first
+    window, in units of calls that weigh so much; None when they do not say. jitter: seconds, after a pause the workers
+    do not all come back in the same moment.
     """
 
     principal: str
     windows: Callable[[], Sequence[Window]]
     longest_pause: float
-    too_long: Callable[[float, str], UpstreamError]
+    kind: type[UpstreamError]
+    why: str
     weight: Callable[[float], int] = lambda now: 1
     parallel: int | None = None
     units_left: Callable[[Mapping[str, str], int], int | None] = lambda headers, weight: None
     jitter: float = 0.25
-
-
-def goes_on_later(kind: type[UpstreamError], why: str) -> Callable[[float, str], UpstreamError]:
-    """`too_long` of a RateLimit: the error of a run that stops here because its pause would be too long."""
-
-    def too_long(pause: float, host: str) -> UpstreamError:
-        what = f"{why} for {pause / 60:.0f} min; what is done stays done, and the next run goes on"
-        return kind(what, host=host, retry_after=pause, sent=False)
-
-    return too_long
 
 
 @dataclass
@@ -102,7 +93,7 @@ class RateLimiter:
     def permit(self) -> Iterator[Permit]:
         """Wait until a call may be made, and hold the permit for the length of a `with` block; the call is counted.
 
-        Raises `too_long` when that is longer off than a run waits.
+        Raises the limit's error when that is longer off than a run waits.
         """
         with self._places:
             windows = self._limit.windows()
@@ -119,8 +110,8 @@ class RateLimiter:
     def refused(self, asked: float | None, times: int, host: str) -> None:
         """Act on a refusal for the limits, `times` in a row: `asked` seconds are a pause that holds for everybody.
 
-        None: too many calls were in flight, so this one alone waits a while. Raises `too_long` when it is longer than a
-        run waits.
+        None: too many calls were in flight, so this one alone waits a while. Raises the limit's error when it is longer
+        than a run waits.
         """
         if asked is None:
             ceiling = min(_CROWDED_MAX, _CROWDED_FIRST * 2.0 ** min(times, 10))
@@ -153,7 +144,8 @@ class RateLimiter:
     def _refuse_long(self, pause: float, host: str) -> None:
         if pause > self._limit.longest_pause:
             self.free_at = datetime.fromtimestamp(self._timing.wall() + pause, UTC)
-            raise self._limit.too_long(pause, host)
+            what = f"{self._limit.why} for {pause / 60:.0f} min; what is done stays done, and the next run goes on"
+            raise self._limit.kind(what, host=host, retry_after=pause, sent=False)
 
 
 class Pacer:
@@ -221,9 +213,8 @@ class Transport:
         self._timing = timing
         self._limiter = limiter
         self._tokens = tokens
-        self._session = UpstreamSession(
-            policy if tokens is None else replace(policy, auth=tokens.headers), timing=timing
-        )
+        session = policy if tokens is None else replace(policy, auth=tokens.headers)
+        self._session = UpstreamSession(session, timing=timing)
         self._retry = policy if limiter is None else replace(policy, total_deadline=inf)
         self._seconds = policy.total_deadline
 

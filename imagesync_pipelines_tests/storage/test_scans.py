@@ -6,7 +6,6 @@ from upath import UPath
 
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.scans import (
-    OPEN,
     PROVEN,
     UNPROVEN,
     RawPages,
@@ -22,7 +21,7 @@ COUNTS = {"page_length": 20, "first_count": 2489, "last_count": 2489, "pages": 1
 
 def test_a_scan_keeps_what_was_asked_and_what_was_seen(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
-    assert get_scan(database, scan).state == OPEN
+    assert get_scan(database, scan).state == "open"
     done = finish_scan(database, scan, "", **COUNTS)
     assert (done.page_size, done.page_length, done.block_size, done.pages) == (100, 20, 10, 125)
     assert (done.first_count, done.last_count, done.calls, done.bytes) == (2489, 2489, 127, 2**33)

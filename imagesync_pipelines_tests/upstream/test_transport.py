@@ -72,7 +72,8 @@ def limiter_of(
         principal="somebody",
         windows=lambda: (Window(calls, 10),),
         longest_pause=60.0,
-        too_long=lambda pause, host: UnavailableError(f"{host} wants {pause:.0f} s", sent=False),
+        kind=UnavailableError,
+        why="somebody is asked to pause",
         weight=lambda now: weight,
         parallel=parallel,
     )
@@ -158,7 +159,10 @@ def test_a_pause_longer_than_a_run_waits_ends_the_call_and_says_when_the_next_ma
         limiter = limiter_of(database, fake)
         with closing(transport_to(served, fake, limiter=limiter)) as calls:
             for _ in range(3):
-                with pytest.raises(UnavailableError, match="wants 600 s"):
+                with pytest.raises(
+                    UnavailableError,
+                    match=r"^127.0.0.1:\d+: somebody is asked to pause for 10 min; what is done stays done",
+                ):
                     calls.call(READ)
             assert calls.calls == 1
     assert limiter.free_at is not None

@@ -28,7 +28,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
 from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionPolicy
-from imagesync_pipelines.upstream.transport import Dialect, RateLimit, goes_on_later
+from imagesync_pipelines.upstream.transport import Dialect, RateLimit
 
 UNITS = 45
 WINDOW_SECONDS = 3
@@ -52,7 +52,8 @@ def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimi
         principal=f"moysklad {account.name}",
         windows=lambda: windows,
         longest_pause=settings.max_pause_seconds,
-        too_long=goes_on_later(errors.AccountStoppedError, f"account {account.name} is asked to pause"),
+        kind=errors.AccountStoppedError,
+        why=f"account {account.name} is asked to pause",
         weight=lambda now: weight_of(account.token_kind, now),
         parallel=PARALLEL,
         units_left=units_left,

@@ -22,7 +22,7 @@ from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError
 from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
-from imagesync_pipelines.upstream.transport import Dialect, RateLimit, goes_on_later
+from imagesync_pipelines.upstream.transport import Dialect, RateLimit
 
 logger = logging.getLogger("imagesync.plytix")
 
@@ -253,8 +253,7 @@ def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
 
 def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
     """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
-    too_long = goes_on_later(errors.HourSpentError, f"the calls of {principal} are used up")
-    return RateLimit(principal, windows, longest_pause, too_long)
+    return RateLimit(principal, windows, longest_pause, errors.HourSpentError, f"the calls of {principal} are used up")
 
 
 def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:
