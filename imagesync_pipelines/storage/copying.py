@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import psycopg
@@ -67,5 +67,4 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 
 def _cursor(connection: sa.Connection) -> "psycopg.Cursor[Any]":
     """The driver's own cursor, which knows COPY."""
-    cursor: psycopg.Cursor[Any] = connection.connection.cursor()
-    return cursor
+    return cast("psycopg.Cursor[Any]", connection.connection.cursor())
