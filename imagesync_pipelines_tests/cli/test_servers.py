@@ -2,10 +2,12 @@
 
 import fcntl
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import psutil
 import pytest
 import requests
 
+from imagesync_pipelines.cli.sandbox import dev
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
@@ -88,6 +91,26 @@ def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: P
     assert not answers(f"http://127.0.0.1:{port}/server_info")
     # Dagster's daemon tells of a tick that it had to break off; what we print ourselves ends without a trace.
     assert "imagesync_pipelines/cli/" not in (tmp_path / "shown.txt").read_text()
+
+
+def test_a_process_that_outlives_the_command_that_started_it_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dev, "STOP_SECONDS", 1)
+    busy = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    leader = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {busy!r}]); time.sleep(600)"
+    shown = tmp_path / "shown.txt"
+    command = ["sh", "-c", f'exec "$0" -c "$1" > {shown}', sys.executable, leader]
+    with dev._running({"daemon": command}, os.environ) as started:
+        process = started[0][1]
+        wait_for(lambda: shown.exists() and "deaf" in shown.read_text(), process, 60)
+        children = psutil.Process(process.pid).children()
+        assert [child.is_running() for child in children] == [True]
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    assert process.returncode is not None
 
 
 def partition_keys(port: int) -> list[str]:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import click
+import psutil  # type: ignore[import-untyped]
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT
@@ -74,7 +75,7 @@ def _dagster_commands(port: int) -> dict[str, list[str]]:
 
 @contextmanager
 def _running(commands: Mapping[str, list[str]], environment: Mapping[str, str]) -> Iterator[Started]:
-    """Start the commands, each in a process group of its own; stop exactly these at the end."""
+    """Start the commands, each in a process group of its own; stop these groups at the end, and nothing else."""
     started: Started = []
     try:
         for name, command in commands.items():
@@ -82,15 +83,27 @@ def _running(commands: Mapping[str, list[str]], environment: Mapping[str, str]) 
             started.append((name, process))
         yield started
     finally:
-        for _, process in reversed(started):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGINT)
-        for _, process in reversed(started):
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        # Whole groups: a code server that is in the middle of a tick outlives the daemon that started it.
+        members = _members(started)
+        for member in members:
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(signal.SIGINT)
+        psutil.wait_procs(members, STOP_SECONDS)
+        for member in _members(started):
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        for _, process in started:
+            process.wait()
+
+
+def _members(started: Started) -> list[psutil.Process]:
+    """Everybody who is in the process group of one of these commands."""
+    groups, members = {process.pid for _, process in started}, []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) in groups:
+                members.append(process)
+    return members
 
 
 def _wait(processes: Started) -> None:
