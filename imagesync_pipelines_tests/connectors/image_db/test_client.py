@@ -99,11 +99,7 @@ def test_a_body_that_came_cut_and_then_whole_is_a_page() -> None:
     assert (answer.length, len(server.requests)) == (1, 2)
 
 
-ODD = {
-    "a lone surrogate": b"\\ud800",
-    "a byte order mark in a text": b"\\ufeff",
-    "a NUL": b"\\u0000",
-}
+ODD = {"a lone surrogate": b"\\ud800", "a byte order mark in a text": b"\\ufeff", "a NUL": b"\\u0000"}
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())

@@ -148,10 +148,7 @@ def test_a_record_that_cannot_be_used_is_a_reject_that_names_the_field(
 
 WORDS = {
     "no URL": (record(file_url="ftp://h/a.psd"), "original_file.file_url: not an http or https URL"),
-    "too long": (
-        record(type="x" * 51),
-        "original_file.type: longer than 50 characters, more than our column holds",
-    ),
+    "too long": (record(type="x" * 51), "original_file.type: longer than 50 characters, more than our column holds"),
     "missing": ({"original_file": {"file_id": 1}}, "exported_files: missing (and 1 more)"),
     "no object": (7, "the record: not an object"),
     "a size that is none": (
