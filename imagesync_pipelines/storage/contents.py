@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
-from imagesync_pipelines.storage.database import among, fields_of, read_rows
+from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema import image_content as table
@@ -124,8 +124,7 @@ class Contents:
     def renew(self, source: str, hold: timedelta, every: timedelta) -> None:
         """Hold a source again, unless it was used a short while (`every`) ago: most uses then write nothing."""
         due = (table.c.source == source) & (table.c.last_used_at < self.clock() - every)
-        with self.engine.begin() as connection:
-            connection.execute(self._using(hold).where(due))
+        write_rows(self.engine, self._using(hold).where(due))
 
     def _using(self, hold: timedelta) -> sa.Update:
         now = self.clock()
@@ -141,8 +140,7 @@ class Contents:
             body, happened = b"", "is gone"
         if hashlib.sha256(body).hexdigest() != content.sha256:
             path.unlink(missing_ok=True)
-            with self.engine.begin() as connection:
-                connection.execute(table.delete().where(table.c.sha256 == content.sha256))
+            write_rows(self.engine, table.delete().where(table.c.sha256 == content.sha256))
             raise ContentMissingError(
                 f"the kept content of {content.source} {happened}; run again, it is downloaded anew"
             )

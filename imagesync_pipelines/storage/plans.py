@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.database import read_rows
+from imagesync_pipelines.storage.database import read_rows, write_rows
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
@@ -102,8 +102,7 @@ class Plans:
                 files[name] = hashlib.sha256(body).hexdigest()
                 write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
-        with self.engine.begin() as connection:
-            connection.execute(plan.insert().values(id=plan_id, path=path, files=files, **vars(new)))
+        write_rows(self.engine, plan.insert().values(id=plan_id, path=path, files=files, **vars(new)))
         return plan_id
 
     def header(self, plan_id: int) -> PlanHeader:
@@ -181,9 +180,8 @@ class Plans:
         self._mark(plan_id, applied_at=sa.func.now(), applied_run=run_id)
 
     def _mark(self, plan_id: int, **values: object) -> None:
-        with self.engine.begin() as connection:
-            if connection.execute(plan.update().where(plan.c.id == plan_id).values(**values)).rowcount == 0:
-                raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
+        if not write_rows(self.engine, plan.update().where(plan.c.id == plan_id).values(**values)):
+            raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
     def prune(self, connector: str, keep: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> int:
         """Forget all plans of a connector or a part of it but the newest `keep`, with their files; returns how many."""
