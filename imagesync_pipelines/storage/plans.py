@@ -140,12 +140,12 @@ class Plans:
                 "No plan belongs to this run: it made none itself and re-executes no run that made one, so nothing was "
                 f"changed. Start the job {connector}__sync, which plans first"
             )
-            if not stored:
-                raise NoPlanOfThisRunError(f"{told}.")
-            raise NoPlanOfThisRunError(
-                f"{told}, or apply a stored plan by its number: `imagesync apply N`. The newest of {name} is plan "
-                f"{stored[0].id}, which `imagesync plan {stored[0].id}` shows."
-            )
+            if stored:
+                told += (
+                    f", or apply a stored plan by its number: `imagesync apply N`. The newest of {name} is plan "
+                    f"{stored[0].id}, which `imagesync plan {stored[0].id}` shows"
+                )
+            raise NoPlanOfThisRunError(f"{told}.")
         if why := found.scope.get(ONLY_NAMED):
             raise NoPlanOfThisRunError(
                 f"Plan {found.id} was made for {why}, so it is carried out only by its number: `imagesync apply "
