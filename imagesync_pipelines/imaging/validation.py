@@ -19,6 +19,8 @@ from enum import StrEnum
 
 from PIL import Image, UnidentifiedImageError
 
+from imagesync_pipelines.storage.facts import PictureFacts
+
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PSD")
 _LABELS: Mapping[str, tuple[str, ...]] = {
     "JPEG": ("image/jpeg", "image/jpg", "image/pjpeg"),
@@ -56,15 +58,11 @@ class BadImageError(Exception):
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What a full decode found; width and height in pixels, of the first frame."""
+class ImageFacts(PictureFacts):
+    """What a full decode found."""
 
-    format: str
-    width: int
-    height: int
     frames: int
     mode: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) 
             frames = 1 if name == "PSD" else int(getattr(image, "n_frames", 1))
             if here_pixels is not None and width * height * frames > here_pixels:
                 return None
-            facts = ImageFacts(name, width, height, frames, image.mode, sha256)
+            facts = ImageFacts(name, width, height, sha256, frames, image.mode)
             if image.format == "JPEG":
                 # A reduced decode is several times faster and still reads all the data.
                 image.draft(None, (max(1, width // 8), max(1, height // 8)))

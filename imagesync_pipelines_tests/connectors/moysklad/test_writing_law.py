@@ -65,7 +65,7 @@ def synchronise(
     if KEY not in planned.tasks:
         return planned, record
     there = recognise(account.rows(), record.images, expected_of(images))
-    contents = {name: Content(name, "", 10, "JPEG", 1, 1) for name in main}
+    contents = {name: Content("JPEG", 1, 1, "", name, 10) for name in main}
     mirror = child.ownership is Ownership.MIRROR
     listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, mirror=mirror)
     writer = Writer(account.send, lambda _: b"0" * 10, contents, lambda _: None, there, fresh=True, limit=LIMIT)
