@@ -202,14 +202,13 @@ class Plans:
         header = self.header(plan_id)
         if name not in header.files:
             raise PlanMissingError(f"plan {plan_id} was stored without what applying needs; plan again")
+        path = f"{header.path}/{name}"
         try:
-            body = (self.root / header.path / name).read_bytes()
+            body = (self.root / path).read_bytes()
         except FileNotFoundError:
-            raise PlanMissingError(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
+            raise PlanMissingError(f"{path} of plan {plan_id} is gone; plan again.") from None
         if hashlib.sha256(body).hexdigest() != header.files[name]:
-            raise PlanMissingError(
-                f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again."
-            )
+            raise PlanMissingError(f"{path} is not what was written; plan {plan_id} is damaged, plan again.")
         return io.BytesIO(body)
 
 
