@@ -1,7 +1,7 @@
 """Steps: what one step of a run works with, and what it tells when it is done."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -262,8 +262,6 @@ class RunContext(Generic[S]):
         """
         return self.plans.to_apply(self.connector, self.lineage, plan_id, self.part)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the account's lock. Raises AccountBusyError when another run works on the account."""
-        with account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds):
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the account's lock in a `with` block. Raises AccountBusyError when another run works on the account."""
+        return account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds)
