@@ -22,17 +22,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from imagesync_pipelines.accounts.file import (
-    NAME,
-    NAME_WORDS,
-    Accounts,
-    AccountsError,
-    KnownAccounts,
-    Secret,
-    Section,
-    Text,
-    check_url,
-)
+from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text, account_key
 
 MAIN = "main"
 API_URL = "https://api.moysklad.ru/api/remap/1.2"
@@ -163,7 +153,7 @@ class MoyskladSection(Section):
     """`[moysklad]` as written."""
 
     main: _Main | None = None
-    children: dict[str, _Child] = Field(default_factory=dict)
+    children: dict[Annotated[str, account_key("an alias", but=MAIN)], _Child] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,16 +173,13 @@ def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
     section = accounts.section("moysklad", MoyskladSection)
     main = None if section.main is None else section.main.known_as(MAIN)
     children = {alias: _child(alias, child) for alias, child in section.children.items()}
-    written = [] if main is None else [("[moysklad.main] url", main.url)]
-    written += [(f"[moysklad.children.{alias}] url", child.account.url) for alias, child in children.items()]
-    warnings = [check_url(where, url, accounts.environment) for where, url in written]
+    urls = {} if main is None else {"[moysklad.main] url": main.url}
+    urls |= {f"[moysklad.children.{alias}] url": child.account.url for alias, child in children.items()}
     if children and main is None:
         raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
-    return MoyskladAccounts("child account", children, tuple(one for one in warnings if one is not None), main)
+    return MoyskladAccounts("child account", children, accounts.check_urls(urls), main)
 
 
 def _child(alias: str, section: _Child) -> MoyskladChild:
-    if alias == MAIN or not NAME.fullmatch(alias):
-        raise AccountsError(f"[moysklad.children.{alias}]: an alias has {NAME_WORDS}, and is not {MAIN}")
     values = section.model_dump(include=set(MoyskladChild.__dataclass_fields__))
     return MoyskladChild(section.known_as(alias), **values)
