@@ -73,7 +73,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 class Section(BaseModel):
     """A section of the file; a key that it does not have is refused."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
 
 
 def account_key(words: str, *, but: str = "") -> AfterValidator:

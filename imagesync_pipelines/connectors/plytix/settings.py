@@ -7,7 +7,6 @@ api_key = "env:PLYTIX_MAIN_KEY"
 api_password = "env:PLYTIX_MAIN_PASSWORD"
 """
 
-from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
@@ -73,27 +72,21 @@ class PlytixSettings(BaseSettings):
         return self
 
 
-@dataclass(frozen=True)
-class PlytixAccount:
-    """One Plytix account. url: of the PIM, auth_url: of the host that gives tokens.
+class _Account(Section):
+    api_key: Secret
+    api_password: Secret
+    url: Text = "https://pim.plytix.com"
+    auth_url: Text = "https://auth.plytix.com"
+    limits: tuple[tuple[Count, Count], ...] = ()
+
+
+class PlytixAccount(_Account):
+    """One Plytix account: its section, and its name. url: of the PIM, auth_url: of the host that gives tokens.
 
     limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token.
     """
 
     alias: str
-    api_key: SecretStr = field(repr=False)
-    api_password: SecretStr = field(repr=False)
-    url: str = "https://pim.plytix.com"
-    auth_url: str = "https://auth.plytix.com"
-    limits: tuple[tuple[int, int], ...] = ()
-
-
-class _Account(Section):
-    api_key: Secret
-    api_password: Secret
-    url: Text = PlytixAccount.url
-    auth_url: Text = PlytixAccount.auth_url
-    limits: tuple[tuple[Count, Count], ...] = ()
 
 
 class PlytixSection(Section):
@@ -105,7 +98,7 @@ class PlytixSection(Section):
 def plytix_accounts(accounts: Accounts) -> KnownAccounts[PlytixAccount]:
     """The Plytix accounts in the accounts file. Raises AccountsError with section and key of what is wrong."""
     written = accounts.section("plytix", PlytixSection).accounts
-    found = {alias: PlytixAccount(alias, **dict(section)) for alias, section in written.items()}
+    found = {alias: PlytixAccount.model_construct(alias=alias, **dict(one)) for alias, one in written.items()}
     urls: dict[str, str] = {}
     for alias, account in found.items():
         urls |= {f"[plytix.accounts.{alias}] url": account.url, f"[plytix.accounts.{alias}] auth_url": account.auth_url}
