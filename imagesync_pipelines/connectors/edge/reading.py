@@ -167,7 +167,8 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
 def every_page_was_read(context: RunContext[EdgeSettings]) -> CheckResult:
     """The listing proved that it saw every photo it was to see; without that nothing is removed."""
     left = context.look_at(LISTING, ListingHandOver)
-    shown = {"photos seen": left.seen} | ({} if left.scan_id is None else {"scan": left.scan_id})
+    scan = {} if left.scan_id is None else {"scan": left.scan_id}
+    shown = {"photos seen": left.seen, **scan}
     return CheckResult(not left.full or left.complete, left.reason or "every page was read", shown)
 
 
