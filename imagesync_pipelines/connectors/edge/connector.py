@@ -1,6 +1,7 @@
 """The edge: product photos of a head office in the databases of its stores, declared."""
 
 from datetime import datetime
+from functools import partial
 
 from pydantic import Field
 
@@ -12,7 +13,8 @@ from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, Ext
 from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
-API_POOL, WRITE_POOL = "edge_api", "edge_write"
+_API_STEP = partial(Step.of, pool="edge_api", tries_again_after=10)
+_WRITE_STEP = partial(Step.of, pool="edge_write", tries_again_after=10)
 
 
 class EdgeOptions(reading.StorePlanOptions, reading.ListingOptions):
@@ -26,24 +28,12 @@ def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime
 
 
 STEPS = (
-    Step.of(
-        reading.photo_listing,
-        kinds=("rest", "postgres"),
-        after=("head_office",),
-        options=reading.ListingOptions,
-        pool=API_POOL,
-        tries_again_after=10,
+    _API_STEP(
+        reading.photo_listing, kinds=("rest", "postgres"), after=("head_office",), options=reading.ListingOptions
     ),
     Step.of(reading.plan, kinds=("pandas", "parquet"), after=(LISTING,), options=reading.StorePlanOptions),
-    Step.of(
-        applying.photo_binaries,
-        kinds=("postgres",),
-        after=("plan",),
-        options=ApplyOptions,
-        pool=WRITE_POOL,
-        tries_again_after=10,
-    ),
-    Step.of(applying.status_report, kinds=("rest",), after=(BINARIES,), pool=API_POOL),
+    _WRITE_STEP(applying.photo_binaries, kinds=("postgres",), after=("plan",), options=ApplyOptions),
+    _API_STEP(applying.status_report, kinds=("rest",), after=(BINARIES,), tries_again_after=None),
 )
 
 JOBS = (
@@ -57,7 +47,7 @@ JOBS = (
     Job(
         "scrub",
         "Hashes every photo of a store inside its database, and repairs from the head office what differs.",
-        alone=Step.of(applying.scrub_store, kinds=("postgres",), pool=WRITE_POOL),
+        alone=_WRITE_STEP(applying.scrub_store, kinds=("postgres",), tries_again_after=None),
         about=BINARIES,
     ),
 )
