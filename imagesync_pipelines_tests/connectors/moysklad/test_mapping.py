@@ -15,8 +15,8 @@ from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 from imagesync_pipelines_tests.connectors.moysklad.test_reading import Account
 from imagesync_pipelines_tests.connectors.moysklad.worlds import run_of
 
-NORTH = MoyskladChild(MoyskladAccount("north", token=SecretStr("t")))
-SOUTH = MoyskladChild(MoyskladAccount("south", token=SecretStr("t")))
+NORTH = MoyskladChild.model_construct(account=MoyskladAccount.model_construct(name="north", token=SecretStr("t")))
+SOUTH = MoyskladChild.model_construct(account=MoyskladAccount.model_construct(name="south", token=SecretStr("t")))
 
 
 @dataclass

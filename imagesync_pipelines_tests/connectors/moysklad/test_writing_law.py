@@ -90,7 +90,9 @@ OWNERS = st.lists(st.sampled_from(["X", "Y", "Z"]), unique=True, max_size=3)
 def test_a_run_gives_what_is_wanted_and_the_next_changes_nothing(
     before: list[str], after: list[str], owners: list[str], places: list[int], ownership: Ownership, mode: Mode
 ) -> None:
-    child = MoyskladChild(MoyskladAccount("c"), mode=mode, ownership=ownership)
+    child = MoyskladChild.model_construct(
+        account=MoyskladAccount.model_construct(name="c"), mode=mode, ownership=ownership
+    )
     account = Account([], frozenset())
     _, record = synchronise(before, account, child, ChildRecord())
     if ownership is Ownership.MANAGED:
@@ -112,7 +114,9 @@ def test_a_run_gives_what_is_wanted_and_the_next_changes_nothing(
 def test_bad_images_cost_only_themselves_and_never_the_last_image(
     before: list[str], after: list[str], bad: frozenset[str]
 ) -> None:
-    child = MoyskladChild(MoyskladAccount("c"), mode=Mode.ALL, ownership=Ownership.MANAGED)
+    child = MoyskladChild.model_construct(
+        account=MoyskladAccount.model_construct(name="c"), mode=Mode.ALL, ownership=Ownership.MANAGED
+    )
     account = Account([], frozenset())
     _, record = synchronise(before, account, child, ChildRecord())
     account.bad, account.requests = bad, 0

@@ -109,10 +109,10 @@ class Connector:
             random=lambda: 0.5,
             wall=lambda: clock.now().timestamp(),
         )
-        account = PlytixAccount(
-            ACCOUNT,
-            SecretStr(self.plytix.api_key),
-            SecretStr(self.plytix.api_password),
+        account = PlytixAccount.model_construct(
+            alias=ACCOUNT,
+            api_key=SecretStr(self.plytix.api_key),
+            api_password=SecretStr(self.plytix.api_password),
             url=self.plytix.url,
             auth_url=self.plytix.auth_url,
         )
