@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.image_db.client import PageAnswer, fetch_page, next_page_of, parse_page
+from imagesync_pipelines.connectors.image_db.client import fetch_page
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
+from imagesync_pipelines.connectors.image_db.records import PageAnswer, next_page_of, parse_page
 from imagesync_pipelines.upstream.errors import MalformedJsonError, NotJsonError
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 from imagesync_pipelines_tests.upstream.servers import Served, http, in_turn, serve, session_for

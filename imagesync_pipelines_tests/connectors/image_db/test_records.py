@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.client import PageAnswer, legible_id, parse_page
+from imagesync_pipelines.connectors.image_db.columns import facts_of
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
-from imagesync_pipelines.connectors.image_db.pages import facts_of
-from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record, Reject, read_page
+from imagesync_pipelines.connectors.image_db.records import (
+    Link,
+    PageAnswer,
+    PageContent,
+    Record,
+    Reject,
+    legible_id,
+    parse_page,
+    read_page,
+)
 from imagesync_pipelines_tests.connectors.image_db.made_up import export, full_exports, link, page, placeholder, record
 
 
