@@ -68,13 +68,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         before = processor_seconds(servers)
         with watch.step("apply"):
             downloads = Downloads(open_photo, settings, check=check)
-            done = apply_photos(
-                made.plan,
-                payload_of(made.written, payloads),
-                database,
-                downloads,
-                quarantine,
-            )
+            done = apply_photos(made.plan, payload_of(made.written, payloads), database, downloads, quarantine)
     beside = processor_seconds(servers) - before
     with watch.step("plan again"):
         again = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)

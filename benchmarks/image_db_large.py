@@ -10,8 +10,9 @@ from typing import Any
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.columns import RawPage
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, RawPage, write_chunks
+from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, write_chunks
 from imagesync_pipelines.connectors.image_db.settings import (
     ErpOptions,
     ImageDbSettings,

@@ -42,7 +42,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         _api(place, server, MAIN) as main,
         _api(place, server, CHILD) as child,
     ):
-        section = MoyskladChild(child.account, mode=Mode.ALL, ownership=Ownership.MIRROR)
+        section = MoyskladChild.model_construct(account=child.account, mode=Mode.ALL, ownership=Ownership.MIRROR)
         run = ChildRun(RunContext(NAME, CHILD, Lineage(RUN), place, MoyskladSettings()), section)
         read_main_account(run.context, main)
         map_entities(run, child, ChosenEntities())
@@ -67,8 +67,8 @@ def _served(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _api(place: Installation, server: dict[str, Any], name: str) -> AbstractContextManager[MoyskladApi]:
-    account = MoyskladAccount(
-        name,
+    account = MoyskladAccount.model_construct(
+        name=name,
         url=server["url"],
         token=SecretStr(server["tokens"][name]),
         token_kind=TokenKind.SOLUTION,

@@ -76,8 +76,8 @@ def _sync(place: Installation, made: World, kind: PrincipalKind, children: Seque
 def _child(
     place: Installation, made: World, child: str, kind: PrincipalKind, arguments: dict[str, Any], run_id: str
 ) -> ChildRun:
-    section = MoyskladChild(
-        _account(made, child, kind),
+    section = MoyskladChild.model_construct(
+        account=_account(made, child, kind),
         mode=Mode.ALL,
         ownership=Ownership(arguments.get("ownership", Ownership.MIRROR)),
         bulk_first_fill=arguments.get("bulk", False),
@@ -94,8 +94,8 @@ def _api(place: Installation, made: World, kind: PrincipalKind, account: str) ->
 
 def _account(made: World, name: str, kind: PrincipalKind) -> MoyskladAccount:
     handle = made.box.account(name)
-    return MoyskladAccount(
-        name,
+    return MoyskladAccount.model_construct(
+        name=name,
         url=made.box.api_url,
         token=SecretStr(handle.token),
         token_kind=TokenKind(kind),

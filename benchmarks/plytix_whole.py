@@ -70,8 +70,12 @@ def _stopped(installation: Installation, settings: PlytixSettings, made: World, 
 
 def _account(made: World) -> PlytixAccount:
     plytix = made.plytix
-    return PlytixAccount(
-        ALIAS, SecretStr(plytix.api_key), SecretStr(plytix.api_password), url=plytix.url, auth_url=plytix.auth_url
+    return PlytixAccount.model_construct(
+        alias=ALIAS,
+        api_key=SecretStr(plytix.api_key),
+        api_password=SecretStr(plytix.api_password),
+        url=plytix.url,
+        auth_url=plytix.auth_url,
     )
 
 

@@ -120,10 +120,7 @@ def test_every_locked_package_is_pinned_exactly_and_once() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "files"),
-    [
-        (locks.asked_for_running, (locks.RUN_LOCK,)),
-        (locks.asked_for_developing, (locks.RUN_LOCK, locks.DEV_LOCK)),
-    ],
+    [(locks.asked_for_running, (locks.RUN_LOCK,)), (locks.asked_for_developing, (locks.RUN_LOCK, locks.DEV_LOCK))],
     ids=["running", "developing"],
 )
 def test_a_lock_holds_what_the_project_asks_for_at_a_version_that_it_accepts(

@@ -15,14 +15,13 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic.functional_validators import AfterValidator, BeforeValidator
 from sqlalchemy.exc import ArgumentError
 
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 
-# Names become Dagster partitions and parts of database names.
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-NAME_WORDS = "lower-case letters, digits, - and _, at most 40 of them"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _REFERENCE = "env:"
 
 
@@ -74,18 +73,22 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 class Section(BaseModel):
     """A section of the file; a key that it does not have is refused."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
 
 
-def check_url(where: str, url: str, environment: str) -> str | None:
-    """None for a good URL, a warning for plain http; a URL is shown, so it must not hold a password."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise AccountsError(f"{where}: it must hold neither user name nor query; write username and password instead")
-    try:
-        return check_transport(where, url, environment)
-    except SettingsError as error:
-        raise AccountsError(str(error)) from None
+def account_key(words: str, *, but: str = "") -> AfterValidator:
+    """What a key that names an account must be, for it becomes a Dagster partition and a part of database names.
+
+    words: what people call such a name; but: one that no account may have.
+    """
+    taken = f", and is not {but}" if but else ""
+
+    def check(name: str) -> str:
+        if name == but or not _NAME.fullmatch(name):
+            raise ValueError(f"{words} has lower-case letters, digits, - and _, at most 40 of them{taken}")
+        return name
+
+    return AfterValidator(check)
 
 
 S = TypeVar("S", bound=Section)
@@ -114,6 +117,24 @@ class Accounts:
             problems = error.errors(include_input=False, include_url=False)
             lines = [_line((name, *item["loc"]), item["msg"], item["type"]) for item in problems]
             raise AccountsError("\n".join(lines)) from None
+
+    def check_urls(self, urls: Mapping[str, str]) -> tuple[str, ...]:
+        """Judge addresses by their places in the file, as people are told them; gives a warning for each plain http.
+
+        A URL is shown, so it must not hold a password. Raises AccountsError for one that does, for plain http in
+        production and for what is no http(s) URL.
+        """
+        found = []
+        for where, url in urls.items():
+            parts = urlsplit(url)
+            if "@" in parts.netloc or parts.query or parts.fragment:
+                what = "it must hold neither user name nor query; write username and password instead"
+                raise AccountsError(f"{where}: {what}")
+            try:
+                found.append(check_transport(where, url, self.environment))
+            except SettingsError as error:
+                raise AccountsError(str(error)) from None
+        return tuple(filter(None, found))
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,8 @@ def load_accounts(settings: Settings) -> Accounts:
 def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
     """One problem in one line: `[section.accounts.x] key: what is wrong`."""
     words = {"missing": "missing", "extra_forbidden": "there is no such key"}.get(kind, message)
-    section, key = ".".join(str(part) for part in place[:-1]), place[-1]
-    where = f"[{section}] {key}" if section else f"[{key}]"
+    *sections, key = map(str, place)
+    section = ".".join(sections)
+    # pydantic says so of a key itself, here the name of an account.
+    where = f"[{section}]" if key == "[key]" else f"[{section}] {key}" if section else f"[{key}]"
     return f"{where}: {words.removeprefix('Value error, ')}"

@@ -157,10 +157,9 @@ def build_check(connector: Connector, check: Check) -> Any:
     step, key = connector.step(check.step), dg.AssetKey([connector.name, check.step])
     if len(check.sentences) > 1 and not check.group:
         raise ValueError(f"{connector.name}: a check of several sentences needs a group, {sorted(check.sentences)}")
+    held = _partitions_def(connector, step)
     specs = [
-        dg.AssetCheckSpec(
-            name, asset=key, description=text, blocking=check.blocking, partitions_def=_partitions_def(connector, step)
-        )
+        dg.AssetCheckSpec(name, asset=key, description=text, blocking=check.blocking, partitions_def=held)
         for name, text in check.sentences.items()
     ]
 

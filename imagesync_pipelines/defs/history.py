@@ -127,9 +127,8 @@ def _claimed_connector(run: dg.DagsterRun) -> str | None:
 
 def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | None) -> PastRun:
     run = record.dagster_run
-    stored = instance.get_records_for_run(
-        run.run_id, of_type=set(SUMMARY_EVENTS | FAILURE_EVENTS), limit=_EVENTS_PER_RUN, ascending=False
-    ).records
+    telling = set(SUMMARY_EVENTS | FAILURE_EVENTS)
+    stored = instance.get_records_for_run(run.run_id, of_type=telling, limit=_EVENTS_PER_RUN, ascending=False).records
     newest_first = [one.event_log_entry for one in stored]
     summary, seen_as = _summary(newest_first)
     failure = run_failure(event for one in reversed(newest_first) if (event := one.dagster_event) is not None)

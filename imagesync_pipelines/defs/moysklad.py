@@ -55,8 +55,7 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
             return dg.SkipReason(said if waiting else "No request waits.")
         tenth = f"{now:%Y-%m-%d %H}:{now.minute // AGAIN_MINUTES}"
         runs = [(child, job_runs.run_of(connector, child, {"requests": True})) for child in free]
-        return dg.SensorResult(
-            [launching.request_of(run, f"{due[child].mark} {tenth}", launching.BY_ITSELF) for child, run in runs]
-        )
+        asked = [launching.request_of(run, f"{due[child].mark} {tenth}", launching.BY_ITSELF) for child, run in runs]
+        return dg.SensorResult(asked)
 
     return [requests]

@@ -96,11 +96,8 @@ def reset_pages(installation: Installation, instance: dg.DagsterInstance, connec
     """
     name = connector.page_partitions
     blocks = instance.get_dynamic_partitions(name)
-    busy = launching.blocks_in_flight(instance, blocks)
-    if busy:
-        raise SettingsError(
-            f"a run is still reading pages {', '.join(sorted(busy)[:3])} …; wait for it or terminate it"
-        )
+    if busy := sorted(launching.blocks_in_flight(instance, blocks)):
+        raise SettingsError(f"a run is still reading pages {', '.join(busy[:3])} …; wait for it or terminate it")
     for block in blocks:
         instance.delete_dynamic_partition(name, block)
     RawPages(installation.engine, installation.storage, connector.name).prune(keep_scans=0)

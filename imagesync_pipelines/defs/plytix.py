@@ -71,9 +71,8 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
                 requests.append(launching.request_of(run, tags=BY_ITSELF))
                 memory[alias][found[0].path] = found[0].mark
         skipped = None if requests else "; ".join(said)
-        return dg.SensorResult(
-            run_requests=requests, skip_reason=skipped, cursor=FilesSeen(seen=memory).model_dump_json()
-        )
+        cursor = FilesSeen(seen=memory).model_dump_json()
+        return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=cursor)
 
     return [new_mapping]
 

@@ -18,15 +18,7 @@ import dagster as dg
 from pydantic import BaseModel, Field, SecretStr, create_model
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs.metadata import (
-    ERROR_CLASS_KEY,
-    clean_text,
-    error_text,
-    markdown_list,
-    names,
-    summary_metadata,
-    without_secrets,
-)
+from imagesync_pipelines.defs import metadata
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import Lineage
@@ -235,17 +227,17 @@ def report_partitions(
     forgotten = sorted(name for name in named if name not in landed and name not in failed)
     if forgotten:
         raise ValueError(
-            f"Partitions {names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run that reads a "
-            "part only must not name partitions."
+            f"Partitions {metadata.names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run "
+            "that reads a part only must not name partitions."
         )
     if failed:
         log_landed(context, key, landed)
         raise dg.Failure(
             f"{len(failed)} of {len(landed) + len(failed)} partitions of {key.to_user_string()} failed: "
-            f"{names(sorted(failed))}. The others are kept; run the failed ones again.",
+            f"{metadata.names(sorted(failed))}. The others are kept; run the failed ones again.",
             metadata={
                 "failed_partitions": len(failed),
-                "reasons": markdown_list([f"{name}: {failed[name]}" for name in sorted(failed)]),
+                "reasons": metadata.markdown_list([f"{name}: {failed[name]}" for name in sorted(failed)]),
             },
             allow_retries=False,
         )
@@ -279,20 +271,20 @@ def stage(context: WorkContext, asset_key: dg.AssetKey, secrets: Collection[Secr
         # Left as it is, the interruption would be answered by the RetryPolicy: the step would run again.
         raise dg.Failure(STOPPED, allow_retries=False) from None
     except dg.Failure as failure:
-        _observe_failure(context, asset_key, work, clean_text(failure.description or "It failed.", secrets))
+        _observe_failure(context, asset_key, work, metadata.clean_text(failure.description or "It failed.", secrets))
         raise
     except Exception as error:
-        message = error_text(error, secrets)
+        message = metadata.error_text(error, secrets)
         _observe_failure(context, asset_key, work, message)
         trace = "".join(traceback.format_exception(error))
-        cleaned = without_secrets(trace, secrets)
-        metadata = {ERROR_CLASS_KEY: dg.MetadataValue.text(type(error).__name__)}
+        cleaned = metadata.without_secrets(trace, secrets)
+        shown = {metadata.ERROR_CLASS_KEY: dg.MetadataValue.text(type(error).__name__)}
         retry = not is_permanent(error)
         if cleaned == trace:
-            raise dg.Failure(message, metadata=metadata, allow_retries=retry) from error
+            raise dg.Failure(message, metadata=shown, allow_retries=retry) from error
         # Dagster would store the text of the chained error as it is.
-        metadata["traceback"] = dg.MetadataValue.text(cleaned[-TRACEBACK_CHARACTERS:])
-        raise dg.Failure(message, metadata=metadata, allow_retries=retry) from None
+        shown["traceback"] = dg.MetadataValue.text(cleaned[-TRACEBACK_CHARACTERS:])
+        raise dg.Failure(message, metadata=shown, allow_retries=retry) from None
 
 
 def is_permanent(error: BaseException) -> bool:
@@ -304,5 +296,5 @@ def _observe_failure(context: WorkContext, asset_key: dg.AssetKey, work: Stage, 
     """Record the summary of work that failed as an observation: a failed step leaves no materialization."""
     now, known = datetime.now(UTC), work.summary or Summary("failed", work.started_at, None)
     told = replace(known, status="failed", started_at=work.started_at, completed_at=now, error_message=message)
-    metadata = summary_metadata(told, counted=work.summary is not None)
-    context.log_event(dg.AssetObservation(asset_key=asset_key, metadata=metadata))
+    shown = metadata.summary_metadata(told, counted=work.summary is not None)
+    context.log_event(dg.AssetObservation(asset_key=asset_key, metadata=shown))

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
-from imagesync_pipelines.imaging.validation import FORMATS, BadImageError, DecodeLimits, ImageFacts, begin, run_limited
+from imagesync_pipelines.imaging.validation import FORMATS, BadImageError, DecodeLimits, begin, run_limited
+from imagesync_pipelines.storage.facts import PictureFacts
 
 # A part of the name under which copies are kept: raising it makes them anew.
 RECIPE = 1
@@ -48,18 +49,14 @@ class CannotDeriveError(Exception):
 
 
 @dataclass(frozen=True)
-class Derived:
-    """A smaller copy; format in the words of Pillow, width and height in pixels, sha256 of its bytes."""
+class Derived(PictureFacts):
+    """A smaller copy."""
 
-    format: str
-    width: int
-    height: int
-    sha256: str
     body: bytes = field(repr=False)
 
 
 def derive(
-    body: bytes, facts: ImageFacts, side: int, encoding: Encoding, limits: DecodeLimits | None = None
+    body: bytes, facts: PictureFacts, side: int, encoding: Encoding, limits: DecodeLimits | None = None
 ) -> Derived:
     """A copy of a picture: upright, in sRGB, its longer side at most `side` pixels, without any of its metadata.
 

@@ -13,24 +13,25 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from PIL import Image, UnidentifiedImageError
 
+from imagesync_pipelines.storage.facts import PictureFacts
+
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PSD")
-_LABELS: dict[str, frozenset[str]] = {
-    "JPEG": frozenset({"image/jpeg", "image/jpg", "image/pjpeg"}),
-    "PNG": frozenset({"image/png", "image/x-png"}),
-    "GIF": frozenset({"image/gif"}),
-    "WEBP": frozenset({"image/webp"}),
-    "BMP": frozenset({"image/bmp", "image/x-bmp", "image/x-ms-bmp"}),
-    "TIFF": frozenset({"image/tiff", "image/x-tiff"}),
-    "PSD": frozenset(
-        {"image/vnd.adobe.photoshop", "image/x-photoshop", "image/psd", "image/x-psd", "application/x-photoshop"}
-    ),
+_LABELS: Mapping[str, tuple[str, ...]] = {
+    "JPEG": ("image/jpeg", "image/jpg", "image/pjpeg"),
+    "PNG": ("image/png", "image/x-png"),
+    "GIF": ("image/gif",),
+    "WEBP": ("image/webp",),
+    "BMP": ("image/bmp", "image/x-bmp", "image/x-ms-bmp"),
+    "TIFF": ("image/tiff", "image/x-tiff"),
+    "PSD": ("image/vnd.adobe.photoshop", "image/x-photoshop", "image/psd", "image/x-psd", "application/x-photoshop"),
 }
-_NO_LABEL = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
+_NO_LABEL = ("", "application/octet-stream", "binary/octet-stream", "application/x-download")
 # Inside a scan this marker cannot occur: a byte FF of the data is followed by 00.
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # a chunk of length 0, its name, its checksum
@@ -57,15 +58,11 @@ class BadImageError(Exception):
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What a full decode found; width and height in pixels, of the first frame."""
+class ImageFacts(PictureFacts):
+    """What a full decode found."""
 
-    format: str
-    width: int
-    height: int
     frames: int
     mode: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) 
             frames = 1 if name == "PSD" else int(getattr(image, "n_frames", 1))
             if here_pixels is not None and width * height * frames > here_pixels:
                 return None
-            facts = ImageFacts(name, width, height, frames, image.mode, sha256)
+            facts = ImageFacts(name, width, height, sha256, frames, image.mode)
             if image.format == "JPEG":
                 # A reduced decode is several times faster and still reads all the data.
                 image.draft(None, (max(1, width // 8), max(1, height // 8)))

@@ -126,11 +126,7 @@ def apply_images(
     return StepResult(
         rows=rows,
         numbers={"primaries/repaired": repaired},
-        shown={
-            "plan_id": plan_id,
-            "errors": Texts(applied.errors),
-            "dagster/table_name": "imagesync.product_image",
-        },
+        shown={"plan_id": plan_id, "errors": Texts(applied.errors), "dagster/table_name": "imagesync.product_image"},
         lines=[
             f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
             f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "

@@ -98,10 +98,7 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def read_rows(
-    connection: sa.Connection,
-    conditions: Collection[sa.ColumnElement[bool]] = (),
-    *,
-    own_images_first: bool = False,
+    connection: sa.Connection, conditions: Collection[sa.ColumnElement[bool]] = (), *, own_images_first: bool = False
 ) -> Batches:
     """The rows of the products that the ERP has and for which all conditions are true (on the table product).
 

@@ -25,11 +25,7 @@ _STAGE = (
     f"CREATE TEMPORARY TABLE erp_stage ({' text, '.join(COLUMNS)} boolean) ON COMMIT DROP",
     "CREATE TEMPORARY TABLE erp_aside (kind text, erp_id text, sku text) ON COMMIT DROP",
 )
-_INDEXES = (
-    "CREATE INDEX ON erp_stage (kind, erp_id)",
-    "CREATE INDEX ON erp_stage (kind, sku)",
-    "ANALYZE erp_stage",
-)
+_INDEXES = ("CREATE INDEX ON erp_stage (kind, erp_id)", "CREATE INDEX ON erp_stage (kind, sku)", "ANALYZE erp_stage")
 
 # A SKU that the ERP gives to this row while a product keeps it that the ERP has too, but in a row that cannot be used.
 _TAKEN = """

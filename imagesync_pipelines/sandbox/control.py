@@ -60,10 +60,7 @@ def steered(
     def show_ledger(method: str, values: Values) -> object:
         if method == "DELETE":
             parts.ledger.clear()
-        return {
-            "counts": parts.ledger.as_json(),
-            "last": [asdict(call) for call in parts.ledger.calls()[-LAST_CALLS:]],
-        }
+        return {"counts": parts.ledger.as_json(), "last": [asdict(call) for call in parts.ledger.calls()[-LAST_CALLS:]]}
 
     def fault_plan(method: str, values: Values) -> object:
         if method == "DELETE":

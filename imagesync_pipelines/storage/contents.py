@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
-from imagesync_pipelines.storage.database import among, fields_of, read_rows
+from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema import image_content as table
 
@@ -47,29 +47,12 @@ class ContentMissingError(StorageError):
     """The content of a picture is not kept (any more), or its file is not what was written."""
 
 
-class Facts(Protocol):
-    """What a full decode found; imaging.validation.ImageFacts is it."""
-
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def format(self) -> str: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-
-
 @dataclass(frozen=True)
-class Content:
-    """A picture that is kept; size in bytes, width and height in pixels, format in the words of Pillow."""
+class Content(PictureFacts):
+    """A picture that is kept; size in bytes."""
 
     source: str
-    sha256: str
     size: int
-    format: str
-    width: int
-    height: int
 
 
 _COLUMNS = fields_of(Content, table)
@@ -95,9 +78,9 @@ class Contents:
     root: UPath
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def put(self, source: str, body: bytes, facts: Facts, hold: timedelta) -> Content:
+    def put(self, source: str, body: bytes, facts: PictureFacts, hold: timedelta) -> Content:
         """Keep a picture that was decoded whole; nobody forgets it before `hold` is over."""
-        content = Content(source, facts.sha256, len(body), facts.format, facts.width, facts.height)
+        content = Content(facts.format, facts.width, facts.height, facts.sha256, source, len(body))
         now = self.clock()
         new = insert(table).values(**vars(content), last_used_at=now, in_use_until=now + hold)
         # Of two runs that put a source, the later use counts.
@@ -124,8 +107,7 @@ class Contents:
     def renew(self, source: str, hold: timedelta, every: timedelta) -> None:
         """Hold a source again, unless it was used a short while (`every`) ago: most uses then write nothing."""
         due = (table.c.source == source) & (table.c.last_used_at < self.clock() - every)
-        with self.engine.begin() as connection:
-            connection.execute(self._using(hold).where(due))
+        write_rows(self.engine, self._using(hold).where(due))
 
     def _using(self, hold: timedelta) -> sa.Update:
         now = self.clock()
@@ -141,8 +123,7 @@ class Contents:
             body, happened = b"", "is gone"
         if hashlib.sha256(body).hexdigest() != content.sha256:
             path.unlink(missing_ok=True)
-            with self.engine.begin() as connection:
-                connection.execute(table.delete().where(table.c.sha256 == content.sha256))
+            write_rows(self.engine, table.delete().where(table.c.sha256 == content.sha256))
             raise ContentMissingError(
                 f"the kept content of {content.source} {happened}; run again, it is downloaded anew"
             )

@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -98,6 +98,12 @@ def read_rows(engine: sa.Engine, query: sa.Select, kind: type[R]) -> list[R]:
     """The answer to a query, each row as a `kind`, whose fields are the columns."""
     with engine.connect() as connection:
         return [kind(**row._mapping) for row in connection.execute(query)]
+
+
+def write_rows(engine: sa.Engine, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
+    """Carry out a statement, for each of these rows, as one transaction; gives how many rows it changed or deleted."""
+    with engine.begin() as connection:
+        return int(connection.execute(statement, rows).rowcount)
 
 
 def fields_of(kind: type, table: sa.Table) -> list[sa.Column]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
-from imagesync_pipelines.storage.database import storable
+from imagesync_pipelines.storage.database import storable, write_rows
 from imagesync_pipelines.storage.files import remove_folder
 from imagesync_pipelines.storage.schema import handover
 
@@ -40,8 +40,7 @@ class HandOvers:
         key = {"connector": self.connector, "account": self.account, "run_id": run_id, "step": step}
         values = {"value": storable(value.model_dump(mode="json")), "made_at": sa.func.clock_timestamp()}
         statement = insert(handover).values(**key, **values)
-        with self.engine.begin() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
+        write_rows(self.engine, statement.on_conflict_do_update(index_elements=list(key), set_=values))
 
     def find(self, runs: Iterable[str], step: str, kind: type[H]) -> H | None:
         """What a step left of the first of these runs that has something; None when none has.

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.database import among, fields_of, read_rows
+from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.schema import intent as intents
 from imagesync_pipelines.storage.schema import report_outbox as table
 
@@ -30,8 +30,7 @@ def begin_intent(engine: sa.Engine, owner: str, intent: Intent, run_id: str | No
     """Write and commit that a run is about to write a group; a second attempt on it replaces the first."""
     values = {"fingerprint": intent.fingerprint, "run_id": run_id, "started_at": sa.func.now()}
     statement = insert(intents).values(connector=owner, group_key=intent.group, **values)
-    with engine.begin() as connection:
-        connection.execute(statement.on_conflict_do_update(index_elements=["connector", "group_key"], set_=values))
+    write_rows(engine, statement.on_conflict_do_update(index_elements=["connector", "group_key"], set_=values))
 
 
 def open_intents(engine: sa.Engine, owner: str) -> list[Intent]:
@@ -63,9 +62,7 @@ def queue_reports(engine: sa.Engine, connector: str, account: str, reports: Mapp
     again = {"payload": statement.excluded.payload, "queued_at": sa.func.clock_timestamp(), "attempts": 0}
     statement = statement.on_conflict_do_update(index_elements=["connector", "account", "key"], set_=again)
     if reports:
-        with engine.begin() as connection:
-            rows = [{**owner, "key": key, "payload": payload} for key, payload in reports.items()]
-            connection.execute(statement, rows)
+        write_rows(engine, statement, [{**owner, "key": key, "payload": payload} for key, payload in reports.items()])
 
 
 def waiting_reports(
@@ -80,8 +77,7 @@ def waiting_reports(
 def take_out(engine: sa.Engine, connector: str, account: str, reports: Sequence[WaitingReport]) -> None:
     """Take out reports that were sent; one that was replaced since stays."""
     same = sa.tuple_(table.c.key, table.c.queued_at).in_([(report.key, report.queued_at) for report in reports])
-    with engine.begin() as connection:
-        connection.execute(table.delete().where(_of(connector, account), same))
+    write_rows(engine, table.delete().where(_of(connector, account), same))
 
 
 def count_waiting(engine: sa.Engine, connector: str, account: str) -> int:
@@ -93,16 +89,13 @@ def count_waiting(engine: sa.Engine, connector: str, account: str) -> int:
 
 def note_attempt(engine: sa.Engine, connector: str, account: str, keys: Collection[str]) -> None:
     """Note that sending these failed once more."""
-    update = table.update().where(_of(connector, account), among(table.c.key, keys))
-    with engine.begin() as connection:
-        connection.execute(update.values(attempts=table.c.attempts + 1))
+    failed = table.update().where(_of(connector, account), among(table.c.key, keys))
+    write_rows(engine, failed.values(attempts=table.c.attempts + 1))
 
 
 def drop_after(engine: sa.Engine, connector: str, account: str, attempts: int) -> int:
     """Drop reports whose sending failed at least that often; returns how many."""
-    with engine.begin() as connection:
-        hopeless = table.delete().where(_of(connector, account), table.c.attempts >= attempts)
-        return int(connection.execute(hopeless).rowcount)
+    return write_rows(engine, table.delete().where(_of(connector, account), table.c.attempts >= attempts))
 
 
 def _of(connector: str, account: str) -> sa.ColumnElement[bool]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.database import read_rows
+from imagesync_pipelines.storage.database import read_rows, write_rows
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
@@ -102,8 +102,7 @@ class Plans:
                 files[name] = hashlib.sha256(body).hexdigest()
                 write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
-        with self.engine.begin() as connection:
-            connection.execute(plan.insert().values(id=plan_id, path=path, files=files, **vars(new)))
+        write_rows(self.engine, plan.insert().values(id=plan_id, path=path, files=files, **vars(new)))
         return plan_id
 
     def header(self, plan_id: int) -> PlanHeader:
@@ -141,12 +140,12 @@ class Plans:
                 "No plan belongs to this run: it made none itself and re-executes no run that made one, so nothing was "
                 f"changed. Start the job {connector}__sync, which plans first"
             )
-            if not stored:
-                raise NoPlanOfThisRunError(f"{told}.")
-            raise NoPlanOfThisRunError(
-                f"{told}, or apply a stored plan by its number: `imagesync apply N`. The newest of {name} is plan "
-                f"{stored[0].id}, which `imagesync plan {stored[0].id}` shows."
-            )
+            if stored:
+                told += (
+                    f", or apply a stored plan by its number: `imagesync apply N`. The newest of {name} is plan "
+                    f"{stored[0].id}, which `imagesync plan {stored[0].id}` shows"
+                )
+            raise NoPlanOfThisRunError(f"{told}.")
         if why := found.scope.get(ONLY_NAMED):
             raise NoPlanOfThisRunError(
                 f"Plan {found.id} was made for {why}, so it is carried out only by its number: `imagesync apply "
@@ -181,9 +180,8 @@ class Plans:
         self._mark(plan_id, applied_at=sa.func.now(), applied_run=run_id)
 
     def _mark(self, plan_id: int, **values: object) -> None:
-        with self.engine.begin() as connection:
-            if connection.execute(plan.update().where(plan.c.id == plan_id).values(**values)).rowcount == 0:
-                raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
+        if not write_rows(self.engine, plan.update().where(plan.c.id == plan_id).values(**values)):
+            raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
     def prune(self, connector: str, keep: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> int:
         """Forget all plans of a connector or a part of it but the newest `keep`, with their files; returns how many."""
@@ -204,14 +202,13 @@ class Plans:
         header = self.header(plan_id)
         if name not in header.files:
             raise PlanMissingError(f"plan {plan_id} was stored without what applying needs; plan again")
+        path = f"{header.path}/{name}"
         try:
-            body = (self.root / header.path / name).read_bytes()
+            body = (self.root / path).read_bytes()
         except FileNotFoundError:
-            raise PlanMissingError(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
+            raise PlanMissingError(f"{path} of plan {plan_id} is gone; plan again.") from None
         if hashlib.sha256(body).hexdigest() != header.files[name]:
-            raise PlanMissingError(
-                f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again."
-            )
+            raise PlanMissingError(f"{path} is not what was written; plan {plan_id} is damaged, plan again.")
         return io.BytesIO(body)
 
 

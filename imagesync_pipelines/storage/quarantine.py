@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.database import among, read_rows, storable
+from imagesync_pipelines.storage.database import among, read_rows, storable, write_rows
 from imagesync_pipelines.storage.schema import quarantine
 
 
@@ -63,8 +63,7 @@ class QuarantineTable:
         newest = {name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")}
         again = {**newest, "last_seen": sa.func.now(), "attempts": quarantine.c.attempts + 1}
         statement = statement.on_conflict_do_update(index_elements=["connector", "stage", "key"], set_=again)
-        with self.engine.begin() as connection:
-            connection.execute(statement, list(rows.values()))
+        write_rows(self.engine, statement, list(rows.values()))
 
     def clear(self, keys: Collection[str]) -> None:
         """Take out what has succeeded since, whatever stage it failed in."""
@@ -80,6 +79,5 @@ class QuarantineTable:
         return self._delete(among(quarantine.c.id, ids))
 
     def _delete(self, condition: sa.ColumnElement[bool]) -> int:
-        statement = quarantine.delete().where(quarantine.c.connector == self.connector, condition)
-        with self.engine.begin() as connection:
-            return int(connection.execute(statement).rowcount)
+        mine = quarantine.c.connector == self.connector
+        return write_rows(self.engine, quarantine.delete().where(mine, condition))

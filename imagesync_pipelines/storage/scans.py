@@ -164,10 +164,9 @@ class RawPages:
 
     def entries(self, scan_id: int) -> list[PageEntry]:
         """What is stored of a scan, in page order, without opening any page."""
-        query = sa.select(*fields_of(PageEntry, raw_page)).where(
-            raw_page.c.scan_id == scan_id, raw_page.c.connector == self.connector
-        )
-        return read_rows(self.engine, query.order_by(raw_page.c.page), PageEntry)
+        mine = (raw_page.c.scan_id == scan_id) & (raw_page.c.connector == self.connector)
+        query = sa.select(*fields_of(PageEntry, raw_page)).where(mine).order_by(raw_page.c.page)
+        return read_rows(self.engine, query, PageEntry)
 
     def iterate(self, scan_id: int, only: Collection[int] | None = None) -> Iterator[tuple[PageEntry, bytes]]:
         """The pages of a scan, or `only` these, with their bodies as received, in page order, one in memory at a time.
@@ -203,18 +202,15 @@ class RawPages:
 
     def _body(self, entry: PageEntry) -> bytes:
         where = f"{self.connector}: page {entry.page} of scan {entry.scan_id}"
+        again = "read the page again from the source"
         try:
             stored = (self.root / entry.path).read_bytes()
         except FileNotFoundError:
-            raise StorageError(
-                f"{where}: its file {entry.path} is gone; read the page again from the source."
-            ) from None
+            raise StorageError(f"{where}: its file {entry.path} is gone; {again}.") from None
         try:
             body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=entry.bytes)
         except zstandard.ZstdError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != entry.sha256:
-            raise StorageError(
-                f"{where} is damaged: {entry.path} is not what was written; read the page again from the source."
-            )
+            raise StorageError(f"{where} is damaged: {entry.path} is not what was written; {again}.")
         return body

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage import schema
-from imagesync_pipelines.storage.schema import SCHEMA, identity, moment, table
+from imagesync_pipelines.storage.schema import SCHEMA, identity, moment, table, texts
 
 api_key = table(
     "api_key",
@@ -22,8 +22,7 @@ api_key = table(
 web_user = table(
     "web_user",
     identity(),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
+    *texts("name", "role"),
     sa.Column("password_hash", sa.Text, nullable=False, comment="Argon2"),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column(

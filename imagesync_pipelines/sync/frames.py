@@ -8,25 +8,15 @@ from collections.abc import Collection, Iterable
 import numpy as np
 import pandas as pd
 
-from imagesync_pipelines.sync.model import Scope
+from imagesync_pipelines.sync.model import PlanRow, Scope
 
 # wanted and current. content may be NA; position may be NA, which means: has none.
 ROW_COLUMNS = ("key", "group", "position", "fingerprint", "content")
 # Rows that cannot be used; group may be NA.
 REJECTED_COLUMNS = ("key", "group", "reason")
-# A plan. key_before, position_before and fingerprint_before are NA where the target has no such row, position and
-# fingerprint_after where none is wanted.
-PLAN_COLUMNS = (
-    "key",
-    "key_before",
-    "group",
-    "position",
-    "position_before",
-    "change",
-    "reason",
-    "fingerprint_before",
-    "fingerprint_after",
-)
+# A plan: what an adapter gets of each row, and the position before. key_before, position_before and fingerprint_before
+# are NA where the target has no such row, position and fingerprint_after where none is wanted.
+PLAN_COLUMNS = (*PlanRow._fields, "position_before")
 
 _TEXTS: dict[str, str] = dict.fromkeys(("key", "group", "fingerprint", "content"), "str")
 _EXAMPLES = 3

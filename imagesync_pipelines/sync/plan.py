@@ -113,19 +113,13 @@ def _kinds(joined: pd.DataFrame, scope: Scope, *, force: bool) -> np.ndarray:
 def _plan_rows(joined: pd.DataFrame, kinds: np.ndarray) -> pd.DataFrame:
     changes = pd.array([str(change) for change, _ in _KINDS], dtype="str")
     reasons = pd.array([reason for _, reason in _KINDS], dtype="str")
-    return pd.DataFrame(
-        {
-            "key": joined["key"],
-            "key_before": joined["key"].where(joined["fingerprint_before"].notna()),
-            "group": joined["group_after"].fillna(joined["group_before"]),
-            "position": joined["position_after"],
-            "position_before": joined["position_before"],
-            "change": changes.take(kinds),
-            "reason": reasons.take(kinds),
-            "fingerprint_before": joined["fingerprint_before"],
-            "fingerprint_after": joined["fingerprint_after"],
-        }
-    )
+    return joined.assign(
+        key_before=joined["key"].where(joined["fingerprint_before"].notna()),
+        group=joined["group_after"].fillna(joined["group_before"]),
+        position=joined["position_after"],
+        change=changes.take(kinds),
+        reason=reasons.take(kinds),
+    )[list(PLAN_COLUMNS)]
 
 
 def _rename_candidates(

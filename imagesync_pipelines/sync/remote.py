@@ -12,15 +12,7 @@ import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError, RemoteError
 from imagesync_pipelines.storage.outbox import Intent
-from imagesync_pipelines.sync.apply import (
-    Applied,
-    Tally,
-    answers,
-    error_reason,
-    group_works,
-    same_for_all,
-    side_by_side,
-)
+from imagesync_pipelines.sync import apply
 from imagesync_pipelines.sync.frames import check_rows
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
@@ -85,7 +77,7 @@ def apply_remote(
     fatal: tuple[type[BaseException], ...] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Applied:
+) -> apply.Applied:
     """Apply the changing rows of a guarded plan, at most `workers` groups at a time, rows of one group never.
 
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
@@ -97,7 +89,7 @@ def apply_remote(
     in a row got no answer, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for
     those under way and are raised. on_progress gets the number of rows done so far.
     """
-    tally = Tally(quarantine)
+    tally = apply.Tally(quarantine)
     unsettled = {intent.group for intent in intents.open_intents()}
     answered: set[str] = set()
     done = 0
@@ -110,7 +102,7 @@ def apply_remote(
 
     def due(*, last: bool) -> Iterator[GroupWork]:
         """The groups without an answer that may be written now; the others are refused when it is the last offer."""
-        left = (work for work in group_works(plan, states) if work.group not in answered)
+        left = (work for work in apply.group_works(plan, states) if work.group not in answered)
         for works in _parts(left, GROUPS_PER_READ):
             refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
             rest = [work for work in works if work.group not in refused]
@@ -120,14 +112,15 @@ def apply_remote(
                 if work.group not in refused:
                     yield work
                 elif last:
-                    take(same_for_all(work, Outcome.REFUSED, refused[work.group]))
+                    take(apply.same_for_all(work, Outcome.REFUSED, refused[work.group]))
 
     if bulk is not None:
         for results in _in_bulk(bulk, due(last=False), intents, fatal):
             take(results)
             answered |= {result.group for result in results}
     silent = 0
-    for _, (results, error) in side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers):
+    written = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers)
+    for _, (results, error) in written:
         take(results)
         if error is None or isinstance(error, NO_ANSWERS):
             silent = 0 if error is None else silent + 1
@@ -157,13 +150,13 @@ def _in_bulk(
         except fatal:
             raise
         except AnswerLostError as error:
-            yield [result for work in portion for result in same_for_all(work, Outcome.UNKNOWN, _lost(error))]
+            yield [result for work in portion for result in apply.same_for_all(work, Outcome.UNKNOWN, _lost(error))]
             continue
         except Exception:  # noqa: BLE001 - whatever a call of many does, each of them can be tried by itself
-            yield [result for work in portion for result in same_for_all(work, Outcome.REFUSED, UNSETTLED)]
+            yield [result for work in portion for result in apply.same_for_all(work, Outcome.REFUSED, UNSETTLED)]
             return
         told = {result.group for result in results}
-        answered = answers([work for work in portion if work.group in told], results)
+        answered = apply.answers([work for work in portion if work.group in told], results)
         unknown = {result.group for result in answered if result.outcome is Outcome.UNKNOWN}
         for work in portion:
             if work.group not in unknown:
@@ -180,16 +173,16 @@ def _write(
 ) -> tuple[list[RowResult], Exception | None]:
     """Intent, call, outcome, and what the target raised. The outcome is written only when it is known for every row."""
     if target.stopped:
-        return same_for_all(work, Outcome.REFUSED, target.stopped), None
+        return apply.same_for_all(work, Outcome.REFUSED, target.stopped), None
     intents.begin(Intent(work.group, _wanted_state(work)))
     try:
-        results = answers([work], target.apply(work))
+        results = apply.answers([work], target.apply(work))
     except fatal:
         raise
     except AnswerLostError as error:
-        return same_for_all(work, Outcome.UNKNOWN, _lost(error)), error
+        return apply.same_for_all(work, Outcome.UNKNOWN, _lost(error)), error
     except Exception as error:  # noqa: BLE001 - whatever a group does to a target, the others go on
-        return same_for_all(work, Outcome.FAILED, error_reason(error)), error
+        return apply.same_for_all(work, Outcome.FAILED, apply.error_reason(error)), error
     if all(result.outcome is not Outcome.UNKNOWN for result in results):
         intents.finish(work, results)
     return results, None

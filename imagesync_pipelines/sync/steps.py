@@ -1,7 +1,7 @@
 """Steps: what one step of a run works with, and what it tells when it is done."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -108,10 +108,7 @@ class Summary:
             "images/added": self.images_added,
             "images/updated": self.images_updated,
             "images/deleted": self.images_deleted,
-            "images/kept": self.kept,
-            "images/rejected": self.rejected,
-            "images/held_back": self.held_back,
-            "images/failed": self.failed,
+            **{f"images/{name}": getattr(self, name) for name in ("kept", "rejected", "held_back", "failed")},
             "products/affected": self.products_affected,
             "api/calls": self.api_calls,
             "bytes/downloaded": self.bytes_downloaded,
@@ -265,8 +262,6 @@ class RunContext(Generic[S]):
         """
         return self.plans.to_apply(self.connector, self.lineage, plan_id, self.part)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the account's lock. Raises AccountBusyError when another run works on the account."""
-        with account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds):
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the account's lock in a `with` block. Raises AccountBusyError when another run works on the account."""
+        return account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds)

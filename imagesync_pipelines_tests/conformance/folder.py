@@ -151,10 +151,7 @@ SUBJECT = Subject(
     quiet_calls=0,
     after_plan=("product_images",),
     applies="product_images",
-    automation=Automation(
-        by_itself=("folder__sync__hourly",),
-        needs={"FOLDER_PATH": "pictures", "FOLDER_URL": URL},
-    ),
+    automation=Automation(by_itself=("folder__sync__hourly",), needs={"FOLDER_PATH": "pictures", "FOLDER_URL": URL}),
     wrong={
         "FOLDER_MAX_BYTES": ("0", "greater than or equal to 1"),
         "FOLDER_URL": ("images.example.com", "begins with http"),

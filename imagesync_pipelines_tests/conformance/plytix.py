@@ -122,11 +122,7 @@ def made(server: EmbeddedServer, folder: Path) -> Iterator[PlytixSite]:
 def slow(strategy: str, endpoint: str, after: int) -> Moment:
     """A call to Plytix that takes long, after so many of its kind, when images are linked in this way."""
     call = slow_call(
-        lambda site: site.world.plytix.faults,
-        lambda site: site.world.plytix.ledger,
-        endpoint,
-        after,
-        seconds=FOR_LONG,
+        lambda site: site.world.plytix.faults, lambda site: site.world.plytix.ledger, endpoint, after, seconds=FOR_LONG
     )
 
     @contextmanager

@@ -99,10 +99,7 @@ def test_a_step_gets_the_options_that_it_has_and_the_job_decides_its_own() -> No
     asked = {"limit": 3, "allow_mass_delete": True, "dry_run": True}
     ops = {name: job_runs.job_run(TOY, TOY.job(name), "", asked).run_config["ops"] for name in ("sync", "dry_run")}
     assert ops == {
-        "sync": {
-            "toy__reading": {"config": {"limit": 3}},
-            "toy__writing": {"config": {"allow_mass_delete": True}},
-        },
+        "sync": {"toy__reading": {"config": {"limit": 3}}, "toy__writing": {"config": {"allow_mass_delete": True}}},
         "dry_run": {"toy__reading": {"config": {"limit": 7}}},
     }
     assert job_runs.run_of(TOY, "", {"dry_run": True}).job == "toy__dry_run"

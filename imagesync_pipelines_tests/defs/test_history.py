@@ -65,9 +65,7 @@ def run(instance: dg.DagsterInstance, job: str, error: str = "") -> str:
     return result.run_id
 
 
-def test_a_run_that_completed_tells_its_summary_though_other_assets_came_after_it(
-    instance: dg.DagsterInstance,
-) -> None:
+def test_a_run_that_completed_tells_its_summary_though_other_assets_came_after_it(instance: dg.DagsterInstance) -> None:
     run_id = run(instance, "image_db__sync")
     (line,) = history(instance, limit=5)
     assert (line.run_id, line.job, line.connector, line.status) == (run_id, "image_db__sync", "image_db", "completed")
@@ -98,9 +96,7 @@ def test_a_run_that_failed_without_a_summary_tells_the_error_that_ended_it(insta
 
 def test_the_runs_of_the_ui_are_listed_under_their_connector(instance: dg.DagsterInstance) -> None:
     result = DEFINITIONS.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(["image_db", "product_images"])],
-        raise_on_error=False,
+        instance=instance, asset_selection=[dg.AssetKey(["image_db", "product_images"])], raise_on_error=False
     )
     line = run_line(instance, result.run_id)
     assert (line.job, line.connector, line.status, line.added) == ("__ASSET_JOB", "image_db", "completed", 7)

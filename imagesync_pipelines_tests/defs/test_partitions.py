@@ -185,9 +185,7 @@ def test_a_range_that_landed_marks_every_block_with_its_own_numbers(instance: dg
     assert [record.asset_materialization.metadata["records"].value for record in records] == [7]  # type: ignore[union-attr]
 
 
-def test_a_range_with_bad_blocks_keeps_the_good_ones_and_stops_what_depends_on_it(
-    instance: dg.DagsterInstance,
-) -> None:
+def test_a_range_with_bad_blocks_keeps_the_good_ones_and_stops_what_depends_on_it(instance: dg.DagsterInstance) -> None:
     success, assets = materialize(instance, bad=frozenset(BLOCKS[2:4]))
     assert not success
     assert assets == {"pages"}

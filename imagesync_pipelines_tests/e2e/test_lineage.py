@@ -56,9 +56,7 @@ def test_a_dry_run_of_some_pages_that_is_executed_again_is_not_carried_out(
     assert look.plan.counts["update"] > 0
     with runs.opened() as (place, instance):
         whole = dg.execute_job(
-            dg.reconstructable(partial_job),
-            instance=instance,
-            reexecution_options=dg.ReexecutionOptions(look.run_id),
+            dg.reconstructable(partial_job), instance=instance, reexecution_options=dg.ReexecutionOptions(look.run_id)
         )
         assert whole.success
         # The same steps again, but as somebody who forgot that it was a dry run.

@@ -10,15 +10,7 @@ from imagesync_pipelines.products.primaries import pin_image, pins_of, repair_pr
 from imagesync_pipelines.products.target import read_current
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines_tests.products.rows import (
-    Picture,
-    Wanted,
-    add_products,
-    bring,
-    images,
-    plan,
-    primaries,
-)
+from imagesync_pipelines_tests.products.rows import Picture, Wanted, add_products, bring, images, plan, primaries
 
 A, B = Picture(1), Picture(2)
 
@@ -112,9 +104,7 @@ def test_a_pin_survives_updates_additions_and_force(database: sa.Engine, product
     pin_image(database, one, "image_db", "8", "anna")
     bring(database, {(one, "7"): Picture(1, version="2"), (one, "8"): Picture(2, version="2"), (one, "9"): A})
     done = plan(
-        database,
-        {(one, "7"): Picture(1, version="2"), (one, "8"): Picture(2, version="2"), (one, "9"): A},
-        force=force,
+        database, {(one, "7"): Picture(1, version="2"), (one, "8"): Picture(2, version="2"), (one, "9"): A}, force=force
     ).apply(database)
     assert done.updated == (3 if force else 0)
     assert primaries(database) == {(one, "8")}

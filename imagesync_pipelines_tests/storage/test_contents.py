@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.storage.contents import ContentMissingError, Contents
+from imagesync_pipelines.storage.facts import PictureFacts
 
 HOUR = timedelta(hours=1)
 
@@ -25,16 +26,6 @@ class Clock:
         return self.now
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a decode would have found."""
-
-    sha256: str
-    format: str = "JPEG"
-    width: int = 2
-    height: int = 1
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -46,7 +37,7 @@ def contents(database: sa.Engine, tmp_path: Path, clock: Clock) -> Contents:
 
 
 def put(contents: Contents, source: str, body: bytes, hold: timedelta = HOUR) -> None:
-    contents.put(source, body, Facts(hashlib.sha256(body).hexdigest()), hold)
+    contents.put(source, body, PictureFacts("JPEG", 2, 1, hashlib.sha256(body).hexdigest()), hold)
 
 
 def test_what_was_put_is_found_and_read(contents: Contents) -> None:

@@ -13,14 +13,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.objects import (
-    S3Place,
-    embedded_s3,
-    ensure_bucket,
-    error_code,
-    s3_client,
-    s3_place,
-)
+from imagesync_pipelines.storage.objects import S3Place, embedded_s3, ensure_bucket, error_code, s3_client, s3_place
 
 
 def rclones(folder: Path) -> list[psutil.Process]:

@@ -60,11 +60,7 @@ def test_a_page_of_a_scan_can_be_written_again_and_leaves_one_file(pages: RawPag
     assert len(_files(pages)) == 1
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [b"", b"not compressed at all", None],
-    ids=["emptied", "overwritten", "cut short"],
-)
+@pytest.mark.parametrize("damage", [b"", b"not compressed at all", None], ids=["emptied", "overwritten", "cut short"])
 def test_a_damaged_page_is_an_error_that_names_page_and_scan(pages: RawPages, damage: bytes | None) -> None:
     scan = _scan(pages)
     entry = pages.put(scan, 7, b"what was received" * 50, records=1)

@@ -14,16 +14,7 @@ import psycopg
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync.apply import apply_database, group_works, outcomes
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import (
-    Change,
-    DeletionLimits,
-    GroupWork,
-    Outcome,
-    PlanRow,
-    Proof,
-    RowResult,
-    Scope,
-)
+from imagesync_pipelines.sync.model import Change, DeletionLimits, GroupWork, Outcome, PlanRow, Proof, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.remote import apply_remote, recover
 from imagesync_pipelines_tests.sync.fakes import FakeQuarantine, done, frame
@@ -44,13 +35,7 @@ WANTED = (
     ("g3/one", "g3", 1, "f", None),
 )
 # What an uninterrupted run does, each once.
-EFFECTS = (
-    ("g1/more", "add"),
-    ("g1/new", "update"),
-    ("g2/gone", "remove"),
-    ("g2/kept", "update"),
-    ("g3/one", "add"),
-)
+EFFECTS = (("g1/more", "add"), ("g1/new", "update"), ("g2/gone", "remove"), ("g2/kept", "update"), ("g3/one", "add"))
 KILLED_IN = "g2"
 LIMITS = DeletionLimits(1.0, 99, 99, 99)
 SCOPE = Scope(None, Proof(1, True, ""))

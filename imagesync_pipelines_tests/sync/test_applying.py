@@ -11,26 +11,9 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import SHOWN_ERRORS, Applied, answers, apply_database, group_works
-from imagesync_pipelines.sync.model import (
-    Change,
-    Outcome,
-    PlanRow,
-    Proof,
-    RowResult,
-    Scope,
-    group_state,
-)
+from imagesync_pipelines.sync.model import Change, Outcome, PlanRow, Proof, RowResult, Scope, group_state
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines_tests.sync.fakes import (
-    Crash,
-    FakeDatabase,
-    FakeQuarantine,
-    Row,
-    done,
-    frame,
-    rejects,
-    rows_of,
-)
+from imagesync_pipelines_tests.sync.fakes import Crash, FakeDatabase, FakeQuarantine, Row, done, frame, rejects, rows_of
 from imagesync_pipelines_tests.sync.test_reference_model import law, planned
 from imagesync_pipelines_tests.sync.worlds import NEVER, World, worlds
 

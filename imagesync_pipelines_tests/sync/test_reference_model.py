@@ -68,14 +68,7 @@ def test_the_order_of_rows_does_not_matter(world: World, random: Random) -> None
         table.sample(frac=1, random_state=random.randrange(2**31))
         for table in (world.wanted, world.current, world.rejected)
     )
-    shuffled = World(
-        wanted,
-        current,
-        rejected,
-        world.scope,
-        world.deletion_limits,
-        world.match_position,
-    )
+    shuffled = World(wanted, current, rejected, world.scope, world.deletion_limits, world.match_position)
     one, other = planned(world), planned(shuffled)
     assert_frame_equal(one.plan, other.plan)
     assert_frame_equal(one.held, other.held)

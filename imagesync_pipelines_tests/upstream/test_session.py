@@ -22,15 +22,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
 )
 from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy
-from imagesync_pipelines_tests.upstream.servers import (
-    FakeTime,
-    always,
-    http,
-    in_turn,
-    json_answer,
-    serve,
-    session_for,
-)
+from imagesync_pipelines_tests.upstream.servers import FakeTime, always, http, in_turn, json_answer, serve, session_for
 
 GOOD = json_answer({"count": 1})
 

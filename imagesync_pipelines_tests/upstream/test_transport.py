@@ -160,8 +160,7 @@ def test_a_pause_longer_than_a_run_waits_ends_the_call_and_says_when_the_next_ma
         with closing(transport_to(served, fake, limiter=limiter)) as calls:
             for _ in range(3):
                 with pytest.raises(
-                    UnavailableError,
-                    match="somebody is asked to pause for 10 min; what is done stays done",
+                    UnavailableError, match="somebody is asked to pause for 10 min; what is done stays done"
                 ):
                     calls.call(READ)
             assert calls.calls == 1

@@ -70,7 +70,12 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     settled = mirror_at is not None and not applied.refused and not done.gone
     # Photos that failed are told by their causes, of which the engine knows nothing.
     warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos")
-    warnings += [f"{number} {what}" for number, what in _troubles(done) if number]
+    troubles = (
+        (done.failed, "photos could not be fetched or proven; the next run tries them again."),
+        (len(done.mismatched), "photos have other bytes than the head office lists, twice in a row."),
+        (len(done.unsettled), "photos changed at the head office meanwhile; the next listing decides."),
+    )
+    warnings += [f"{number} {what}" for number, what in troubles if number]
     summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=run.api.calls - calls)
     line = (
         f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
@@ -230,14 +235,6 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
         warnings=summary.warnings,
         summary=summary,
         columns=PRODUCT_PHOTO_COLUMNS,
-    )
-
-
-def _troubles(done: PhotosApplied) -> tuple[tuple[int, str], ...]:
-    return (
-        (done.failed, "photos could not be fetched or proven; the next run tries them again."),
-        (len(done.mismatched), "photos have other bytes than the head office lists, twice in a row."),
-        (len(done.unsettled), "photos changed at the head office meanwhile; the next listing decides."),
     )
 
 

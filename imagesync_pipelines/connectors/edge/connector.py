@@ -1,8 +1,9 @@
 """The edge: product photos of a head office in the databases of its stores, declared."""
 
 from datetime import datetime
+from functools import partial
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from imagesync_pipelines.connectors.edge import applying, reading
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
@@ -12,15 +13,14 @@ from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, Ext
 from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
-API_POOL, WRITE_POOL = "edge_api", "edge_write"
+_API_STEP = partial(Step.of, pool="edge_api", tries_again_after=10)
+_WRITE_STEP = partial(Step.of, pool="edge_write", tries_again_after=10)
 
 
-class EdgeOptions(BaseModel):
+class EdgeOptions(reading.StorePlanOptions, reading.ListingOptions):
     """What a person may ask of one synchronisation of a store."""
 
-    full: bool = Field(False, description="list everything, not only what changed; finds what vanished")
     dry_run: bool = Field(False, description="stop after the plan: nothing is written into a store's database")
-    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
 
 
 def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime) -> str:
@@ -28,27 +28,13 @@ def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime
 
 
 STEPS = (
-    Step.of(
-        reading.photo_listing,
-        kinds=("rest", "postgres"),
-        after=("head_office",),
-        options=reading.ListingOptions,
-        pool=API_POOL,
-        tries_again_after=10,
+    _API_STEP(
+        reading.photo_listing, kinds=("rest", "postgres"), after=("head_office",), options=reading.ListingOptions
     ),
     Step.of(reading.plan, kinds=("pandas", "parquet"), after=(LISTING,), options=reading.StorePlanOptions),
-    Step.of(
-        applying.photo_binaries,
-        kinds=("postgres",),
-        after=("plan",),
-        options=ApplyOptions,
-        pool=WRITE_POOL,
-        tries_again_after=10,
-    ),
-    Step.of(applying.status_report, kinds=("rest",), after=(BINARIES,), pool=API_POOL),
+    _WRITE_STEP(applying.photo_binaries, kinds=("postgres",), after=("plan",), options=ApplyOptions),
+    _API_STEP(applying.status_report, kinds=("rest",), after=(BINARIES,), tries_again_after=None),
 )
-
-SCRUB = Step.of(applying.scrub_store, kinds=("postgres",), pool=WRITE_POOL)
 
 JOBS = (
     Job("sync", "List a store's photos at the head office, plan, download and verify, report back."),
@@ -61,7 +47,7 @@ JOBS = (
     Job(
         "scrub",
         "Hashes every photo of a store inside its database, and repairs from the head office what differs.",
-        alone=SCRUB,
+        alone=_WRITE_STEP(applying.scrub_store, kinds=("postgres",), tries_again_after=None),
         about=BINARIES,
     ),
 )
@@ -76,14 +62,7 @@ _OF_BINARIES = {
     "no_database_is_nearly_full": "A store's database uses no more of its capacity_gb than EDGE_MAX_STORAGE_SHARE.",
 }
 CHECKS = (
-    Check(
-        LISTING,
-        {
-            "every_page_was_read": "The listing proved that it saw every photo it was to see; without that nothing is "
-            "removed."
-        },
-        reading.every_page_was_read,
-    ),
+    Check.of(LISTING, reading.every_page_was_read),
     *(Check(BINARIES, {name: says}, applying.check_binaries, severe=True) for name, says in _OF_BINARIES.items()),
 )
 
@@ -113,14 +92,6 @@ SCHEDULES = (
     ),
 )
 
-STORES = AccountSet(
-    partition_set="edge_stores",
-    noun="store",
-    known=edge_stores,
-    option="--store NAME",
-    missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
-)
-
 CONNECTOR = Connector(
     name=EDGE,
     title="Edge stores",
@@ -139,6 +110,12 @@ CONNECTOR = Connector(
     apply_steps=(BINARIES, "status_report"),
     checks=CHECKS,
     schedules=SCHEDULES,
-    accounts=STORES,
+    accounts=AccountSet(
+        partition_set="edge_stores",
+        noun="store",
+        known=edge_stores,
+        option="--store NAME",
+        missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
+    ),
     places_of=reading.places_of,
 )

@@ -8,16 +8,8 @@ from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, ValidationInfo
+from pydantic.functional_validators import AfterValidator, PlainValidator
 
 # The connector's name, also in cursors, mirror, outbox and plans; and those of its steps that leave a hand-over.
 EDGE = "edge"

@@ -1,6 +1,6 @@
 """A store in one run, and the run's first steps: what the head office lists for the store, in our mirror; the plan."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -164,15 +164,12 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
     )
 
 
-def every_page_was_read(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
-    """Whether the listing was proven to be whole."""
+def every_page_was_read(context: RunContext[EdgeSettings]) -> CheckResult:
+    """The listing proved that it saw every photo it was to see; without that nothing is removed."""
     left = context.look_at(LISTING, ListingHandOver)
     scan = {} if left.scan_id is None else {"scan": left.scan_id}
-    return {
-        "every_page_was_read": CheckResult(
-            not left.full or left.complete, left.reason or "every page was read", {"photos seen": left.seen, **scan}
-        )
-    }
+    shown = {"photos seen": left.seen, **scan}
+    return CheckResult(not left.full or left.complete, left.reason or "every page was read", shown)
 
 
 def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:

@@ -21,18 +21,8 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imagesync_pipelines.accounts.file import (
-    NAME,
-    NAME_WORDS,
-    Accounts,
-    AccountsError,
-    Dsn,
-    KnownAccounts,
-    Secret,
-    Section,
-    Text,
-    check_url,
-)
+from imagesync_pipelines.accounts import file
+from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text
 from imagesync_pipelines.settings import Cron
 
 MEGABYTE = 1024 * 1024
@@ -136,7 +126,7 @@ class EdgeStore:
 
 class _Store(Section):
     store_id: UUID
-    dsn: Dsn | None = None
+    dsn: file.Dsn | None = None
     url: Text | None = None
     username: Text | None = None
     password: Secret | None = None
@@ -147,28 +137,26 @@ class EdgeSection(Section):
     """`[edge]` as written."""
 
     head_office: HeadOfficeAccount | None = None
-    stores: dict[str, _Store] = Field(default_factory=dict)
+    stores: dict[Annotated[str, file.account_key("a store's name")], _Store] = Field(default_factory=dict)
 
 
 def edge_stores(accounts: Accounts) -> KnownAccounts[EdgeStore]:
     """The stores in the accounts file. Raises AccountsError with section and key of what is wrong."""
     section = accounts.section("edge", EdgeSection)
-    stores, warnings, owners = {}, [], dict[str, str]()
-    for name, store in section.stores.items():
-        stores[name] = found = _edge_store(name, store, section.head_office)
-        warnings.append(check_url(f"[edge.stores.{name}] url", found.head_office.url, accounts.environment))
+    stores = {name: _edge_store(name, store, section.head_office) for name, store in section.stores.items()}
+    owners: dict[str, str] = {}
+    for name, store in stores.items():
         # Two stores in one database would each take the other's photos for superfluous.
-        owner = name if found.dsn is None else owners.setdefault(found.dsn.get_secret_value().strip(), name)
+        owner = name if store.dsn is None else owners.setdefault(store.dsn.get_secret_value().strip(), name)
         if owner != name:
             raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owner}; each needs its own")
-    return KnownAccounts("edge store", stores, tuple(one for one in warnings if one is not None))
+    urls = {f"[edge.stores.{name}] url": store.head_office.url for name, store in stores.items()}
+    return KnownAccounts("edge store", stores, accounts.check_urls(urls))
 
 
 def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None) -> EdgeStore:
     """A store with its own head office where it names one, else with the common one."""
     here = f"[edge.stores.{name}]"
-    if not NAME.fullmatch(name):
-        raise AccountsError(f"{here}: a store's name has {NAME_WORDS}")
     own = {key: value for key, value in section if key in HeadOfficeAccount.model_fields and value is not None}
     if 0 < len(own) < len(HeadOfficeAccount.model_fields):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import client
-from imagesync_pipelines.connectors.image_db.client import PageAnswer
+from imagesync_pipelines.connectors.image_db.columns import PageFacts, facts_of
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
-from imagesync_pipelines.connectors.image_db.records import PageContent
+from imagesync_pipelines.connectors.image_db.records import PageAnswer
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.scans import PageEntry, RawPages
@@ -43,21 +42,6 @@ class Pace:
     concurrency: int = 4
     pause: float = 0
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-
-
-class PageFacts(NamedTuple):
-    """What a stored page tells about its scan.
-
-    `api_count` is the count it announced; `file_ids` those that were legible, rejects included; `unidentified` the
-    number of records without one; `is_last` whether it had no next page.
-    """
-
-    page: int
-    api_count: int
-    file_ids: tuple[str, ...]
-    unidentified: int
-    fetched_at: datetime
-    is_last: bool
 
 
 @dataclass
@@ -327,13 +311,6 @@ def _finish(engine: sa.Engine, reading: Reading) -> None:
         calls=reading.calls,
         bytes=reading.bytes,
     )
-
-
-def facts_of(page: int, read: PageAnswer | PageContent, fetched_at: datetime) -> PageFacts:
-    """The facts of one page, as it came from the API or as records.read_page gives it: both tell the same."""
-    ids = read.file_ids
-    legible = tuple(one for one in ids if one is not None)
-    return PageFacts(page, read.api_count, legible, len(ids) - len(legible), fetched_at, read.next_page is None)
 
 
 def why_incomplete(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> str:

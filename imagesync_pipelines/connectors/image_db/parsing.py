@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
-from imagesync_pipelines.connectors.image_db.record_store import Chunk, RawPage, chunk_of
+from imagesync_pipelines.connectors.image_db.columns import Chunk, RawPage, chunk_of
 
 # About 4,000 images: what one helper gets at a time, and a row group of the file.
 CHUNK_BYTES = 8 * 2**20

@@ -8,18 +8,11 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
+from imagesync_pipelines.connectors.image_db.columns import RawPage, RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import (
-    STEP,
-    About,
-    Batches,
-    RawPage,
-    RejectLine,
-    read_external_ids,
-    write_chunks,
-)
+from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, read_external_ids, write_chunks
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal
 
 import numpy as np
 import orjson
@@ -20,12 +19,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.columns import SCHEMA, Chunk, PageFacts, RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.pages import PageFacts, facts_of
-from imagesync_pipelines.connectors.image_db.records import Chosen, Link, Record, read_page
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -34,60 +32,8 @@ from imagesync_pipelines.storage.handovers import HandOvers
 STEP = "records"
 _UNMATCHED = ("unmatched.parquet", "unused.parquet")
 
-_LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
-_SCHEMA = pa.schema(
-    [
-        ("external_id", pa.string()),
-        ("fingerprint", pa.string()),
-        ("image_type", pa.string()),
-        ("file_url", pa.string()),
-        ("links", pa.list_(_LINK)),
-        ("image_url", pa.string()),
-        ("thumbnail_url", pa.string()),
-        ("chosen_because", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("image_format", pa.string()),
-        ("newest_export", pa.timestamp("us", "UTC")),
-        ("picture_url", pa.string()),
-        ("canonical", pa.binary()),
-    ]
-)
 MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_format")
-WRITTEN = tuple(name for name in _SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
-
-
-class RawPage(NamedTuple):
-    """One page as received: its number, when it was fetched, its body."""
-
-    page: int
-    fetched_at: datetime
-    body: bytes
-
-
-class RejectLine(BaseModel):
-    """A record that was set aside: where it was (place counts from 1), whose it is when that is legible, and why.
-
-    raw is JSON as received; it goes to quarantine and is not kept here.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    page: int
-    place: int
-    external_id: str | None
-    reason: str
-    raw: str = Field("", exclude=True)
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The records of some pages as columns; origins: when a page was fetched, its number, its number of records."""
-
-    table: pa.Table
-    origins: tuple[tuple[datetime, int, int], ...]
-    facts: tuple[PageFacts, ...]
-    rejects: tuple[RejectLine, ...]
+WRITTEN = tuple(name for name in SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
 
 
 @dataclass(frozen=True)
@@ -103,21 +49,6 @@ class Stored:
     conflicts: int
     rejects: tuple[RejectLine, ...]
     facts: tuple[PageFacts, ...]
-
-
-def chunk_of(pages: Sequence[RawPage], min_height: int) -> Chunk:
-    """Some pages as columns, with what there is to tell about each; min_height as for records.read_page."""
-    read = [(raw, read_page(raw.body, min_height)) for raw in pages]
-    return Chunk(
-        table=_table([record for _, content in read for record in content.records]),
-        origins=tuple((raw.fetched_at, raw.page, len(content.records)) for raw, content in read),
-        facts=tuple(facts_of(raw.page, content, raw.fetched_at) for raw, content in read),
-        rejects=tuple(
-            RejectLine(page=raw.page, place=place, **reject._asdict())
-            for raw, content in read
-            for place, reject in enumerate(content.rejects, 1)
-        ),
-    )
 
 
 def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
@@ -197,29 +128,7 @@ def spool_canonical(path: UPath, chosen: pa.BooleanArray, spool: IO[bytes]) -> l
 
 def _writer(file: IO[bytes]) -> Any:
     few = ["image_type", "chosen_because", "width", "height", "image_format"]
-    return pq.ParquetWriter(file, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=few)
-
-
-def _table(records: list[Record]) -> pa.Table:
-    """The records as columns. Columns are made by unzipping, which is twice as fast as asking each record for each."""
-    links = [link for record in records for link in record.links]
-    ends = accumulate((len(record.links) for record in records), initial=0)
-    parts = _arrays(links, Link._fields, _LINK)
-    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.StructArray.from_arrays(parts, Link._fields))
-    own = dict(zip(Record._fields, _arrays(records, Record._fields, _SCHEMA), strict=True))
-    chosen = [record.chosen for record in records]
-    found = dict(zip(Chosen._fields, _arrays(chosen, Chosen._fields, _SCHEMA), strict=True))
-    arrays = {**own, **found, "links": lists}
-    return pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
-
-
-def _arrays(rows: Sequence[tuple], names: Sequence[str], types: Any) -> list[Any]:
-    """An array per field; None for a field that is no column of its own."""
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return [
-        pa.array(values, types.field(name).type) if name not in ("links", "chosen") else None
-        for name, values in zip(names, columns, strict=True)
-    ]
+    return pq.ParquetWriter(file, SCHEMA, compression="zstd", compression_level=1, use_dictionary=few)
 
 
 def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:

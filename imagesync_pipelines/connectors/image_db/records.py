@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple, NotRequired
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.image_db.client import legible_id, next_page_of, parse_page
+from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
+from imagesync_pipelines.upstream.answers import load_json
 
 # Part of every record's fingerprint: raising it rewrites the rows of all images.
 CHOICE_VERSION = 1
@@ -144,6 +146,24 @@ class Reject(NamedTuple):
     external_id: str | None
     reason: str
     raw: str
+
+
+class PageAnswer(NamedTuple):
+    """One page read over HTTP: its number and body, the API's count, the next page (None: the last), its file_ids.
+
+    A file_id is None where it is not legible.
+    """
+
+    page: int
+    body: bytes
+    api_count: int
+    next_page: int | None
+    file_ids: tuple[str | None, ...]
+
+    @property
+    def length(self) -> int:
+        """How many records it has."""
+        return len(self.file_ids)
 
 
 class PageContent(NamedTuple):
@@ -290,3 +310,55 @@ def _kind_and_role(name: str | None) -> tuple[str, Role] | None:
         return "jpeg", _JPEGS[word]
     kind = kind_of(word)
     return (kind, Role.EXPORT) if kind else None
+
+
+def parse_page(body: bytes) -> tuple[int, int | None, list[Any]]:
+    """The API's count of records, the next page (None: this is the last), and the records as received.
+
+    Raises BadPageError for what is no JSON and for JSON that is no page.
+    """
+    try:
+        document = load_json(body)
+    except ValueError as error:
+        raise BadPageError(f"the answer is not JSON, perhaps cut short: {str(error)[:100]}") from None
+    return page_parts(document)
+
+
+def page_parts(document: object) -> tuple[int, int | None, list[Any]]:
+    """The parts of a page's JSON, as parse_page gives them. Raises BadPageError for JSON that is no page."""
+    if not isinstance(document, dict):
+        raise BadPageError("the answer is JSON but no page: an object with count, next and results was expected")
+    count, link, results = document.get("count"), document.get("next"), document.get("results")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise BadPageError("the page has no usable count: a whole number was expected")
+    if not isinstance(results, list):
+        raise BadPageError("the page has no usable results: a list was expected")
+    if link is not None and not isinstance(link, str):
+        raise BadPageError("the page has no usable next: a URL or null was expected")
+    return count, next_page_of(link), results
+
+
+def next_page_of(link: str | None) -> int | None:
+    """The page number in a `next` link; None without a link.
+
+    Only the query is read: the link's host and scheme are another machine's, and credentials must not follow it.
+    Raises BadPageError for a link without a page number.
+    """
+    if link is None:
+        return None
+    try:
+        page = int(parse_qs(urlsplit(link).query)["page"][-1])
+    except (KeyError, ValueError):
+        raise BadPageError("the page's next link names no page number; the scan cannot go on from it") from None
+    return page
+
+
+def legible_id(raw: Any) -> str | None:
+    """The file_id of a raw record, valid or not; None when not even that can be read."""
+    original = raw.get("original_file") if isinstance(raw, dict) else None
+    file_id = original.get("file_id") if isinstance(original, dict) else None
+    if isinstance(file_id, str) and file_id.isascii() and file_id.isdigit() and len(file_id) < 20:
+        file_id = int(file_id)
+    if isinstance(file_id, int) and not isinstance(file_id, bool) and 0 < file_id < 2**63:
+        return str(file_id)
+    return None

@@ -16,23 +16,13 @@ reencode_too_large = false            # true: it is made smaller and sent
 bulk_first_fill = false               # true: many entities in one request on a first fill
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from imagesync_pipelines.accounts.file import (
-    NAME,
-    NAME_WORDS,
-    Accounts,
-    AccountsError,
-    KnownAccounts,
-    Secret,
-    Section,
-    Text,
-    check_url,
-)
+from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text, account_key
 
 MAIN = "main"
 API_URL = "https://api.moysklad.ru/api/remap/1.2"
@@ -70,45 +60,6 @@ class Ownership(StrEnum):
     MIRROR = "mirror"
 
 
-@dataclass(frozen=True)
-class MoyskladAccount:
-    """How to reach one account: a token, or login (user@company) and password. name: "main", or a child's alias.
-
-    url: of the API, with its version. account_id: МойСклад's own id, '' when it was not given.
-    """
-
-    name: str
-    url: str = API_URL
-    token: SecretStr | None = field(default=None, repr=False)
-    login: str = ""
-    password: SecretStr | None = field(default=None, repr=False)
-    account_id: str = ""
-    token_kind: TokenKind = TokenKind.USER
-    permanent_links: bool = False
-
-
-@dataclass(frozen=True)
-class MoyskladChild:
-    """A child account and what it is to get.
-
-    max_image_mb: a larger image is not sent (1 MB is 1,000,000 bytes). reencode_too_large: it is made smaller instead.
-    bulk_first_fill: many entities in one request where the account has none of our images yet.
-    """
-
-    account: MoyskladAccount
-    mode: Mode = Mode.OFF
-    ownership: Ownership = Ownership.MANAGED
-    match_field: MatchField = "externalCode"
-    max_image_mb: float = 10
-    reencode_too_large: bool = False
-    bulk_first_fill: bool = False
-
-    @property
-    def alias(self) -> str:
-        """Its name in the file, which is its Dagster partition too."""
-        return self.account.name
-
-
 class _Account(Section):
     token: Secret | None = None
     login: Text = ""
@@ -126,23 +77,47 @@ class _Account(Section):
             raise ValueError('token_kind says whose token it is; with login and password leave it out, or write "user"')
         return self
 
-    def known_as(self, name: str) -> MoyskladAccount:
-        return MoyskladAccount(name, **self.model_dump(include=set(MoyskladAccount.__dataclass_fields__)))
-
 
 class _Main(_Account):
     permanent_links: bool = False
 
 
-class _Child(_Account):
-    mode: Mode | None = None
-    sync_images: bool | None = None
-    sync_images_all: bool | None = None
+class MoyskladAccount(_Main):
+    """How to reach one account: a token, or login (user@company) and password. name: "main", or a child's alias.
+
+    url: of the API, with its version. account_id: МойСклад's own id, '' when it was not given.
+    """
+
+    name: str
+
+
+class _Images(Section):
+    mode: Mode = Mode.OFF
     ownership: Ownership = Ownership.MANAGED
     match_field: MatchField = "externalCode"
     max_image_mb: Annotated[float, Field(gt=0, le=15)] = 10
     reencode_too_large: bool = False
     bulk_first_fill: bool = False
+
+
+class MoyskladChild(_Images):
+    """A child account and what it is to get.
+
+    max_image_mb: a larger image is not sent (1 MB is 1,000,000 bytes). reencode_too_large: it is made smaller instead.
+    bulk_first_fill: many entities in one request where the account has none of our images yet.
+    """
+
+    account: MoyskladAccount
+
+    @property
+    def alias(self) -> str:
+        """Its name in the file, which is its Dagster partition too."""
+        return self.account.name
+
+
+class _Child(_Account, _Images):
+    sync_images: bool | None = None
+    sync_images_all: bool | None = None
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:
@@ -152,10 +127,8 @@ class _Child(_Account):
                 'sync_images and sync_images_all are both true; write mode = "first" (the first image of each entity) '
                 'or mode = "all" in their place'
             )
-        if self.mode is not None and flags != (None, None):
+        if "mode" in self.model_fields_set and flags != (None, None):
             raise ValueError("mode and the old flags sync_images, sync_images_all say the same; keep mode only")
-        if self.mode is None:
-            self.mode = Mode.ALL if self.sync_images_all else Mode.FIRST if self.sync_images else Mode.OFF
         return self
 
 
@@ -163,7 +136,7 @@ class MoyskladSection(Section):
     """`[moysklad]` as written."""
 
     main: _Main | None = None
-    children: dict[str, _Child] = Field(default_factory=dict)
+    children: dict[Annotated[str, account_key("an alias", but=MAIN)], _Child] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,18 +154,21 @@ class MoyskladAccounts(KnownAccounts[MoyskladChild]):
 def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
     """The accounts of МойСклад in the accounts file. Raises AccountsError with section and key of what is wrong."""
     section = accounts.section("moysklad", MoyskladSection)
-    main = None if section.main is None else section.main.known_as(MAIN)
+    main = None if section.main is None else _known_as(MAIN, section.main)
     children = {alias: _child(alias, child) for alias, child in section.children.items()}
-    written = [] if main is None else [("[moysklad.main] url", main.url)]
-    written += [(f"[moysklad.children.{alias}] url", child.account.url) for alias, child in children.items()]
-    warnings = [check_url(where, url, accounts.environment) for where, url in written]
+    urls = {} if main is None else {"[moysklad.main] url": main.url}
+    urls |= {f"[moysklad.children.{alias}] url": child.account.url for alias, child in children.items()}
     if children and main is None:
         raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
-    return MoyskladAccounts("child account", children, tuple(one for one in warnings if one is not None), main)
+    return MoyskladAccounts("child account", children, accounts.check_urls(urls), main)
+
+
+def _known_as(name: str, section: _Account) -> MoyskladAccount:
+    return MoyskladAccount.model_construct(name=name, **section.model_dump(include=set(MoyskladAccount.model_fields)))
 
 
 def _child(alias: str, section: _Child) -> MoyskladChild:
-    if alias == MAIN or not NAME.fullmatch(alias):
-        raise AccountsError(f"[moysklad.children.{alias}]: an alias has {NAME_WORDS}, and is not {MAIN}")
-    values = section.model_dump(include=set(MoyskladChild.__dataclass_fields__))
-    return MoyskladChild(section.known_as(alias), **values)
+    images = section.model_dump(include=set(MoyskladChild.model_fields))
+    if section.sync_images or section.sync_images_all:
+        images["mode"] = Mode.ALL if section.sync_images_all else Mode.FIRST
+    return MoyskladChild.model_construct(account=_known_as(alias, section), **images)

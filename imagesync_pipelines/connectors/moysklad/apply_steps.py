@@ -152,7 +152,7 @@ def every_picture_could_be_had(context: Run) -> CheckResult:
 
 
 def forget_content(context: Run, options: BaseModel) -> StepResult:
-    """Remove image content that no run used for a while, and requests done long ago."""
+    """Removes image content that was not used for MOYSKLAD_CONTENT_HOURS, and requests done long ago."""
     place, hours = context.installation, context.settings.content_hours
     gone = Contents(place.engine, place.storage).forget_older(hours)
     requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT)

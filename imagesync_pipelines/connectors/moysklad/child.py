@@ -19,15 +19,7 @@ from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.moysklad.accounts import (
-    MAIN,
-    Mode,
-    MoyskladAccount,
-    MoyskladAccounts,
-    MoyskladChild,
-    Ownership,
-    moysklad_accounts,
-)
+from imagesync_pipelines.connectors.moysklad import accounts
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed
@@ -68,7 +60,7 @@ class ChildRun:
     """
 
     context: Run
-    child: MoyskladChild
+    child: accounts.MoyskladChild
     others: frozenset[str] | None = None
     passed: set[str] = field(default_factory=set, compare=False)
 
@@ -95,7 +87,7 @@ class ChildRun:
     @property
     def mirror(self) -> bool:
         """Whether the account has what the main account has, and nothing else."""
-        return self.child.ownership is Ownership.MIRROR
+        return self.child.ownership is accounts.Ownership.MIRROR
 
     def refused(self) -> dict[str, str]:
         """Row key to reason of the images that the account refused, until they leave the quarantine."""
@@ -103,7 +95,7 @@ class ChildRun:
 
     def refuse_off(self) -> None:
         """Raise SkippedOffError when the account's mode is off."""
-        if self.child.mode is Mode.OFF:
+        if self.child.mode is accounts.Mode.OFF:
             raise SkippedOffError(f"skipped: image sync is disabled for {self.alias}; set its mode to first or all")
 
     def check_identity(self, account_ids: Iterable[str]) -> None:
@@ -117,7 +109,7 @@ class ChildRun:
                 # Two children that begin at the same moment must see each other.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                 known = read_cursors(connection, _KEPT_AS)
-                names = known.keys() if self.others is None else known.keys() & {MAIN, *self.others}
+                names = known.keys() if self.others is None else known.keys() & {accounts.MAIN, *self.others}
                 other = same_account(self.alias, account_id, {name: known[name] for name in names})
                 if other:
                     raise SameAccountError(_refusal(self.alias, other))
@@ -218,11 +210,11 @@ def remember_main(engine: sa.Engine, account_ids: Collection[str]) -> None:
     said = set(account_ids) - {""}
     if len(said) == 1:
         with engine.begin() as connection:
-            move_cursor(connection, _KEPT_AS, MAIN, said.pop())
+            move_cursor(connection, _KEPT_AS, accounts.MAIN, said.pop())
 
 
 def _refusal(child: str, other: str) -> str:
-    main = other == MAIN
+    main = other == accounts.MAIN
     whose = "the main account" if main else f"the child account {other}"
     section = "[moysklad.main]" if main else f"[moysklad.children.{other}]"
     return (
@@ -234,8 +226,8 @@ def _refusal(child: str, other: str) -> str:
 
 def child_of(context: Run) -> ChildRun:
     """The child account of a run. Raises AccountsError for an alias that the accounts file lacks."""
-    accounts = _accounts(context)
-    return ChildRun(context, accounts.named(context.account), others=frozenset(accounts.active))
+    known = _accounts(context)
+    return ChildRun(context, known.named(context.account), others=frozenset(known.active))
 
 
 def main_api(context: Run) -> AbstractContextManager[MoyskladApi]:
@@ -246,11 +238,11 @@ def main_api(context: Run) -> AbstractContextManager[MoyskladApi]:
     return open_api(context, account)
 
 
-def _accounts(context: Run) -> MoyskladAccounts:
-    return moysklad_accounts(load_accounts(context.installation.settings))
+def _accounts(context: Run) -> accounts.MoyskladAccounts:
+    return accounts.moysklad_accounts(load_accounts(context.installation.settings))
 
 
-def open_api(context: Run, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+def open_api(context: Run, account: accounts.MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
     """An account, for the length of a `with` block."""
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     return closing(MoyskladApi(account, context.settings, context.installation.engine, allowed_hosts=hosts))

@@ -6,16 +6,9 @@ account: `since` is the moment at which they were started, and a reading that is
 
 from functools import partial
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
+from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading, settings
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.model import NAME
-from imagesync_pipelines.connectors.moysklad.settings import (
-    ChildPlanOptions,
-    ChildSyncOptions,
-    ChosenEntities,
-    MoyskladSettings,
-    ReadingOptions,
-)
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.planned import ApplyOptions
 
@@ -40,14 +33,17 @@ STEPS = (
         reading.main_images,
         kinds={"rest"},
         after=("main_account",),
-        options=ReadingOptions,
+        options=settings.ReadingOptions,
         partitions="",
         may_end=True,
     ),
     _CHILD_STEP(
-        mapping.entity_map, kinds={"postgres", "rest"}, after=("main_images", "child_accounts"), options=ChosenEntities
+        mapping.entity_map,
+        kinds={"postgres", "rest"},
+        after=("main_images", "child_accounts"),
+        options=settings.ChosenEntities,
     ),
-    _CHILD_STEP(plan_step.plan, kinds={"pandas", "parquet"}, after=("entity_map",), options=ChildPlanOptions),
+    _CHILD_STEP(plan_step.plan, kinds={"pandas", "parquet"}, after=("entity_map",), options=settings.ChildPlanOptions),
     _MAIN_STEP(apply_steps.content, kinds={"file", "rest"}, after=("plan",), options=ApplyOptions),
     _CHILD_STEP(apply_steps.child_images, kinds={"rest"}, after=("content",), options=ApplyOptions),
 )
@@ -63,13 +59,7 @@ JOBS = (
     Job(
         "cleanup",
         "Removes image content that nobody used for a while, never what a run is using.",
-        alone=Step(
-            "forget_content",
-            "Removes image content that was not used for MOYSKLAD_CONTENT_HOURS, and requests done long ago.",
-            apply_steps.forget_content,
-            (),
-            partitions="",
-        ),
+        alone=Step.of(apply_steps.forget_content, kinds=(), partitions=""),
     ),
 )
 
@@ -86,14 +76,14 @@ SCHEDULES = (
     Schedule(
         "hourly",
         "sync",
-        lambda settings: str(settings.incremental_schedule),
+        lambda chosen: str(chosen.incremental_schedule),
         "What changed in the main account, child by child; a child at work or switched off is left out.",
         options=lambda moment: {"full": False, "since": moment.isoformat()},
     ),
     Schedule(
         "daily_full",
         "sync",
-        lambda settings: str(settings.full_schedule),
+        lambda chosen: str(chosen.full_schedule),
         "Everything, compared with the child accounts themselves; waits for a run at work.",
         options=lambda moment: {"full": True, "since": moment.isoformat()},
         waits=True,
@@ -101,9 +91,9 @@ SCHEDULES = (
     Schedule(
         "daily",
         "cleanup",
-        lambda settings: str(settings.cleanup_schedule),
+        lambda chosen: str(chosen.cleanup_schedule),
         "Removes image content that no run used for MOYSKLAD_CONTENT_HOURS, never what is in use.",
-        starts_by_itself=lambda shared, settings: True,
+        starts_by_itself=lambda shared, chosen: True,
     ),
 )
 
@@ -111,8 +101,8 @@ CONNECTOR = Connector(
     name=NAME,
     title="МойСклад",
     description="The main account of МойСклад → the images in its child accounts.",
-    settings=MoyskladSettings,
-    options=ChildSyncOptions,
+    settings=settings.MoyskladSettings,
+    options=settings.ChildSyncOptions,
     externals=EXTERNALS,
     steps=STEPS,
     jobs=JOBS,

@@ -7,24 +7,12 @@ api_key = "env:PLYTIX_MAIN_KEY"
 api_password = "env:PLYTIX_MAIN_PASSWORD"
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imagesync_pipelines.accounts.file import (
-    NAME,
-    NAME_WORDS,
-    Accounts,
-    AccountsError,
-    Count,
-    KnownAccounts,
-    Secret,
-    Section,
-    Text,
-    check_url,
-)
+from imagesync_pipelines.accounts.file import Accounts, Count, KnownAccounts, Secret, Section, Text, account_key
 from imagesync_pipelines.settings import Cron
 
 
@@ -84,47 +72,37 @@ class PlytixSettings(BaseSettings):
         return self
 
 
-@dataclass(frozen=True)
-class PlytixAccount:
-    """One Plytix account. url: of the PIM, auth_url: of the host that gives tokens.
+class _Account(Section):
+    api_key: Secret
+    api_password: Secret
+    url: Text = "https://pim.plytix.com"
+    auth_url: Text = "https://auth.plytix.com"
+    limits: tuple[tuple[Count, Count], ...] = ()
+
+
+class PlytixAccount(_Account):
+    """One Plytix account: its section, and its name. url: of the PIM, auth_url: of the host that gives tokens.
 
     limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token.
     """
 
     alias: str
-    api_key: SecretStr = field(repr=False)
-    api_password: SecretStr = field(repr=False)
-    url: str = "https://pim.plytix.com"
-    auth_url: str = "https://auth.plytix.com"
-    limits: tuple[tuple[int, int], ...] = ()
-
-
-class _Account(Section):
-    api_key: Secret
-    api_password: Secret
-    url: Text = PlytixAccount.url
-    auth_url: Text = PlytixAccount.auth_url
-    limits: tuple[tuple[Count, Count], ...] = ()
 
 
 class PlytixSection(Section):
     """`[plytix]` as written."""
 
-    accounts: dict[str, _Account] = Field(default_factory=dict)
+    accounts: dict[Annotated[str, account_key("an alias")], _Account] = Field(default_factory=dict)
 
 
 def plytix_accounts(accounts: Accounts) -> KnownAccounts[PlytixAccount]:
     """The Plytix accounts in the accounts file. Raises AccountsError with section and key of what is wrong."""
-    found, warnings = {}, []
-    for alias, section in accounts.section("plytix", PlytixSection).accounts.items():
-        place = f"[plytix.accounts.{alias}]"
-        if not NAME.fullmatch(alias):
-            raise AccountsError(f"{place}: an alias has {NAME_WORDS}")
-        warnings += [
-            check_url(f"{place} {key}", getattr(section, key), accounts.environment) for key in ("url", "auth_url")
-        ]
-        found[alias] = PlytixAccount(alias, **dict(section))
-    return KnownAccounts("Plytix account", found, tuple(filter(None, warnings)))
+    written = accounts.section("plytix", PlytixSection).accounts
+    found = {alias: PlytixAccount.model_construct(alias=alias, **dict(one)) for alias, one in written.items()}
+    urls: dict[str, str] = {}
+    for alias, account in found.items():
+        urls |= {f"[plytix.accounts.{alias}] url": account.url, f"[plytix.accounts.{alias}] auth_url": account.auth_url}
+    return KnownAccounts("Plytix account", found, accounts.check_urls(urls))
 
 
 class ListingsOptions(BaseModel):

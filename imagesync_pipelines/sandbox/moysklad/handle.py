@@ -4,13 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
-from imagesync_pipelines.sandbox.moysklad.model import (
-    EntityType,
-    NewEntity,
-    StockAccount,
-    StockEntity,
-    fill,
-)
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, StockAccount, StockEntity, fill
 from imagesync_pipelines.sandbox.moysklad.office import Office, Principal
 from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE, changed
 

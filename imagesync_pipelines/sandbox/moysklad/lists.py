@@ -18,13 +18,7 @@ from imagesync_pipelines.sandbox.moysklad.filters import (
     read_order,
 )
 from imagesync_pipelines.sandbox.moysklad.limits import MOSCOW, PrincipalKind
-from imagesync_pipelines.sandbox.moysklad.model import (
-    WITH_IMAGES,
-    EntityType,
-    StockAccount,
-    StockEntity,
-    StockImage,
-)
+from imagesync_pipelines.sandbox.moysklad.model import WITH_IMAGES, EntityType, StockAccount, StockEntity, StockImage
 from imagesync_pipelines.sandbox.moysklad.office import Ask, Office
 from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, FIELDS, UPDATE, Webhook
 

@@ -13,13 +13,7 @@ from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
 from imagesync_pipelines.storage.schema import mirror
-from imagesync_pipelines_tests.connectors.edge.head_office import (
-    Call,
-    FakeHeadOffice,
-    row,
-    store_of,
-    uid,
-)
+from imagesync_pipelines_tests.connectors.edge.head_office import Call, FakeHeadOffice, row, store_of, uid
 
 STORE = "jakarta-1"
 

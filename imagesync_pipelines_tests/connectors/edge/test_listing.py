@@ -11,13 +11,7 @@ from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.storage.scans import get_scan, latest_scan
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.upstream.errors import UnavailableError
-from imagesync_pipelines_tests.connectors.edge.head_office import (
-    NOON,
-    Call,
-    Reply,
-    row,
-    uid,
-)
+from imagesync_pipelines_tests.connectors.edge.head_office import NOON, Call, Reply, row, uid
 from imagesync_pipelines_tests.connectors.edge.listing_connectors import STORE, Connector, between, ids
 
 

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from imagesync_pipelines.connectors.edge.downloads import (
-    DownloadFault,
-    Downloads,
-    fetch_photo,
-    from_bucket,
-)
+from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, fetch_photo, from_bucket
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.objects import S3Place, embedded_s3, s3_client

@@ -39,8 +39,7 @@ def with_products(database_url: str) -> Iterator[StoreDatabase]:
     )  # fmt: skip
     create_or_check(database)
     run_sql(
-        database,
-        'ALTER TABLE product_photo ADD FOREIGN KEY (product_id) REFERENCES "Product" (uid) ON DELETE CASCADE',
+        database, 'ALTER TABLE product_photo ADD FOREIGN KEY (product_id) REFERENCES "Product" (uid) ON DELETE CASCADE'
     )
     yield database
     database.engine.dispose()

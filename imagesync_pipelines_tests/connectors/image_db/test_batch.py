@@ -9,17 +9,9 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.columns import RawPage, RejectLine, chunk_of
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.record_store import (
-    STEP,
-    About,
-    Batches,
-    RawPage,
-    RejectLine,
-    chunk_of,
-    read_external_ids,
-    write_chunks,
-)
+from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, read_external_ids, write_chunks
 from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.handovers import HandOvers

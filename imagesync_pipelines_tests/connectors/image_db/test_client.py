@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.image_db.client import PageAnswer, fetch_page, next_page_of, parse_page
+from imagesync_pipelines.connectors.image_db.client import fetch_page
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
+from imagesync_pipelines.connectors.image_db.records import PageAnswer, next_page_of, parse_page
 from imagesync_pipelines.upstream.errors import MalformedJsonError, NotJsonError
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 from imagesync_pipelines_tests.upstream.servers import Served, http, in_turn, serve, session_for
@@ -99,11 +100,7 @@ def test_a_body_that_came_cut_and_then_whole_is_a_page() -> None:
     assert (answer.length, len(server.requests)) == (1, 2)
 
 
-ODD = {
-    "a lone surrogate": b"\\ud800",
-    "a byte order mark in a text": b"\\ufeff",
-    "a NUL": b"\\u0000",
-}
+ODD = {"a lone surrogate": b"\\ud800", "a byte order mark in a text": b"\\ufeff", "a NUL": b"\\u0000"}
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -9,9 +11,9 @@ import psutil
 import pytest
 
 from imagesync_pipelines.connectors.image_db import parsing
+from imagesync_pipelines.connectors.image_db.columns import Chunk, RawPage
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import Chunk, RawPage
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -64,3 +66,10 @@ def test_a_page_that_cannot_be_parsed_raises_its_own_error_and_leaves_no_helper_
     with pytest.raises(BadPageError):
         list(parse(bad, 600, ENOUGH))
     assert not [child for child in psutil.Process(os.getpid()).children() if parsing.__name__ in child.cmdline()]
+
+
+def test_a_helper_loads_neither_pandas_nor_a_database_for_its_start_would_take_longer_than_its_work() -> None:
+    program = f"import sys, {parsing.__name__}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "pyarrow" in loaded
+    assert not {"pandas", "sqlalchemy", "psycopg", "dagster"} & set(loaded)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.columns import RawPage, chunk_of
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
@@ -18,7 +19,7 @@ from imagesync_pipelines.connectors.image_db.planning import (
     plan_wanted,
     rejected_rows,
 )
-from imagesync_pipelines.connectors.image_db.record_store import RawPage, Stored, chunk_of, write_chunks
+from imagesync_pipelines.connectors.image_db.record_store import Stored, write_chunks
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export, full_exports, link, page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
 from imagesync_pipelines.connectors.image_db.pages import Keep, Pace, Reading, read_pages
+from imagesync_pipelines.connectors.image_db.records import PageAnswer
 from imagesync_pipelines.storage.scans import PageEntry
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UnavailableError, UpstreamError
 

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pytest
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.columns import RawPage, chunk_of
 from imagesync_pipelines.connectors.image_db.record_store import (
     MATCHED_BY,
     WRITTEN,
-    RawPage,
     Stored,
-    chunk_of,
     read_external_ids,
     read_table,
     spool_canonical,

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.client import PageAnswer, legible_id, parse_page
+from imagesync_pipelines.connectors.image_db.columns import facts_of
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
-from imagesync_pipelines.connectors.image_db.pages import facts_of
-from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record, Reject, read_page
+from imagesync_pipelines.connectors.image_db.records import (
+    Link,
+    PageAnswer,
+    PageContent,
+    Record,
+    Reject,
+    legible_id,
+    parse_page,
+    read_page,
+)
 from imagesync_pipelines_tests.connectors.image_db.made_up import export, full_exports, link, page, placeholder, record
 
 
@@ -148,10 +156,7 @@ def test_a_record_that_cannot_be_used_is_a_reject_that_names_the_field(
 
 WORDS = {
     "no URL": (record(file_url="ftp://h/a.psd"), "original_file.file_url: not an http or https URL"),
-    "too long": (
-        record(type="x" * 51),
-        "original_file.type: longer than 50 characters, more than our column holds",
-    ),
+    "too long": (record(type="x" * 51), "original_file.type: longer than 50 characters, more than our column holds"),
     "missing": ({"original_file": {"file_id": 1}}, "exported_files: missing (and 1 more)"),
     "no object": (7, "the record: not an object"),
     "a size that is none": (

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.pages import PageFacts, facts_of, why_incomplete
+from imagesync_pipelines.connectors.image_db.columns import PageFacts, facts_of
+from imagesync_pipelines.connectors.image_db.pages import why_incomplete
 from imagesync_pipelines.connectors.image_db.records import read_page
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 

@@ -55,10 +55,7 @@ def tick_of_sensor(instance: dg.DagsterInstance) -> Any:
 def asked(data: Any) -> list[tuple[str | None, dict[str, Any]]]:
     """Account and options that are not as usual of every run that was asked for."""
     return [
-        (
-            request.partition_key,
-            {name: value for name, value in main_of(request).items() if value and name != "since"},
-        )
+        (request.partition_key, {name: value for name, value in main_of(request).items() if value and name != "since"})
         for request in data.run_requests or ()
     ]
 

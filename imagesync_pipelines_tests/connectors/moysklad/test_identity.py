@@ -34,7 +34,9 @@ class Mixed(World):
         if alias not in self.tokens:
             return super().api(alias)
         clock = self.sandbox.clock
-        account = MoyskladAccount(alias, url=self.sandbox.api_url, token=SecretStr(self.tokens[alias]))
+        account = MoyskladAccount.model_construct(
+            name=alias, url=self.sandbox.api_url, token=SecretStr(self.tokens[alias])
+        )
         timing = Timing(lambda: clock.now().timestamp(), clock.move, lambda: 0.5, lambda: clock.now().timestamp())
         hosts = frozenset({"127.0.0.1"})
         return closing(MoyskladApi(account, self.settings, self.place.engine, allowed_hosts=hosts, timing=timing))

@@ -77,9 +77,7 @@ def test_the_last_assets_alone_are_refused_and_a_dry_run_is_carried_out_by_its_n
     assert done.summary.images_deleted == look.counts["remove"] == before - count(world)
 
 
-def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_counts_its_own_calls(
-    world: World,
-) -> None:
+def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_counts_its_own_calls(world: World) -> None:
     product = world.main.by_code("product-1-00000")
     world.main.set_images(
         product.id, [*((name, body) for name, body, _ in world.pictures(product, MAIN)), ("n.jpg", jpeg("n", 60))]

@@ -1,7 +1,7 @@
 """A child account is asked once for what is not known yet, and the map follows what is gone and what is configured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 import sqlalchemy as sa
@@ -15,8 +15,8 @@ from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 from imagesync_pipelines_tests.connectors.moysklad.test_reading import Account
 from imagesync_pipelines_tests.connectors.moysklad.worlds import run_of
 
-NORTH = MoyskladChild(MoyskladAccount("north", token=SecretStr("t")))
-SOUTH = MoyskladChild(MoyskladAccount("south", token=SecretStr("t")))
+NORTH = MoyskladChild.model_construct(account=MoyskladAccount.model_construct(name="north", token=SecretStr("t")))
+SOUTH = MoyskladChild.model_construct(account=MoyskladAccount.model_construct(name="south", token=SecretStr("t")))
 
 
 @dataclass
@@ -95,7 +95,7 @@ def test_what_the_main_account_has_twice_is_told_whichever_of_them_is_asked_for(
         *(entity(f"c{n}", external_code=f"P{n}", barcodes=(f"P{n}",)) for n in (3, 4)),
         *(entity(f"w{n}", "variant", external_code="V", barcodes=("5",), product_id=f"c{n}") for n in (3, 4)),
     ])  # fmt: skip
-    north = replace(NORTH, match_field=match_field)
+    north = NORTH.model_copy(update={"match_field": match_field})
     assert "the main account has several" in found_in(database, child, north, [one]).unmatched[0].reason
     assert found_in(database, child, north, variants).ids == {"variant:v3": "w3", "variant:v4": "w4"}
 
@@ -110,7 +110,7 @@ def test_what_is_forgotten_is_looked_for_anew(database: sa.Engine) -> None:
 
 def test_another_field_finds_anew_and_what_it_does_not_find_has_no_counterpart(database: sa.Engine) -> None:
     found_in(database, _child(), NORTH, WANTED)
-    by_code = replace(NORTH, match_field="code")
+    by_code = NORTH.model_copy(update={"match_field": "code"})
     found = found_in(database, _child(), by_code, [entity("p1", code="two"), entity("p2", code="one")])
     assert found.ids == {"product:p1": "c2", "product:p2": "c1"}
     assert read_map(database, by_code) == found.ids

@@ -1,7 +1,6 @@
 """Both payload forms of the earlier system are understood; what is not is set aside with the field's name."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -221,9 +220,13 @@ def test_whatever_is_sent_is_a_request_or_set_aside_with_words(changed: dict[str
 
 def test_the_accounts_file_names_accounts_by_id_and_alias() -> None:
     token = SecretStr("t")
-    north = MoyskladChild(MoyskladAccount("north", token=token, account_id=NORTH_ID.upper()), mode=Mode.FIRST)
-    children = {"north": north, "west": replace(north, account=MoyskladAccount("west", token=token), mode=Mode.OFF)}
-    main = MoyskladAccount("main", token=token, account_id=MAIN_ID)
+    north = MoyskladAccount.model_construct(name="north", token=token, account_id=NORTH_ID.upper())
+    west = MoyskladAccount.model_construct(name="west", token=token)
+    children = {
+        "north": MoyskladChild.model_construct(account=north, mode=Mode.FIRST),
+        "west": MoyskladChild.model_construct(account=west, mode=Mode.OFF),
+    }
+    main = MoyskladAccount.model_construct(name="main", token=token, account_id=MAIN_ID)
     names = names_of(MoyskladAccounts("child account", children, main=main))
     assert names.main == {"main", MAIN_ID}
     assert names.children == {NORTH_ID: "north", "north": "north", "west": "west"}

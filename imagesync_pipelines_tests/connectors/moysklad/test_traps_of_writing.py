@@ -107,16 +107,7 @@ def test_the_deletion_limits_hold_back_when_many_entities_lose_their_images(
         assert world.names(FIRST) == []
 
 
-@pytest.mark.parametrize(
-    ("bad", "named"),
-    [
-        (0, "not"),
-        (3, "not"),
-        (6, "not"),
-        (3, "parameter"),
-        (3, "column"),
-    ],
-)
+@pytest.mark.parametrize(("bad", "named"), [(0, "not"), (3, "not"), (6, "not"), (3, "parameter"), (3, "column")])
 def test_one_bad_image_is_found_and_the_others_are_written(world: World, bad: int, named: BadElementNamed) -> None:
     world.sandbox.switches.bad_element_named = named
     pictures = list(PICTURES[:7])

@@ -8,9 +8,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
-from imagesync_pipelines.sandbox.moysklad.model import (
-    MoyskladSwitches,
-)
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, open_world
 
 # Each is quick, but they are many.

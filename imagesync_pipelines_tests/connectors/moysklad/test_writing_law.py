@@ -65,7 +65,7 @@ def synchronise(
     if KEY not in planned.tasks:
         return planned, record
     there = recognise(account.rows(), record.images, expected_of(images))
-    contents = {name: Content(name, "", 10, "JPEG", 1, 1) for name in main}
+    contents = {name: Content("JPEG", 1, 1, "", name, 10) for name in main}
     mirror = child.ownership is Ownership.MIRROR
     listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, mirror=mirror)
     writer = Writer(account.send, lambda _: b"0" * 10, contents, lambda _: None, there, fresh=True, limit=LIMIT)
@@ -90,7 +90,9 @@ OWNERS = st.lists(st.sampled_from(["X", "Y", "Z"]), unique=True, max_size=3)
 def test_a_run_gives_what_is_wanted_and_the_next_changes_nothing(
     before: list[str], after: list[str], owners: list[str], places: list[int], ownership: Ownership, mode: Mode
 ) -> None:
-    child = MoyskladChild(MoyskladAccount("c"), mode=mode, ownership=ownership)
+    child = MoyskladChild.model_construct(
+        account=MoyskladAccount.model_construct(name="c"), mode=mode, ownership=ownership
+    )
     account = Account([], frozenset())
     _, record = synchronise(before, account, child, ChildRecord())
     if ownership is Ownership.MANAGED:
@@ -112,7 +114,9 @@ def test_a_run_gives_what_is_wanted_and_the_next_changes_nothing(
 def test_bad_images_cost_only_themselves_and_never_the_last_image(
     before: list[str], after: list[str], bad: frozenset[str]
 ) -> None:
-    child = MoyskladChild(MoyskladAccount("c"), mode=Mode.ALL, ownership=Ownership.MANAGED)
+    child = MoyskladChild.model_construct(
+        account=MoyskladAccount.model_construct(name="c"), mode=Mode.ALL, ownership=Ownership.MANAGED
+    )
     account = Account([], frozenset())
     _, record = synchronise(before, account, child, ChildRecord())
     account.bad, account.requests = bad, 0

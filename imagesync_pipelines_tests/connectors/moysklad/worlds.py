@@ -113,8 +113,8 @@ class World:
         """A client of an account, on the sandbox's clock: waiting moves it."""
         clock, handle = self.sandbox.clock, self.sandbox.account(alias)
         kind = TokenKind.SOLUTION if handle.principal.kind is PrincipalKind.SOLUTION else TokenKind.USER
-        account = MoyskladAccount(
-            alias,
+        account = MoyskladAccount.model_construct(
+            name=alias,
             url=self.sandbox.api_url,
             token=SecretStr(handle.token),
             token_kind=kind,
@@ -131,8 +131,8 @@ class World:
 
     def child_run(self, run_id: str, *ancestors: str, alias: str = CHILD, **child: Any) -> ChildRun:
         """A run of a child account; `child` are keys of its section in the accounts file."""
-        account = MoyskladAccount(alias, url=self.sandbox.api_url)
-        made = MoyskladChild(account, **{"mode": Mode.ALL, **child})
+        account = MoyskladAccount.model_construct(name=alias, url=self.sandbox.api_url)
+        made = MoyskladChild.model_construct(account=account, **{"mode": Mode.ALL, **child})
         return ChildRun(self.context(run_id, *ancestors, account=alias), made)
 
     def sync(

@@ -88,12 +88,7 @@ class Connector:
     def at(self, run_id: str, *ancestors: str) -> Run:
         """What the steps of a run work with; ancestors: the runs that it re-executes."""
         return RunContext(
-            "plytix",
-            ACCOUNT,
-            Lineage(run_id, ancestors),
-            self.installation,
-            self.settings,
-            clock=self.plytix.clock.now,
+            "plytix", ACCOUNT, Lineage(run_id, ancestors), self.installation, self.settings, clock=self.plytix.clock.now
         )
 
     @property
@@ -114,10 +109,10 @@ class Connector:
             random=lambda: 0.5,
             wall=lambda: clock.now().timestamp(),
         )
-        account = PlytixAccount(
-            ACCOUNT,
-            SecretStr(self.plytix.api_key),
-            SecretStr(self.plytix.api_password),
+        account = PlytixAccount.model_construct(
+            alias=ACCOUNT,
+            api_key=SecretStr(self.plytix.api_key),
+            api_password=SecretStr(self.plytix.api_password),
             url=self.plytix.url,
             auth_url=self.plytix.auth_url,
         )

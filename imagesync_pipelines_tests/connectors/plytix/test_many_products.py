@@ -28,11 +28,7 @@ def many(number: int, images: int) -> list[AmazonListing]:
     chance = Random(4)
     slots = ["MAIN", *(f"PT{place:02d}" for place in range(1, images))]
     return [
-        replace(
-            first,
-            asin=f"B0{place:08d}",
-            images=tuple(map(ListedImage, slots, chance.sample(pictures, images))),
-        )
+        replace(first, asin=f"B0{place:08d}", images=tuple(map(ListedImage, slots, chance.sample(pictures, images))))
         for place in range(number)
     ]
 
@@ -44,12 +40,7 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
     database: sa.Engine, tmp_path: Path, products: int
 ) -> None:
     with open_connector(
-        database,
-        tmp_path,
-        listings=many(products, 7),
-        limits=LIMITS,
-        clock=SandboxClock(MONDAY),
-        strategy="patch",
+        database, tmp_path, listings=many(products, 7), limits=LIMITS, clock=SandboxClock(MONDAY), strategy="patch"
     ) as connector:
         done = connector.sync()
         least = ceil(products / 100) + PICTURES + products

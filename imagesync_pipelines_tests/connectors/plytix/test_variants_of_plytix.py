@@ -32,11 +32,7 @@ UNALIKE = make_listings(7, seed=1, images=3)[:2]
     ],
 )
 def test_a_run_converges_and_a_second_one_writes_nothing(
-    database: sa.Engine,
-    tmp_path: Path,
-    strategy: str,
-    switches: dict[str, Any],
-    settings: dict[str, Any],
+    database: sa.Engine, tmp_path: Path, strategy: str, switches: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     with open_connector(database, tmp_path, listings=PAIR, strategy=strategy, **settings) as connector:
         for name, value in switches.items():

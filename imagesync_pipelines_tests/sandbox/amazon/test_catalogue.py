@@ -168,11 +168,7 @@ def test_parents_are_found_by_identifier_and_by_words_only_with_the_switch(calle
 
 @pytest.mark.parametrize(
     ("imageless", "shown"),
-    [
-        ("no key", {}),
-        ("no group", {"images": []}),
-        ("empty group", {"images": [{"marketplaceId": US, "images": []}]}),
-    ],
+    [("no key", {}), ("no group", {"images": []}), ("empty group", {"images": [{"marketplaceId": US, "images": []}]})],
 )
 def test_an_item_without_images_may_show_it_in_three_ways(
     caller: Caller, imageless: Imageless, shown: dict[str, Any]

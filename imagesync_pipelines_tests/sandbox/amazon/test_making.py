@@ -4,13 +4,7 @@ from collections import Counter
 
 import pytest
 
-from imagesync_pipelines.sandbox.amazon.listings import (
-    AmazonListing,
-    ListingError,
-    Shelf,
-    demo_listings,
-    make_listings,
-)
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, ListingError, Shelf, demo_listings, make_listings
 from imagesync_pipelines.sandbox.amazon.pictures import Background
 from imagesync_pipelines_tests.sandbox.amazon.making import in_marketplace, poor_listings
 

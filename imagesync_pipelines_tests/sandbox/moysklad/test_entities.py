@@ -52,10 +52,7 @@ def test_a_bulk_of_more_than_100_is_answered_without_rows(caller: Caller) -> Non
     assert all(len(result["images"]["rows"]) == 1 for result in results)
 
 
-GLOBAL: dict[str, tuple[object, int]] = {
-    "an empty array": ([], 1027),
-    "a thousand and one": ([{}] * 1001, 2007),
-}
+GLOBAL: dict[str, tuple[object, int]] = {"an empty array": ([], 1027), "a thousand and one": ([{}] * 1001, 2007)}
 
 
 @pytest.mark.parametrize(("body", "code"), GLOBAL.values(), ids=GLOBAL)
@@ -126,10 +123,7 @@ def test_variants_are_created_in_their_product_and_go_with_it(caller: Caller, pr
 
 @pytest.mark.parametrize(
     ("form", "good", "unknown"),
-    [
-        ("array", "entity/product", "entity/product/batch"),
-        ("batch", "entity/product/batch", "entity/product"),
-    ],
+    [("array", "entity/product", "entity/product/batch"), ("batch", "entity/product/batch", "entity/product")],
 )
 def test_many_entities_may_be_taken_in_one_form_only(
     caller: Caller, three: list[str], form: ListForm, good: str, unknown: str

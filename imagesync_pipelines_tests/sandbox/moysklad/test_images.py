@@ -7,9 +7,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox.moysklad.making import jpeg, noisy, png
-from imagesync_pipelines.sandbox.moysklad.model import (
-    ListForm,
-)
+from imagesync_pipelines.sandbox.moysklad.model import ListForm
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, Json, code_of, encoded, id_of, image, kept
 

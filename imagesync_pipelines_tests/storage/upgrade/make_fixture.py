@@ -42,14 +42,7 @@ from imagesync_pipelines_tests.storage.upgrade.fixture import (
     dump,
     fresh_databases,
 )
-from imagesync_pipelines_tests.storage.upgrade.systems import (
-    STORES,
-    Installed,
-    Systems,
-    installed,
-    state_of,
-    systems,
-)
+from imagesync_pipelines_tests.storage.upgrade.systems import STORES, Installed, Systems, installed, state_of, systems
 
 USER, PASSWORD = "anna", "sandbox-only-password"
 KEY = "shop"

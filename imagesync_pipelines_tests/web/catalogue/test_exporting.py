@@ -26,8 +26,7 @@ def world(world: World) -> World:
 
 
 @pytest.mark.parametrize(
-    ("query", "skus"),
-    [("", ["100", "200"]), ("?q=fuchs", ["200"]), ("?without_front=1", ["200"]), ("?q=nothing", [])],
+    ("query", "skus"), [("", ["100", "200"]), ("?q=fuchs", ["200"]), ("?without_front=1", ["200"]), ("?q=nothing", [])]
 )
 def test_the_list_is_given_as_a_file_with_its_filters(site: Site, world: World, query: str, skus: list[str]) -> None:
     answer = site.get(f"/exports/csv{query}")

@@ -52,9 +52,7 @@ def test_every_photo_comes_once_over_all_pages_although_the_stamps_are_equal(
 
 
 @pytest.mark.parametrize(
-    ("limit", "rows"),
-    [(0, 1), (-5, 1), (3, 3), (10**30, 7)],
-    ids=["zero", "negative", "usual", "very large"],
+    ("limit", "rows"), [(0, 1), (-5, 1), (3, 3), (10**30, 7)], ids=["zero", "negative", "usual", "very large"]
 )
 def test_a_limit_is_cut_to_what_is_allowed(
     client: Client, office: HeadOffice, shop: Shop, limit: int, rows: int

@@ -10,13 +10,8 @@ from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
 
+from imagesync_pipelines.connectors.edge import errors
 from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody, refusal
-from imagesync_pipelines.connectors.edge.errors import (
-    BadListingError,
-    ObjectMissingError,
-    PhotoGoneError,
-    StoreUnknownError,
-)
 from imagesync_pipelines.connectors.edge.model import IllegibleRow, Photo, legible_id, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
@@ -65,7 +60,7 @@ class HeadOfficeDialect(Dialect):
         if answer.good:
             return answer
         kind, what = refusal(404, unknown="store not found" in text_in(answer.data, "message").lower())
-        return answer.error(kind, f"{what}; nothing was removed on that" if kind is StoreUnknownError else what)
+        return answer.error(kind, f"{what}; nothing was removed on that" if kind is errors.StoreUnknownError else what)
 
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a 403, and a 404 that is not the head office's own."""
@@ -156,9 +151,9 @@ class HeadOfficeApi:
             # Not HEAD: the original answers 405 to it. One byte is asked for; where ranges are unknown we hang up.
             with self._bodies.open(photo_id, store_id, {"Range": "bytes=0-0"}):
                 return True
-        except ObjectMissingError:
+        except errors.ObjectMissingError:
             return True
-        except PhotoGoneError:
+        except errors.PhotoGoneError:
             return False
 
     def report(self, store_id: str, batch: Sequence[PhotoReport]) -> None:
@@ -175,20 +170,19 @@ class HeadOfficeApi:
 
     def _page(self, answer: Answer, offset: int) -> ListingPage:
         data = answer.data.get("data") if isinstance(answer.data, dict) else None
+        bad = errors.BadListingError
         if not isinstance(data, dict):
-            raise answer.error(BadListingError, "the answer is JSON but no listing: an object `data` was expected")
+            raise answer.error(bad, "the answer is JSON but no listing: an object `data` was expected")
         rows, total, following = data.get("photos"), data.get("total"), data.get("next_offset")
         if not isinstance(rows, list):
-            raise answer.error(BadListingError, "the listing has no usable photos: a list was expected")
+            raise answer.error(bad, "the listing has no usable photos: a list was expected")
         if not _is_count(total):
-            raise answer.error(BadListingError, "the listing has no usable total: a whole number was expected")
+            raise answer.error(bad, "the listing has no usable total: a whole number was expected")
         if not data.get("has_more"):
             following = None
         elif not _is_count(following) or following <= offset or not rows:
-            raise answer.error(
-                BadListingError,
-                f"the listing says that more follows offset {offset}, but not where; it would never end",
-            )
+            what = f"the listing says that more follows offset {offset}, but not where; it would never end"
+            raise answer.error(bad, what)
         read = [photo_from_json(row, self._zone) for row in rows]
         photos = tuple(row for row in read if isinstance(row, Photo))
         rejects = tuple(row for row in read if isinstance(row, IllegibleRow))

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 import orjson
 import urllib3
 
-from imagesync_pipelines.connectors.edge.errors import (
-    ObjectMissingError,
-    PhotoGoneError,
-    StoreNotAllowedError,
-    StoreUnknownError,
-)
+from imagesync_pipelines.connectors.edge import errors
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.upstream.answers import Place, failure_of_status, failure_without_answer, place_of
 from imagesync_pipelines.upstream.errors import (
@@ -43,9 +38,9 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 def refusal(status: int | None, *, unknown: bool = False) -> tuple[type[UpstreamError], str]:
     """What a 403 or 404 means for the whole store, the error and its words; unknown: HO says so of the store."""
     if status == 403:
-        return StoreNotAllowedError, "HTTP 403: this account may not read the photos of this store"
+        return errors.StoreNotAllowedError, "HTTP 403: this account may not read the photos of this store"
     if unknown:
-        return StoreUnknownError, "the head office does not know the store, or it is inactive"
+        return errors.StoreUnknownError, "the head office does not know the store, or it is inactive"
     return NotFoundError, "HTTP 404, but not the head office's own; is its url right?"
 
 
@@ -193,9 +188,9 @@ class PhotoBodies:
             message = ""
         kind: type[UpstreamError]
         if b"NoSuchKey" in said or (status == 404 and message and "not found" not in message):
-            kind, what = ObjectMissingError, "the head office lists the photo but has no bytes for it"
+            kind, what = errors.ObjectMissingError, "the head office lists the photo but has no bytes for it"
         elif status == 404 and message.startswith("photo not found"):
-            kind, what = PhotoGoneError, "the head office no longer has this photo"
+            kind, what = errors.PhotoGoneError, "the head office no longer has this photo"
         elif status in {403, 404}:
             kind, what = refusal(status, unknown=message.startswith("store not found"))
         elif 300 <= status < 400:

@@ -21,8 +21,9 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
 
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
-from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, ImageFacts, check_image
+from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
 from imagesync_pipelines.storage import contents
+from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
@@ -157,12 +158,12 @@ class Derivatives:
                 self._failed.note(original.url, error)
         return None
 
-    def _original(self, original: OriginalPicture) -> tuple[bytes, ImageFacts]:
+    def _original(self, original: OriginalPicture) -> tuple[bytes, PictureFacts]:
         """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
         with self._contents.fetching(original.source) as kept:
             body = self.read(kept) if kept is not None else None
             if kept is not None and body is not None:
-                return body, ImageFacts(kept.format, kept.width, kept.height, 1, "", kept.sha256)
+                return body, kept
             body = fetch_image(original.url, self._policy).body
             facts = check_image(body, limits=self._limits)
             self._contents.put(original.source, body, facts, HOLD_ORIGINAL)

@@ -61,7 +61,9 @@ def _api(
     timing = Timing(fake.clock, fake.sleep, lambda: 0.5, fake.clock)
     with serve(script) as served:
         url = f"{served.url}/api/remap/1.2"
-        account = MoyskladAccount("main", url=url, token=SecretStr(TOKEN), permanent_links=permanent_links)
+        account = MoyskladAccount.model_construct(
+            name="main", url=url, token=SecretStr(TOKEN), permanent_links=permanent_links
+        )
         chosen = MoyskladSettings(**settings)  # type: ignore[arg-type]
         with closing(
             MoyskladApi(account, chosen, database, allowed_hosts=frozenset({"127.0.0.1"}), timing=timing)

@@ -65,7 +65,7 @@ def test_a_connection_carries_a_hundred_requests_and_is_never_used_after_a_long_
     fake = FakeTime(1_800_000_000.0)
     timing = Timing(fake.clock, fake.sleep, lambda: 0.5, fake.clock)
     url = f"http://127.0.0.1:{counting.server_address[1]}"
-    account = MoyskladAccount("main", url=url, token=SecretStr("t"), token_kind=TokenKind.SOLUTION)
+    account = MoyskladAccount.model_construct(name="main", url=url, token=SecretStr("t"), token_kind=TokenKind.SOLUTION)
     with closing(MoyskladApi(account, MoyskladSettings(), database, timing=timing)) as api:
         for _ in range(100):
             list(api.assortment())

@@ -179,6 +179,8 @@ def test_what_is_left_is_read_in_units(headers: dict[str, str], left: int | None
 @pytest.mark.parametrize(("header", "pause"), [("x-lognex-retry-after", 1.5), ("X-Lognex-Reset", None)])
 def test_a_pause_is_in_milliseconds_and_may_not_be_named(header: str, pause: float | None) -> None:
     refused = Answer(429, "https://api.moysklad.ru/entity/product", {header: "1500"}, b"")
-    error = MoyskladDialect(MoyskladAccount("main"), Timing()).judge(ApiRequest("GET", "entity/product"), refused)
+    error = MoyskladDialect(MoyskladAccount.model_construct(name="main"), Timing()).judge(
+        ApiRequest("GET", "entity/product"), refused
+    )
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == pause

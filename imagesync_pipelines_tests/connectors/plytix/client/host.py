@@ -104,7 +104,7 @@ def api_for(
     timing = Timing(clock=host.fake.clock, sleep=host.fake.sleep, random=lambda: 0.0, wall=host.fake.clock)
     return closing(
         PlytixApi(
-            PlytixAccount(
+            PlytixAccount.model_construct(
                 **{
                     "alias": "main",
                     "api_key": SecretStr(KEY),

@@ -258,9 +258,7 @@ def test_a_link_names_the_gallery(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(rows({"id": A}, status=201))
         assert api.link(P, A) is True
-        assert [call.body for call in host.calls] == [
-            {"id": A, "attribute_label": "amazon_images"},
-        ]
+        assert [call.body for call in host.calls] == [{"id": A, "attribute_label": "amazon_images"}]
         assert {call.path for call in host.calls} == {f"/api/v1/products/{P}/assets"}
 
 
@@ -336,11 +334,7 @@ def test_a_patch_of_v2_does_not_say_what_the_product_holds(database: sa.Engine) 
     ("answer", "kind", "said"),
     [
         (refusal(404, " No results found", ("id", "product does not exist")), ProductUnfitError, P),
-        (
-            refusal(422, "validation failed", ("amazon_images", "label does not exist")),
-            ProductUnfitError,
-            "check its",
-        ),
+        (refusal(422, "validation failed", ("amazon_images", "label does not exist")), ProductUnfitError, "check its"),
         (
             refusal(422, "validation failed", ("amazon_images", "asset does not exist")),
             WriteRefusedError,
