@@ -14,7 +14,7 @@ WORKERS ?= 3
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(RUN)  ## synchronise made-up systems (catalogue, edge stores, Plytix, МойСклад) and print what happened
+demo: $(RUN)  ## synchronise made-up systems (catalogue, folder, edge stores, Plytix, МойСклад) and print what happened
 	$(BIN)/imagesync demo
 
 dev: $(RUN)  ## Dagster UI, daemon and sandboxes on one home; stays up until Ctrl-C

@@ -20,8 +20,6 @@ from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import clean_text, names
 from imagesync_pipelines.settings import Settings, load_settings
 
-RETRY_NUMBER_TAG = "dagster/retry_number"
-WILL_RETRY_TAG = "dagster/will_retry"
 NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
 EVENTS_PER_TICK = 200
 
@@ -67,7 +65,7 @@ def build_run_failure_alert() -> dg.SensorDefinition:
         settings, run = load_settings(Settings), context.dagster_run
         if not settings.alert_urls:
             return dg.SkipReason(NOBODY)
-        if int(run.tags.get(RETRY_NUMBER_TAG, "0")) > 0:
+        if int(run.tags.get("dagster/retry_number", "0")) > 0:
             context.log.info("Run %s was an automatic retry; its first attempt was reported.", run.run_id)
             return None
         stored = context.instance.get_records_for_run(run.run_id, of_type=set(FAILURE_EVENTS)).records
@@ -88,7 +86,7 @@ def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -
         f"Failed: {names(failure.steps)}" if failure.steps else "",
         f"Partitions: {partitions}" if partitions else "",
         f"Error: {clean_text(failure.message, settings.alert_urls) or failure.error_class}",
-        "Dagster starts it once more by itself." if run.tags.get(WILL_RETRY_TAG) == "true" else "",
+        "Dagster starts it once more by itself." if run.tags.get("dagster/will_retry") == "true" else "",
     ]
     return Alert(
         kind_of("alerts", run.job_name, failure.error_class),

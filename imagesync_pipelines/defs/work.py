@@ -32,7 +32,6 @@ TRACEBACK_CHARACTERS = 4000
 EARLIER_NAMES = {"allow_mass_delete": "lift_brake"}
 # Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
 PARENT_TAG = "dagster/parent_run_id"
-ROOT_TAG = "dagster/root_run_id"
 
 # What works on a Dagster asset: the asset itself, or an op of a job that keeps it in order.
 WorkContext = dg.AssetExecutionContext | dg.OpExecutionContext
@@ -151,7 +150,7 @@ def ancestors_of(context: AnyContext) -> tuple[str, ...]:
     while run is not None and (parent := run.tags.get(PARENT_TAG) or run.parent_run_id) and parent not in found:
         found.append(parent)
         run = context.instance.get_run_by_id(parent)
-    root = context.run.tags.get(ROOT_TAG) or context.run.root_run_id
+    root = context.run.tags.get("dagster/root_run_id") or context.run.root_run_id
     return (*found, *([root] if root is not None and root not in found else []))
 
 

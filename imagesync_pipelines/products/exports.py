@@ -47,7 +47,6 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <link>https://support.google.com/merchants/answer/7439882</link>
 <description>Images of products, by SKU</description>
 """
-_TAIL = "</channel>\n</rss>\n"
 # Characters that XML 1.0 has no way to write.
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -326,7 +325,7 @@ def write_merchant(batches: Batches) -> Iterator[bytes]:
                 items.append(_item(sku, links))
                 last = sku
         yield "".join(items).encode()
-    yield _TAIL.encode()
+    yield b"</channel>\n</rss>\n"
 
 
 def is_usable(row: ExportRow) -> bool:

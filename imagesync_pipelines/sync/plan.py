@@ -23,7 +23,6 @@ _KINDS = (
     (Change.REMOVE, "deleted at the source"),
 )
 _KEPT, _NEW, _CHANGED, _MOVED, _FORCED, _GONE, _DELETED = range(len(_KINDS))
-RENAMED = "renamed"
 
 
 def build_plan(
@@ -165,7 +164,7 @@ def _with_renames(plan: pd.DataFrame, renames: pd.DataFrame) -> pd.DataFrame:
     plan = plan.copy()
     for column in ("key_before", "position_before", "fingerprint_before"):
         plan.loc[renames["new"], column] = plan.loc[renames["old"], column].array
-    plan.loc[renames["new"], ["change", "reason"]] = [str(Change.UPDATE), RENAMED]
+    plan.loc[renames["new"], ["change", "reason"]] = [str(Change.UPDATE), "renamed"]
     return plan[~plan.index.isin(renames["old"])]
 
 

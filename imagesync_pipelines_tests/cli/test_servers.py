@@ -143,6 +143,12 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
     assert int(first[0]) > 2000
     assert second[:3] == ["0", "0", "0"], "the second run writes nothing"
     assert any(int(cell) for cell in third[:3])
+    folder = [line.split("│")[2:9] for line in done.out.partition("folder of pictures")[2].splitlines() if "│" in line]
+    assert [[int(cell) for cell in cells] for cells in folder[:3]] == [
+        [11, 0, 0, 0, 0, 11, 0],
+        [1, 1, 1, 9, 0, 3, 0],
+        [0, 0, 0, 11, 0, 0, 0],
+    ]
     for heading in ("added", "updated", "removed", "kept", "rejected", "affected", "calls", "seconds"):
         assert heading in done.out
     stores = re.findall(r"│ (store\d) │ +(\d+) │ +([\d.]+) MB +│ +(\d+) │ +(\d+) │", done.out)

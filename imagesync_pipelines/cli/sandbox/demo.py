@@ -1,4 +1,4 @@
-"""`imagesync demo`: from nothing to four tables: a catalogue of real size, two edge stores, Plytix, МойСклад."""
+"""`imagesync demo`: from nothing to five tables: a catalogue of real size, a folder, edge stores, Plytix, МойСклад."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
-from imagesync_pipelines.sandbox.moysklad.making import MAIN
+from imagesync_pipelines.sandbox.moysklad.making import MAIN, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import night
 from imagesync_pipelines.sandbox.moysklad.server import MODES
 from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
@@ -38,13 +38,10 @@ EDGE_COLUMNS = ("run", "store", "photos", "downloaded", "verified", "failed", "s
 MOYSKLAD_COLUMNS = (
     "run", "account", "mode", "added", "updated", "removed", "images there", "calls", "the earlier way", "status"
 )  # fmt: skip
-PAGE_COLUMNS = ("page", "answer", "bytes", "ms")
 CHANGED = ("images_added", "images_updated", "images_deleted")
 
 # The limits of a larger plan of Plytix: nobody who watches a demonstration wants to wait for the next window.
 PLYTIX_LIMITS = ((50, 10), (5000, 3600))
-MEGABYTE = 1024 * 1024
-SECONDS = 60
 
 _PRODUCT = re.compile(r'href="(/products/\d+)"')
 _PICTURE = re.compile(r'src="(/media/[^"]+)"')
@@ -66,7 +63,7 @@ class Line(NamedTuple):
 @click.command("demo")
 @click.pass_context
 def demo(context: click.Context) -> None:
-    """Synchronise made-up catalogues: an image database, two edge stores, Amazon into Plytix, МойСклад."""
+    """Synchronise made-up catalogues: an image database, a folder, two edge stores, Amazon into Plytix, МойСклад."""
     with stand_ins.environment() as place:
         _start_afresh(place)
         place.remember(0)
@@ -77,16 +74,18 @@ def demo(context: click.Context) -> None:
             changes = server.demo_changes(sandbox)
             place.remember(1)
             lines += _runs(f"after {len(changes)} changes", "image_db", _changed)
+            pictures = _folder_runs(place)
             pages = _catalogue_pages()
         photos = _edge_runs(place)
         listings = _plytix_runs()
         children = _moysklad_runs()
     _print_lines("image database → product_image", COLUMNS, lines)
+    _print_lines("folder of pictures → product_image", COLUMNS, pictures)
     _print_lines("head office → edge stores", EDGE_COLUMNS, photos)
     _print_reports(listings)
     _print_lines("main account of МойСклад → child accounts", MOYSKLAD_COLUMNS, children)
-    print_table("the catalogue's pages", PAGE_COLUMNS, pages)
-    everything = [*lines, *photos, *listings, *children]
+    print_table("the catalogue's pages", ("page", "answer", "bytes", "ms"), pages)
+    everything = [*lines, *pictures, *photos, *listings, *children]
     for line in everything:
         for text in filter(None, (*line.outcome.summary.get("warnings", ()), line.outcome.error)):
             click.echo(f"  {line.name}: {text}")
@@ -121,6 +120,18 @@ def _changed(_: str, outcome: runs.RunOutcome) -> list[Any]:
     return [outcome.summary.get(number, 0) for number in numbers]
 
 
+def _folder_runs(place: stand_ins.SandboxHome) -> list[Line]:
+    """Pictures named by SKU onto the products, beside the image database's: everything, then changes, then nothing."""
+    first, changed, gone, *_ = files = stand_ins.write_pictures(place)
+    click.echo(f"A folder of {len(files) - 1} pictures, named by SKU.")
+    lines = _runs("everything", "folder", _changed)
+    for file in (first, changed):
+        file.write_bytes(jpeg(f"{file.stem}, new"))
+    gone.unlink()
+    lines += _runs("after 3 changes", "folder", _changed)
+    return lines + _runs("nothing changed", "folder", _changed)
+
+
 def _edge_runs(place: stand_ins.SandboxHome) -> list[Line]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
     with stand_ins.head_office() as office:
@@ -139,7 +150,7 @@ def _held(name: str, outcome: runs.RunOutcome) -> tuple[Any, ...]:
         account = edge_stores(load_accounts(place.settings)).named(name)
         with opened_store(place, account) as database, database.engine.connect() as connection:
             photos, verified, failed = connection.execute(sa.text(_HELD.format(table=database.table))).one()
-    moved = f"{outcome.summary.get('bytes_downloaded', 0) / MEGABYTE:.1f} MB"
+    moved = f"{outcome.summary.get('bytes_downloaded', 0) / 2**20:.1f} MB"
     return name, photos, moved, verified, failed, outcome.summary.get("seconds", 0)
 
 
@@ -209,7 +220,7 @@ def _catalogue_pages() -> list[tuple[str, str, int, int]]:
 def _ask(session: requests.Session, address: str, path: str) -> tuple[tuple[str, str, int, int], str]:
     """A page as a row of the table, and its text where it is HTML."""
     began = time.perf_counter()
-    answer = session.get(address + path, timeout=SECONDS)
+    answer = session.get(address + path, timeout=60)
     milliseconds = round((time.perf_counter() - began) * 1000)
     kind = answer.headers.get("Content-Type", "").partition(";")[0]
     row = (path, f"{answer.status_code} {kind}", len(answer.content), milliseconds)

@@ -3,6 +3,7 @@
 For `imagesync demo` and `imagesync dev`: the variables, the home and the processes of an installation on the sandbox.
 """
 
+import csv
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mappi
 from imagesync_pipelines.sandbox.head_office import server as head_office_server
 from imagesync_pipelines.sandbox.image_db import server as sandbox_server
 from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.plytix import server as plytix_server
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.pim import Fetch
@@ -32,8 +34,10 @@ from imagesync_pipelines.sandbox.server import LOOPBACK, serve
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.installation import open_locations
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
-_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")
+_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "FOLDER_", "IMAGESYNC_")
+PICTURES = 12
 START_SECONDS = 60
 PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 
@@ -127,7 +131,7 @@ class SandboxHome:
     """Where the sandbox's installation is: its home, and below that its folder, by which a home is a sandbox's.
 
     accounts: the accounts file; stores: the part of it that the sandbox's head office writes. mapping: the mapping file
-    of the sandbox's Amazon, alone in its folder.
+    of the sandbox's Amazon, alone in its folder. pictures: the folder of pictures that are named by SKU.
     """
 
     home: Path
@@ -135,6 +139,7 @@ class SandboxHome:
     accounts: Path
     stores: Path
     mapping: Path
+    pictures: Path
 
     @property
     def nights(self) -> int:
@@ -165,7 +170,7 @@ def environment() -> Iterator[SandboxHome]:
         home = home.with_name(f"{home.name}-sandbox")
     folder = home / "sandbox"
     folder.mkdir(parents=True, exist_ok=True)
-    files = (folder / name for name in ("accounts.toml", "stores.toml", "mappings/demo_mapping.json"))
+    files = (folder / name for name in ("accounts.toml", "stores.toml", "mappings/demo_mapping.json", "pictures"))
     place = SandboxHome(home, folder, *files)
     before = dict(os.environ)
     for name in before:
@@ -189,6 +194,8 @@ def environment() -> Iterator[SandboxHome]:
             "IMAGE_API_PASSWORD": sandbox_server.PASSWORD,
             "ERP_PARENTS_FILE": str(place.folder / "parents.csv"),
             "ERP_VARIANTS_FILE": str(place.folder / "variants.csv"),
+            "FOLDER_PATH": str(place.pictures),
+            "FOLDER_URL": f"http://{LOOPBACK}:{load_settings(CatalogueSettings).port}",
         }
     )
     try:
@@ -209,6 +216,17 @@ def write_accounts(place: SandboxHome) -> None:
         write_mapping(demo_mapping(), place.mapping)
 
 
+def write_pictures(place: SandboxHome) -> list[Path]:
+    """Write pictures named by the SKUs of the ERP's first variants, all but the first; where each of them belongs."""
+    with (place.folder / "variants.csv").open(encoding="utf-8", newline="") as file:
+        skus = [row["sku"] for row in islice(csv.DictReader(file), PICTURES)]
+    place.pictures.mkdir(exist_ok=True)
+    pictures = [place.pictures / f"{sku}.jpg" for sku in skus]
+    for picture in pictures[1:]:
+        picture.write_bytes(jpeg(picture.stem))
+    return pictures
+
+
 def server_commands(place: SandboxHome) -> dict[str, list[str]]:
     """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
     records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
@@ -224,6 +242,8 @@ def server_commands(place: SandboxHome) -> dict[str, list[str]]:
 def wait_until_up(place: SandboxHome) -> None:
     """Return when the stand-ins answer and the ERP's files, the accounts file and the mapping file are written."""
     _wait_for(sandbox_server.PORT, place.folder / "variants.csv")
+    if not place.pictures.exists():
+        write_pictures(place)
     _wait_for(head_office_server.PORT, place.stores)
     write_accounts(place)
     _wait_for(plytix_server.PORT, place.accounts)

@@ -26,14 +26,8 @@ from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
 from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.answers import place_of
-from imagesync_pipelines.upstream.errors import (
-    BodyTooLargeError,
-    CredentialsError,
-    TruncatedBodyError,
-    UnavailableError,
-    UpstreamError,
-)
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.transport import Pacer
 
@@ -77,10 +71,10 @@ class DownloadFault(StrEnum):
 
 
 # What an error means for the photo; every other one: its source cannot be reached.
-_FAULTS: dict[type[UpstreamError], DownloadFault] = {
+_FAULTS: dict[type[errors.UpstreamError], DownloadFault] = {
     PhotoGoneError: DownloadFault.GONE,
     ObjectMissingError: DownloadFault.NO_OBJECT,
-    BodyTooLargeError: DownloadFault.TOO_LARGE,
+    errors.BodyTooLargeError: DownloadFault.TOO_LARGE,
 }
 
 
@@ -101,7 +95,7 @@ class FetchedPhoto:
     tries: int = 0
     part: bytes = field(default=b"", repr=False)
     etag: str = ""
-    problem: UpstreamError | None = None
+    problem: errors.UpstreamError | None = None
 
 
 class Budget:
@@ -229,18 +223,20 @@ def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:
                 size += len(piece)
                 found.received += len(piece)
                 if size > limit:
-                    raise BodyTooLargeError(f"the photo is larger than {limit} bytes (EDGE_MAX_PHOTO_MB)")
+                    raise errors.BodyTooLargeError(f"the photo is larger than {limit} bytes (EDGE_MAX_PHOTO_MB)")
                 # A listed size may be wrong; what memory holds must not be.
                 if size > found.held:
                     if not downloads.budget.admit(size - found.held):
                         listed = f"the {found.photo.size} bytes that are listed"
-                        raise BodyTooLargeError(f"the photo is larger than {listed}, and there is no room for it")
+                        raise errors.BodyTooLargeError(
+                            f"the photo is larger than {listed}, and there is no room for it"
+                        )
                     found.held = size
     except NOT_ABOUT_ONE_PHOTO:
         raise
-    except UpstreamError as error:
+    except errors.UpstreamError as error:
         found.problem, again = error, opened and error.retryable
-        if isinstance(error, BodyTooLargeError):
+        if isinstance(error, errors.BodyTooLargeError):
             pieces = []
     found.part, found.etag = b"".join(pieces), etag
     return again
@@ -295,9 +291,9 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
             if "AccessDenied" in str(error):
                 raise where.error(ObjectMissingError, "the bucket does not give the object (AccessDenied)") from None
             what = "the bucket refuses the keys; check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
-            raise where.error(CredentialsError, what) from None
+            raise where.error(errors.CredentialsError, what) from None
         except (BaseError, OSError) as error:
-            raise where.error(UnavailableError, f"the bucket does not answer ({type(error).__name__})") from None
+            raise where.error(errors.UnavailableError, f"the bucket does not answer ({type(error).__name__})") from None
 
         def chunks() -> Iterator[bytes]:
             try:
@@ -305,7 +301,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
                     yield bytes(piece)
             except (BaseError, OSError) as error:
                 what = f"the object broke off ({type(error).__name__})"
-                raise where.error(TruncatedBodyError, what) from None
+                raise where.error(errors.TruncatedBodyError, what) from None
 
         yield _Object(chunks)
 

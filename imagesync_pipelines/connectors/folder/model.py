@@ -11,7 +11,6 @@ from imagesync_pipelines.errors import ImagesyncError
 NAME = "folder"
 # Raising it rewrites the rows of all files.
 RULES_VERSION = 1
-FRONT = "front"
 _PARTIAL_ENDINGS = (".part", ".partial", ".crdownload", ".filepart", ".tmp", "~")
 
 
@@ -63,7 +62,7 @@ class FileName(NamedTuple):
     @property
     def is_front(self) -> bool:
         """Whether it is the picture that stands for the product: SKU.jpg, SKU_1.jpg and SKU-front.jpg are."""
-        return self.view in ("", FRONT) and self.number == 1
+        return self.view in ("", "front") and self.number == 1
 
     @property
     def priority(self) -> int:

@@ -11,15 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.connectors.folder.model import (
-    NAME,
-    FilesScan,
-    FolderError,
-    KnownFile,
-    canonical,
-    is_ignored,
-    stem,
-)
+from imagesync_pipelines.connectors.folder import model
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.imaging.formats import WEB_KINDS
 from imagesync_pipelines.imaging.validation import BadImageError, Fault, check_image
@@ -87,24 +79,24 @@ def list_files(root: UPath) -> dict[str, Listed]:
         root.fs.invalidate_cache()
         found: Mapping[str, Mapping[str, Any]] = root.fs.find(base, detail=True) if root.exists() else {}
     except OSError as error:
-        raise FolderError(f"the folder cannot be listed: {error}; nothing was changed") from None
+        raise model.FolderError(f"the folder cannot be listed: {error}; nothing was changed") from None
     listed = {}
     for path, facts in sorted(found.items()):
         below = path[len(base) :].lstrip("/")
         size = int(facts.get("size") or 0)
-        if facts.get("type") != "directory" and not is_ignored(below, size):
-            listed[canonical(below)] = Listed(path, _changed(facts), size)
+        if facts.get("type") != "directory" and not model.is_ignored(below, size):
+            listed[model.canonical(below)] = Listed(path, _changed(facts), size)
     return listed
 
 
-def scan(context: Run, root: UPath) -> FilesScan:
+def scan(context: Run, root: UPath) -> model.FilesScan:
     """List the folder, read what is new or changed, and bring the mirror up to it in one transaction.
 
     An empty or missing folder looks like one that is not mounted: it proves nothing.
     """
     engine = context.installation.engine
     there = list_files(root)
-    scan_id = scans.start_scan(engine, NAME, page_size=len(there), block_size=1)
+    scan_id = scans.start_scan(engine, model.NAME, page_size=len(there), block_size=1)
     reason = "" if there else f"the folder {root} is empty or not there"
     with engine.connect() as connection, mirror.staging(connection):
         reader = _Reader(context, root, _known(connection))
@@ -112,9 +104,9 @@ def scan(context: Run, root: UPath) -> FilesScan:
         mirror.stage(connection, reader.rows(there))
         mirror.settle_staging(connection)
         with connection.begin():
-            mirror.merge(connection, NAME, "", scan_id)
-            gone = 0 if reason else mirror.mark_missing_gone(connection, NAME, "", "not in the folder")
-            live = mirror.count_live(connection, NAME, "")
+            mirror.merge(connection, model.NAME, "", scan_id)
+            gone = 0 if reason else mirror.mark_missing_gone(connection, model.NAME, "", "not in the folder")
+            live = mirror.count_live(connection, model.NAME, "")
     scans.finish_scan(engine, scan_id, reason, first_count=len(there), last_count=len(there), pages=1)
     if not reason:
         waiting = {one.key for one in context.quarantine.list() if one.stage == STAGE}
@@ -122,7 +114,7 @@ def scan(context: Run, root: UPath) -> FilesScan:
     context.quarantine.put(
         [QuarantineItem(key, None, STAGE, why, None) for key, why in sorted(reader.set_aside.items())]
     )
-    return FilesScan(
+    return model.FilesScan(
         scan_id=scan_id,
         proven=not reason,
         reason=reason,
@@ -133,15 +125,17 @@ def scan(context: Run, root: UPath) -> FilesScan:
     )
 
 
-def _known(connection: sa.Connection) -> dict[str, KnownFile]:
-    frame = mirror.read_mirror(connection, NAME, "", dict.fromkeys(KnownFile.model_fields, pa.large_string()))
-    return {str(row["key"]): KnownFile.model_validate(row) for row in frame.to_dict(orient="records")}
+def _known(connection: sa.Connection) -> dict[str, model.KnownFile]:
+    frame = mirror.read_mirror(
+        connection, model.NAME, "", dict.fromkeys(model.KnownFile.model_fields, pa.large_string())
+    )
+    return {str(row["key"]): model.KnownFile.model_validate(row) for row in frame.to_dict(orient="records")}
 
 
 class _Reader:
     """Files as rows of the mirror; what is no picture keeps the row that it had, and is told."""
 
-    def __init__(self, context: Run, root: UPath, known: Mapping[str, KnownFile]) -> None:
+    def __init__(self, context: Run, root: UPath, known: Mapping[str, model.KnownFile]) -> None:
         self._context, self._root, self._known = context, root, known
         self._contents = Contents(context.installation.engine, context.installation.storage)
         self.read = 0
@@ -156,10 +150,10 @@ class _Reader:
             if known is None or not same or own_source(known.sha256) not in kept:
                 known = self._picture(key, listed)
             payload = known.model_dump_json() if known is not None else None
-            yield mirror.MirrorRow(key, stem(key), known.sha256 if known is not None else None, payload, None)
+            yield mirror.MirrorRow(key, model.stem(key), known.sha256 if known is not None else None, payload, None)
             self._context.progress("files", done, len(there))
 
-    def _picture(self, key: str, listed: Listed) -> KnownFile | None:
+    def _picture(self, key: str, listed: Listed) -> model.KnownFile | None:
         try:
             if listed.size > self._context.settings.max_bytes:
                 raise BadImageError(Fault.TOO_LARGE, f"{listed.size} bytes are more than FOLDER_MAX_BYTES")
@@ -172,7 +166,7 @@ class _Reader:
             return None
         self.read += 1
         self._contents.put(own_source(facts.sha256), body, facts, HOLD)
-        return KnownFile(
+        return model.KnownFile(
             changed=listed.changed,
             size=listed.size,
             sha256=facts.sha256,

@@ -32,7 +32,6 @@ from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import ApplyOptions, load_plan, plan_result, store_plan
 from imagesync_pipelines.sync.steps import StepResult, Table
 
-NO_NAME = "the name does not fit FOLDER_PATTERN"
 _FIELDS = dict.fromkeys(("sha256", "width", "height", "format"), pa.large_string())
 _UNMATCHED = ["number", "variant", "external_id", "image_type", "image_url", "reason", "candidates"]
 
@@ -122,7 +121,7 @@ def plan_files(
         path, address = str(file["key"]), own_address(url, str(file["sha256"]))
         name = named(path, re.compile(pattern), skus)
         if name is None:
-            lost.append((stem(path), "", path, "", address, NO_NAME, []))
+            lost.append((stem(path), "", path, "", address, "the name does not fit FOLDER_PATTERN", []))
             continue
         match = matcher.match(name.sku)
         if match.product is None:

@@ -10,7 +10,6 @@ from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionP
 
 PATH = "all-files-and-articles/"
 NOT_FOUND = 404
-_PAST_THE_END = {"detail": "Invalid page."}
 
 
 def open_session(settings: ImageDbSettings, shared: Settings, warn: Callable[[str], None]) -> UpstreamSession:
@@ -53,7 +52,7 @@ def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswe
     answer = session.call(ApiRequest("GET", PATH, params, expect_json=True, accept=frozenset({NOT_FOUND})))
     if answer.status == NOT_FOUND:
         # Any other 404 (a wrong base URL) is an error: taken for the end it would look like a short catalogue.
-        if answer.data == _PAST_THE_END:
+        if answer.data == {"detail": "Invalid page."}:
             raise PastTheEndError(f"the image database has no page {page}")
         raise BadPageError(f"{answer.url} does not exist (HTTP 404); is IMAGE_API_URL right?")
     api_count, next_page, results = page_parts(answer.data)

@@ -18,7 +18,6 @@ from imagesync_pipelines.connectors.image_db.settings import (
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
-WRITE_POOL = "image_db_write"
 
 CONNECTOR = Connector(
     name=NAME,
@@ -71,7 +70,7 @@ CONNECTOR = Connector(
             kinds=("postgres",),
             after=("plan",),
             options=ProductImageOptions,
-            pool=WRITE_POOL,
+            pool="image_db_write",
             tries_again_after=10,
             may_end=True,
         ),

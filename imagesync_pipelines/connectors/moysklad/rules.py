@@ -24,7 +24,6 @@ MOST_IMAGE_BYTES = 14_990_000
 MOST_NAME_CHARACTERS = 255
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 _SMALLER = "~"
-NO_CONTENT = "its content is not there; the next run downloads it"
 NO_PLACE = "there is no room for it: with what the account's owner added, ten images are there"
 NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
 STILL_THERE = (
@@ -195,7 +194,7 @@ def listing_of(
             continue
         before = pop_image(rest, child_id=image.replaces) if image.replaces else None
         content = contents.get(image.source)
-        why = failed.get(image.source, NO_CONTENT) if content is None else ""
+        why = failed.get(image.source, "its content is not there; the next run downloads it") if content is None else ""
         if content is not None and content.size > limit:
             why = too_large(image.filename or image.source, content.size, limit)
         if content is None or why:

@@ -22,7 +22,6 @@ from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, 
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
 NOT_UPLOADED = "the image is not in Plytix: "
-NO_THUMBNAIL = "the thumbnail could not be set: "
 OTHER_THUMBNAIL = "Plytix accepted the thumbnail, but its answer has another one; the next run looks again"
 NO_PRODUCT = "Plytix has no product with this SKU any more; the next run looks again"
 NOT_THERE = "Plytix accepted the gallery, but its answer lacks this image; the next run looks again"
@@ -196,7 +195,7 @@ class GalleryTarget:
             except _NOT_OF_ONE_IMAGE:
                 raise
             except UpstreamError as error:
-                why = NO_THUMBNAIL + error_reason(error)
+                why = "the thumbnail could not be set: " + error_reason(error)
         reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered, why)
 
     def _append(self, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:

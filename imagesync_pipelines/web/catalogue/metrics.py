@@ -27,7 +27,6 @@ router = APIRouter(include_in_schema=False)
 RUNS = 100
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 NOT_KEPT = {"Cache-Control": "no-store"}
-CALLERS = "catalogue:"
 STATUSES = ("in_progress", "completed", "failed")
 
 
@@ -111,7 +110,7 @@ def _kept(opened: Opened) -> list[Metric]:
     windows = [
         (account, one.window.seconds, one)
         for account, of_account in budgets(opened.engine, now.timestamp()).items()
-        if not account.startswith(CALLERS)
+        if not account.startswith("catalogue:")
         for one in of_account
     ]
     connector, window, count = ["connector"], ["account", "window_seconds"], sa.func.count()

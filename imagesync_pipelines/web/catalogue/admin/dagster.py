@@ -19,7 +19,6 @@ MAX_BYTES = 16 * 1024 * 1024
 # Dagster's words for the state of a run, in ours; every other one is of a run that is being prepared.
 ENDED = {"SUCCESS": "completed", "FAILURE": "failed", "CANCELED": "cancelled"}
 UNDER_WAY = {"QUEUED": "queued", "STARTED": "running", "CANCELING": "cancelling"}
-PREPARED = "starting"
 
 _JOBS = """
 query Jobs { repositoriesOrError {
@@ -100,7 +99,7 @@ class Dagster:
             return None
         status, moments = answer["status"], (answer["startTime"], answer["endTime"])
         started, ended = (None if at is None else datetime.fromtimestamp(at, UTC) for at in moments)
-        state = ENDED.get(status) or UNDER_WAY.get(status, PREPARED)
+        state = ENDED.get(status) or UNDER_WAY.get(status, "starting")
         tags = {tag["key"]: tag["value"] for tag in answer["tags"]}
         return Run(answer["jobName"], state, status in ENDED, started, ended, tags)
 
