@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.scans import finish_scan, start_scan
 from imagesync_pipelines.sync.guard import why_unproven
+from imagesync_pipelines.upstream.details import details_told
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 DELETED = "the head office says that it was deleted"
@@ -40,7 +41,8 @@ class ListingScan:
     """What the pages of a scan told; the rows themselves are staged.
 
     distinct: different ids. newest: the largest updated_at. ho_time: HO's clock at the first page, None: unknown.
-    unusable: photos without an image upstream. deleted: ids that HO calls deleted.
+    unusable: photos without an image upstream. deleted: ids that HO calls deleted. left_out: details that cannot be
+    read, with the photo's id.
     """
 
     totals: list[int] = field(default_factory=list)
@@ -50,6 +52,7 @@ class ListingScan:
     unusable: int = 0
     rejects: list[IllegibleRow] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def reason(self) -> str:
         """Why the scan does not prove to be complete; '' when it does."""
@@ -67,6 +70,7 @@ class ListingScan:
         self.ho_time = self.ho_time or page.ho_time
         self.deleted |= page.deleted_ids
         self.rejects += page.rejects
+        self.left_out += page.left_out
         self.unusable += sum(not photo.has_image for photo in page.photos)
         self.newest = max([*([self.newest] if self.newest else []), *(p.updated_at for p in page.photos)], default=None)
 
@@ -200,7 +204,10 @@ def take_listing(
         lag_seconds=lag,
         calls=calls,
         bytes=received,
-        warnings=tuple(filter(None, (unproven if reason else "", unread, unanswered))),
+        warnings=(
+            *filter(None, (unproven if reason else "", unread, unanswered)),
+            *details_told("The listing", scan.left_out),
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """A photo as the head office lists it: validated at the boundary, made canonical, fingerprinted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
 from operator import attrgetter
@@ -10,6 +10,8 @@ from uuid import UUID
 import orjson
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.functional_validators import AfterValidator, PlainValidator
+
+from imagesync_pipelines.upstream.details import read_details
 
 # The connector's name, also in cursors, mirror, outbox and plans; and those of its steps that leave a hand-over.
 EDGE = "edge"
@@ -111,12 +113,16 @@ KEPT = (
 )  # fmt: skip
 kept_of = attrgetter("photo_id", *KEPT)
 _LISTED = TypeAdapter(Photo, config=ConfigDict(str_strip_whitespace=True))
+# What only describes a photo.
+_DETAILS = frozenset({"product_sku", "product_name", "filename", "content_type", "image_url"})
 
 
-def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo | IllegibleRow:
+def photo_from_json(
+    raw: object, zone: tzinfo = UTC, told: Callable[[str, str], object] = lambda photo, what: None
+) -> Photo | IllegibleRow:
     """One row of a listing as a Photo; `zone` is that of a time without one (docs/contracts/edge.md: HO's own).
 
-    What is null counts as left out where it may be.
+    What is null counts as left out where it may be. told: hears of details that are left out since they cannot be read.
     """
     if not isinstance(raw, dict):
         return IllegibleRow(None, "the photo: not an object")
@@ -127,9 +133,12 @@ def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo | IllegibleRow:
         if name in Photo._fields and (value is not None or name not in Photo._field_defaults)
     }
     try:
-        return _LISTED.validate_python(values, context=zone)
+        photo, left_out = read_details(_LISTED, values, _DETAILS, context=zone)
     except ValidationError as error:
         return IllegibleRow(legible_id(raw.get("id")), _reason(error))
+    for what in left_out:
+        told(f"photo {photo.photo_id}", what)
+    return photo
 
 
 def fingerprint(photo: Photo) -> str:

@@ -75,12 +75,16 @@ class PageFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Chunk:
-    """The records of some pages as columns; origins: when a page was fetched, its number, its number of records."""
+    """The records of some pages as columns; origins: when a page was fetched, its number, its number of records.
+
+    left_out: details that cannot be read, with the image's external id.
+    """
 
     table: pa.Table
     origins: tuple[tuple[datetime, int, int], ...]
     facts: tuple[PageFacts, ...]
     rejects: tuple[RejectLine, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 def chunk_of(pages: Sequence[RawPage], min_height: int) -> Chunk:
@@ -95,6 +99,7 @@ def chunk_of(pages: Sequence[RawPage], min_height: int) -> Chunk:
             for raw, content in read
             for place, reject in enumerate(content.rejects, 1)
         ),
+        left_out=tuple(detail for _, content in read for detail in content.left_out),
     )
 
 

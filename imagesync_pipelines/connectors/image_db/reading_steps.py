@@ -23,6 +23,7 @@ from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
 from imagesync_pipelines.sync.steps import PartitionOutcomes, StepResult, Table, Texts
+from imagesync_pipelines.upstream.details import details_told
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 RECORD_STAGE = "record"
@@ -175,6 +176,7 @@ def _write_batch(
         warnings.append(f"Nothing is removed this time: {reason}.")
     if stored.rejects:
         warnings.append(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
+    warnings += details_told("The image database", stored.left_out)
     about = About(
         run_id=context.run_id,
         made_at=datetime.now(UTC),

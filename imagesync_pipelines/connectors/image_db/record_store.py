@@ -41,7 +41,7 @@ class Stored:
     """What came of the pages.
 
     `records` are in the file; `repeated` counts those seen again on a further page, `conflicts` those of them with
-    other content; `facts` of each page are for the proof of the scan.
+    other content; `facts` of each page are for the proof of the scan. left_out: details that cannot be read.
     """
 
     records: int
@@ -49,6 +49,7 @@ class Stored:
     conflicts: int
     rejects: tuple[RejectLine, ...]
     facts: tuple[PageFacts, ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
 def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
@@ -59,6 +60,7 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
     """
     facts: list[PageFacts] = []
     rejects: list[RejectLine] = []
+    left_out: list[tuple[str, str]] = []
     seen: dict[str, tuple[datetime, int, int, str]] = {}
     losers: set[int] = set()
     conflicts = row = 0
@@ -72,6 +74,7 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
                 written = pool.submit(writer.write_table, chunk.table)
                 facts += chunk.facts
                 rejects += chunk.rejects
+                left_out += chunk.left_out
                 origins = ((moment, page) for moment, page, records in chunk.origins for _ in range(records))
                 ids, fingerprints = chunk.table["external_id"].to_pylist(), chunk.table["fingerprint"].to_pylist()
                 for (fetched_at, page), external_id, fingerprint in zip(origins, ids, fingerprints, strict=True):
@@ -86,7 +89,7 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
                 written.result()
         draft.seek(0)
         _publish(draft, path, losers)
-    return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts))
+    return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts), tuple(left_out))
 
 
 def read_table(path: UPath, columns: Sequence[str] = MATCHED_BY) -> pa.Table:

@@ -6,7 +6,7 @@ them), so a counter that the source adds one day cannot rewrite the catalogue ev
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -20,6 +20,7 @@ from typing_extensions import TypedDict
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines.upstream.answers import load_json
+from imagesync_pipelines.upstream.details import read_details
 
 # Part of every record's fingerprint: raising it rewrites the rows of all images.
 CHOICE_VERSION = 1
@@ -97,6 +98,10 @@ class _Page(TypedDict):
 MIN_HEIGHT = 600
 _PAGE = TypeAdapter(_Page)
 _RECORD = TypeAdapter(_Record)
+# What only describes a file; nothing that is shown depends on it.
+_DETAILS = frozenset(
+    {"db_id", "imported_at", "is_processed", "uploaded_from", "id", "created", "filename", "file_size", "resolution"}
+)
 
 
 class Link(NamedTuple):
@@ -167,12 +172,16 @@ class PageAnswer(NamedTuple):
 
 
 class PageContent(NamedTuple):
-    """One page: the API's count, the number of the next page (None: the last), its records and rejects."""
+    """One page: the API's count, the number of the next page (None: the last), its records and rejects.
+
+    left_out: details that cannot be read, with the image's external id.
+    """
 
     api_count: int
     next_page: int | None
     records: list[Record]
     rejects: list[Reject]
+    left_out: Sequence[tuple[str, str]] = ()
 
     @property
     def file_ids(self) -> list[str | None]:
@@ -233,12 +242,17 @@ def _read_one_by_one(body: bytes, min_height: int) -> PageContent:
     api_count, next_page, results = parse_page(body)
     records: list[Record] = []
     rejects: list[Reject] = []
+    told: list[tuple[str, str]] = []
     for raw in results:
         try:
-            records.append(_record(_RECORD.validate_python(_without_nul(raw)), min_height))
+            read, left_out = read_details(_RECORD, _without_nul(raw), _DETAILS)
         except ValidationError as error:
             rejects.append(Reject(legible_id(raw), _reason(error), json.dumps(raw)))
-    return PageContent(api_count, next_page, records, rejects)
+            continue
+        record = _record(read, min_height)
+        records.append(record)
+        told += [(f"image {record.external_id}", what) for what in left_out]
+    return PageContent(api_count, next_page, records, rejects, told)
 
 
 def _without_nul(value: Any) -> Any:

@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, ListingsRead, SetAside
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin, known_marketplace
 from imagesync_pipelines.upstream.answers import load_json
+from imagesync_pipelines.upstream.details import details_told, read_details
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.
 _PARTS = ("matched", "unmatched_amazon", "variants")
@@ -51,14 +52,17 @@ class _Image(TypedDict):
 
 _ENTRY = TypeAdapter(_Entry)
 _IMAGE = TypeAdapter(_Image)
+# What only describes an entry or an image.
+_DETAILS = frozenset({"item_classification", "amazon_parent_asin", "variant", "width", "height"})
 
 
 def read_mapping(body: bytes, source: str) -> ListingsRead:
     """Read a mapping file; `source` is its name for people.
 
     shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. Bad entries and images
-    are set aside with their reasons. Raises MappingError for a file that is empty, cut, of another shape, of an unknown
-    marketplace, or without a single entry that can be used.
+    are set aside with their reasons; what only describes them (a width that is "1500 px") is left out and told. Raises
+    MappingError for a file that is empty, cut, of another shape, of an unknown marketplace, or without a single entry
+    that can be used.
     """
     document = _document(body, source)
     placed = list(_entries(document, source))
@@ -73,15 +77,18 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
     set_aside: list[SetAside] = []
     shapes: set[str] = set()
     differences: list[str] = []
+    left_out: list[tuple[str, str]] = []
     for place, raw in placed:
+        told: list[str] = []
         try:
-            item, difference = _item(raw, file)
+            item, difference = _item(raw, file, told)
         except ValueError as error:
             set_aside.append(SetAside(place, reason_of(error)))
             continue
         if difference:
             differences.append(f"{place}: {difference}")
-        images = list(_images(raw))
+        images = list(_images(raw, told))
+        left_out += [(item.sku, what) for what in told]
         shapes.update(shape for shape, _ in images)
         set_aside += [SetAside(item.sku, reason) for _, reason in images if isinstance(reason, str)]
         items.append(item._replace(images=tuple(image for _, image in images if isinstance(image, ItemImage))))
@@ -95,6 +102,7 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
             f"{source}: {len(differences)} entries name another marketplace than what is above or below them, and the "
             f"entry holds; the first, {differences[0]}."
         )
+    warnings += details_told(source, left_out)
     return ListingsRead(
         source=source,
         shape=" + ".join(sorted(shapes)) or "no images",
@@ -180,12 +188,15 @@ def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
+def _item(raw: object, file: str, told: list[str]) -> tuple[AmazonItem, str]:
     """One entry without its images, and what is told of its marketplace; `file`: the country of the file.
+
+    `told` gets the details that were left out.
 
     Raises ValueError with the reason when it says not, or not clearly, what it is.
     """
-    entry = _ENTRY.validate_python(raw)
+    entry, left_out = read_details(_ENTRY, raw, _DETAILS)
+    told += left_out
     suggested = entry.get("suggested_sku") or ""
     named = AMAZON_SKU.fullmatch(suggested)
     if suggested and named is None:
@@ -212,31 +223,36 @@ def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
     return item, f"it is of {marketplace}, though {' and '.join(differing)}" if differing else ""
 
 
-def _images(raw: Mapping[str, Any]) -> Iterator[tuple[str, ItemImage | str]]:
-    """The images of an entry with the shape they came in; a text in place of an image says why it cannot be used."""
-    listed = raw.get("amazon_images")
+def _images(raw: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, ItemImage | str]]:
+    """The images of an entry with the shape they came in; a text in place of an image says why it cannot be used.
+
+    `told` gets the details that were left out.
+    """
+    listed = None if _is_empty(raw.get("amazon_images")) else raw["amazon_images"]
     if isinstance(listed, list):
         for image in listed:
-            yield "list", _image(image)
+            yield "list", _image(image, told)
     elif listed is not None:
         yield "list", "amazon_images is not a list"
     exported = raw.get("_raw_images")
     coded = exported if isinstance(exported, dict) else {}
     for variant, image in coded.items():
-        if image is not None:
-            yield "export", _image({**image, "variant": variant} if isinstance(image, dict) else image)
+        if not _is_empty(image):
+            named = {**image, "variant": variant} if isinstance(image, dict) else image
+            yield "export", _image(named, told)
     for column, variant in _FLAT_COLUMNS.items():
         link = raw.get(column)
         # The same picture with its height is among the coded ones; beside a list the columns are its copy.
-        if link and not listed and coded.get(variant) is None:
-            yield "flat", _image({"variant": variant, "link": link})
+        if link and not _is_empty(link) and not listed and _is_empty(coded.get(variant)):
+            yield "flat", _image({"variant": variant, "link": link}, told)
 
 
-def _image(raw: object) -> ItemImage | str:
+def _image(raw: object, told: list[str]) -> ItemImage | str:
     try:
-        image = _IMAGE.validate_python(raw)
+        image, left_out = read_details(_IMAGE, raw, _DETAILS)
     except ValidationError as error:
         return f"an image that cannot be read: {reason_of(error)}"
+    told += left_out
     return ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
 
 

@@ -18,10 +18,11 @@ AMAZON_SKU = re.compile(r"AMZN-([A-Z]{2})-([A-Z0-9]{10})")
 _CODE = re.compile(r"[A-Z0-9]{1,10}")
 _NUMBERED = re.compile(r"PT(\d{1,2})")
 _ASIN = re.compile(r"[A-Z0-9]{10}")
-_HOST = re.compile(r"m\.media-amazon\.com|([a-z0-9-]+\.)*(ssl-)?images-amazon\.com")
+_HOST = re.compile(r"([a-z0-9-]+\.)*media-amazon\.(com|cn)|([a-z0-9-]+\.)*(ssl-)?images-amazon\.com")
 # Ids had 11 characters in all that was seen; + and - are part of every fifth one, and case matters.
 _ID = "[A-Za-z0-9+-]{8,16}"
-_IMAGE_PATH = re.compile(rf"/images/I/(?P<id>{_ID})(?P<tokens>\._.*_)?\.(?P<ext>[A-Za-z]{{3,4}})")
+# What stands before it in addresses of pages (/images/W/<experiment>) changes nothing of the picture.
+_IMAGE_PATH = re.compile(rf"(/images/W/[^/]+)?/images/I/(?P<id>{_ID})(?P<tokens>\._.*_)?\.(?P<ext>[A-Za-z]{{3,4}})")
 _KEY = re.compile(rf"{_ID}\.[a-z]{{3,4}}")
 _FILE_PREFIX = "amazon_"
 NORTH_AMERICA = "sellingpartnerapi-na.amazon.com"

@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.plytix.model import AmazonItem, ListingsRead
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.objects import s3_place
+from imagesync_pipelines.upstream.details import details_told
 
 LIVE_SHAPE = "catalogue"
 # Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
@@ -90,6 +91,7 @@ def as_amazon_has_them(
     items: list[AmazonItem] = []
     missing: list[str] = []
     set_aside: list[SetAside] = []
+    left_out: list[tuple[str, str]] = []
     for country, named in asked.items():
         catalogue = ask([item.asin for item in named], country)
         absent = set(catalogue.missing)
@@ -98,7 +100,13 @@ def as_amazon_has_them(
         missing += [item.sku for item in gone]
         # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
         set_aside += [entry._replace(where=amazon_sku(country, entry.where)) for entry in catalogue.set_aside]
-    found = {"items": tuple(items), "set_aside": tuple(set_aside), "missing": tuple(dict.fromkeys(missing))}
+        left_out += [(amazon_sku(country, asin), what) for asin, what in catalogue.left_out]
+    found = {
+        "items": tuple(items),
+        "set_aside": tuple(set_aside),
+        "missing": tuple(dict.fromkeys(missing)),
+        "warnings": (*read.warnings, *details_told("Amazon's catalogue", left_out)),
+    }
     return read.model_copy(update={"shape": LIVE_SHAPE, **found})
 
 

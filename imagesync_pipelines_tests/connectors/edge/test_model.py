@@ -90,6 +90,24 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_reason(changes: dict[str,
     assert refused.photo_id == (None if "id" in changes else uid(1))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("filename", "f" * 256),
+        ("filename", 7),
+        ("content_type", ["image/jpeg"]),
+        ("product_name", 5.5),
+        ("image_url", {}),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_detail_that_cannot_be_read_costs_no_photo_and_is_told(field: str, value: object) -> None:
+    told: list[tuple[str, str]] = []
+    photo = photo_from_json(row(1, **{field: value}), told=lambda photo, what: told.append((photo, what)))
+    assert photo == photo_of(row(1))._replace(**{field: ""})
+    assert [(photo, what.split()[0]) for photo, what in told] == [(f"photo {uid(1)}", field)]
+
+
 @pytest.mark.parametrize("raw", [None, [], "x", {}, {"id": 5}], ids=repr)
 def test_a_row_that_is_no_object_is_refused(raw: object) -> None:
     refused = photo_from_json(raw)

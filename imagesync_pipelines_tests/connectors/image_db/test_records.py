@@ -138,8 +138,6 @@ REJECTS = {
     "a URL of 501 characters": (record(file_url="https://h/" + "x" * 491), "1001", "original_file.file_url"),
     "a type of 51 characters": (record(type="x" * 51), "1001", "original_file.type"),
     "a URL that is a script": (record(exports=[export(image_url="javascript:alert(1)")]), "1001", "image_url"),
-    "a resolution of three": (record(exports=[export(resolution=[1, 2, 3])]), "1001", "exported_files.0.resolution"),
-    "a size that is no number": (record(exports=[export(file_size=float("nan"))]), "1001", "file_size"),
     "a lone surrogate": (record(type="\ud800"), "1001", "original_file.type"),
 }
 
@@ -159,16 +157,29 @@ WORDS = {
     "too long": (record(type="x" * 51), "original_file.type: longer than 50 characters, more than our column holds"),
     "missing": ({"original_file": {"file_id": 1}}, "exported_files: missing (and 1 more)"),
     "no object": (7, "the record: not an object"),
-    "a size that is none": (
-        record(exports=[export(resolution="9x9")]),
-        "exported_files.0.resolution: not a width and a height",
-    ),
 }
 
 
 @pytest.mark.parametrize(("raw", "reason"), WORDS.values(), ids=WORDS.keys())
 def test_the_reason_is_in_words_for_people(raw: Any, reason: str) -> None:
     assert only_reject(raw).reason == reason
+
+
+DETAILS = {
+    "a resolution of three": ({"resolution": [1, 2, 3]}, "exported_files.0.resolution [1, 2, 3]"),
+    "a resolution in words": ({"resolution": "9x9"}, "exported_files.0.resolution '9x9'"),
+    "a width in words": ({"resolution": ["1500 px", 900]}, "exported_files.0.resolution ['1500 px', 900]"),
+    "a size that is no number": ({"file_size": float("nan")}, "exported_files.0.file_size nan"),
+    "a name that is a number": ({"filename": 7}, "exported_files.0.filename 7"),
+}
+
+
+@pytest.mark.parametrize(("fields", "told"), DETAILS.values(), ids=DETAILS.keys())
+def test_a_detail_that_cannot_be_read_costs_no_picture_and_is_told(fields: dict[str, Any], told: str) -> None:
+    content = read_page(page(record(exports=[export() | fields])))
+    assert content.rejects == []
+    assert content.records[0].chosen.image_url == export()["image_url"]
+    assert content.left_out == [("image 1001", told)]
 
 
 def test_a_number_of_five_thousand_digits_costs_one_record() -> None:

@@ -173,8 +173,6 @@ def test_nobodys_metadata_is_as_good_as_none() -> None:
         ({"variant": "MAIN"}, "link: missing"),
         ({"variant": "MAIN", "link": None}, "link: not a text"),
         ({"variant": "MAIN", "link": ""}, "link: "),
-        ({"variant": 7, "link": "x"}, "variant: not a text"),
-        ({"variant": "MAIN", "link": "x", "width": "wide"}, "width: "),
     ],
 )
 def test_an_image_that_cannot_be_read_is_set_aside_and_the_others_are_taken(image: object, said: str) -> None:
@@ -182,6 +180,40 @@ def test_an_image_that_cannot_be_read_is_set_aside_and_the_others_are_taken(imag
     assert file.items[0].images == (ItemImage(None, LINK.format("51goodaaaaL")),)
     assert file.set_aside[0].where == f"AMZN-US-{ASIN}"
     assert said in file.set_aside[0].reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("width", value) for value in (float("nan"), "", "1500.5", 1500.5, "1500 px", "wide", [], {"a": 1})),
+        ("height", float("nan")),
+        ("variant", 7),
+    ],
+)
+def test_a_detail_that_cannot_be_read_costs_no_picture_and_is_told(field: str, value: object) -> None:
+    image = {"variant": "PT01", "width": 900, "height": 700} | {"link": LINK.format("51goodaaaaL"), field: value}
+    file = only(amazon_images=[image])
+    expected = ItemImage("PT01", image["link"], 900, 700)._replace(**{field: None})
+    assert (file.items[0].images, file.set_aside) == ((expected,), ())
+    (told,) = file.warnings
+    assert f"AMZN-US-{ASIN}: {field} {value!r}" in told
+
+
+@pytest.mark.parametrize("field", ["item_classification", "amazon_parent_asin"])
+def test_a_detail_of_an_entry_that_cannot_be_read_costs_no_picture(field: str) -> None:
+    file = only(**{field: ["x"]}, amazon_image_main=LINK.format("51goodaaaaL"))
+    assert len(file.items[0].images) == 1
+    assert f"{field} ['x']" in file.warnings[0]
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", float("nan")])
+def test_nothing_in_the_column_of_an_image_means_no_picture(nothing: object) -> None:
+    link = LINK.format("51goodaaaaL")
+    file = only(
+        amazon_images=nothing, amazon_image_main=link, amazon_image_variant_8=nothing, _raw_images={"MAIN": nothing}
+    )
+    assert [image.variant for image in file.items[0].images] == ["MAIN"]
+    assert (file.set_aside, file.warnings) == ((), ())
 
 
 def test_images_that_are_no_list_are_set_aside() -> None:

@@ -47,6 +47,10 @@ def link(image_id: str, tokens: str = "") -> str:
         "https://m.media-amazon.com/images/I/91uohwV%2bk3L._SL75_.JPG#top",
         "https://m.media-amazon.com/images/I/91uohwV+k3L._FMwebp_.jpg",
         "  https://M.Media-Amazon.com/images/I/91uohwV+k3L.jpg ",
+        "https://m.media-amazon.com/images/W/MEDIAX-849526-T3/images/I/91uohwV+k3L.jpg",
+        "https://m.media-amazon.com/images/W/WEBP-402378-T1/images/I/91uohwV%2Bk3L._AC_SL1500_.jpg",
+        "https://m.media-amazon.cn/images/I/91uohwV+k3L.jpg",
+        "https://media-amazon.cn/images/I/91uohwV+k3L.jpg",
     ],
 )
 def test_one_picture_has_one_key_whatever_its_address(address: str) -> None:
@@ -70,6 +74,8 @@ def test_ids_that_differ_in_case_or_behind_a_plus_or_minus_are_different_picture
         ("https://example.com/images/I/91uohwV+k3L.jpg", "not on an image host"),
         ("https://m.media-amazon.com.evil.example/images/I/91uohwV+k3L.jpg", "not on an image host"),
         ("https://evilimages-amazon.com/images/I/91uohwV+k3L.jpg", "not on an image host"),
+        ("https://evilmedia-amazon.cn/images/I/91uohwV+k3L.jpg", "not on an image host"),
+        ("https://m.media-amazon.com/images/W/../images/G/91uohwV+k3L.jpg", "not the address of an image"),
         ("https://m.media-amazon.com/images/P/B000000001.01._SCLZZZZZZZ_.jpg", "a legacy address"),
         ("https://m.media-amazon.com/images/I/91uohwV k3L.jpg", "not the address of an image"),
         ("https://m.media-amazon.com/images/I/..%2F..%2Fsecret.jpg", "not the address of an image"),

@@ -31,6 +31,7 @@ class ListingPage:
 
     total: photos that HO counts over all pages. next_offset: None on the last page. deleted_ids: photos that HO says
     are gone, empty when it does not speak of them. ho_time: HO's own clock when it answered, None when unknown.
+    left_out: details that cannot be read, with the photo's id.
     """
 
     photos: tuple[Photo, ...]
@@ -39,6 +40,7 @@ class ListingPage:
     next_offset: int | None
     deleted_ids: frozenset[str]
     ho_time: datetime | None
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 class PhotoReport(NamedTuple):
@@ -183,12 +185,13 @@ class HeadOfficeApi:
         elif not _is_count(following) or following <= offset or not rows:
             what = f"the listing says that more follows offset {offset}, but not where; it would never end"
             raise answer.error(bad, what)
-        read = [photo_from_json(row, self._zone) for row in rows]
+        left_out: list[tuple[str, str]] = []
+        read = [photo_from_json(row, self._zone, lambda photo, what: left_out.append((photo, what))) for row in rows]
         photos = tuple(row for row in read if isinstance(row, Photo))
         rejects = tuple(row for row in read if isinstance(row, IllegibleRow))
         deleted = data.get("deleted_ids")
         gone = frozenset(filter(None, map(legible_id, deleted if isinstance(deleted, list) else [])))
-        return ListingPage(photos, rejects, total, following, gone, self._ho_time(answer, data))
+        return ListingPage(photos, rejects, total, following, gone, self._ho_time(answer, data), tuple(left_out))
 
     def _ho_time(self, answer: Answer, data: Mapping[str, Any]) -> datetime | None:
         """HO's clock: its own `server_time`, else the answer's Date header."""

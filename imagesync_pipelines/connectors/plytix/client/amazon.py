@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Mar
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.upstream.details import read_details
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
@@ -32,11 +33,15 @@ LIFETIME_SECONDS = 3600.0
 
 
 class Catalogue(NamedTuple):
-    """What Amazon has of the items asked for; `missing`: the ASINs it does not have in the marketplace."""
+    """What Amazon has of the items asked for; `missing`: the ASINs it does not have in the marketplace.
+
+    left_out: details of images that cannot be read, with the ASIN.
+    """
 
     items: tuple[AmazonItem, ...]
     missing: tuple[str, ...]
     set_aside: tuple[SetAside, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 class _Picture(TypedDict):
@@ -69,6 +74,8 @@ class _Item(TypedDict):
 
 
 _ITEM = TypeAdapter(_Item)
+# What only describes an image.
+_DETAILS = frozenset({"variant", "width", "height"})
 
 
 class CatalogueDialect(Dialect):
@@ -117,22 +124,25 @@ class CatalogueApi(Transport):
         wanted = list(dict.fromkeys(asins))
         found: dict[str, AmazonItem] = {}
         set_aside = [SetAside(asin, "no ASIN") for asin in wanted if not is_asin(asin)]
+        left_out: list[tuple[str, str]] = []
         asked: set[str] = set()
         open_asins = [asin for asin in wanted if is_asin(asin)]
         while open_asins:
             asked.update(open_asins)
             for start in range(0, len(open_asins), PER_SEARCH):
-                for item in self._search(open_asins[start : start + PER_SEARCH], known, set_aside):
+                for item in self._search(open_asins[start : start + PER_SEARCH], known, set_aside, left_out):
                     found.setdefault(item.asin, item)
             # Parents are not found by keywords, and only few children name theirs.
             parents = {item.parent_asin for item in found.values() if is_asin(item.parent_asin)}
             open_asins = sorted(parents - asked)
         unread = {entry.where for entry in set_aside}
         missing = tuple(asin for asin in sorted(asked) if asin not in found and asin not in unread)
-        return Catalogue(tuple(found.values()), missing, tuple(set_aside))
+        return Catalogue(tuple(found.values()), missing, tuple(set_aside), tuple(left_out))
 
-    def _search(self, asins: Sequence[str], place: Marketplace, set_aside: list[SetAside]) -> Iterator[AmazonItem]:
-        """The items of one search, page by page; what cannot be read is put into `set_aside`."""
+    def _search(
+        self, asins: Sequence[str], place: Marketplace, set_aside: list[SetAside], left_out: list[tuple[str, str]]
+    ) -> Iterator[AmazonItem]:
+        """The items of one search, page by page; what cannot be read is put into `set_aside`, details in `left_out`."""
         params: dict[str, Param] = {
             "identifiers": ",".join(asins),
             "identifiersType": "ASIN",
@@ -148,12 +158,13 @@ class CatalogueApi(Transport):
                 raise answer.error(BadAnswerError, "Amazon's answer to a search holds no list `items`")
             for row in data["items"]:
                 try:
-                    item = item_from_json(row, place)
+                    item, details = item_from_json(row, place)
                 except ValidationError as error:
                     where = row.get("asin") if isinstance(row, dict) else None
                     set_aside.append(SetAside(str(where or asins[0]), reason_of(error)))
                     continue
                 if item.asin in asins:
+                    left_out += [(item.asin, what) for what in details]
                     yield item
             following = text_in(data.get("pagination"), "nextToken")
             if following in tokens:
@@ -162,12 +173,12 @@ class CatalogueApi(Transport):
             params["pageToken"] = following
 
 
-def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
-    """One item as Amazon models it; of its groups only those of this marketplace count.
+def item_from_json(raw: object, place: Marketplace) -> tuple[AmazonItem, tuple[str, ...]]:
+    """One item as Amazon models it, and the details that were left out; of its groups only this marketplace's count.
 
     A parent is known by its classification, or by having variations as children. Raises ValidationError.
     """
-    item = _ITEM.validate_python(raw)
+    item, left_out = read_details(_ITEM, raw, _DETAILS)
 
     def here(groups: list[_Group] | None) -> list[_Group]:
         return [group for group in groups or () if group["marketplaceId"] == place.id]
@@ -177,7 +188,7 @@ def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
     parents = [asin for one in variations for asin in one.get("parentAsins") or ()]
     kinds = {group.get("itemClassification") for group in here(item.get("summaries"))}
     images = [image for group in here(item.get("images")) for image in group.get("images") or ()]
-    return AmazonItem(
+    read = AmazonItem(
         sku=amazon_sku(place.country, item["asin"]),
         asin=item["asin"],
         marketplace=place.country,
@@ -187,6 +198,7 @@ def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
             ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height")) for image in images
         ),
     )
+    return read, left_out
 
 
 def catalogue_tokens(settings: PlytixSettings, timing: Timing) -> TokenHolder:
