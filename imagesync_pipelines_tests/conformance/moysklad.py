@@ -123,6 +123,7 @@ SUBJECT = Subject(
     planned=slow(f"{CHILD} images post", 0),
     beside=slow(f"{CHILD} images post", 0),
     quiet_calls=1,
+    writes={"a list of images": lambda site: (f"{CHILD} images post", site.world.sandbox.faults)},
     # The source mirror and its cursor are durable state: what a dry run read is not read again.
     reading_writes=("cursor",),
     after_plan=("content", "child_images"),

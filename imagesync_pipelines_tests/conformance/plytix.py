@@ -1,7 +1,7 @@
 """Plytix in the conformance tests: one account, written with whole galleries and with single links."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, make_listings
+from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
 from imagesync_pipelines_tests.plytix_installations import ALIAS, PlytixWorld, file_name_of, plytix_world
@@ -87,6 +88,9 @@ class PlytixSite(Site):
         yield {listing.suggested_sku}
         self.world.amazon.faults.clear()
 
+    def number(self) -> int:
+        return sum(len(self.world.shown(listing.suggested_sku)) for listing in self.world.amazon.listings)
+
     def assert_sound(self) -> None:
         names = Counter(asset.filename for asset in self.world.plytix.assets())
         assert {name for name, number in names.items() if number > 1} == set(), "no picture is there twice"
@@ -135,6 +139,17 @@ def slow(strategy: str, endpoint: str, after: int) -> Moment:
     return moment
 
 
+def writing(strategy: str, endpoint: str) -> Callable[[PlytixSite], tuple[str, FaultPlan]]:
+    """A call that changes something in Plytix, when images are linked in this way."""
+
+    def chosen(site: PlytixSite) -> tuple[str, FaultPlan]:
+        remove = "true" if strategy == "patch" else "false"
+        site.environment.update({"PLYTIX_STRATEGY": strategy, "PLYTIX_REMOVE_MISSING": remove})
+        return endpoint, site.world.plytix.faults
+
+    return chosen
+
+
 SUBJECT = Subject(
     name="plytix",
     settings=PlytixSettings,
@@ -152,6 +167,12 @@ SUBJECT = Subject(
     planned=slow("patch", "asset create", 0),
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
+    writes={
+        "an upload": writing("patch", "asset create"),
+        "a link": writing("link", "link"),
+        "a thumbnail": writing("link", "product patch"),
+        "a gallery": writing("patch", "product patch"),
+    },
     after_plan=("assets", "product_images"),
     applies="product_images",
     automation=Automation(

@@ -4,7 +4,7 @@ and the `Site` that it makes.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,10 @@ class Site(ABC):
     @abstractmethod
     def broken(self) -> AbstractContextManager[set[str]]:
         """A new item that cannot be synchronised, well again after the `with` block; gives the groups that it is in."""
+
+    def number(self) -> int:
+        """How many pictures the target shows."""
+        return sum(len(shown) for shown in self.held().values() if isinstance(shown, Sized))
 
     def assert_killed(self, before: Held) -> None:
         """What holds just after kill -9 at a moment, when `before` was held when the run began."""
@@ -169,6 +173,7 @@ class Subject:
     automation: Automation
     whole: Mapping[str, Any] = field(default_factory=dict)
     reading_writes: tuple[str, ...] = ()
+    writes: Mapping[str, Callable[[Any], tuple[str, FaultPlan]]] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:

@@ -83,8 +83,11 @@ def test_of_a_photo_the_newest_report_counts(database: sa.Engine, office: FakeHe
         Reply(200, (b"<html>",)),
         json_reply(404, {"message": "Store not found"}),
         json_reply(403, {}),
+        json_reply(200, {"status": "error", "message": "Internal error"}),
+        json_reply(200, {}),
+        json_reply(200, {"status": "success", "message": "Sync status updated for 0 photos"}),
     ],
-    ids=["503", "HTML", "the store is gone", "403"],
+    ids=["503", "HTML", "the store is gone", "403", "200 and an error", "200 and nothing", "none of them"],
 )
 def test_what_cannot_be_sent_waits_for_the_next_run(
     database: sa.Engine, office: FakeHeadOffice, api: HeadOfficeApi, reply: Reply

@@ -1,5 +1,6 @@
 """The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, P
 from imagesync_pipelines.connectors.edge.model import IllegibleRow, Photo, legible_id, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
-from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
@@ -23,6 +24,8 @@ from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
+# How many reports HO took, as its message counts them (docs/contracts/edge.md).
+_TAKEN = re.compile(r"updated for (\d+) photo")
 
 
 @dataclass(frozen=True)
@@ -159,12 +162,23 @@ class HeadOfficeApi:
             return False
 
     def report(self, store_id: str, batch: Sequence[PhotoReport]) -> None:
-        """Tell HO what became of photos; saying it twice does no harm. Raises as `list_page`."""
+        """Tell HO what became of photos; saying it twice does no harm.
+
+        The body decides whether it took them: it says success and, where it counts, all of them. Raises as `list_page`,
+        and BadAnswerError for an answer that does not say so.
+        """
         rows = [
             item._asdict() | {"synced_at": item.synced_at and _z_form(item.synced_at), "error": item.error or None}
             for item in batch
         ]
-        self._call("POST", STATUS_PATH, {}, json={"store_id": store_id, "sync_batch": rows})
+        answer = self._call("POST", STATUS_PATH, {}, json={"store_id": store_id, "sync_batch": rows})
+        status, message = (text_in(answer.data, name) for name in ("status", "message"))
+        counted = _TAKEN.search(message)
+        if status.lower() != "success" or (counted is not None and int(counted[1]) != len(rows)):
+            said = "; ".join(filter(None, (status, message)))[:200] or "nothing"
+            raise answer.error(
+                BadAnswerError, f"HTTP {answer.status}, but it does not say that it took the report: {said}"
+            )
 
     def _call(self, method: str, path: str, params: Mapping[str, Param], json: object = None) -> Answer:
         """Make one call; saying the same twice does no harm."""

@@ -130,6 +130,8 @@ class MoyskladApi(Transport):
             refused = [_element_error(reply, element) for element in reply.data if answers.errors_of(element)]
             told = f"HTTP {reply.status} with a list that names no error"
             raise refused[0] if refused else reply.error(BadAnswerError, told)
+        if not reply.data:
+            raise AnswerLostError(f"{path}: {len(parts)} images were sent, and an empty list came back")
         try:
             return tuple(answers.image_of(row) for row in reply.data)
         except answers.RowError as error:
@@ -153,7 +155,7 @@ class MoyskladApi(Transport):
         for entity_id, element in zip(lists, reply.data, strict=True):
             if answers.errors_of(element):
                 results[entity_id] = _element_error(reply, element)
-            elif (images := answers.images_in(element)) is not None:
+            elif (images := answers.images_in(element, entity_id)) is not None:
                 results[entity_id] = images
             else:
                 unread.append(entity_id)
@@ -236,7 +238,7 @@ class MoyskladApi(Transport):
         """Remove all images: an empty list inside the entity is documented to do so, one sent to its images is not."""
         path = f"entity/{kind}/{entity_id}"
         reply = self._write("PUT", path, _EXPANDED, orjson.dumps({"images": []}))
-        images: tuple[ImageRow, ...] | UpstreamError | None = answers.images_in(reply.data)
+        images: tuple[ImageRow, ...] | UpstreamError | None = answers.images_in(reply.data, entity_id)
         if images is None:
             images = self._read_back(kind, [entity_id])[entity_id]
         if isinstance(images, UpstreamError):

@@ -150,12 +150,16 @@ def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> Assort
     return AssortmentPage(tuple(entities), offset, size, illegible)
 
 
-def images_in(element: object) -> tuple[ImageRow, ...] | None:
-    """The images in the answer to a write; None where their rows were left out or cannot be read."""
+def images_in(element: object, entity_id: str) -> tuple[ImageRow, ...] | None:
+    """The images in the answer to a write of this entity.
+
+    None where their rows were left out or cannot be read, or where the answer is about another entity.
+    """
     try:
-        return entity_of(element).delivered if isinstance(element, dict) else None
+        entity = entity_of(element) if isinstance(element, dict) else None
     except RowError:
         return None
+    return entity.delivered if entity is not None and entity.id == entity_id else None
 
 
 # The server says that it could not, so nothing was carried out; 1083 and 1036 are failures in the middle.

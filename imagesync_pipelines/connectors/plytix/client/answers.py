@@ -29,6 +29,7 @@ logger = logging.getLogger("imagesync.plytix")
 FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
 # Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
 _SMALLEST_PICTURE = 100
+THUMBNAIL = "thumbnail"
 _ID = re.compile(r"[0-9a-f]{24}")
 # What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
 LIFETIME_SECONDS = 900.0
@@ -64,7 +65,7 @@ def product_from_row(row: Mapping[str, Any], gallery: str) -> PlytixProduct:
     attributes = row.get("attributes")
     held = attributes.get(gallery) if isinstance(attributes, dict) else None
     try:
-        thumbnails = asset_ids(row.get("thumbnail"))
+        thumbnails = asset_ids(row.get(THUMBNAIL))
         images = asset_ids(row.get(f"attributes.{gallery}") if held is None else held)
     except ValueError as error:
         raise BadAnswerError(f"product {sku}: {error}") from None
@@ -129,6 +130,29 @@ def written_row(reply: Answer) -> Mapping[str, Any]:
     try:
         return row_in(reply)
     except UpstreamError as error:
+        raise AnswerLostError(str(error)) from None
+
+
+def written_product(
+    reply: Answer, product_id: str, label: str, *, gallery: bool, thumbnail: bool
+) -> PlytixProduct | None:
+    """The product as a patch answered it; None where it names its id alone (v2).
+
+    label: of the gallery attribute. gallery, thumbnail: whether a gallery of some assets, and a thumbnail, were sent:
+    the answer must show them. Raises AnswerLostError for any other answer: nobody knows what was written.
+    """
+    row = written_row(reply)
+    if (named := row.get("id")) != product_id:
+        raise AnswerLostError(f"HTTP {reply.status} for product {product_id}, but the answer names {named!r:.60}")
+    if "sku" not in row:
+        return None
+    attributes = row.get("attributes")
+    held = label in attributes if isinstance(attributes, dict) else f"attributes.{label}" in row
+    if (gallery and not held) or (thumbnail and THUMBNAIL not in row):
+        raise AnswerLostError(f"HTTP {reply.status} for product {product_id}, without the fields that were sent")
+    try:
+        return product_from_row(row, label)
+    except BadAnswerError as error:
         raise AnswerLostError(str(error)) from None
 
 

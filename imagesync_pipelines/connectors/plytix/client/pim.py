@@ -18,7 +18,6 @@ from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines.upstream.transport import RateLimiter, Transport
 
 T = TypeVar("T")
-THUMBNAIL = "thumbnail"
 # The most SKUs or ids that one `in` takes, and the largest page (docs/contracts/plytix.md).
 PER_SEARCH = 100
 # How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
@@ -135,14 +134,14 @@ class PlytixApi(Transport):
         if gallery is not None:
             body["attributes"] = {self._gallery: [{"id": asset_id} for asset_id in gallery]}
         if thumbnail is not None:
-            body[THUMBNAIL] = {"id": thumbnail}
+            body[answers.THUMBNAIL] = {"id": thumbnail}
         if not body:
             raise ValueError("nothing to write: name a gallery or a thumbnail")
         reply = self.call(ApiRequest("PATCH", f"{self._products}/{product_id}", json=body))
         if not reply.good:
             raise answers.refusal_of(reply, product_id, self._gallery, thumbnail)
-        row = answers.written_row(reply)
-        return answers.product_from_row(row, self._gallery) if "sku" in row else None
+        sent = {"gallery": bool(gallery), "thumbnail": thumbnail is not None}
+        return answers.written_product(reply, product_id, self._gallery, **sent)
 
     def _details(self, product_id: str) -> Mapping[str, Any]:
         """All fields of a product; {} when it is gone: writing to it will tell."""
@@ -162,7 +161,7 @@ class PlytixApi(Transport):
 
     def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """The rows of a search for SKUs; with `in`, or with alternatives where that is refused."""
-        columns = [THUMBNAIL, f"attributes.{self._gallery}"]
+        columns = [answers.THUMBNAIL, f"attributes.{self._gallery}"]
         path = f"{self._products}/search"
         if not self._in_refused:
             try:

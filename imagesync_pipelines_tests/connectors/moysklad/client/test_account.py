@@ -144,6 +144,9 @@ def test_clearing_goes_through_the_entity_where_an_empty_list_is_documented(data
         (json_answer(error_json(1083), 500), AnswerLostError, 1),
         (http(200, b""), AnswerLostError, 1),
         (json_answer([{"size": 1}]), AnswerLostError, 1),
+        (json_answer([]), AnswerLostError, 1),
+        (json_answer({}), AnswerLostError, 1),
+        (json_answer(error_json(51002)), AnswerLostError, 1),
         (json_answer(error_json(51007), 503), UnavailableError, 4),
         (json_answer(error_json(51002), 412), NotAnImageError, 1),
         (json_answer(error_json(51004, "больше 3 МБ"), 413), ImageTooLargeError, 1),
@@ -154,8 +157,9 @@ def test_clearing_goes_through_the_entity_where_an_empty_list_is_documented(data
         (http(415, b""), ImagesRefusedError, 1),
     ],
     ids=[
-        "dropped", "502 HTML", "504", "server failure", "200 empty", "200 illegible", "file storage away", "no image",
-        "too large", "refused as a list", "changed meanwhile", "gone", "413 HTML", "415 empty",
+        "dropped", "502 HTML", "504", "server failure", "200 empty", "200 illegible", "200 and no image",
+        "200 and nothing", "200 and an error", "file storage away", "no image", "too large",
+        "refused as a list", "changed meanwhile", "gone", "413 HTML", "415 empty",
     ],
 )  # fmt: skip
 def test_a_write_is_repeated_only_when_it_surely_was_not_carried_out(
@@ -182,6 +186,13 @@ def test_a_bulk_write_tells_per_entity_what_became_of_it_under_any_status(databa
     assert [type(result) for result in done.values()] == [tuple, NotAnImageError, tuple]
     assert urlsplit(served.requests[0].target).path == "/api/remap/1.2/entity/product"
     assert _query(served.requests[0])["expand"] == "images"
+
+
+def test_a_bulk_answer_about_another_entity_is_not_taken_for_this_one(database: sa.Engine) -> None:
+    other = entity_json("p2", images=[image_json("i2")])
+    listed = list_json([entity_json("p1", images=[image_json("i1")])])
+    with _api(in_turn(json_answer([other]), json_answer(listed)), database) as (api, _, _):
+        assert [row.id for row in api.set_images_bulk("product", {"p1": ONE_NEW})["p1"]] == ["i1"]  # type: ignore[union-attr]
 
 
 def test_a_bulk_answer_without_rows_is_read_afterwards_and_never_taken_for_empty(database: sa.Engine) -> None:

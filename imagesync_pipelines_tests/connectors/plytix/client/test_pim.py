@@ -270,6 +270,26 @@ def test_a_good_answer_to_a_link_that_names_another_asset_is_a_lost_one(database
                 api.link(P, A)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"id": B, "sku": "x", "thumbnail": {"id": A}, "attributes": {"amazon_images": [{"id": A}]}},
+        {"id": P, "sku": "x", "attributes": {"amazon_images": [{"id": A}]}},
+        {"id": P, "sku": "x", "thumbnail": {"id": A}, "attributes": {}},
+        {"id": P, "sku": "x", "thumbnail": {"id": A}, "attributes": {"amazon_images": 7}},
+    ],
+    ids=["nothing", "another product", "no thumbnail", "no gallery", "a gallery that cannot be read"],
+)
+def test_a_good_answer_to_a_patch_that_does_not_show_what_was_sent_is_a_lost_one(
+    database: sa.Engine, row: dict[str, object]
+) -> None:
+    with plytix_host() as host, api_for(host, database) as api:
+        host.give(rows(row))
+        with pytest.raises(AnswerLostError):
+            api.patch_product(P, gallery=[A], thumbnail=A)
+
+
 def test_a_product_without_a_label_and_with_assets_as_v2_sends_them_is_read(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database, products_api="v2") as api:
         host.give(rows({**product(1), "label": None, "assets": [{"id": A}, {"id": B}], "thumbnail": [{"id": B}]}))
