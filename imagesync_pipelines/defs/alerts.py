@@ -1,53 +1,36 @@
-"""One message per failed run and per failed check, to the targets of IMAGESYNC_ALERT_URLS.
+"""One message per failed run and per failed check, to the targets of IMAGESYNC_ALERT_URLS; and how any is sent.
 
-The sensors are the only senders. A run that the command line starts in its own process is in the same Dagster instance,
-so the daemon's sensors hear of it too; a second sender in the command line would tell everything twice. Without a
-daemon nothing is sent: the person at the terminal sees the error and the exit code.
+What was told, and what waits because no target could be reached, is in our own table (storage/alerts.py). A run that
+the command line starts in its own process is in the same Dagster instance, so the daemon's sensors hear of it too; a
+second sender in the command line would tell everything twice. Without a daemon nothing is sent: the person at the
+terminal sees the error and the exit code. That the daemon stopped is told by `imagesync serve` (defs/watching.py).
 """
 
-import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import NamedTuple
 
 import apprise
 import dagster as dg
-from pydantic import BaseModel, SecretStr
+import sqlalchemy as sa
+from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 
-from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, run_failure
+from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, claimed_connector, run_failure
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import clean_text, names
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, kept_alerts, note_alert, send_due
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 
 NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
 EVENTS_PER_TICK = 200
 
 _EVALUATIONS = dg.DagsterEventType.ASSET_CHECK_EVALUATION
-
-
-class AlertNotSentError(Exception):
-    """A message reached none of its targets; the text names them by kind only, because their URLs hold secrets."""
-
-
-class Sent(BaseModel):
-    """What is remembered of the messages of one kind: when the last was sent, how many were not sent since."""
-
-    at: datetime
-    suppressed: int = 0
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One message as plain text. kind: those of one kind that come within IMAGESYNC_ALERT_REPEAT_MINUTES are counted.
-
-    link: where to look, its last line.
-    """
-
-    kind: str
-    title: str
-    lines: Sequence[str]
-    link: str
 
 
 def build_run_failure_alert() -> dg.SensorDefinition:
@@ -72,7 +55,7 @@ def build_run_failure_alert() -> dg.SensorDefinition:
         events = [event for record in stored if (event := record.event_log_entry.dagster_event) is not None]
         failure = run_failure(events or [context.failure_event])
         alert = failure_alert(run, failure or RunFailure((), "RunDied", "The run ended without saying why."), settings)
-        tell_once(context.instance, alert, settings, context.log)
+        tell_from_anywhere([alert], settings, context.log)
         return None
 
     return run_failure_alert
@@ -80,7 +63,8 @@ def build_run_failure_alert() -> dg.SensorDefinition:
 
 def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -> Alert:
     """What is told about a run that failed: what failed, why, for which partitions, where to look."""
-    partitions = partition_text(run)
+    partitions, account = partition_text(run), run.tags.get(PARTITION_TAG, "")
+    connector = claimed_connector(run) or next((step.split("/")[0] for step in failure.steps if "/" in step), "")
     lines = [
         f"Job: {run.job_name}",
         f"Failed: {names(failure.steps)}" if failure.steps else "",
@@ -89,9 +73,12 @@ def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -
         "Dagster starts it once more by itself." if run.tags.get("dagster/will_retry") == "true" else "",
     ]
     return Alert(
-        kind_of("alerts", run.job_name, failure.error_class),
-        f"imagesync: {run.job_name} failed ({failure.error_class})",
-        [line for line in lines if line],
+        connector,
+        partitions,
+        # A job that is no connector's, such as a clean-up of Dagster's own, is known by its name.
+        failure.error_class if connector else f"{run.job_name} {failure.error_class}",
+        f"imagesync: {run.job_name} failed{f' for {account}' if account else ''} ({failure.error_class})",
+        "\n".join(line for line in lines if line),
         f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}",
     )
 
@@ -114,13 +101,11 @@ def build_failed_check_alert() -> dg.SensorDefinition:
         after = int(context.cursor) if context.cursor.isdecimal() else 0
         wanted = dg.EventRecordsFilter(_EVALUATIONS, after_cursor=after)
         found = events.get_event_records(wanted, limit=EVENTS_PER_TICK, ascending=True)
-        told = 0
-        for event in found:
-            alert = check_alert(event.event_log_entry, settings) if settings.alert_urls else None
-            if alert is not None:
-                told += tell_once(context.instance, alert, settings, context.log)
-            context.update_cursor(str(event.storage_id))
-        said = f"{len(found)} check evaluations, {told} messages sent." if settings.alert_urls else NOBODY
+        failed = [alert for event in found if (alert := check_alert(event.event_log_entry, settings)) is not None]
+        told = tell_from_anywhere(failed, settings, context.log) if failed and settings.alert_urls else Told(0)
+        if found:
+            context.update_cursor(str(found[-1].storage_id))
+        said = f"{len(found)} check evaluations, {told.sent} messages sent." if settings.alert_urls else NOBODY
         return dg.SkipReason(said)
 
     return failed_check_alert
@@ -135,42 +120,65 @@ def check_alert(entry: dg.EventLogEntry, settings: Settings) -> Alert | None:
     if found is None or found.passed or found.blocking or found.severity is not dg.AssetCheckSeverity.ERROR:
         return None
     asset, base = found.asset_key.to_user_string(), settings.webserver_url.rstrip("/")
+    lines = [
+        f"Check: {found.check_name} of {asset}",
+        *([f"Partition: {found.partition}"] if found.partition else []),
+        clean_text(found.description or "It gave no reason.", settings.alert_urls),
+    ]
     return Alert(
-        kind_of("check_alerts", asset, found.check_name, str(found.partition)),
+        found.asset_key.path[0],
+        found.partition or "",
+        found.check_name,
         f"imagesync: {found.check_name} is not true" + (f" for {found.partition}" if found.partition else ""),
-        [
-            f"Check: {found.check_name} of {asset}",
-            *([f"Partition: {found.partition}"] if found.partition else []),
-            clean_text(found.description or "It gave no reason.", settings.alert_urls),
-        ],
+        "\n".join(lines),
         f"{base}/runs/{entry.run_id}" if entry.run_id else f"{base}/assets/{asset}?view=checks",
     )
 
 
-def kind_of(what: str, *parts: str) -> str:
-    """Where the instance remembers messages of a kind, such as of one job and one class of error."""
-    return f"imagesync/{what}/{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}"
+class Told(NamedTuple):
+    """How many messages got out, and how many wait because nobody could be reached."""
+
+    sent: int
+    waiting: int = 0
 
 
-def tell_once(
-    instance: dg.DagsterInstance, alert: Alert, settings: Settings, log: logging.Logger, now: datetime | None = None
-) -> bool:
-    """Send an alert, unless one of its kind was sent lately: then it is counted. Says whether it was sent.
+def tell_from_anywhere(alerts: Sequence[Alert], settings: Settings, log: logging.Logger) -> Told:
+    """As `tell`, for who has no installation open. Where our database does not answer, all are sent as they are.
 
-    Raises AlertNotSentError when it reached nobody; the next one of its kind is sent then.
+    Better one message too many than one too few. Raises AlertNotSentError when one can neither be kept nor sent.
     """
-    now, last = now or datetime.now(UTC), _recall(instance, alert.kind, log)
-    if last is not None and now - last.at < timedelta(minutes=settings.alert_repeat_minutes):
-        _remember(instance, alert.kind, Sent(at=last.at, suppressed=last.suppressed + 1), log)
-        log.info("%s: like one sent at %s; not sent again.", alert.title, last.at.isoformat())
-        return False
-    lines = [*alert.lines]
-    if last is not None and last.suppressed:
-        lines.append(f"{last.suppressed} more failures of this kind were not sent since {last.at:%Y-%m-%d %H:%M} UTC.")
-    for problem in send(settings.alert_urls, alert.title, "\n".join([*lines, alert.link])):
+    try:
+        with open_installation(settings) as place:
+            return tell(place.engine, alerts, settings, log)
+    except (StorageError, SQLAlchemyError) as error:
+        log.warning("What was sent before could not be read, so this is sent: %s", type(error).__name__)
+    for alert in alerts:
+        for problem in send(settings.alert_urls, alert.title, f"{alert.body}\n{alert.link}"):
+            log.warning(problem)
+    return Told(len(alerts))
+
+
+def tell(
+    engine: sa.Engine,
+    alerts: Iterable[Alert],
+    settings: Settings,
+    log: logging.Logger,
+    now: datetime | None = None,
+    pause: timedelta | None = None,
+) -> Told:
+    """Send alerts, and those that wait; one like one that was sent within the pause is counted.
+
+    pause: IMAGESYNC_ALERT_REPEAT_MINUTES, if nothing else is said. One that reached nobody is kept and
+    sent again.
+    """
+    now, pause = now or datetime.now(UTC), timedelta(minutes=settings.alert_repeat_minutes) if pause is None else pause
+    for alert in alerts:
+        if not note_alert(engine, alert, now, pause):
+            log.info("%s: like one that was sent lately; it is counted, not sent again.", alert.title)
+    sent, problems = send_due(engine, partial(send, settings.alert_urls), now)
+    for problem in problems:
         log.warning(problem)
-    _remember(instance, alert.kind, Sent(at=now), log)
-    return True
+    return Told(sent, len(kept_alerts(engine, waiting=True)))
 
 
 def send(targets: Sequence[SecretStr], title: str, body: str) -> list[str]:
@@ -194,24 +202,3 @@ def send(targets: Sequence[SecretStr], title: str, body: str) -> list[str]:
     if problems and len(problems) == len(targets):
         raise AlertNotSentError("; ".join(problems))
     return problems
-
-
-def _recall(instance: dg.DagsterInstance, kind: str, log: logging.Logger) -> Sent | None:
-    """What is remembered of a kind; None when there is nothing.
-
-    None also when it cannot be read: better one message too many than one too few.
-    """
-    try:
-        stored = instance.daemon_cursor_storage.get_cursor_values({kind}).get(kind)
-        return None if stored is None else Sent.model_validate_json(stored)
-    except Exception as error:  # noqa: BLE001
-        log.warning("What was sent before could not be read, so this is sent: %s", type(error).__name__)
-        return None
-
-
-def _remember(instance: dg.DagsterInstance, kind: str, sent: Sent, log: logging.Logger) -> None:
-    """Keep what was sent for the next failure; when that fails, the next one is sent too."""
-    try:
-        instance.daemon_cursor_storage.set_cursor_values({kind: sent.model_dump_json()})
-    except Exception as error:  # noqa: BLE001
-        log.warning("What was sent could not be written down: %s", type(error).__name__)

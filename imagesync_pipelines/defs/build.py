@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import alerts, assets, cleanup, pages
+from imagesync_pipelines.defs import alerts, assets, cleanup, pages, watching
 from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
@@ -41,6 +41,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
                 *(sensor for one in found for sensor in _sensors(one, shared)),
                 alerts.build_run_failure_alert(),
                 alerts.build_failed_check_alert(),
+                watching.build_dagster_alert(),
             ],
             resources={
                 "installation": InstallationResource(),

@@ -46,7 +46,7 @@ def history(instance: dg.DagsterInstance, limit: int, connector: str | None = No
     lines = (
         _line(instance, record, claimed)
         for record in _newest_first(instance)
-        for claimed in [_claimed_connector(record.dagster_run)]
+        for claimed in [claimed_connector(record.dagster_run)]
         if connector is None or claimed in (None, connector)
     )
     return list(islice((line for line in lines if connector in (None, line.connector)), limit))
@@ -57,7 +57,7 @@ def run_line(instance: dg.DagsterInstance, run_id: str) -> PastRun:
     record = instance.get_run_record_by_id(run_id)
     if record is None:
         raise LookupError(f"Dagster has no run {run_id}; `imagesync history` lists those it has.")
-    return _line(instance, record, _claimed_connector(record.dagster_run))
+    return _line(instance, record, claimed_connector(record.dagster_run))
 
 
 def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
@@ -74,15 +74,15 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
     # A run that Dagster's monitoring declares dead ends with an event without data.
     error: SerializableErrorInfo | None = getattr(failed[-1].event_specific_data, "error", None)
     if error is not None:
-        root = _root(error)
-        return RunFailure((), root.cls_name or _DIED, clean_text(_text(root), ()))
+        root = root_error(error)
+        return RunFailure((), root.cls_name or _DIED, clean_text(error_message(root), ()))
     return RunFailure((), _DIED, clean_text(failed[-1].message or "The run ended without saying why.", ()))
 
 
 def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
     data = event.step_failure_data
-    told, root = data.user_failure_data, _root(data.error) if data.error is not None else None
-    name, message = (root.cls_name or _DIED, _text(root)) if root is not None else (_DIED, "")
+    told, root = data.user_failure_data, root_error(data.error) if data.error is not None else None
+    name, message = (root.cls_name or _DIED, error_message(root)) if root is not None else (_DIED, "")
     if name == "DagsterExecutionInterruptedError":
         return name, STOPPED
     if told is None:
@@ -91,18 +91,18 @@ def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
     if known is not None:
         name = str(known.value)
     elif root is not None and root.cause is not None:
-        name = _root(root.cause).cls_name or name
+        name = root_error(root.cause).cls_name or name
     return name, told.description or message
 
 
-def _root(error: SerializableErrorInfo) -> SerializableErrorInfo:
+def root_error(error: SerializableErrorInfo) -> SerializableErrorInfo:
     """The error that started it, with Dagster's own wrappers (step execution, retries) taken off."""
     while error.cause is not None and (error.cls_name or "Dagster").startswith(("Dagster", "RetryRequested")):
         error = error.cause
     return error
 
 
-def _text(error: SerializableErrorInfo) -> str:
+def error_message(error: SerializableErrorInfo) -> str:
     """The text of a stored error, without the name of its class in front."""
     first, _, rest = error.message.strip().partition(": ")
     if error.cls_name and first.split(".")[-1] == error.cls_name:
@@ -117,7 +117,7 @@ def _newest_first(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
         cursor = records[-1].dagster_run.run_id
 
 
-def _claimed_connector(run: dg.DagsterRun) -> str | None:
+def claimed_connector(run: dg.DagsterRun) -> str | None:
     """The connector as the run itself names it: by its job (`image_db__sync`), or by the assets it was started for."""
     if not run.job_name.startswith("__") and "__" in run.job_name:
         return run.job_name.split("__", maxsplit=1)[0]

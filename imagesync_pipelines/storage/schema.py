@@ -268,6 +268,29 @@ report_outbox = table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 
+alert = table(
+    "alert",
+    *keys("connector", "partition", "error"),
+    *texts("title", "body", "link"),
+    moment("noted_at", comment="when it last happened"),
+    sa.Column(
+        "more",
+        sa.Integer,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="how often beside that since the last message",
+    ),
+    moment("sent_at", nullable=True),
+    moment("due_at", nullable=True, comment="when it is to be sent; NULL: nothing waits"),
+    sa.Column(
+        "attempts",
+        sa.Integer,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="how often sending what waits failed",
+    ),
+)
+
 rate_budget = table(
     "rate_budget",
     sa.Column("principal", sa.Text, primary_key=True, comment="whose calls are counted: an account, a token"),

@@ -2,68 +2,25 @@
 
 import json
 import logging
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from pydantic import SecretStr
 
-from imagesync_pipelines.defs.alerts import (
-    Alert,
-    AlertNotSentError,
-    build_run_failure_alert,
-    failure_alert,
-    kind_of,
-    send,
-    tell_once,
-)
+from imagesync_pipelines.defs.alerts import Told, build_run_failure_alert, failure_alert, send, tell
 from imagesync_pipelines.defs.history import RunFailure
 from imagesync_pipelines.defs.work import stage
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, kept_alerts
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG, range_tags
+from imagesync_pipelines_tests.defs.conftest import Receiver
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-CANARY = "canary-51c9"
 UI = "https://dagster.example/"
-
-
-@dataclass
-class Receiver:
-    """A real HTTP server that keeps what apprise posts to it."""
-
-    port: int
-    status: int = 200
-    messages: list[dict[str, str]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"json://user:{CANARY}@127.0.0.1:{self.port}/hook"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(received.status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received = Receiver(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield received
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class WorkConfig(dg.Config):
@@ -125,10 +82,8 @@ class Ticking:
 
 
 @pytest.fixture
-def ticking(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Ticking:
+def ticking(instance: dg.DagsterInstance, receiver: Receiver) -> Ticking:
     """The sensor after its first tick, which only notes where the events end; alerts go to the receiver."""
-    monkeypatch.setenv("IMAGESYNC_ALERT_URLS", receiver.url)
-    monkeypatch.setenv("IMAGESYNC_WEBSERVER_URL", UI)
     ticking = Ticking(instance)
     ticking.tick()
     return ticking
@@ -193,43 +148,63 @@ def test_without_targets_the_tick_says_so(ticking: Ticking, monkeypatch: pytest.
     assert "IMAGESYNC_ALERT_URLS is empty" in (ticking.tick().skip_message or "")
 
 
-def test_a_receiver_that_is_down_fails_the_tick_without_its_secret_and_the_next_failure_is_sent(
-    ticking: Ticking, receiver: Receiver, caplog: pytest.LogCaptureFixture
+def test_the_same_failure_of_a_second_store_is_told(ticking: Ticking, receiver: Receiver) -> None:
+    for store in ("north", "south", "north"):
+        fail(ticking.instance, tags={PARTITION_TAG: store})
+    ticking.tick()
+    assert receiver.titles() == [
+        "imagesync: image_db__sync failed for north (RuntimeError)",
+        "imagesync: image_db__sync failed for south (RuntimeError)",
+    ]
+
+
+def test_a_message_that_reaches_nobody_is_kept_and_sent_again_and_its_secret_is_not_told(
+    ticking: Ticking, receiver: Receiver, database: sa.Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     receiver.status = 500
+    run_id = fail(ticking.instance)
     fail(ticking.instance)
-    reactions = ticking.tick().dagster_run_reactions
-    assert reactions[0].error is not None
-    assert "target 1 of IMAGESYNC_ALERT_URLS (json) was not reached" in reactions[0].error.to_string()
-    assert CANARY not in reactions[0].error.to_string() + caplog.text
+    ticking.tick()
     receiver.status = 200
     receiver.messages.clear()
-    fail(ticking.instance)
+    (kept,) = kept_alerts(database, waiting=True)
+    assert (kept.connector, kept.error, kept.attempts, kept.more) == ("image_db", "RuntimeError", 1, 1)
+    assert kept.due_at is not None
+    settings, log = load_settings(Settings), logging.getLogger(__name__)
+    assert tell(database, [], settings, log, kept.due_at - timedelta(seconds=1)) == Told(0, 1), "not yet"
+    assert tell(database, [], settings, log, kept.due_at) == Told(1, 0)
+    (message,) = receiver.messages
+    assert "Error: RuntimeError: disk full" in message["message"]
+    assert "1 more failures of this kind were not sent." in message["message"]
+    assert "no target could be reached before" in message["message"]
+    assert run_id != kept.link.rpartition("/")[2], "the newest one's link"
+    assert receiver.secret not in caplog.text
+
+
+def test_a_table_that_cannot_be_read_sends_rather_than_keeps_quiet(
+    ticking: Ticking, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGESYNC_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/gone")
+    for _ in range(2):
+        fail(ticking.instance)
     ticking.tick()
-    assert len(receiver.messages) == 1
+    assert len(receiver.messages) == 2
+    assert "Error: RuntimeError: disk full" in receiver.messages[0]["message"]
 
 
-def test_an_unreadable_memory_sends_rather_than_keeps_quiet(ticking: Ticking, receiver: Receiver) -> None:
-    kind = kind_of("alerts", "image_db__sync", "RuntimeError")
-    ticking.instance.daemon_cursor_storage.set_cursor_values({kind: "not json"})
-    fail(ticking.instance)
-    ticking.tick()
-    assert len(receiver.messages) == 1
-
-
-def told(instance: dg.DagsterInstance, receiver: Receiver, minutes: int, at: datetime) -> bool:
-    """Whether an alert is sent at that moment, where repeats within so many minutes are not."""
+def told(database: sa.Engine, receiver: Receiver, minutes: int, at: datetime, partition: str = "") -> int:
+    """How many messages are sent when something happens at that moment; repeats within so many minutes are not."""
     settings = Settings(alert_urls=[SecretStr(receiver.url)], alert_repeat_minutes=minutes)
-    alert = Alert("imagesync/alerts/x", "title", ["line"], f"{UI}runs/r1")
-    return tell_once(instance, alert, settings, logging.getLogger(__name__), at)
+    alert = Alert("edge", partition, "x", "title", "line", f"{UI}runs/r1")
+    return tell(database, [alert], settings, logging.getLogger(__name__), at).sent
 
 
-def test_what_was_sent_is_remembered_in_postgresql(postgres_instance: dg.DagsterInstance, receiver: Receiver) -> None:
+def test_a_repeat_is_counted_and_the_next_message_says_how_many(database: sa.Engine, receiver: Receiver) -> None:
     for minutes in (0, 1, 2, 3):
-        told(postgres_instance, receiver, 60, NOW + timedelta(minutes=minutes))
+        told(database, receiver, 60, NOW + timedelta(minutes=minutes))
     assert len(receiver.messages) == 1
-    assert told(postgres_instance, receiver, 60, NOW + timedelta(minutes=60))
+    assert told(database, receiver, 60, NOW + timedelta(minutes=60))
     assert receiver.messages[1]["message"].splitlines() == [
         "line",
         "3 more failures of this kind were not sent since 2026-11-21 12:00 UTC.",
@@ -238,18 +213,19 @@ def test_what_was_sent_is_remembered_in_postgresql(postgres_instance: dg.Dagster
 
 
 @pytest.mark.parametrize(
-    ("passed", "pause", "due"),
+    ("passed", "pause", "partition", "due"),
     [
-        pytest.param(59, 60, False, id="within the pause"),
-        pytest.param(60, 60, True, id="after the pause"),
-        pytest.param(0, 0, True, id="no pause wanted"),
+        pytest.param(59, 60, "", 0, id="within the pause"),
+        pytest.param(60, 60, "", 1, id="after the pause"),
+        pytest.param(0, 0, "", 1, id="no pause wanted"),
+        pytest.param(1, 60, "airport", 1, id="another store"),
     ],
 )
 def test_a_repeat_is_due_after_the_pause(
-    instance: dg.DagsterInstance, receiver: Receiver, passed: int, pause: int, due: bool
+    database: sa.Engine, receiver: Receiver, passed: int, pause: int, partition: str, due: int
 ) -> None:
-    assert told(instance, receiver, pause, NOW), "never sent before"
-    assert told(instance, receiver, pause, NOW + timedelta(minutes=passed)) is due
+    assert told(database, receiver, pause, NOW) == 1, "never sent before"
+    assert told(database, receiver, pause, NOW + timedelta(minutes=passed), partition) == due
 
 
 def test_a_run_that_died_without_a_failed_step_is_told(ticking: Ticking, receiver: Receiver) -> None:
@@ -276,23 +252,27 @@ def test_a_secret_of_an_alert_target_in_an_error_is_not_sent(ticking: Ticking, r
     ticking.tick()
     (message,) = receiver.messages
     assert "could not post to json://***@127.0.0.1" in message["message"]
-    assert CANARY not in json.dumps(message)
+    assert receiver.secret not in json.dumps(message)
 
 
 def test_one_dead_target_does_not_keep_the_others_from_hearing(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    targets = [SecretStr(f"nosuch://{CANARY}"), SecretStr(receiver.url), SecretStr(f"json://{CANARY}@127.0.0.1:9/x")]
+    targets = [
+        SecretStr(f"nosuch://{receiver.secret}"),
+        SecretStr(receiver.url),
+        SecretStr(f"json://{receiver.secret}@127.0.0.1:9/x"),
+    ]
     problems = send(targets, "title", "body")
     assert [message["title"] for message in receiver.messages] == ["title"]
     assert len(problems) == 2
-    assert CANARY not in " ".join(problems) + caplog.text
+    assert receiver.secret not in " ".join(problems) + caplog.text
 
 
 def test_a_message_that_reaches_nobody_is_an_error() -> None:
     with pytest.raises(AlertNotSentError, match="target 1"):
-        send([SecretStr(f"nosuch://{CANARY}")], "title", "body")
+        send([SecretStr("nosuch://somewhere")], "title", "body")
 
 
 @pytest.mark.parametrize(
@@ -332,4 +312,4 @@ def test_a_message_that_reaches_nobody_is_an_error() -> None:
 def test_the_message_says_what_there_is_to_say(failure: RunFailure, tags: dict[str, str], expected: list[str]) -> None:
     run = dg.DagsterRun(job_name="image_db__sync", run_id="r1", tags=tags)
     alert = failure_alert(run, failure, Settings(webserver_url=UI))
-    assert (alert.lines, alert.link) == (expected, f"{UI}runs/r1")
+    assert (alert.body.splitlines(), alert.link) == (expected, f"{UI}runs/r1")

@@ -1,15 +1,12 @@
 """A check that fails without failing its run reaches the alert targets: once, with its reason, and only errors do."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs.alerts import build_failed_check_alert
+from imagesync_pipelines_tests.defs.conftest import Receiver
 
 
 class CheckConfig(dg.Config):
@@ -39,31 +36,6 @@ def every_photo_has_a_product() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=False, description="blocked")
 
 
-@pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
-    """What a real receiver of alerts got; its URL is set."""
-    received: list[dict[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    monkeypatch.setenv("IMAGESYNC_ALERT_URLS", f"json://127.0.0.1:{server.server_port}/hook")
-    monkeypatch.setenv("IMAGESYNC_WEBSERVER_URL", "https://dagster.example/")
-    yield received
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 def check(instance: dg.DagsterInstance, **config: Any) -> str:
     """A run of the asset with the check that does not block; returns its id."""
     ops = {"edge__photos_few_photos_fail": {"config": config}}
@@ -80,57 +52,53 @@ def tick(instance: dg.DagsterInstance, cursor: str | None) -> tuple[str, str]:
 
 
 def test_a_failed_check_is_told_once_with_its_reason_and_a_link(
-    instance: dg.DagsterInstance, messages: list[dict[str, str]]
+    instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     _, cursor = tick(instance, None)
     run_id = check(instance)
     said, cursor = tick(instance, cursor)
     assert said == "1 check evaluations, 1 messages sent."
-    assert messages[0]["title"] == "imagesync: few_photos_fail is not true"
+    assert receiver.messages[0]["title"] == "imagesync: few_photos_fail is not true"
     for part in ("few_photos_fail of edge/photos", "30 of 100", f"https://dagster.example/runs/{run_id}"):
-        assert part in messages[0]["message"]
+        assert part in receiver.messages[0]["message"]
     assert tick(instance, cursor)[0] == "0 check evaluations, 0 messages sent."
     check(instance)
     tick(instance, cursor)
-    assert len(messages) == 1, "the same failure within the hour is counted, not sent"
+    assert len(receiver.messages) == 1, "the same failure within the hour is counted, not sent"
 
 
 @pytest.mark.parametrize(
     "config",
     [pytest.param({"passed": True}, id="passed"), pytest.param({"severity": "WARN"}, id="a warning is for the UI")],
 )
-def test_what_is_no_error_is_not_sent(
-    instance: dg.DagsterInstance, messages: list[dict[str, str]], config: dict[str, Any]
-) -> None:
+def test_what_is_no_error_is_not_sent(instance: dg.DagsterInstance, receiver: Receiver, config: dict[str, Any]) -> None:
     _, cursor = tick(instance, None)
     check(instance, **config)
     assert tick(instance, cursor)[0] == "1 check evaluations, 0 messages sent."
-    assert messages == []
+    assert receiver.messages == []
 
 
 def test_a_blocking_check_is_left_to_the_alert_of_its_failed_run(
-    instance: dg.DagsterInstance, messages: list[dict[str, str]]
+    instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     _, cursor = tick(instance, None)
     result = dg.materialize([photos, every_photo_has_a_product], instance=instance, raise_on_error=False)
     assert not result.success
     tick(instance, cursor)
-    assert messages == []
+    assert receiver.messages == []
 
 
 def test_what_happened_before_the_sensor_was_switched_on_is_not_told(
-    instance: dg.DagsterInstance, messages: list[dict[str, str]]
+    instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     check(instance)
     said, cursor = tick(instance, None)
     assert "from now on" in said
     tick(instance, cursor)
-    assert messages == []
+    assert receiver.messages == []
 
 
-def test_a_partition_is_named_and_has_a_memory_of_its_own(
-    instance: dg.DagsterInstance, messages: list[dict[str, str]]
-) -> None:
+def test_a_partition_is_named_and_has_a_memory_of_its_own(instance: dg.DagsterInstance, receiver: Receiver) -> None:
     _, cursor = tick(instance, None)
     for store in ("harbour", "airport"):
         evaluation = dg.AssetCheckEvaluation(
@@ -142,8 +110,8 @@ def test_a_partition_is_named_and_has_a_memory_of_its_own(
         )
         instance.report_runless_asset_event(evaluation)
     tick(instance, cursor)
-    assert [message["title"].rpartition(" ")[2] for message in messages] == ["harbour", "airport"]
-    assert "view=checks" in messages[0]["message"], "a sensor's own evaluation has no run to look at"
+    assert [title.rpartition(" ")[2] for title in sorted(receiver.titles())] == ["airport", "harbour"]
+    assert "view=checks" in receiver.messages[0]["message"], "a sensor's own evaluation has no run to look at"
 
 
 def test_nobody_to_tell_moves_on(instance: dg.DagsterInstance) -> None:
