@@ -192,9 +192,9 @@ class _Meta(BaseModel):
 
     @property
     def id(self) -> str:
-        """The id in the link to an entity, its last part; '' when it has none."""
+        """The id in the link to an entity, the last part of its path; '' when it has none."""
         try:
-            return str(UUID(self.href.rstrip("/").rpartition("/")[2]))
+            return str(UUID(self.href.partition("?")[0].rstrip("/").rpartition("/")[2]))
         except ValueError:
             return ""
 
@@ -206,13 +206,14 @@ class _Event(BaseModel):
 
 
 class _Call(BaseModel):
-    events: list[_Event]
+    events: list[Any]
 
 
 def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
     """The requests of a call: one for every entity and every child account that is not off.
 
-    request_id: what МойСклад repeats when it sends the call again; its requests are then the same. Raises BadBodyError.
+    request_id: what МойСклад repeats when it sends the call again; its requests are then the same. An event of another
+    shape asks for nothing and costs no other. Raises BadBodyError.
     """
     try:
         call = _Call.model_validate_json(body)
@@ -222,9 +223,10 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
         raise BadBodyError(f"This is no call of a МойСклад webhook: {place}: {first['msg']}") from None
     ignored: Counter[str] = Counter()
     found: dict[tuple[str, str], str] = {}
-    for event in call.events:
-        why = _why_ignored(event, names)
-        if why:
+    for sent in call.events:
+        event = _understood(_Event, sent)
+        why = f"another shape ({event})" if isinstance(event, str) else _why_ignored(event, names)
+        if why or isinstance(event, str):
             ignored[why] += 1
         else:
             found[event.meta.type, event.meta.id] = event.model_dump_json()
