@@ -108,13 +108,15 @@ class _HandOver(BaseModel):
 class ListingsRead(_HandOver):
     """What a mapping file, several of them or Amazon's catalogue say, before any choice.
 
-    source: the names of the files. shape: as they had it, or `catalogue`. marketplace: the one that was asked for; ''
-    is all. entries: how many the files hold, in all their parts. set_aside: entries and images that cannot be used.
-    missing: SKUs that a file names and Amazon's catalogue does not have; empty when it was not asked. warnings:
-    sentences for people.
+    source: the names of the files; files: the same, each by itself. whole: these are all that there are. shape: as they
+    had it, or `catalogue`. marketplace: the one that was asked for; '' is all. entries: how many the files hold, in all
+    their parts. set_aside: entries and images that cannot be used. missing: SKUs that a file names and Amazon's
+    catalogue does not have; empty when it was not asked. warnings: sentences for people.
     """
 
     source: str
+    files: tuple[str, ...] = ()
+    whole: bool = False
     shape: str
     marketplace: str = ""
     entries: int

@@ -97,7 +97,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
     if read.marketplace and not found:
         warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
     set_aside = (*read.set_aside, *bad)
-    _put_aside(context, set_aside)
+    _put_aside(context, read, set_aside)
     context.keep(
         "images", model.ImagesChosen(source=read.source, listings=found, set_aside=set_aside, warnings=tuple(warnings))
     )
@@ -233,8 +233,12 @@ def recognise(
     return len(ours) + len(by_name)
 
 
-def _put_aside(context: Run, set_aside: Sequence[model.SetAside]) -> None:
-    """Put what cannot be used in quarantine, and take out what this source no longer has."""
+def _put_aside(context: Run, read: model.ListingsRead, set_aside: Sequence[model.SetAside]) -> None:
+    """Put what cannot be used in quarantine, and take out what this reading shows to be well or gone.
+
+    What another mapping file has there stays: of products that this one does not name it says nothing, unless it is all
+    files of the folder.
+    """
     table = context.quarantine
     items = [
         QuarantineItem(f"{entry.where} {entry.url}".strip(), None, LISTING_STAGE, entry.reason, entry.url or None)
@@ -242,7 +246,17 @@ def _put_aside(context: Run, set_aside: Sequence[model.SetAside]) -> None:
     ]
     table.put(items)
     bad = {item.key for item in items}
-    table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
+    named = {item.sku for item in read.items if read.marketplace in ("", item.marketplace)}
+    everything = read.whole and not read.marketplace
+
+    def is_judged(key: str) -> bool:
+        if key.startswith(rules.SKU_PREFIX):
+            return everything or key.partition(" ")[0] in named
+        # Releases before this one did not name the file of an entry without a product.
+        return everything or ": " not in key or key.startswith(tuple(f"{file}: " for file in read.files))
+
+    waiting = [entry for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad]
+    table.drop([entry.id for entry in waiting if is_judged(entry.key)])
 
 
 def _set_aside_warning(what: str, set_aside: Sequence[model.SetAside]) -> list[str]:

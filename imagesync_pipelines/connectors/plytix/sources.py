@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix.client.amazon import Catalogue
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ListingsRead, SetAside
-from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku
+from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, SKU_PREFIX, amazon_sku
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.upstream.details import details_told
@@ -27,7 +27,8 @@ _S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_ma
 def read_sources(mapping: str, folder: str, shared: Settings) -> ListingsRead:
     """The items of a mapping file (path or s3:// URL); without one, of every mapping file in the folder.
 
-    Of a product that several files name, the newest file counts. Raises SettingsError when there is neither file nor
+    Of a product that several files name, the newest file counts. What is set aside names its product, or else its file
+    and the place in it. Raises SettingsError when there is neither file nor
     folder, and MappingError for a file that is not there or cannot be used at all.
     """
     if not mapping and not folder:
@@ -45,12 +46,18 @@ def read_sources(mapping: str, folder: str, shared: Settings) -> ListingsRead:
     newest = {item.sku: number for number, file in enumerate(files) for item in file.items}
     return ListingsRead(
         source=", ".join(file.source for file in files),
+        files=tuple(file.source for file in files),
+        whole=not mapping,
         shape=" + ".join(sorted({file.shape for file in files})),
         entries=sum(file.entries for file in files),
         items=tuple(item for number, file in enumerate(files) for item in file.items if newest[item.sku] == number),
-        set_aside=tuple(entry for file in files for entry in file.set_aside),
+        set_aside=tuple(_of_file(entry, file.source) for file in files for entry in file.set_aside),
         warnings=tuple(sentence for file in files for sentence in file.warnings),
     )
+
+
+def _of_file(entry: SetAside, source: str) -> SetAside:
+    return entry if entry.where.startswith(SKU_PREFIX) else entry._replace(where=f"{source}: {entry.where}")
 
 
 def named_products(skus: Sequence[str]) -> ListingsRead:
@@ -73,7 +80,8 @@ def only(read: ListingsRead, skus: Sequence[str]) -> ListingsRead:
     unread = sorted(wanted - {item.sku for item in read.items})
     if unread:
         raise SettingsError(f"{read.source} has no product {unread[0]}.")
-    return read.model_copy(update={"items": tuple(item for item in read.items if item.sku in wanted)})
+    items = tuple(item for item in read.items if item.sku in wanted)
+    return read.model_copy(update={"items": items, "files": (), "whole": False})
 
 
 def as_amazon_has_them(

@@ -1,6 +1,6 @@
 """What people are told about an account's run: sentences, numbers that are plotted, tables, what is left out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,27 @@ def test_the_choice_counts_references_pictures_and_listings_without_main(pair: C
     ]
     assert table(told, "set_aside").to_dict("records") == [{"where": bad.where, "reason": "bad", "url": "u"}]
     assert pair.quarantined() == [f"{bad.where} u"]
+
+
+def test_what_one_mapping_file_has_in_quarantine_survives_the_run_of_another(pair: Connector) -> None:
+    def read(*files: str, whole: bool = False, bad: Sequence[SetAside] = (), skus: Sequence[str] = ()) -> list[str]:
+        items = tuple(AmazonItem(sku, sku[-10:], "US", False, "", ()) for sku in skus)
+        found = ListingsRead(
+            source="s", files=files, whole=whole, shape="list", entries=1, items=items, set_aside=tuple(bad)
+        )
+        context = pair.at(pair.run_id())
+        context.keep("listings", found)
+        reading.images(context, NoOptions())
+        return sorted(pair.quarantined())
+
+    first, second = "AMZN-US-B000000001", "AMZN-US-B000000002"
+    of_first = [SetAside(first, "bad", "u"), SetAside("a.json: matched[3]", "no ASIN")]
+    assert read("a.json", bad=of_first, skus=[first]) == [f"{first} u", "a.json: matched[3]"]
+    assert read("b.json", skus=[second]) == [f"{first} u", "a.json: matched[3]"], "another file says nothing of it"
+    assert read("a.json", skus=[second]) == [f"{first} u"], "the file is in order; the product was not in it"
+    assert read("c.json", skus=[first]) == []
+    read("a.json", bad=of_first, skus=[first])
+    assert read("b.json", whole=True, skus=[second]) == [], "it is the only file that there is"
 
 
 @pytest.fixture
