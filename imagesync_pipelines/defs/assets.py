@@ -2,9 +2,8 @@
 
 import inspect
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -187,6 +186,15 @@ def build_check(connector: Connector, check: Check) -> Any:
     return decorate(look)
 
 
+def starts_at(cron: str, timezone: str, moment: datetime) -> bool:
+    """Whether a schedule starts at this moment, as Dagster reckons it: where the clock is changed, still once a day."""
+    # Windows of time begin when a schedule starts; how the first one would be called does not matter.
+    windows = dg.TimeWindowPartitionsDefinition("2026-01-01", "%Y-%m-%d", timezone=timezone, cron_schedule=cron)
+    following = windows.get_next_partition_window(moment, respect_bounds=False)
+    # Times of day that there are twice are not equal to anything in another zone.
+    return following is not None and following.start.timestamp() == moment.timestamp()
+
+
 def build_schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.ScheduleDefinition:
     """A schedule in the installation's time zone; with accounts it starts one run for each."""
     settings = load_settings(connector.settings)
@@ -203,7 +211,10 @@ def build_schedule(connector: Connector, schedule: Schedule, shared: Settings) -
     def start(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         shared, settings = load_settings(Settings), load_settings(connector.settings)
         moment, job = context.scheduled_execution_time, connector.job(schedule.job)
-        if reason := schedule.skip(shared, settings, moment.astimezone(ZoneInfo(shared.timezone))):
+        reason = schedule.skip(shared, settings)
+        if schedule.gives_way_to is not None and starts_at(schedule.gives_way_to(settings), shared.timezone, moment):
+            reason = "The daily full run starts at this very minute."
+        if reason:
             yield dg.SkipReason(reason)
             return
         asked = schedule.options(moment)

@@ -11,7 +11,7 @@ from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.scans import RawPages
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.blocks import block_key, check_block_size, missing_blocks, page_blocks
+from imagesync_pipelines.sync.blocks import block_key, check_block_size, missing_blocks, page_blocks, stray_blocks
 from imagesync_pipelines.sync.connector import Connector, Job, PageSet
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -41,7 +41,7 @@ def range_tags_of(
     if job.alone is not None or not names or not (job.steps is None or names & set(job.steps)):
         return {}
     blocks = known_blocks(instance, connector, shared, warn)
-    return job_runs.range_tags(blocks[0], blocks[-1])
+    return job_runs.all_blocks_tags(blocks)
 
 
 def known_blocks(
@@ -68,8 +68,8 @@ def discover_pages(
 ) -> Discovered:
     """Ask the source how many pages it has and make the page partitions equal to that.
 
-    Blocks beyond the end are removed unless an unfinished run may still write them. Raises BadBlockError when the block
-    size was changed, and the source's errors.
+    Blocks beyond the end are removed, unless an unfinished run may still write them or one after them. Raises
+    BadBlockError when the block size was changed, and the source's errors.
     """
     name = connector.page_partitions
     held, settings = _pages(connector)
@@ -78,14 +78,14 @@ def discover_pages(
     check_block_size(existing, size, held.reset_command)
     pages = held.count(shared, settings, warn)
     wanted = page_blocks(pages, size)
-    added = missing_blocks(existing, wanted)
-    if added:
-        instance.add_dynamic_partitions(name, added)
-    extra = set(existing) - set(wanted)
-    removed = sorted(extra - launching.blocks_in_flight(instance, extra))
+    removed = sorted(stray_blocks(existing, wanted, launching.blocks_in_flight(instance, existing)))
     for block in removed:
         instance.delete_dynamic_partition(name, block)
-    blocks = tuple(sorted({*existing, *added} - set(removed)))
+    kept = set(existing) - set(removed)
+    added = missing_blocks(kept, wanted)
+    if added:
+        instance.add_dynamic_partitions(name, added)
+    blocks = tuple(sorted({*kept, *added}))
     return Discovered(pages, blocks, tuple(added), tuple(removed))
 
 

@@ -101,6 +101,7 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
             started_at=datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC),
             progress=context.resources.progress,
             partitions=tuple(context.partition_keys) if step.partitions == "pages" else (),
+            all_blocks=job_runs.ALL_BLOCKS_TAG in context.run.tags,
             known_blocks=partial(context.instance.get_dynamic_partitions, connector.page_partitions),
             add_blocks=partial(context.instance.add_dynamic_partitions, connector.page_partitions),
             note_summary=work.note,

@@ -1,7 +1,7 @@
 """Blocks of consecutive pages of a source: their keys, their pages, which ones a source has."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from imagesync_pipelines.errors import ImagesyncError
 
@@ -54,16 +54,25 @@ def check_block_size(existing: Iterable[str], pages_per_block: int, reset_comman
             )
 
 
-def missing_blocks(existing: Collection[str], wanted: Sequence[str]) -> list[str]:
-    """The wanted blocks to add after the existing ones, ascending.
+def stray_blocks(existing: Collection[str], wanted: Collection[str], busy: Collection[str]) -> list[str]:
+    """The existing blocks to remove: those beyond the end of the source, and those that stand after a gap.
 
-    Raises BadBlockError when one of them belongs before an existing block: Dagster's ranges follow the order of
-    adding, so such a range would name other pages than it says.
+    busy: blocks that an unfinished run may still write. Blocks go from the last one on and no further than to a busy
+    one: a block that went from the middle could not come back, because ranges follow the order of adding.
     """
-    missing = sorted(set(wanted) - set(existing))
-    if missing and existing and missing[0] < max(existing):
-        raise BadBlockError(
-            f"Partition {missing[0]} is missing although {max(existing)} is there. Ranges of partitions follow the "
-            "order of adding: remove all page partitions with the reset-pages command, they are then added in order."
-        )
-    return missing
+    gap = min(set(wanted) - set(existing), default="")
+    strays: list[str] = []
+    for block in sorted(existing, reverse=True):
+        if block in busy or (block in wanted and not (gap and block > gap)):
+            break
+        strays.append(block)
+    return strays
+
+
+def missing_blocks(existing: Collection[str], wanted: Collection[str]) -> list[str]:
+    """The wanted blocks that can be added after the existing ones, ascending.
+
+    One that belongs before an existing block waits until that is gone (stray_blocks): Dagster's ranges follow the order
+    of adding, so such a range would name other pages than it says.
+    """
+    return sorted(block for block in wanted if not existing or block > max(existing))

@@ -105,7 +105,8 @@ class Schedule:
 
     cron: from the connector's settings. options: of the run. starts_by_itself: whether it is on until somebody
     decides. waits: start a run of an account that is at work too (it queues), else it is left out this time.
-    skip: a reason to start nothing at this moment, '' when there is none.
+    gives_way_to: the cron of a schedule that does the same and more; nothing starts at a moment at which that starts.
+    skip: a reason to start nothing now, '' when there is none.
     """
 
     name: str
@@ -115,7 +116,8 @@ class Schedule:
     options: Callable[[Any], Mapping[str, Any]] = lambda moment: {}
     starts_by_itself: Callable[[Settings, Any], bool] = lambda shared, settings: shared.accounts is not None
     waits: bool = False
-    skip: Callable[[Settings, Any, Any], str] = lambda shared, settings, moment: ""
+    gives_way_to: Callable[[Any], str] | None = None
+    skip: Callable[[Settings, Any], str] = lambda shared, settings: ""
 
 
 @dataclass(frozen=True)
@@ -236,9 +238,3 @@ class Connector:
         """The pools in which its steps queue."""
         alone = [job.alone for job in self.jobs if job.alone is not None]
         return tuple(dict.fromkeys(step.pool for step in (*self.steps, *alone) if step.pool))
-
-
-def starts_at(cron: str, moment: datetime) -> bool:
-    """Whether a daily schedule (plain minute and hour, every day) starts at this minute of its own zone."""
-    minute, hour, *days = cron.split()
-    return days == ["*"] * 3 and (minute, hour) == (str(moment.minute), str(moment.hour))

@@ -13,6 +13,8 @@ from imagesync_pipelines.sync.connector import Connector, Job, Step
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"
+# On a run over all blocks of pages, however many there are when it reads them.
+ALL_BLOCKS_TAG = "imagesync/all_blocks"
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,8 @@ def op_name(connector: Connector, step: Step) -> str:
 def range_tags(first: str, last: str) -> dict[str, str]:
     """The tags that make a run materialise all partitions from `first` to `last`, both included."""
     return {RANGE_START_TAG: first, RANGE_END_TAG: last}
+
+
+def all_blocks_tags(blocks: Sequence[str]) -> dict[str, str]:
+    """The tags of a run over all blocks of pages: those that are known, and those that are added until it reads."""
+    return {**range_tags(blocks[0], blocks[-1]), ALL_BLOCKS_TAG: "true"}

@@ -171,7 +171,8 @@ class RunContext(Generic[S]):
 
     connector: its name. account: the alias of the account or store, which is the run's partition too; '' where a
     connector has no accounts. lineage: this run and those that it re-executes. settings: the connector's own.
-    partitions: the keys of the run's page partitions. known_blocks: the connector's page partitions, in the order of
+    partitions: the keys of the run's page partitions. all_blocks: it was started for all of them, and for those that
+    were added since. known_blocks: the connector's page partitions, in the order of
     adding. add_blocks: adds some after these. tell: hears of things before the step is done, like plain http.
     note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it.
     """
@@ -185,6 +186,7 @@ class RunContext(Generic[S]):
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = silent
     partitions: Sequence[str] = ()
+    all_blocks: bool = False
     known_blocks: Callable[[], Sequence[str]] = tuple
     add_blocks: Callable[[Sequence[str]], None] = lambda keys: None
     tell: Callable[[str], None] = lambda text: None

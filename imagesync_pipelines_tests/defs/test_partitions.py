@@ -17,6 +17,7 @@ from imagesync_pipelines.sync.blocks import (
     check_block_size,
     missing_blocks,
     page_blocks,
+    stray_blocks,
 )
 from imagesync_pipelines.sync.connector import AccountSet
 from imagesync_pipelines.sync.job_runs import RANGE_END_TAG, RANGE_START_TAG, range_tags
@@ -79,9 +80,29 @@ def test_missing_blocks_are_found_in_order() -> None:
     assert missing_blocks(BLOCKS, BLOCKS[:3]) == []
 
 
-def test_a_block_that_belongs_before_an_existing_one_is_refused() -> None:
-    with pytest.raises(BadBlockError, match="000011-000020"):
-        missing_blocks([BLOCKS[0], BLOCKS[2]], BLOCKS)
+@pytest.mark.parametrize(
+    ("existing", "wanted", "busy", "removed"),
+    [
+        pytest.param("01234", "01", "", "432", id="the source is shorter"),
+        pytest.param("01234", "01", "3", "4", id="a run is on one in the middle: it and what is before it stay"),
+        pytest.param("01234", "01", "4", "", id="a run is on the last one"),
+        pytest.param("01234", "01", "01", "432", id="a run is on blocks that stay anyway"),
+        pytest.param("014", "01234", "", "4", id="a gap of an earlier release: what is after it is added anew"),
+        pytest.param("014", "01234", "4", "", id="a gap, and a run is on the block after it"),
+        pytest.param("01", "01", "", "", id="nothing changed"),
+        pytest.param("", "01", "", "", id="the first time"),
+    ],
+)
+def test_blocks_are_removed_from_the_end_only_so_that_they_can_come_back(
+    existing: str, wanted: str, busy: str, removed: str
+) -> None:
+    keys = [[BLOCKS[int(number)] for number in numbers] for numbers in (existing, wanted, busy, removed)]
+    assert stray_blocks(*keys[:3]) == keys[3]
+    left = [key for key in keys[0] if key not in keys[3]]
+    after = [*left, *missing_blocks(left, keys[1])]
+    assert after == sorted(after)
+    if not busy:
+        assert after == keys[1]
 
 
 def test_the_range_of_a_run_is_read_from_its_tags() -> None:

@@ -1,6 +1,5 @@
 """The edge: product photos of a head office in the databases of its stores, declared."""
 
-from datetime import datetime
 from functools import partial
 
 from pydantic import Field
@@ -8,8 +7,7 @@ from pydantic import Field
 from imagesync_pipelines.connectors.edge import applying, reading
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
-from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step, starts_at
+from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
@@ -21,10 +19,6 @@ class EdgeOptions(reading.StorePlanOptions, reading.ListingOptions):
     """What a person may ask of one synchronisation of a store."""
 
     dry_run: bool = Field(False, description="stop after the plan: nothing is written into a store's database")
-
-
-def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime) -> str:
-    return "The daily full run starts at this very minute." if starts_at(settings.full_schedule, moment) else ""
 
 
 STEPS = (
@@ -72,7 +66,7 @@ SCHEDULES = (
         "sync",
         lambda settings: settings.incremental_schedule,
         "What changed since the last listing, store by store; a store at work is left out this time.",
-        skip=_daily_starts_too,
+        gives_way_to=lambda settings: str(settings.full_schedule),
     ),
     Schedule(
         "daily_full",

@@ -44,7 +44,7 @@ CONNECTOR = Connector(
             lambda settings: settings.schedule,
             "Reads the folder and brings the images of the products up to it.",
             starts_by_itself=lambda shared, settings: not settings.missing,
-            skip=lambda shared, settings, moment: (
+            skip=lambda shared, settings: (
                 f"{' and '.join(settings.missing)} not set, so there is no folder to read." if settings.missing else ""
             ),
         ),

@@ -72,20 +72,22 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
     """
     settings, known, chosen = context.settings, context.known_blocks(), list(context.partitions)
     check_block_size(known, settings.image_db_pages_per_block, RESET_PAGES)
-    everything = chosen == sorted(known)
+    everything = context.all_blocks or chosen == sorted(known)
     with source_of(context) as session:
         if everything:
             landed = pages.read_all(context, session, options.page_size)
         else:
             landed = pages.read_spans(context, session, [block_pages(block) for block in chosen], options.page_size)
-    grown: list[str] = []
+    read = set(chosen)
     if everything:
-        # Pages that came into being while the scan was under way have their blocks in this very run.
+        # Pages that came into being since the run was started have their blocks in this very run.
         last = max([*landed.pages, *landed.failed], default=1)
-        grown = missing_blocks(known, page_blocks(last, settings.image_db_pages_per_block))
+        there = page_blocks(last, settings.image_db_pages_per_block)
+        grown = missing_blocks(known, there)
         if grown:
             context.add_blocks(grown)
-    done, failed = pages.by_block(landed, {block: block_pages(block) for block in [*chosen, *grown]})
+        read |= set(there) & {*known, *grown}
+    done, failed = pages.by_block(landed, {block: block_pages(block) for block in sorted(read)})
     return StepResult(
         lines=[landed.sentence()], warnings=landed.notes, partitions=PartitionOutcomes(landed=done, failed=failed)
     )

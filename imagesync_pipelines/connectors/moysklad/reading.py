@@ -58,7 +58,8 @@ def main_images(context: Run, options: ReadingOptions) -> StepResult:
         with main_api(context) as api:
             return read_main_account(context, api, full=options.full, keys=keys)
 
-    found = read_once(context, options.since, read) if options.since and not options.requests else read()
+    shares = bool(options.since) and not options.requests
+    found = read_once(context, options.since, read, full=options.full, keys=keys) if shares else read()
     what = "all of it" if found.full else f"{len(found.asked)} entities asked for" if found.asked else "what changed"
     number = sum(found.seen.values())
     return StepResult(
@@ -105,15 +106,18 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
     return found
 
 
-def read_once(context: Run, moment: str, read: Callable[[], MainReading]) -> MainReading:
+def read_once(
+    context: Run, moment: str, read: Callable[[], MainReading], *, full: bool = False, keys: Sequence[str] = ()
+) -> MainReading:
     """The reading that the first of the runs of this moment (any text) made, else this run makes it, and shares it.
 
-    Raises what reading raises; the next run of the moment then tries itself.
+    Only a full one serves a full run, and only one of these very keys a run that is about some. Raises what reading
+    raises; the next run of the moment then tries itself.
     """
     main = _main(context)
     shared = replace(main.handovers, account=_SHARED)
     found = shared.find([moment], MAIN_IMAGES, MainReading)
-    if found is not None:
+    if found is not None and found.asked == tuple(keys) and (found.full or not full):
         mine = found.model_copy(update={"run_id": context.run_id, "calls": 0})
         main.keep(MAIN_IMAGES, mine)
         return mine

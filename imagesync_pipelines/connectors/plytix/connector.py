@@ -29,7 +29,7 @@ def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
     return shared.accounts is not None and bool(settings.mapping_folder)
 
 
-def _nothing_to_start(shared: Settings, settings: PlytixSettings, moment: object) -> str:
+def _nothing_to_start(shared: Settings, settings: PlytixSettings) -> str:
     missing = "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
     return "" if settings.mapping_folder else missing
 

@@ -20,7 +20,6 @@ from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.sync.connector import starts_at
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
@@ -98,20 +97,6 @@ def test_the_hourly_schedule_leaves_out_stores_at_work_and_the_minute_of_the_dai
         at_two = tick_of_schedule(instance, "edge__sync__hourly", datetime(2026, 11, 21, 1, 0, tzinfo=UTC))
         assert stores_of(at_two) == []
         assert "daily full run" in at_two.skip_message
-
-
-@pytest.mark.parametrize(
-    ("cron", "hour", "minute", "starts"),
-    [
-        pytest.param("0 2 * * *", 2, 0, True, id="its minute"),
-        pytest.param("0 2 * * *", 3, 0, False, id="another hour"),
-        pytest.param("30 2 * * *", 2, 0, False, id="another minute"),
-        pytest.param("0 2 * * 0", 2, 0, False, id="not every day"),
-        pytest.param("0 */2 * * *", 2, 0, False, id="not a plain hour"),
-    ],
-)
-def test_a_daily_schedule_is_recognised_by_its_minute(cron: str, hour: int, minute: int, starts: bool) -> None:
-    assert starts_at(cron, datetime(2026, 11, 21, hour, minute, tzinfo=UTC)) is starts
 
 
 def test_the_sensor_starts_a_run_for_news_only_and_once_for_the_same(place: EdgeWorld) -> None:

@@ -17,6 +17,7 @@ from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines_tests.installations import (
     FIRST,
+    QUIET,
     SECOND,
     THIRD,
     World,
@@ -150,6 +151,19 @@ def test_pages_that_appear_while_a_scan_is_under_way_get_their_block_in_that_run
     assert result.success
     with place.opened() as (_, instance):
         assert block_status(instance) == {FIRST: "done", SECOND: "done", THIRD: "done"}
+
+
+def test_a_block_that_was_added_after_the_launch_makes_no_partial_run(place: World) -> None:
+    for _ in range(25):
+        place.sandbox.mutate("insert", position=10**6)
+    with place.opened() as (installation, instance):
+        tags = job_runs.all_blocks_tags([FIRST, SECOND])
+        assert pages.discover_pages(instance, CONNECTOR, installation.settings, print).added == (THIRD,)
+        job = build_definitions().resolve_job_def("image_db__dry_run")
+        result = job.execute_in_process(run_config=QUIET, tags=tags, instance=instance, raise_on_error=False)
+        assert result.success
+        assert block_status(instance) == {FIRST: "done", SECOND: "done", THIRD: "done"}
+    assert latest_scan(place)[1] == "proven"
 
 
 def test_another_block_size_is_refused_with_one_line_until_the_pages_are_reset(place: World) -> None:

@@ -1,6 +1,7 @@
 """Which entities a run is about, what the queue is told of its requests, and the one reading that runs share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_runs_that_start_together_share_one_reading_and_each_has_its_own_hand_ov
         assert second.seen == first.seen
         read("three", "10:15")
         assert world.calls(MAIN) == 2
+
+
+def test_a_full_run_that_starts_with_an_hourly_one_is_full_and_serves_both(world: World) -> None:
+    with world.api(MAIN) as main:
+
+        def read(run_id: str, *, full: bool = False, keys: Sequence[str] = ()) -> MainReading:
+            context = world.context(run_id)
+            fresh = partial(reading.read_main_account, context, main, full=full, keys=keys)
+            return read_once(context, "02:30", fresh, full=full, keys=keys)
+
+        reading.read_main_account(world.context("an hour ago"), main)
+        assert not read("hourly").full
+        everything = read("daily", full=True)
+        assert everything.full
+        assert everything.calls > 0
+        assert read("hourly of another child").calls == 0, "what is full serves everybody"
+        assert read("one", keys=[key_of(world, FIRST)]).calls > 0
+        assert read("daily of another child", full=True).full, "a reading of some entities serves no full run"
 
 
 def test_pictures_of_a_plan_are_those_whose_content_is_kept(world: World) -> None:

@@ -13,7 +13,7 @@ from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.job_runs import JobRun, range_tags
+from imagesync_pipelines.sync.job_runs import JobRun, all_blocks_tags
 from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
@@ -167,7 +167,7 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
     if declared.accounts is not None and account not in partitions:
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    tags = range_tags(partitions[0], partitions[-1]) if declared.pages is not None else None
+    tags = all_blocks_tags(partitions) if declared.pages is not None else None
     return job_runs.run_of(declared, account if declared.accounts is not None else "", {"dry_run": dry_run}, tags)
 
 
