@@ -21,6 +21,7 @@ from imagesync_pipelines.cli.sandbox import dev
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
+TRIALS = 1
 SANDBOX_PORTS = (8801, 8802, 8803, 8805, 8806, 8807, 8808, 8809, 8811, 8812, 8813)
 
 
@@ -126,10 +127,12 @@ def partition_keys(port: int) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ports_are_free")
-def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_demo_ends_with_tables_of_its_runs_and_of_what_was_tried_on_purpose_and_says_how_to_go_on(
+    tmp_path: Path,
+) -> None:
     home = tmp_path / "home"
     try:
-        done = shell(None, tmp_path, "demo", IMAGESYNC_HOME=str(home))
+        done = shell(None, tmp_path, "demo", "--all", IMAGESYNC_HOME=str(home))
     finally:
         stop_server(home)
     assert done.code == 0, done.out + done.err
@@ -175,6 +178,8 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
         ["child-2", "first", "0", "0", "0", "17", "0", "85"],
     ]
     assert "make dev" in done.out
+    trials = re.findall(r"^│ (\S.+?) +│ (\S.*?) +│ (yes|NO) +│$", done.out.partition("on purpose")[2], re.MULTILINE)
+    assert [right for *_, right in trials] == ["yes"] * TRIALS
     pages = re.findall(r"│ (/\S*?)(?:/\d+\S*)? +│ (\d+) (\S+)", done.out)
     assert [path for path, *_ in pages] == ["/", "/products", "/media", "/history", "/plans"]
     assert {status for _, status, _ in pages} == {"200"}

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import click
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
-from imagesync_pipelines.cli.sandbox import stand_ins
+from imagesync_pipelines.cli.sandbox import stand_ins, trials
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
@@ -23,7 +24,7 @@ from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import night
-from imagesync_pipelines.sandbox.moysklad.server import MODES
+from imagesync_pipelines.sandbox.moysklad.server import MODES, MoyskladSandbox
 from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.embedded import stop_server
@@ -39,6 +40,8 @@ MOYSKLAD_COLUMNS = (
     "run", "account", "mode", "added", "updated", "removed", "images there", "calls", "the earlier way", "status"
 )  # fmt: skip
 CHANGED = ("images_added", "images_updated", "images_deleted")
+
+SAID_CHARACTERS = 400
 
 # The limits of a larger plan of Plytix: nobody who watches a demonstration wants to wait for the next window.
 PLYTIX_LIMITS = ((50, 10), (5000, 3600))
@@ -61,9 +64,13 @@ class Line(NamedTuple):
 
 
 @click.command("demo")
+@click.option(
+    "--all", "everything", is_flag=True, help="then try on purpose what loses pictures, and say what happened"
+)
 @click.pass_context
-def demo(context: click.Context) -> None:
+def demo(context: click.Context, everything: bool) -> None:
     """Synchronise made-up catalogues: an image database, a folder, two edge stores, Amazon into Plytix, МойСклад."""
+    tried: list[trials.Trial] = []
     with stand_ins.environment() as place:
         _start_afresh(place)
         place.remember(0)
@@ -78,15 +85,17 @@ def demo(context: click.Context) -> None:
             pages = _catalogue_pages()
         photos = _edge_runs(place)
         listings = _plytix_runs()
-        children = _moysklad_runs()
+        children = _moysklad_runs(lambda sandbox: tried.extend(trials.on_moysklad(sandbox) if everything else ()))
     _print_lines("image database → product_image", COLUMNS, lines)
     _print_lines("folder of pictures → product_image", COLUMNS, pictures)
     _print_lines("head office → edge stores", EDGE_COLUMNS, photos)
     _print_reports(listings)
     _print_lines("main account of МойСклад → child accounts", MOYSKLAD_COLUMNS, children)
     print_table("the catalogue's pages", ("page", "answer", "bytes", "ms"), pages)
-    everything = [*lines, *pictures, *photos, *listings, *children]
-    for line in everything:
+    if everything:
+        print_table("what was tried on purpose", ("tried", "what the product said", "right"), _rows(tried))
+    done = [*lines, *pictures, *photos, *listings, *children]
+    for line in done:
         for text in filter(None, (*line.outcome.summary.get("warnings", ()), line.outcome.error)):
             click.echo(f"  {line.name}: {text}")
     settings = load_settings(CatalogueSettings)
@@ -98,7 +107,14 @@ def demo(context: click.Context) -> None:
     # A picture is one too, or the grey one where the source's cannot be had.
     if not all(answer.startswith("200 ") for _, answer, *_ in pages):
         raise click.ClickException("a page of the catalogue does not answer; see the table of its pages above")
-    context.exit(max(EXIT_CODES[line.outcome.status] for line in everything))
+    if not all(trial.right for trial in tried):
+        raise click.ClickException("a trial did not end right; see the table of what was tried on purpose")
+    context.exit(max(EXIT_CODES[line.outcome.status] for line in done))
+
+
+def _rows(tried: Sequence[trials.Trial]) -> list[tuple[str, str, str]]:
+    """The rows of the table of trials; what was said in a line that fits."""
+    return [(one.tried, shorten(one.said, SAID_CHARACTERS), "yes" if one.right else "NO") for one in tried]
 
 
 def _runs(
@@ -174,7 +190,7 @@ def _print_reports(lines: Sequence[Line]) -> None:
     print_table("Amazon → Plytix: the report of both runs", ("", *(line.name for line in lines)), rows)
 
 
-def _moysklad_runs() -> list[Line]:
+def _moysklad_runs(afterwards: Callable[[MoyskladSandbox], object]) -> list[Line]:
     """Everything into both child accounts, then what changed in the main account, then nothing.
 
     Shown is what changed, how many images are there then, the calls, and those of the earlier way.
@@ -195,7 +211,9 @@ def _moysklad_runs() -> list[Line]:
         changes = night(main)
         sandbox.ledger.clear()
         lines += _runs(f"after {len(changes)} changes", "moysklad", shown, full=False)
-        return lines + _runs("nothing changed", "moysklad", shown, full=False)
+        lines += _runs("nothing changed", "moysklad", shown, full=False)
+        afterwards(sandbox)
+        return lines
 
 
 def _catalogue_pages() -> list[tuple[str, str, int, int]]:

@@ -1,0 +1,117 @@
+"""What `imagesync demo --all` tries on purpose: mishaps of the kind that lose pictures, on the demo's own systems.
+
+A trial makes one mishap, lets the product work, and judges by looking at the target itself; it leaves the systems as
+they were. That each of them holds in every connector is for the tests: docs/safety.md names them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.defs.history import history, run_failure
+from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
+from imagesync_pipelines.sandbox.moysklad.making import MAIN
+from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
+
+ALL = "child-1"
+EMPTIED = 6
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One mishap: what was tried, what the product said, and whether what is there afterwards is right."""
+
+    tried: str
+    said: str
+    right: bool
+
+
+# What the product said, and whether it is right.
+Seen = tuple[str, bool]
+
+
+def tried(what: str, look: Callable[[], Seen]) -> Trial:
+    """Make one mishap; an error that the product lets out is never right."""
+    try:
+        return Trial(what, *look())
+    except Exception as error:  # noqa: BLE001 - the others are tried all the same
+        return Trial(what, f"{type(error).__name__}: {error}", right=False)
+
+
+def on_moysklad(sandbox: MoyskladSandbox) -> list[Trial]:
+    """The trials on МойСклад's accounts."""
+    return [tried("a retry after somebody's dry run", lambda: _retry_after_dry_run(sandbox))]
+
+
+def _retry_after_dry_run(sandbox: MoyskladSandbox) -> Seen:
+    """Pictures vanish in the main account; somebody looks what their removal would do; the last step is run again."""
+    main, before = sandbox.account(MAIN), _pictures(sandbox.account(ALL))
+    shown = [entity.id for entity in main.entities() if len(entity.images) > 1][:EMPTIED]
+    kept = {entity: [(name, content) for name, content, _ in main.images(entity)] for entity in shown}
+    for entity in shown:
+        main.set_images(entity, ())
+    try:
+        look = _sync("moysklad", ALL, full=True, dry_run=True, allow_mass_delete=True)
+        with runs.opened() as (_, instance):
+            [synced, *_] = [run for run in history(instance, 20, "moysklad") if run.job == "moysklad__sync"]
+            again = _step_again(instance, synced.run_id, "moysklad__child_images")
+            alone = _asset_alone(instance, "moysklad", "child_images", ALL)
+    finally:
+        for entity, files in kept.items():
+            main.set_images(entity, files)
+    planned = 0 if look.plan is None else look.plan.counts.get("remove", 0)
+    said = f"the dry run showed {planned} removals; the step of an earlier run again: {again}; the step alone: {alone}"
+    return said, planned > EMPTIED and "imagesync apply" in alone and _pictures(sandbox.account(ALL)) == before
+
+
+def job_named(name: str) -> dg.JobDefinition:
+    """A job of the code location, as Dagster finds it to execute a run again."""
+    return build_definitions().resolve_job_def(name)
+
+
+def _step_again(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
+    """Execute one step of a run again, as the UI's button does; gives how that ended."""
+    before = instance.get_run_by_id(run_id)
+    if before is None:
+        raise LookupError(run_id)
+    job = dg.build_reconstructable_job(__name__, job_named.__name__, (before.job_name,))
+    options = dg.ReexecutionOptions(run_id, [step])
+    tags = {tag: value for tag, value in before.tags.items() if "partition" in tag}
+    with dg.execute_job(
+        job, instance=instance, reexecution_options=options, run_config=before.run_config, tags=tags
+    ) as done:
+        return "nothing was changed" if done.success else _why(done.all_events)
+
+
+def _asset_alone(instance: dg.DagsterInstance, connector: str, asset: str, account: str) -> str:
+    """Materialise one asset alone, as the UI's button does; gives what it said."""
+    done = (
+        build_definitions()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(
+            instance=instance,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            asset_selection=[dg.AssetKey([connector, asset])],
+            partition_key=account,
+            raise_on_error=False,
+        )
+    )
+    return "it ran" if done.success else _why(done.all_events)
+
+
+def _why(events: Sequence[dg.DagsterEvent]) -> str:
+    failure = run_failure(events)
+    return failure.message if failure is not None else "it failed"
+
+
+def _pictures(account: AccountHandle) -> dict[str, list[bytes]]:
+    """The pictures of an account, by entity, in order."""
+    return {entity.id: [image.content for image in entity.images] for entity in account.entities()}
+
+
+def _sync(connector: str, account: str, **asked: Any) -> runs.RunOutcome:
+    return dict(runs.sync(connector, [account] if account else (), **asked))[account]
