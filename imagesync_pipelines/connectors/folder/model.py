@@ -1,17 +1,16 @@
 """What is known of the folder's files: what a name says, what the mirror keeps, what a scan hands on."""
 
 import re
-import unicodedata
 from typing import NamedTuple
 
 from pydantic import BaseModel
 
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.products.file_names import stem
 
 NAME = "folder"
 # Raising it rewrites the rows of all files.
 RULES_VERSION = 1
-_PARTIAL_ENDINGS = (".part", ".partial", ".crdownload", ".filepart", ".tmp", "~")
 
 
 class KnownFile(BaseModel):
@@ -43,7 +42,7 @@ class FilesScan(BaseModel):
     @property
     def warnings(self) -> list[str]:
         """What a person has to know of it."""
-        aside = f"{len(self.set_aside)} files are no pictures and were set aside, for example "
+        aside = f"{len(self.set_aside)} files are no pictures, or not clearly one, and were set aside, for example "
         told = [aside + ": ".join(min(self.set_aside.items()))] if self.set_aside else []
         return told if self.proven else [*told, f"{self.reason}; nothing is taken to be gone."]
 
@@ -68,24 +67,6 @@ class FileName(NamedTuple):
     def priority(self) -> int:
         """Its place among the pictures of the product, as product_image has it: 1 for the front, then by number."""
         return 1 if self.is_front else max(2, self.number)
-
-
-def canonical(path: str) -> str:
-    """A path as a key: Unicode NFC, each part trimmed; a Mac writes the same name in other characters."""
-    return "/".join(part.strip() for part in unicodedata.normalize("NFC", path).split("/"))
-
-
-def is_ignored(path: str, size: int) -> bool:
-    """Whether a file is hidden, or not whole yet: nothing is told of those."""
-    parts = path.split("/")
-    hidden = any(part.startswith((".", "~")) for part in parts)
-    return hidden or size == 0 or parts[-1].lower().endswith(_PARTIAL_ENDINGS)
-
-
-def stem(path: str) -> str:
-    """The name of a file without its folder and its ending, trimmed."""
-    name = path.rpartition("/")[2]
-    return (name.rpartition(".")[0] or name).strip()
 
 
 def named(path: str, pattern: re.Pattern[str], skus: frozenset[str]) -> FileName | None:

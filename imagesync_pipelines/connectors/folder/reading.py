@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.folder import model
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.imaging.formats import WEB_KINDS
 from imagesync_pipelines.imaging.validation import BadImageError, Fault, check_image
+from imagesync_pipelines.products.file_names import canonical, is_ignored, stem
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import Contents, own_source
@@ -31,11 +32,15 @@ HOLD = timedelta(days=400)
 
 
 class Listed(NamedTuple):
-    """A file as the folder lists it: the path to read it by, its time of modification, its size in bytes."""
+    """A file as the folder lists it: the path to read it by, its time of modification, its size in bytes.
+
+    unclear: why it is not looked at, '' when it is.
+    """
 
     path: str
     changed: str
     size: int
+    unclear: str = ""
 
 
 def files(context: Run, _: NoOptions) -> StepResult:
@@ -72,7 +77,8 @@ def files(context: Run, _: NoOptions) -> StepResult:
 def list_files(root: UPath) -> dict[str, Listed]:
     """Every file below the folder that is looked at, by its canonical path. Raises FolderError.
 
-    Where two names have one canonical form, the one that sorts last counts.
+    Where several names have one canonical form, the one that is written so counts and the others are unclear; where
+    none is, all of them are.
     """
     base = root.path.rstrip("/")
     try:
@@ -80,12 +86,20 @@ def list_files(root: UPath) -> dict[str, Listed]:
         found: Mapping[str, Mapping[str, Any]] = root.fs.find(base, detail=True) if root.exists() else {}
     except OSError as error:
         raise model.FolderError(f"the folder cannot be listed: {error}; nothing was changed") from None
-    listed = {}
+    alike: dict[str, dict[str, Listed]] = {}
     for path, facts in sorted(found.items()):
         below = path[len(base) :].lstrip("/")
         size = int(facts.get("size") or 0)
-        if facts.get("type") != "directory" and not model.is_ignored(below, size):
-            listed[model.canonical(below)] = Listed(path, _changed(facts), size)
+        if facts.get("type") != "directory" and not is_ignored(below, size):
+            alike.setdefault(canonical(below), {})[below] = Listed(path, _changed(facts), size)
+    listed = {}
+    for key, files in alike.items():
+        unclear = f"{len(files)} files have the name {key} but for blanks and the form of letters; keep one of them"
+        if len(files) == 1 or key in files:
+            listed[key] = files.pop(key) if key in files else files.popitem()[1]
+        else:
+            listed[key] = files.popitem()[1]._replace(unclear=unclear)
+        listed |= {below: one._replace(unclear=unclear) for below, one in files.items()}
     return listed
 
 
@@ -147,10 +161,12 @@ class _Reader:
         for done, (key, listed) in enumerate(there.items(), start=1):
             known = self._known.get(key)
             same = known is not None and (known.changed, known.size) == (listed.changed, listed.size)
-            if known is None or not same or own_source(known.sha256) not in kept:
+            if listed.unclear:
+                known, self.set_aside[key] = None, listed.unclear
+            elif known is None or not same or own_source(known.sha256) not in kept:
                 known = self._picture(key, listed)
             payload = known.model_dump_json() if known is not None else None
-            yield mirror.MirrorRow(key, model.stem(key), known.sha256 if known is not None else None, payload, None)
+            yield mirror.MirrorRow(key, stem(key), known.sha256 if known is not None else None, payload, None)
             self._context.progress("files", done, len(there))
 
     def _picture(self, key: str, listed: Listed) -> model.KnownFile | None:

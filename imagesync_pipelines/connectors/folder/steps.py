@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 from upath import UPath
 
-from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named, stem
+from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named
 from imagesync_pipelines.connectors.folder.reading import Run
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
+from imagesync_pipelines.products.file_names import canonical, stem, why_unclear
 from imagesync_pipelines.products.matching import Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
 from imagesync_pipelines.products.showing import pictures_of_rows
@@ -112,7 +113,7 @@ def plan_files(
     picture, so that a new name of it is a rename. Then the files that name no product, with the columns of
     Unmatched.unmatched. url: where the catalogue is reached. A file belongs to one product at most.
     """
-    products = products.assign(sku=products["sku"].str.normalize("NFC").str.strip())
+    products = products.assign(sku=products["sku"].map(canonical))
     matcher = Matcher(products_of(products))
     skus = frozenset(products.loc[products["in_erp"], "sku"])
     rows: list[dict[str, Any]] = []
@@ -124,9 +125,10 @@ def plan_files(
             lost.append((stem(path), "", path, "", address, "the name does not fit FOLDER_PATTERN", []))
             continue
         match = matcher.match(name.sku)
-        if match.product is None:
+        unclear = why_unclear(stem(path), skus.__contains__)
+        if match.product is None or unclear:
             near = [one._asdict() for one in matcher.nearest(name.sku)]
-            lost.append((name.sku, "", path, "", address, match.reason, near))
+            lost.append((name.sku, "", path, "", address, unclear or match.reason, near))
             continue
         product = match.product
         text = alt_text(product.name, name.view)

@@ -28,6 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.products.file_names import canonical, is_ignored, stem, why_unclear
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.web.head_office import tables as t
@@ -248,11 +249,13 @@ def drop_objects(office: HeadOffice, keys: Sequence[str]) -> None:
 def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
     """Make each picture `<sku>.<jpg|png|webp|gif>` of the folder the only photo of its product in the brand.
 
+    Names are compared in canonical form (file_names.py); one that does not say clearly whose picture it is is refused.
     A product that is not there is made, with its sku as its name. A picture that the product has already is left alone,
     so the import can be repeated. Every picture is decoded whole first; a bad one is refused and the others go on.
     """
     imported = Imported()
-    for batch in _batches(folder, imported):
+    known = _known_skus(office, brand_id)
+    for batch in _batches(folder, known, imported):
         with office.engine.connect() as connection:
             products = product_ids(connection, brand_id, list(batch))
         # Only the missing ones are made, so that no name is lost.
@@ -269,16 +272,38 @@ def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
     return imported
 
 
-def _batches(folder: Path, imported: Imported) -> Iterator[dict[str, NewPhoto]]:
+def _known_skus(office: HeadOffice, brand_id: UUID) -> dict[str, str]:
+    """The skus of a brand's products by their canonical form; where several have one form, the one written so."""
+    query = sa.select(t.product.c.sku).where(t.product.c.brand_id == brand_id)
+    with office.engine.connect() as connection:
+        skus = sorted(connection.scalars(query))
+    return {canonical(sku): sku for sku in sorted(skus, key=lambda sku: sku == canonical(sku))}
+
+
+def _sku_of(name: str, known: Mapping[str, str]) -> str:
+    """The sku that a file's name means. Raises ValueError with the reason when that is not clear."""
+    sku = stem(name)
+    if unclear := why_unclear(sku, known.__contains__):
+        raise ValueError(unclear)
+    if sku not in known and (longer := [one for one in known if one.lstrip("0") == sku.lstrip("0") != ""]):
+        raise ValueError(f"there is no product {sku}; is {longer[0]} meant? Then name the file so")
+    return known.get(sku, sku)
+
+
+def _batches(folder: Path, known: Mapping[str, str], imported: Imported) -> Iterator[dict[str, NewPhoto]]:
     """The good pictures by their skus, a few at a time; their product is filled in later."""
     batch: dict[str, NewPhoto] = {}
     held = 0
     seen: set[str] = set()
-    for file in sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file()):
+    there = [one for one in folder.iterdir() if one.suffix.strip().lower() in SUFFIXES and one.is_file()]
+    # Of several with one canonical form, the one that is written so is first.
+    for file in sorted(there, key=lambda one: (one.name != canonical(one.name), one.name)):
+        if is_ignored(file.name, size := file.stat().st_size) and size:
+            continue
         try:
-            if file.stem in seen:
-                raise ValueError(f"a second picture for {file.stem}; the first one counts")
-            size = file.stat().st_size
+            sku = _sku_of(file.name, known)
+            if sku in seen:
+                raise ValueError(f"a second picture for {sku}; the first one counts")
             if size > LARGEST_PHOTO:
                 raise ValueError(f"{size} bytes; {LARGEST_PHOTO} are allowed")
             body = file.read_bytes()
@@ -286,8 +311,8 @@ def _batches(folder: Path, imported: Imported) -> Iterator[dict[str, NewPhoto]]:
         except (BadImageError, ValueError, KeyError) as error:
             imported.refused.append((file.name, str(error)))
             continue
-        seen.add(file.stem)
-        batch[file.stem] = NewPhoto(UUID(int=0), body, file.name, content_type)
+        seen.add(sku)
+        batch[sku] = NewPhoto(UUID(int=0), body, file.name, content_type)
         held += size
         if len(batch) >= BATCH_FILES or held >= BATCH_BYTES:
             yield batch

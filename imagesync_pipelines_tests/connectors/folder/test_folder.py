@@ -194,6 +194,24 @@ def test_a_file_that_names_no_product_is_told_with_what_may_be_meant(world: Worl
     assert world.scalars(unmatched_article.c.number) == []
 
 
+def test_a_copy_is_told_as_one_and_blanks_and_forms_of_letters_make_no_second_picture(world: World) -> None:
+    world.put(**{"10__jpg": picture(1), "20\u00a0__jpg": picture(2), "30 (1)__jpg": picture(3)})
+    world.put(**{unicodedata.normalize("NFD", "Bär") + "__jpg": picture(4), "Bär__jpg": picture(5)})
+    world.put(**{" 40__jpg": picture(6), "40 __jpg": picture(7), "._10__jpg": b"x"})
+    read, planned, _ = world.sync()
+    assert set(world.images()) == {"10.jpg", "20.jpg", "Bär.jpg"}
+    assert read.warnings[0].startswith("3 files are no pictures, or")
+    aside = {one.key: one.reason for one in world.context().quarantine.list()}
+    assert set(aside) == {unicodedata.normalize("NFD", "Bär.jpg"), " 40.jpg", "40.jpg"}
+    assert all("2 files have the name" in why for why in aside.values())
+    assert planned.warnings[-1] == "1 files name no product, for example 30 (1).jpg"
+    assert world.scalars(unmatched_article.c.reason)[0].startswith("it looks like a copy of 30")
+    (world.folder / unicodedata.normalize("NFD", "Bär.jpg")).unlink()
+    (world.folder / " 40.jpg").unlink()
+    assert changes(world.sync()[1]) == {"add": 1}
+    assert world.context().quarantine.list() == []
+
+
 def test_a_dry_run_leaves_the_list_of_files_that_name_no_product_as_it_is(world: World) -> None:
     world.put(**{"10__jpg": picture(1), "2O__jpg": picture(2)})
     run = world.context()

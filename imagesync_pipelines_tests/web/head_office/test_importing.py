@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,44 @@ def test_a_bad_picture_is_refused_and_the_others_go_on(
     assert imported.written == 2
     ((_, said),) = imported.refused
     assert reason in said
+
+
+def test_the_same_names_in_other_characters_are_the_same_products(
+    office: HeadOffice, shop: Shop, tmp_path: Path
+) -> None:
+    for form, colour in (("NFC", "red"), ("NFD", "blue")):
+        folder = tmp_path / form
+        folder.mkdir()
+        for name in ("Käse-1", "Брюки-Й", "Crème brûlée"):
+            (folder / f"{unicodedata.normalize(form, name)}.jpg").write_bytes(picture(colour=colour))
+            (folder / f"._{name}.jpg").write_bytes(b"what a Mac puts beside it")
+        imported = import_folder(office, shop.brand, folder)
+        assert (imported.written, imported.refused) == (3, [])
+    (folder / "Crème\u00a0brûlée .jpg").write_bytes(picture(colour="green"))
+    (folder / unicodedata.normalize("NFD", "Crème brûlée.jpg")).unlink()
+    assert import_folder(office, shop.brand, folder).written == 1
+    assert set(listed(office, shop)) == {"Käse-1", "Брюки-Й", "Crème brûlée"}
+
+
+def test_a_name_that_does_not_say_clearly_whose_picture_it_is_is_refused_with_the_reason(
+    office: HeadOffice, shop: Shop, tmp_path: Path
+) -> None:
+    reasons = {
+        "05018970 .jpg": "a second picture for 05018970",
+        "\u00a005018970.jpg": "a second picture for 05018970",
+        "05018970 (1).jpg": "it looks like a copy of 05018970",
+        "05018970 - Kopie.jpg": "it looks like a copy of 05018970",
+        "05018970.jpg.png": "its name has two endings",
+        "5018970.jpg": "there is no product 5018970; is 05018970 meant?",
+    }
+    for name in ("05018970.jpg", "._05018970.jpg", *reasons):
+        (tmp_path / name).write_bytes(picture())
+    imported = import_folder(office, shop.brand, tmp_path)
+    assert imported.written == 1
+    assert {name: next(why for why in reasons.values() if said.startswith(why)) for name, said in imported.refused} == (
+        reasons
+    )
+    assert set(listed(office, shop)) == {"05018970"}
 
 
 def test_a_good_photo_is_not_replaced_by_a_bad_picture(office: HeadOffice, shop: Shop, folder: Path) -> None:
