@@ -260,6 +260,24 @@ cursor = table(
     moment("moved_at", default_now=True),
 )
 
+account_identity = table(
+    "account_identity",
+    sa.Column("connector", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True, comment="its name in the accounts file; empty: it has none"),
+    sa.Column("told_by", sa.Text, primary_key=True, comment="where the system says whose account it is"),
+    sa.Column("identity", sa.Text, nullable=False, comment="the id of the account, as its system says it"),
+    moment("recorded_at", default_now=True),
+    sa.Column("recorded_run", sa.Text),
+    sa.Column(
+        "refused",
+        sa.Text,
+        nullable=False,
+        server_default="",
+        comment="another account that answered since and was refused; empty: none",
+    ),
+    moment("refused_at", nullable=True),
+)
+
 report_outbox = table(
     "report_outbox",
     *keys("connector", "account", "key"),

@@ -200,7 +200,11 @@ def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
 
 
 def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], R]) -> R:
-    """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock."""
+    """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock.
+
+    Raises IdentityRefusedError when the database is another installation's.
+    """
+    context.check_installation(record=True)
     context.plans.mark_begun(loaded.header.id, context.run_id)
     applied = apply()
     context.plans.mark_applied(loaded.header.id, context.run_id)
@@ -218,6 +222,7 @@ def carry_out_remotely(
     fatal: tuple[type[BaseException], ...],
     states_read_at: datetime | None = None,
     bulk: BulkTarget | None = None,
+    identify: Callable[[], None],
 ) -> Applied:
     """As carry_out, into somebody else's system; see apply_remote. what: is written, as progress tells it.
 
@@ -238,6 +243,7 @@ def carry_out_remotely(
             states_read_at=states_read_at,
             bulk=bulk,
             fatal=fatal,
+            identify=identify,
             clock=context.clock,
             on_progress=lambda number: context.progress(f"{what} written", number, loaded.total),
         ),

@@ -14,6 +14,7 @@ from imagesync_pipelines.errors import AnswerLostError, RemoteError
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync import apply
 from imagesync_pipelines.sync.frames import check_rows
+from imagesync_pipelines.sync.identity import IdentityRefusedError
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, ReadableTarget, RemoteTarget
@@ -75,6 +76,7 @@ def apply_remote(
     states_read_at: datetime | None = None,
     bulk: BulkTarget | None = None,
     fatal: tuple[type[BaseException], ...] = (),
+    identify: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> apply.Applied:
@@ -83,6 +85,8 @@ def apply_remote(
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
     them from the target; None for a stored plan. Older than 5 minutes, groups are read again first, and those that
     moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning.
+    identify: looks whose account has answered so far, each time before groups are written; IdentityRefusedError ends
+    the application, whoever raises it.
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
     keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
@@ -90,6 +94,7 @@ def apply_remote(
     those under way and are raised. on_progress gets the number of rows done so far.
     """
     tally = apply.Tally(quarantine)
+    fatal = (*fatal, IdentityRefusedError)
     unsettled = {intent.group for intent in intents.open_intents()}
     answered: set[str] = set()
     done = 0
@@ -108,6 +113,8 @@ def apply_remote(
             rest = [work for work in works if work.group not in refused]
             if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
                 refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
+            if rest:
+                identify()
             for work in works:
                 if work.group not in refused:
                     yield work

@@ -1,7 +1,7 @@
 """Steps: what one step of a run works with, and what it tells when it is done."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,7 @@ from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.sync.identity import check_installation
 
 S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
@@ -264,6 +265,21 @@ class RunContext(Generic[S]):
         """
         return self.plans.to_apply(self.connector, self.lineage, plan_id, self.part)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the account's lock in a `with` block. Raises AccountBusyError when another run works on the account."""
-        return account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds)
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the account's lock in a `with` block, in the database that is meant.
+
+        Raises AccountBusyError when another run works on the account, and IdentityRefusedError.
+        """
+        with account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds):
+            self.check_installation()
+            yield
+
+    def check_installation(self, *, record: bool = False) -> None:
+        """Look whether database and storage belong together, and tell it; record: the run is about to write.
+
+        Raises IdentityRefusedError.
+        """
+        warning = check_installation(self.installation, record=record)
+        if warning:
+            self.tell(warning)

@@ -3,7 +3,7 @@
 [moysklad.main]
 token = "env:MOYSKLAD_MAIN_TOKEN"     # or login = "admin@company" and password = "env:…"
 token_kind = "user"                   # or "solution", "draft_solution": a call weighs differently
-account_id = "8c0f…"                  # МойСклад's own id, for requests that name accounts by it; may be left out
+account_id = "8c0f…"                  # МойСклад's own id: no other account passes; requests may name accounts by it
 permanent_links = true                # paid tariffs: images are read without a call each; default false
 
 [moysklad.children.north]
@@ -85,7 +85,8 @@ class _Main(_Account):
 class MoyskladAccount(_Main):
     """How to reach one account: a token, or login (user@company) and password. name: "main", or a child's alias.
 
-    url: of the API, with its version. account_id: МойСклад's own id, '' when it was not given.
+    url: of the API, with its version. account_id: МойСклад's own id, '' when it was not given; else what answers must
+    have it.
     """
 
     name: str
@@ -149,6 +150,11 @@ class MoyskladAccounts(KnownAccounts[MoyskladChild]):
     def active(self) -> list[str]:
         """The aliases of the child accounts whose mode is not off."""
         return sorted(alias for alias, child in self.by_name.items() if child.mode is not Mode.OFF)
+
+
+def section_of(name: str) -> str:
+    """The section of an account in the file: "main", or a child's alias."""
+    return "[moysklad.main]" if name == MAIN else f"[moysklad.children.{name}]"
 
 
 def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:

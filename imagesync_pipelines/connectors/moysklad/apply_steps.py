@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.moysklad.child import (
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, ImageRow, Wanted
+from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, ChildMap, ContentFetched, ImageRow, Wanted
 from imagesync_pipelines.connectors.moysklad.planning import needed_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
 from imagesync_pipelines.connectors.moysklad.reading import reading_of
@@ -39,6 +39,7 @@ from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
+from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
     applied_summary,
@@ -188,8 +189,19 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         target = ImageTarget(child, api, tasks_of(payload), content.failed, int(loaded.scope["limit"]))
         fill = FirstFill(target)
         bulk = fill if child.child.bulk_first_fill else None
+        # A mirror is written without reading it again: there the map says who answered.
+        mapped = left_by(context, ENTITY_MAP, ChildMap)
+        said = only(ACCOUNT_ID, mapped.accounts if mapped is not None else ())
         applied = carry_out_remotely(
-            context, loaded, target, child, payload=payload, what="images", fatal=FATAL, bulk=bulk
+            context,
+            loaded,
+            target,
+            child,
+            payload=payload,
+            what="images",
+            fatal=FATAL,
+            bulk=bulk,
+            identify=lambda: child.identity.record(said),
         )
         _remember_refused(child, target)
     _settle_requests(child, applied, target.stopped)
@@ -228,6 +240,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
             "skipped": Table(pd.DataFrame({"why": skipped})),
             "queue_errors": Table(errors.drop(columns="changed_at")),
             "stopped": target.stopped or "-",
+            "account": child.identity.said(),
         },
         lines=[*lines, f"{child.alias}: batch image sync {end}: plan {loaded.header.id}, {summary.api_calls} calls."],
         warnings=warnings,

@@ -3,14 +3,15 @@
 Lists that were lost are no harm: an image is known again by its file name and size (rules.recognise).
 
 Whose account a token opens, the entities say that are read anyway (`accountId`). A child account that is the main one's
-or another child's is refused before its map is written and before each of its lists is replaced, since writing needs an
-entity that was found there.
+or another child's, or another than recorded, is refused before its map is written and before each of its lists is
+replaced, since writing needs an entity that was found there.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TypeVar
 
 import pandas as pd
@@ -21,17 +22,17 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad import accounts
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed
+from imagesync_pipelines.connectors.moysklad.errors import SkippedOffError
+from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, ChildRecord, MainReading, Managed
 from imagesync_pipelines.connectors.moysklad.rules import source_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.mirror import move_cursor, read_cursors
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
-from imagesync_pipelines.storage.schema import moysklad_account
+from imagesync_pipelines.storage.schema import mirror, moysklad_account
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
+from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
@@ -41,10 +42,6 @@ REFUSED_STAGE = "refused"
 HOLD = timedelta(hours=12)
 # By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.
 _NOTES_OF_BEFORE = {"main_images": "MainNote", "entity_map": "MapNote", "content": "ContentNote"}
-# Under this name the ids are kept beside the cursors: like them, one word per account that a reading brought.
-_KEPT_AS = "moysklad/account_id"
-# Any number that nothing else in this database uses as an advisory lock ("msid" in ASCII).
-_LOCK = 0x6D736964
 
 Run = RunContext[MoyskladSettings]
 H = TypeVar("H", bound=BaseModel)
@@ -55,14 +52,12 @@ class ChildRun:
     """One child account in one run, and what is known of it in our database. Used from several threads.
 
     It says which entities are being written, too, and satisfies the engine's IntentLog: what an entity holds is noted
-    by whoever wrote or read it, before its intent is closed. others: the child accounts that are not off; None: all
-    that were ever seen. passed: ids of accounts that were checked already.
+    by whoever wrote or read it, before its intent is closed. others: the child accounts that are not off.
     """
 
     context: Run
     child: accounts.MoyskladChild
-    others: frozenset[str] | None = None
-    passed: set[str] = field(default_factory=set, compare=False)
+    others: frozenset[str] = frozenset()
 
     @property
     def alias(self) -> str:
@@ -98,23 +93,20 @@ class ChildRun:
         if self.child.mode is accounts.Mode.OFF:
             raise SkippedOffError(f"skipped: image sync is disabled for {self.alias}; set its mode to first or all")
 
-    def check_identity(self, account_ids: Iterable[str]) -> None:
-        """Look at whose entities came from this account, and remember it.
-
-        Raises SameAccountError when they are the main account's or another child's. An entity that does not say whose
-        it is proves nothing; a name that left the accounts file, or is off, is no matter.
-        """
-        for account_id in set(account_ids) - self.passed - {""}:
-            with self.engine.begin() as connection:
-                # Two children that begin at the same moment must see each other.
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-                known = read_cursors(connection, _KEPT_AS)
-                names = known.keys() if self.others is None else known.keys() & {accounts.MAIN, *self.others}
-                other = same_account(self.alias, account_id, {name: known[name] for name in names})
-                if other:
-                    raise SameAccountError(_refusal(self.alias, other))
-                move_cursor(connection, _KEPT_AS, self.alias, account_id)
-            self.passed.add(account_id)
+    @cached_property
+    def identity(self) -> Identity:
+        """Whose account it is. A name that left the accounts file, or is off, is no matter."""
+        return Identity(
+            self.engine,
+            NAME,
+            self.alias,
+            accounts.section_of(self.alias),
+            self.context.run_id,
+            declared=self.child.account.account_id,
+            others={name: accounts.section_of(name) for name in sorted(self.others)},
+            sources={accounts.MAIN: accounts.section_of(accounts.MAIN)},
+            told_by_sources=lambda: {accounts.MAIN: told_by_main(self.context)},
+        )
 
     def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
@@ -191,37 +183,29 @@ class ChildRun:
                 connection.execute(statement, rows)
 
 
-def same_account(name: str, account_id: str, known: Mapping[str, str]) -> str:
-    """The other name that stands for the very account with this id; '' when there is none.
-
-    An identity is an account, never a token: another token of the same account changes nothing, and what does not say
-    who it is is unproven, which refuses nothing.
-
-    account_id: the system's own id, '' where it did not tell. known: ids by name, of the source and of all targets;
-    what it says of `name` itself is no matter. Of several other names the first in alphabetical order is given.
-    """
-    if not account_id:
-        return ""
-    return min((other for other, known_id in known.items() if other != name and known_id == account_id), default="")
-
-
-def remember_main(engine: sa.Engine, account_ids: Collection[str]) -> None:
-    """Remember whose entities came from the main account; nothing where they do not say, or not all the same."""
-    said = set(account_ids) - {""}
-    if len(said) == 1:
-        with engine.begin() as connection:
-            move_cursor(connection, _KEPT_AS, accounts.MAIN, said.pop())
-
-
-def _refusal(child: str, other: str) -> str:
-    main = other == accounts.MAIN
-    whose = "the main account" if main else f"the child account {other}"
-    section = "[moysklad.main]" if main else f"[moysklad.children.{other}]"
-    return (
-        f"IMAGESYNC_ACCOUNTS: the credentials of [moysklad.children.{child}] and of {section} open one and the same "
-        f"account of МойСклад, so {child} would overwrite the images of {whose}. Nothing was written. Give {child} a "
-        "token of its own account, or set its mode to off."
+def identity_of_main(context: Run, account: accounts.MoyskladAccount) -> Identity:
+    """Whose account the main one is, for who reads it; it is recorded by the run that writes into a child account."""
+    return Identity(
+        context.installation.engine,
+        NAME,
+        accounts.MAIN,
+        accounts.section_of(accounts.MAIN),
+        context.run_id,
+        declared=account.account_id,
+        others={name: accounts.section_of(name) for name in _accounts(context).active},
     )
+
+
+def told_by_main(context: Run) -> Told:
+    """Whose account the main one is: as this run's reading of it says, else the entities that were read before."""
+    read = left_by(replace(context, account=accounts.MAIN), "main_images", MainReading)
+    said = set(read.accounts) - {""} if read is not None else set()
+    if not said:
+        row, account_id = mirror.c, mirror.c.payload["account_id"].astext
+        mine = (row.connector == NAME) & (row.account == accounts.MAIN) & row.gone_at.is_(None) & (account_id != "")
+        with context.installation.engine.connect() as connection:
+            said = set(connection.scalars(sa.select(account_id).where(mine).limit(1)))
+    return only(ACCOUNT_ID, said)
 
 
 def child_of(context: Run) -> ChildRun:

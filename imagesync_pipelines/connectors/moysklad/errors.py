@@ -3,7 +3,7 @@
 A write whose answer was lost is errors.AnswerLostError, in every connector.
 """
 
-from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.sync.identity import IdentityRefusedError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
@@ -74,9 +74,5 @@ class SkippedOffError(Exception):
     retryable = False
 
 
-class SameAccountError(SettingsError):
-    """Two names of the accounts file are one account of МойСклад; the message has both. Nothing was written."""
-
-
 # What no entity can help: the run of the account ends with it.
-FATAL = (AccountRefusedError, AccountForbiddenError, SameAccountError)
+FATAL = (AccountRefusedError, AccountForbiddenError, IdentityRefusedError)

@@ -20,6 +20,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, M
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, look_at, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.model import (
+    ACCOUNT_ID,
     MATCHED_BY,
     NAME,
     TYPES,
@@ -36,6 +37,7 @@ from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema import moysklad_entity_map as table
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Table, Texts
 
 ENTITY_MAP = "entity_map"
@@ -61,12 +63,13 @@ class Mapped(NamedTuple):
     """The counterparts of entities in a child account.
 
     ids: key to id in the child account, of those that were asked for and have one. new: found now; unmatched: those
-    that were asked for and have none, and why.
+    that were asked for and have none, and why. accounts: the ids of the account, as the entities say it that came.
     """
 
     ids: Mapping[str, str]
     new: Sequence[Counterpart]
     unmatched: Sequence[WithoutCounterpart]
+    accounts: Collection[str] = ()
 
 
 def entity_map(context: Run, options: ChosenEntities) -> StepResult:
@@ -82,12 +85,13 @@ def entity_map(context: Run, options: ChosenEntities) -> StepResult:
 def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> StepResult:
     """Find the counterparts of the main account's entities that have images; the account is asked for new ones only.
 
-    Raises SkippedOffError, AccountBusyError, SameAccountError, and the errors of the API.
+    Raises SkippedOffError, AccountBusyError, IdentityRefusedError, and the errors of the API.
     """
     child.refuse_off()
     calls, new = api.calls, 0
     mapped: Counter[str] = Counter()
     unmapped: list[WithoutCounterpart] = []
+    said: set[str] = set()
     with child.context.lock():
         for entities in mirrored(child.engine, options.of_run(child.context)):
             found = find_counterparts(child, api, [entity for entity in entities if entity.images])
@@ -96,13 +100,20 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
             unmapped += found.unmatched
+            said |= set(found.accounts)
     warnings = [
         f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
         f"{first.reason}."
         for first in unmapped[:1]
     ]
     calls = api.calls - calls
-    left = ChildMap(run_id=child.context.run_id, unmapped=tuple(unmapped), calls=calls, warnings=tuple(warnings))
+    left = ChildMap(
+        run_id=child.context.run_id,
+        unmapped=tuple(unmapped),
+        calls=calls,
+        accounts=frozenset(said),
+        warnings=tuple(warnings),
+    )
     child.context.keep(ENTITY_MAP, left)
     first_of_them = pd.DataFrame(unmapped[:SHOWN], columns=["key", "name", "reason"]).rename(columns={"key": "entity"})
     return StepResult(
@@ -164,11 +175,12 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
 
     The products of unknown variants are looked for as well, whether they were asked for or not. What is found is
     committed type by type. Whose the entities are that were found is looked at before anything is written. Raises
-    SameAccountError and the errors of the API.
+    IdentityRefusedError and the errors of the API.
     """
     field = child.child.match_field
     new: list[Counterpart] = []
     unmatched: list[WithoutCounterpart] = []
+    said: set[str] = set()
     known = read_map(child.engine, child.child)
     # An entity that is its own counterpart: the map was made with the main account's own token once.
     own = {key for key, child_id in known.items() if child_id == key_parts(key)[1]}
@@ -186,7 +198,8 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             wanted = [entity for entity in unknown if entity.type == kind]
             values = [value for entity in wanted for value in values_of(entity, field)]
             candidates = api.find(kind, field, values) if values else []
-            child.check_identity(candidate.account_id for candidate in candidates)
+            said |= {candidate.account_id for candidate in candidates}
+            child.identity.look(only(ACCOUNT_ID, said))
             counterparts = {key_parts(key)[1]: child_id for key, child_id in known.items()}
             taken = {child_id: key for key, child_id in known.items() if key not in deleted}
             found, without = match_entities(
@@ -199,7 +212,7 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             unmatched += without
     asked = {entity.key for entity in entities}
     ids = {key: child_id for key, child_id in known.items() if key in asked}
-    return Mapped(ids, new, [entity for entity in unmatched if entity.key in asked])
+    return Mapped(ids, new, [entity for entity in unmatched if entity.key in asked], said)
 
 
 def match_entities(

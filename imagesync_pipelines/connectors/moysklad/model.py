@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField
 
+# Where an entity says whose account it is in.
+ACCOUNT_ID = "accountId"
 # The name of the connector, of its Dagster assets, locks, intents and rows.
 NAME = "moysklad"
 EntityType = Literal["product", "bundle", "variant"]
@@ -206,10 +208,14 @@ class WithoutCounterpart:
 
 
 class ChildMap(HandOver):
-    """What looking for counterparts in a child account found. unmapped: entities with images that have none there."""
+    """What looking for counterparts in a child account found.
+
+    unmapped: entities with images that have none there. accounts: as in MainReading, of the child account.
+    """
 
     unmapped: tuple[WithoutCounterpart, ...]
     calls: int
+    accounts: frozenset[str] = frozenset()
     warnings: tuple[str, ...]
 
 

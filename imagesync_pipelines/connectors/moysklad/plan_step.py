@@ -136,7 +136,7 @@ class _Lists:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
         records = self.child.records(ids)
         expected = {entity.key: rules.expected_of(entity.images or ()) for entity in entities if entity.key in ids}
-        for found in read_lists(self.child, self.api, ids):
+        for found in read_lists(self.api, ids, self.child.identity.look):
             seen = {}
             for key, listed in found.items():
                 known = records.get(key, ChildRecord())

@@ -17,15 +17,24 @@ import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.child import Run, child_of, left_by, look_at, main_api, remember_main
+from imagesync_pipelines.connectors.moysklad.child import Run, child_of, identity_of_main, left_by, look_at, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, SkippedOffError
-from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, NAME, TYPES, Entity, MainReading, key_parts
+from imagesync_pipelines.connectors.moysklad.model import (
+    ACCOUNT_ID,
+    ENTITY_JSON,
+    NAME,
+    TYPES,
+    Entity,
+    MainReading,
+    key_parts,
+)
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.sync.guard import why_unproven
+from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Texts
 
 MAIN_IMAGES = "main_images"
@@ -83,17 +92,17 @@ def main_images(context: Run, options: ReadingOptions) -> StepResult:
 def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, keys: Sequence[str] = ()) -> MainReading:
     """Read the main account into the mirror: what changed since the cursor, all of it with `full`, or only `keys`.
 
-    Raises AccountBusyError when another run reads it, RowsMissingError, and the errors of the API; nothing was changed
-    then.
+    Raises AccountBusyError when another run reads it, RowsMissingError, IdentityRefusedError, and the errors of the
+    API; nothing was changed then.
     """
     engine, settings, main = context.installation.engine, context.settings, _main(context)
+    identity = identity_of_main(context, api.account)
     with main.lock():
         if keys:
-            read = read_entities(engine, api, keys)
+            read = read_entities(engine, api, keys, identity.look)
         else:
             overlap, repeats = timedelta(minutes=settings.overlap_minutes), settings.walk_repeats
-            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats)
-    remember_main(engine, read.accounts)
+            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats, identify=identity.look)
     warnings = []
     if not read.complete:
         warnings.append(f"The reading of the main account does not prove to be complete: {read.reason}.")
@@ -140,14 +149,22 @@ def every_entity_was_read(context: Run) -> CheckResult:
     return CheckResult(found.complete and not number, said, {"entities": Texts(found.problems), "number": number})
 
 
-def read_main(engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int) -> MainReading:
+def read_main(
+    engine: sa.Engine,
+    api: MoyskladApi,
+    *,
+    full: bool,
+    overlap: timedelta,
+    repeats: int,
+    identify: Callable[[Told], None] = lambda told: None,
+) -> MainReading:
     """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
 
     Without a cursor everything is read. A reading that does not prove to be complete is made again, up to `repeats`
     times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Raises RowsMissingError when
     no images came at all although there are some, and every error of the API, with nothing changed. Call it under the
     lock of the main account. An entity whose row cannot be used does not hold the cursor: the next full reading asks
-    for it again.
+    for it again. identify: hears whose account answered before anything is changed.
     """
     calls = api.calls
     with engine.connect() as connection:
@@ -169,6 +186,7 @@ def read_main(engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timed
             missing = mirror.unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
             connection.commit()
             deleted = scan.confirm(missing)
+            scan.identify(identify)
             after = max(filter(None, (before, None if reason else scan.newest)), default=None)
             found = scan.kept(
                 deleted,
@@ -185,7 +203,9 @@ def read_main(engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timed
     return found
 
 
-def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str]) -> MainReading:
+def read_entities(
+    engine: sa.Engine, api: MoyskladApi, keys: Collection[str], identify: Callable[[Told], None] = lambda told: None
+) -> MainReading:
     """Read only these entities (keys) of the main account into the mirror; the cursor stays.
 
     One that the account does not have is gone, one that is archived too. Raises as `read_main` does.
@@ -195,6 +215,7 @@ def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str]) ->
         scan = _Scan(connection, api)
         deleted = scan.confirm(sorted(keys))
         scan.refuse_rowless()
+        scan.identify(identify)
         found = scan.kept(deleted, calls=api.calls - calls)
         connection.commit()
     return found
@@ -271,6 +292,10 @@ class _Scan:
             raise RowsMissingError(
                 f"{self._with_images} entities have images, and no row of them came; nothing is concluded from that"
             )
+
+    def identify(self, identify: Callable[[Told], None]) -> None:
+        """Let it be judged whose account answered."""
+        identify(only(ACCOUNT_ID, self._accounts))
 
     def kept(self, deleted: Collection[str], **told: Any) -> MainReading:
         """Merge what is staged, and mark what is gone, in the caller's transaction; all of it, and what is told."""

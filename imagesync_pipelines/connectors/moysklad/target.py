@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,11 +15,20 @@ from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.mapping import forget_entities
-from imagesync_pipelines.connectors.moysklad.model import ChildRecord, EntityTask, ImageRow, Managed, NewImage, Part
+from imagesync_pipelines.connectors.moysklad.model import (
+    ACCOUNT_ID,
+    ChildRecord,
+    EntityTask,
+    ImageRow,
+    Managed,
+    NewImage,
+    Part,
+)
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.storage.contents import ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
+from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
 
 # The owner may write at any time; a list older than this is read again before it is replaced.
@@ -32,16 +41,19 @@ Listed = tuple[ImageRow, ...] | str | None
 """The images of an entity in the child account, or why they did not come; None: it is not there any more."""
 
 
-def read_lists(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> Iterator[dict[str, Listed]]:
-    """Read the images of these entities (key to child id), 100 per call, and look at whose they are; by key.
+def read_lists(
+    api: MoyskladApi, ids: Mapping[str, str], identify: Callable[[Told], None]
+) -> Iterator[dict[str, Listed]]:
+    """Read the images of these entities (key to child id), 100 per call; by key.
 
-    From images that did not come nothing is concluded. Raises SameAccountError and the errors of the API.
+    identify: hears whose account they are in before they are given. From images that did not come nothing is concluded.
+    Raises IdentityRefusedError and the errors of the API.
     """
     remaining = iter(ids.items())
     while portion := dict(islice(remaining, EXPANDED_LIMIT)):
         found: dict[str, Listed] = {}
         for page in api.assortment(ids=list(portion.values())):
-            child.check_identity(entity.account_id for entity in page.entities)
+            identify(only(ACCOUNT_ID, {entity.account_id for entity in page.entities}))
             found |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
             for entity in page.entities:
                 images = entity.delivered
@@ -153,7 +165,7 @@ class ImageTarget:
     def there(self, key: str, *, again: bool = False) -> tuple[tuple[Managed, ...], bool]:
         """The images of an entity, and whether they were just read; `again`: they must be.
 
-        Raises EntityGoneError, RowsMissingError, SameAccountError, and the errors of the API.
+        Raises EntityGoneError, RowsMissingError, IdentityRefusedError, and the errors of the API.
         """
         with self._reading:
             self._begun.add(key)
@@ -177,7 +189,7 @@ class ImageTarget:
     def refresh(self, keys: Sequence[str]) -> None:
         """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
 
-        Raises SameAccountError, and the errors of the API.
+        Raises IdentityRefusedError, and the errors of the API.
         """
         with self._reading:
             old = [key for key in keys if not self.child.mirror and self._is_old(key)]
@@ -188,7 +200,8 @@ class ImageTarget:
         return key not in self._lists or self.child.context.clock() - self._lists[key][0] > FRESH_FOR
 
     def _read_now(self, keys: Sequence[str]) -> None:
-        for found in read_lists(self.child, self.api, {key: self.tasks[key].child_id for key in keys}):
+        ids = {key: self.tasks[key].child_id for key in keys}
+        for found in read_lists(self.api, ids, self.child.identity.record):
             self._lists |= {key: (self.child.context.clock(), listed) for key, listed in found.items()}
 
     def listing(self, task: EntityTask, there: Sequence[Managed]) -> rules.ImageListing:

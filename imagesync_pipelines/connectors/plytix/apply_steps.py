@@ -11,14 +11,15 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
-from imagesync_pipelines.connectors.plytix.model import UploadsMade
+from imagesync_pipelines.connectors.plytix.ledger import Run, identity_of, ledger_of
+from imagesync_pipelines.connectors.plytix.model import ProductsRead, UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, picture_key, tasks_of, uploads_of
 from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync import planned
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
+from imagesync_pipelines.sync.identity import Told
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -28,7 +29,8 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
 
     A picture that Plytix does not take stops no other; one that is there already is used as it is.
 
-    Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
+    Raises AccountBusyError, IdentityRefusedError, PlanMissingError, NoPlanOfThisRunError, CredentialsError,
+    NotAllowedError.
     """
     loaded = planned.load_plan(context, options.plan_id)
     urls = uploads_of(loaded.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
@@ -53,6 +55,8 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
             return ""
 
         wanted = [key for key in urls if anew or uploads.asset_of(key) is None]
+        if wanted:
+            identity_of(context, api.account).record(_told(context, api, loaded))
         with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="upload") as pool:
             for key, reason in zip(wanted, pool.map(upload, wanted), strict=True):
                 if reason is not None:
@@ -96,7 +100,8 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
     One product is written by one worker; when the account's calls are used up, the rest waits for the next run, which
     plans it again. The summary's calls are those to Plytix, of reading and uploading too when this very run did that.
 
-    Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
+    Raises AccountBusyError, IdentityRefusedError, PlanMissingError, NoPlanOfThisRunError, CredentialsError,
+    NotAllowedError.
     """
     loaded = planned.load_plan(context, options.plan_id)
     payload = context.plans.need_payload(loaded.header.id)
@@ -105,10 +110,19 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
     read_at = datetime.fromisoformat(scope["read_at"]) if loaded.own else None
     policy = Policy(scope["strategy"], scope["remove_missing"], force=scope["force"])
     calls, token_calls, ledger = api.calls, api.token_calls, ledger_of(context)
+    identity = identity_of(context, api.account)
     with context.lock():
         target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
         applied = planned.carry_out_remotely(
-            context, loaded, target, ledger, payload=payload, what="product images", states_read_at=read_at, fatal=FATAL
+            context,
+            loaded,
+            target,
+            ledger,
+            payload=payload,
+            what="product images",
+            states_read_at=read_at,
+            fatal=FATAL,
+            identify=lambda: identity.record(_told(context, api, loaded)),
         )
     report = make_report(
         scope["basis"],
@@ -139,6 +153,7 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
             "report": bounded(report),
             "errors": Table(errors.rename(columns={"product_sku": "product"})),
             "token_calls": api.token_calls - token_calls,
+            "account": identity.said(),
             "stopped": target.stopped or earlier["stopped"] or "-",
         },
         lines=[
@@ -150,6 +165,17 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
         summary=summary,
         goes_on_at=api.limiter.free_at or made.goes_on_at or goes_on_at,
     )
+
+
+def _told(context: Run, api: PlytixApi, loaded: planned.Loaded) -> Told:
+    """Whose account it is, by what was read anyway; by a product of the plan where nothing was."""
+    read, told = context.find("products", ProductsRead), api.told()
+    said = {place for place, _ in told}
+    told = [*told, *(one for one in (read.told if read is not None else ()) if one[0] not in said)]
+    if not told and loaded.total:
+        api.search_products([str(loaded.rows["group"].iloc[0])])
+        told = api.told()
+    return told
 
 
 def _uploads_of(context: Run, loaded: planned.Loaded) -> UploadsMade:

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.connectors.plytix.planning import SEPARATOR, Known
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
+from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
@@ -154,6 +155,13 @@ class Ledger:
             changed = {name: statement.excluded[name] for name in ("asset_id", "linked_at")}
             keys = ["account", "product_sku", "key"]
             connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def identity_of(context: Run, account: PlytixAccount) -> Identity:
+    """Whose account it is."""
+    section = f"[plytix.accounts.{context.account}]"
+    engine = context.installation.engine
+    return Identity(engine, CONNECTOR, context.account, section, context.run_id, declared=account.account_id)
 
 
 def ledger_of(context: Run) -> Ledger:

@@ -149,13 +149,14 @@ class _Called(_HandOver):
 class ProductsRead(_Called):
     """The products of the listings as Plytix had them; unknown: SKUs that it does not have.
 
-    recognised: assets that our ledger did not know and that are ours by their file names.
+    recognised: assets that our ledger did not know and that are ours by their file names. told: whose account it is.
     """
 
     read_at: datetime
     products: tuple[PlytixProduct, ...] = ()
     unknown: tuple[str, ...] = ()
     recognised: int = 0
+    told: tuple[tuple[str, str], ...] = ()
 
 
 class UploadsMade(_Called):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
+from imagesync_pipelines.connectors.plytix.ledger import Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
 from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep_report, make_report
@@ -65,6 +65,8 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     calls = api.calls
     with context.lock():
         products = api.search_products(gone)
+        if gone:
+            identity_of(context, api.account).look(api.told())
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
     limits = deletion_limits(shared, lifted=options.allow_mass_delete)
     galleries = planning.plan_removals(products, ledger.known(), limits, api.limiter.windows())

@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix import model, rules
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, ledger_of
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_of
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
@@ -133,16 +133,18 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     What a run that was killed left open is settled here; assets that our ledger does not know are recognised by their
     file names. When the account's calls are used up, nothing counts as read, and the next run goes on.
 
-    Raises HandOverMissingError, AccountBusyError when another run works on the account, and the errors of Plytix.
+    Raises HandOverMissingError, AccountBusyError when another run works on the account, IdentityRefusedError, and the
+    errors of Plytix.
     """
     chosen = context.need("images", model.ImagesChosen)
-    ledger, calls = ledger_of(context), api.calls
+    ledger, identity, calls = ledger_of(context), identity_of(context, api.account), api.calls
     skus = [listing.sku for listing in chosen.listings]
     with context.lock():
         unsettled = [intent.group for intent in ledger.open_intents()]
         try:
             # What is to be settled is asked for in the same call.
             found = api.search_products([*skus, *unsettled])
+            identity.look(api.told())
             read = model.ProductsRead(
                 run_id=context.run_id,
                 read_at=context.clock(),
@@ -155,7 +157,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             read = model.ProductsRead(
                 run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.limiter.free_at
             )
-    read = read.model_copy(update={"calls": api.calls - calls})
+    read = read.model_copy(update={"calls": api.calls - calls, "told": () if read.stopped else tuple(api.told())})
     context.keep("products", read)
     again = f"; {read.recognised} assets were recognised by their names" if read.recognised else ""
     told = f"{len(read.products)} products read from Plytix, {len(read.unknown)} it does not have{again}."

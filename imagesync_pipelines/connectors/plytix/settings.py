@@ -78,12 +78,14 @@ class _Account(Section):
     url: Text = "https://pim.plytix.com"
     auth_url: Text = "https://auth.plytix.com"
     limits: tuple[tuple[Count, Count], ...] = ()
+    account_id: Text = ""
 
 
 class PlytixAccount(_Account):
     """One Plytix account: its section, and its name. url: of the PIM, auth_url: of the host that gives tokens.
 
-    limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token.
+    limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token. account_id:
+    Plytix's own id of the account, no other one passes; '' when it was not given.
     """
 
     alias: str

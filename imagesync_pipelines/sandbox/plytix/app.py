@@ -236,8 +236,8 @@ def pim_app(pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments) -> 
 
     app = Starlette(
         routes=[
-            Route(FILES + "{folder}/{asset}/{filename}", file),
-            Route(FILES + "{folder}/thumb/{asset}/{filename}", file),
+            Route(FILES + "{account}/images/{folder}/{asset}/{filename}", file),
+            Route(FILES + "{account}/images/{folder}/thumb/{asset}/{filename}", file),
             Route("/{path:path}", api, methods=METHODS),
         ]
     )

@@ -92,6 +92,7 @@ class PimAsset:
     content: bytes = field(repr=False)
     sha256: str
     content_type: str
+    account: str = field(kw_only=True, default="sandbox")
     created: datetime
     modified: datetime
     deleted: datetime | None = None
@@ -132,10 +133,11 @@ class PimProduct:
 
 @dataclass
 class PimAccount:
-    """Everything of one account; whoever reads or writes holds `lock`."""
+    """Everything of one account; whoever reads or writes holds `lock`. name: what its ids and addresses are made of."""
 
     clock: SandboxClock
     switches: PlytixSwitches
+    name: str = "sandbox"
     attributes: dict[str, NewAttribute] = field(default_factory=dict)
     assets: dict[str, PimAsset] = field(default_factory=dict)
     products: dict[str, PimProduct] = field(default_factory=dict)
@@ -147,7 +149,8 @@ class PimAccount:
     def new_id(self, of: str) -> str:
         """24 hex characters: the same for the same thing in every run, other ones when it is made again."""
         self._made[of] += 1
-        return hashlib.sha256(f"{of}/{self._made[of]}".encode()).hexdigest()[:24]
+        seed = of if self.name == "sandbox" else f"{self.name}/{of}"
+        return hashlib.sha256(f"{seed}/{self._made[of]}".encode()).hexdigest()[:24]
 
     def asset(self, asset_id: str) -> PimAsset | None:
         """An asset that is still answered; a deleted one for as long as the switch says."""
@@ -229,10 +232,14 @@ class PimAccount:
 
 
 def new_account(
-    clock: SandboxClock, switches: PlytixSwitches, attributes: Iterable[NewAttribute], products: Iterable[NewProduct]
+    clock: SandboxClock,
+    switches: PlytixSwitches,
+    attributes: Iterable[NewAttribute],
+    products: Iterable[NewProduct],
+    name: str = "sandbox",
 ) -> PimAccount:
-    """An account with attributes and products and no asset."""
-    account = PimAccount(clock, switches, {attribute.label: attribute for attribute in attributes})
+    """An account with attributes and products and no asset; its id comes from its name."""
+    account = PimAccount(clock, switches, name, {attribute.label: attribute for attribute in attributes})
     for new in products:
         product = account.new_product(new.sku, account.numbered[new.parent] if new.parent else None)
         account.keep_product(replace(product, label=new.label, gtin=new.gtin))

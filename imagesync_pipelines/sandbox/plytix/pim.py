@@ -191,7 +191,7 @@ def judge_number_of_assets(media: Mapping[str, list[str]], thumbnail: str | None
         raise product_error(("assets", f"a product has at most {ASSETS_MOST} assets"))
 
 
-FILES = "/api/v1.1/file/public_files/pim/assets/sandbox/images/"
+FILES = "/api/v1.1/file/public_files/pim/assets/"
 V1, V2 = 1, 2
 _FILE_TYPES = {"image": "IMAGES", "video": "VIDEOS", "audio": "SOUNDS", "text": "TEXTS"}
 _THUMB = "/thumb/"
@@ -203,8 +203,9 @@ def file_type_of(asset: PimAsset) -> str:
 
 
 def file_url(host: str, asset: PimAsset, *, thumb: bool = False) -> str:
-    """Where Plytix shows the file to everybody."""
-    return f"{host}{FILES}{asset.id[:2]}{_THUMB if thumb else '/'}{asset.id}/{quote(asset.filename)}"
+    """Where Plytix shows the file to everybody; the account is a part of it."""
+    folder = f"{FILES}{asset.account}/images/{asset.id[:2]}{_THUMB if thumb else '/'}"
+    return f"{host}{folder}{asset.id}/{quote(asset.filename)}"
 
 
 def products_with(account: PimAccount, asset: PimAsset) -> int:

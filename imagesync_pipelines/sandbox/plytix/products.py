@@ -306,6 +306,7 @@ def store(account: PimAccount, filename: str, content: bytes, content_type: str)
         content_type=content_type,
         created=now,
         modified=now,
+        account=account.name,
     )
     account.assets[asset.id] = asset
     account.named[asset.filename] = asset.id

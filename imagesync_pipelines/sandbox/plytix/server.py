@@ -110,23 +110,25 @@ def plytix_sandbox(
     fetch: Fetch = fetch_over_http,
     port: int = 0,
     auth_port: int = 0,
+    name: str = "sandbox",
     **switches: Any,
 ) -> Iterator[PlytixSandbox]:
     """Run Plytix on free ports of loopback; a restart begins anew from the same arguments.
 
     `limits` are (calls, seconds) of the account's windows. `fetch` gets the files of uploads by URL; without it they
-    are asked for over HTTP, whatever their address. `switches` are the fields of Switches.
+    are asked for over HTTP, whatever their address. `name`: the account's, of which its id and the addresses of its
+    assets are made. `switches` are the fields of Switches.
     """
     clock = clock if clock is not None else SandboxClock()
     settings, windows_of = PlytixSwitches(**switches), as_limits(limits)
     listener, auth_listener = bind(port), bind(auth_port)
-    account = new_account(clock, settings, attributes, products)
+    account = new_account(clock, settings, attributes, products, name)
     sandbox = PlytixSandbox(
         clock=clock,
         url=url_of(listener),
         auth_url=url_of(auth_listener),
         account=account,
-        tokens=PimTokens(clock, windows_of, account.new_id("account"), settings),
+        tokens=PimTokens(clock, windows_of, account.new_id(f"account/{name}"), settings),
         windows=Windows(windows_of, clock, settings),
         token_ledger=CallLedger(),
         switches=settings,

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, MoyskladAccount, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.errors import SameAccountError
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.storage.schema import moysklad_entity_map
+from imagesync_pipelines.sync.identity import IdentityRefusedError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
@@ -27,7 +27,7 @@ class Mixed(World):
     """A world in whose accounts file some names have the token of another account; `others` as in ChildRun."""
 
     tokens: dict[str, str] = field(default_factory=dict)
-    others: frozenset[str] | None = None
+    others: frozenset[str] = frozenset({CHILD, OTHER})
 
     def api(self, alias: str) -> AbstractContextManager[MoyskladApi]:
         """A client of the account that the token in the file opens."""
@@ -81,7 +81,7 @@ def test_a_child_with_the_main_accounts_token_is_refused(
     mixed = world.with_tokens(child_2=world.token_of(MAIN))
     said = r"\[moysklad.children.child-2\] and of \[moysklad.main\] open one and the same account"
     for full in (False, True):
-        with pytest.raises(SameAccountError, match=said):
+        with pytest.raises(IdentityRefusedError, match=said):
             mixed.sync(OTHER, mode=mode, ownership=ownership, bulk_first_fill=bulk, full=full, check_child=full)
     assert (world.shown(MAIN), world.writes()) == (before, 0)
     with world.place.engine.connect() as connection:
@@ -92,7 +92,7 @@ def test_two_children_of_one_account_are_refused_with_both_names(world: Mixed) -
     world.sync(CHILD)
     before = world.shown(CHILD)
     world.count_anew()
-    with pytest.raises(SameAccountError, match=r"children.child-2\] and of \[moysklad.children.child-1\]"):
+    with pytest.raises(IdentityRefusedError, match=r"children.child-2\] and of \[moysklad.children.child-1\]"):
         world.with_tokens(child_2=world.token_of(CHILD)).sync(OTHER, mode=Mode.FIRST)
     assert (world.shown(CHILD), world.writes()) == (before, 0)
 
@@ -104,7 +104,7 @@ def test_swapped_tokens_of_two_children_write_into_neither(world: Mixed) -> None
     swapped = world.with_tokens(child_1=world.token_of(OTHER), child_2=world.token_of(CHILD))
     for full in (False, True, True):
         for alias, mode in ((CHILD, Mode.ALL), (OTHER, Mode.FIRST)):
-            with suppress(SameAccountError):
+            with suppress(IdentityRefusedError):
                 swapped.sync(alias, mode=mode, full=full, check_child=full)
     assert (world.shown(CHILD), world.shown(OTHER)) == before
     for alias, mode in ((CHILD, Mode.ALL), (OTHER, Mode.FIRST)):
@@ -123,7 +123,7 @@ def test_another_token_of_the_same_account_is_the_same_account(world: Mixed) -> 
 
 
 def test_a_child_that_got_its_own_token_goes_on(world: Mixed) -> None:
-    with pytest.raises(SameAccountError):
+    with pytest.raises(IdentityRefusedError):
         world.with_tokens(child_2=world.token_of(MAIN)).sync(OTHER)
     world.sync(OTHER)
     world.assert_same(OTHER)
@@ -147,7 +147,7 @@ def test_a_map_of_before_does_not_lead_into_the_main_account(world: Mixed, owner
     with world.place.engine.begin() as connection:
         connection.execute(moysklad_entity_map.insert(), rows)
     before = world.shown(MAIN)
-    with pytest.raises(SameAccountError, match=OTHER):
+    with pytest.raises(IdentityRefusedError, match=OTHER):
         mixed.sync(OTHER, mode=Mode.FIRST, ownership=ownership)
     assert world.shown(MAIN) == before
     world.sync(OTHER, ownership=ownership)

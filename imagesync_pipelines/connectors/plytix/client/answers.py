@@ -31,6 +31,7 @@ FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
 _SMALLEST_PICTURE = 100
 THUMBNAIL = "thumbnail"
 _ID = re.compile(r"[0-9a-f]{24}")
+_OF_ACCOUNT = re.compile(r"/public_files/pim/assets/([^?#]+?)/images/")
 # What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
 LIFETIME_SECONDS = 900.0
 # For a token without limits: the lowest that were seen.
@@ -305,6 +306,23 @@ def limits_in(claims: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
         calls, seconds = (item.get("limit"), item.get("window_size")) if isinstance(item, dict) else (None, None)
         if all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in (calls, seconds)):
             yield calls, seconds  # type: ignore[misc]
+
+
+def account_in(claims: Mapping[str, Any]) -> str:
+    """The id of the account that a token is of, `user_claims.account.id`; '' where it does not say."""
+    place: Any = claims
+    for name in ("user_claims", "account", "id"):
+        place = place.get(name) if isinstance(place, dict) else None
+    return str(place) if isinstance(place, str | int) and not isinstance(place, bool) else ""
+
+
+def account_of_address(value: object) -> str:
+    """The part that all assets of an account have in their addresses, of the first address in a row; '' without one."""
+    if isinstance(value, str):
+        found = _OF_ACCOUNT.search(value)
+        return found[1] if found else ""
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return next(filter(None, map(account_of_address, parts)), "")
 
 
 def _given(data: object) -> GivenToken | None:

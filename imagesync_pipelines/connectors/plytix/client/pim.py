@@ -13,6 +13,7 @@ from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines.upstream.transport import RateLimiter, Transport
@@ -23,6 +24,8 @@ PER_SEARCH = 100
 # How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
 NAMES_PER_SEARCH = 50
 _ASSETS = "api/v1/assets"
+# Where Plytix says whose account it is.
+BY_TOKEN, BY_ADDRESS = "token", "asset addresses"
 
 
 class PlytixApi(Transport):
@@ -35,8 +38,9 @@ class PlytixApi(Transport):
     def __init__(
         self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None
     ) -> None:
+        self.account, self._addresses = account, set[str]()
         timing = timing or Timing()
-        tokens = answers.pim_tokens(account, settings, timing)
+        self._account_tokens = tokens = answers.pim_tokens(account, settings, timing)
 
         def limits() -> tuple[Window, ...]:
             """Our share of the account's limits: those of the accounts file, else of the token, else the usual ones."""
@@ -51,6 +55,14 @@ class PlytixApi(Transport):
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries
         self._in_refused = False
+
+    def told(self) -> Told:
+        """Whose account it is, as its token says it, and the addresses of the assets that were read so far.
+
+        Asks for a token when there is none yet. Raises CredentialsError and what the session raises.
+        """
+        named = answers.account_in(self._account_tokens.current().claims)
+        return [*only(BY_TOKEN, {named} - {""}), *only(BY_ADDRESS, self._addresses)]
 
     def search_products(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
         """The products with exactly these SKUs, by SKU; those that Plytix does not have are missing.
@@ -177,7 +189,7 @@ class PlytixApi(Transport):
             yield from rows
 
     def _assets(self, filters: object) -> Iterator[Asset]:
-        for rows in self._pages(f"{_ASSETS}/search", filters, ["filename", "file_size"]):
+        for rows in self._pages(f"{_ASSETS}/search", filters, ["filename", "file_size", "url"]):
             yield from map(answers.asset_from_row, rows)
 
     def _pages(self, path: str, filters: object, columns: list[str]) -> Iterator[list[Mapping[str, Any]]]:
@@ -192,6 +204,7 @@ class PlytixApi(Transport):
                 words = answers.server_words(reply.data)
                 raise reply.error(SearchRefusedError, f"the search was refused (HTTP {reply.status}): {words}")
             rows = answers.rows_in(reply)
+            self._addresses |= {answers.account_of_address(rows)} - {""}
             yield rows
             if len(rows) < PER_SEARCH:
                 return
