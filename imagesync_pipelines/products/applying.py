@@ -27,6 +27,7 @@ from imagesync_pipelines.sync.planned import (
     deletion_limits,
 )
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.upstream.canonical import stable_address
 
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
 ROWS_PER_BATCH = 5000
@@ -79,8 +80,13 @@ def plan_images(
 
     current: all that this source has in product_image; judged: the rows of it that the plan may touch, None: all.
     payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
+    Contents are compared as stable addresses: the same one with another signature is no other picture.
     """
-    built = build_plan(wanted, current if judged is None else judged, scope, rejected=rejected, force=force)
+    wanted, there = (
+        frame.assign(content=_stable_contents(frame["content"]))
+        for frame in (wanted, current if judged is None else judged)
+    )
+    built = build_plan(wanted, there, scope, rejected=rejected, force=force)
     guarded = guard(built, scope, deletion_limits(context.installation.settings, lifted=allow_mass_delete))
     effects = guarded.plan[guarded.plan["change"].isin(EFFECTS)]
     return Planned(
@@ -169,6 +175,11 @@ def _apply(
             fatal=SERVER_GONE,
             on_progress=lambda done: context.progress("rows written", done, loaded.total),
         )
+
+
+def _stable_contents(contents: pd.Series) -> pd.Series:
+    asked = contents.str.contains("?", regex=False, na=False)
+    return contents.mask(asked, contents[asked].map(stable_address)) if asked.any() else contents
 
 
 def _labels(groups: pd.Series, products: pd.DataFrame) -> pd.Series:

@@ -60,6 +60,16 @@ class ImageDbSite(ProductImageSite):
         self.world.sandbox.mutate("re_export", file_id=second)
         self.world.sandbox.mutate("insert")
 
+    def sign(self, number: int) -> None:
+        """The addresses of originals that no browser shows; those of the exports stay."""
+        catalogue = self.world.sandbox.catalogue
+        for file_id in catalogue.file_ids():
+            record = catalogue.record(file_id)
+            address = str(record["original_file"]["file_url"] or "").partition("?")[0]
+            if address and record["original_file"]["format"] == "psd":
+                record["original_file"]["file_url"] = f"{address}?X-Amz-Expires=60&X-Amz-Signature={number:064x}"
+                catalogue.replace(file_id, record)
+
     def lose(self) -> None:
         for file_id in self.world.sandbox.catalogue.file_ids()[-60:]:
             self.world.sandbox.mutate("delete", file_id=file_id)

@@ -1,5 +1,6 @@
 """Plytix in the conformance tests: one account, written with whole galleries and with single links."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,11 @@ class PlytixSite(Site):
     def write(self) -> None:
         """The mapping file says what Amazon has now."""
         self.world.write_mapping(self.world.amazon.listings, "list")
+
+    def sign(self, number: int) -> None:
+        self.write()
+        mapping = self.world.mapping
+        mapping.write_text(re.sub(r'(\.jpg)"', rf'\1?Expires={number}&Signature={number}"', mapping.read_text()))
 
     def change(self) -> None:
         amazon, (first, second, *_) = self.world.amazon, self.children()

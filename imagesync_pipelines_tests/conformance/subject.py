@@ -70,6 +70,9 @@ class Site(ABC):
         """How many pictures the target shows."""
         return sum(len(shown) for shown in self.held().values() if isinstance(shown, Sized))
 
+    def sign(self, number: int) -> None:  # noqa: B027
+        """At the source: addresses get another signature, each number another one; where there are none, nothing."""
+
     def assert_killed(self, before: Held) -> None:
         """What holds just after kill -9 at a moment, when `before` was held when the run began."""
         self.assert_sound()

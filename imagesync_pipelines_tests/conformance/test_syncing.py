@@ -37,12 +37,14 @@ def without(held: Held, groups: set[str]) -> Held:
 
 @pytest.mark.slow
 def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(subject: Subject, site: Any) -> None:
+    site.sign(1)
     first = site.sync(**subject.whole)
     assert first.status is runs.Status.COMPLETED, first
     assert first.summary["images_added"] > 0
     site.assert_right()
 
     stamps, calls = site.stamps(), site.calls()
+    site.sign(2)
     second = site.sync()
     assert second.status is runs.Status.COMPLETED, second
     site.assert_quiet(second)

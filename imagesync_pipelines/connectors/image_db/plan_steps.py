@@ -131,7 +131,7 @@ def make_plan(
             "unmatched": len(images.unmatched),
             **({PIECE: True} if only_groups is not None else {}),
         },
-        warnings=(*about.warnings, *planned.warnings),
+        warnings=(*about.warnings, *planning.signed_warnings(images.signed), *planned.warnings),
         scan_id=about.scan_id,
         calls=about.api_calls,
         received=about.bytes_downloaded,

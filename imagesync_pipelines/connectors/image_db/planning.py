@@ -26,6 +26,7 @@ from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
 from imagesync_pipelines.products.target import VALUES, Payload, external_ids_of
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.upstream.canonical import is_signed
 
 NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
@@ -43,13 +44,15 @@ class PlannedImages(Unmatched):
     matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint; a row per row of wanted.
     With the record store it is all that open_payload needs, so keep it beside a stored plan.
     unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
-    read_ids: the external ids of all images that were looked at, each once.
+    read_ids: the external ids of all images that were looked at, each once. signed: how many of those that are shown
+    have no address but one that expires.
     """
 
     wanted: pd.DataFrame
     matched: pd.DataFrame
     unusable: pd.DataFrame
     read_ids: pd.Series
+    signed: int
 
 
 def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
@@ -77,7 +80,24 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
         unmatched=_unmatched(table, urls, linked[~found], products, matches.reasons),
         unused=_unused(table, urls),
         read_ids=table["external_id"].to_pandas(),
+        signed=_signed(urls, hits[showable]),
     )
+
+
+def signed_warnings(signed: int) -> list[str]:
+    """What a person has to know of images whose only address is signed or expires."""
+    if not signed:
+        return []
+    return [
+        f"{signed} images have only addresses that are signed or expire; they are stored as they came, are not written "
+        "again for another signature, and stop to work when their time is over. Have the image database give out "
+        "addresses that stay."
+    ]
+
+
+def _signed(urls: pa.ChunkedArray, hits: pd.DataFrame) -> int:
+    shown = urls.take(pa.array(hits["record"].unique()))
+    return sum(map(is_signed, shown.filter(pc.match_substring(shown, "?")).to_pylist()))
 
 
 def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Records of the image database: validated at the boundary, made canonical, fingerprinted, their files chosen.
 
 The canonical record is what docs/contracts/image_db.md lists without `stock`: texts trimmed and free of NUL, links
-de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
-them), so a counter that the source adds one day cannot rewrite the catalogue every night.
+de-duplicated and sorted, exports sorted by id, addresses without signatures. Keys that the contract does not know are
+left out (the raw pages keep them), so a counter that the source adds one day cannot rewrite the catalogue every night.
 """
 
 import json
@@ -20,6 +20,7 @@ from typing_extensions import TypedDict
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines.upstream.answers import load_json
+from imagesync_pipelines.upstream.canonical import is_signed, stable_address
 from imagesync_pipelines.upstream.details import read_details
 
 # Part of every record's fingerprint: raising it rewrites the rows of all images.
@@ -134,6 +135,7 @@ class Record(NamedTuple):
     """One image at the source.
 
     `canonical` is JSON; the fingerprint covers it and the rule of choice; `file_url` is the original's, '' without one.
+    The addresses of both are without signatures; those of `chosen` are as they came.
     """
 
     external_id: str
@@ -209,6 +211,8 @@ def read_page(body: bytes, min_height: int = MIN_HEIGHT) -> PageContent:
 def _record(item: _Record, min_height: int) -> Record:
     """The record made canonical; `item` is validated, is ours alone and is changed."""
     original, exports, articles = item["original_file"], item["exported_files"], item["articles"]
+    chosen = choose_files(original, exports, min_height)
+    file_url = _without_signatures(original, exports)
     links = [Link(link["number"], link.get("variant") or "", bool(link.get("front"))) for link in articles]
     if len(links) > 1:
         links = sorted(set(links))
@@ -222,15 +226,28 @@ def _record(item: _Record, min_height: int) -> Record:
         }
     )
     digest = blake2b(canonical, digest_size=16, salt=b"%d/%d" % (CHOICE_VERSION, min_height))
+    if is_signed(chosen.picture_url):
+        # An address that stays takes its place as soon as there is one.
+        digest.update(b"signed")
     return Record(
         external_id=str(original["file_id"]),
         fingerprint=digest.hexdigest(),
         canonical=canonical,
         image_type=original.get("type") or "",
-        file_url=original.get("file_url") or "",
+        file_url=file_url,
         links=tuple(links),
-        chosen=choose_files(original, exports, min_height),
+        chosen=chosen,
     )
+
+
+def _without_signatures(original: _Original, exports: Iterable[_Export]) -> str:
+    """Bring the addresses of a record's files into the form in which they are compared; gives the original's."""
+    if (url := original.get("file_url")) and "?" in url:
+        original["file_url"] = stable_address(url)
+    for export in exports:
+        if (url := export.get("image_url")) and "?" in url:
+            export["image_url"] = stable_address(url)
+    return original.get("file_url") or ""
 
 
 def _export_order(export: _Export) -> tuple[int, str, str]:
@@ -298,6 +315,9 @@ def choose_files(original: Mapping[str, Any], exports: Iterable[Mapping[str, Any
             if kind in WEB_KINDS:
                 width, height = export.get("resolution") or (0, 0)
                 showable.append(Candidate(url, kind, role, width, height, moment, export.get("id") or 0))
+    # An address that expires is none for a shop where another one stays.
+    if any("?" in one.url for one in showable):
+        showable = [one for one in showable if not is_signed(one.url)] or showable
     detail = page_file_of(showable, min_height)
     if detail is None:
         return Chosen(None, None, "", None, None, "", newest, original.get("file_url") or "")

@@ -165,6 +165,42 @@ def test_the_reason_is_in_words_for_people(raw: Any, reason: str) -> None:
     assert only_reject(raw).reason == reason
 
 
+def signed(url: str, number: int) -> str:
+    return f"{url}?X-Amz-Date=2026010{number}T000000Z&X-Amz-Expires=3600&X-Amz-Signature={number:064x}"
+
+
+def signed_record(number: int, *, export_too: bool = True) -> dict[str, Any]:
+    one = export(image_url=signed(export()["image_url"], number)) if export_too else export()
+    return record(file_url=signed(record()["original_file"]["file_url"], number), exports=[one])
+
+
+def test_another_signature_is_no_change_and_is_not_kept() -> None:
+    first, second = only_record(signed_record(1)), only_record(signed_record(2))
+    assert first.fingerprint == second.fingerprint
+    assert first.canonical == second.canonical
+    assert b"X-Amz" not in first.canonical
+    assert first.file_url == record()["original_file"]["file_url"]
+
+
+def test_an_address_that_stays_is_chosen_before_one_that_expires() -> None:
+    large, small = export(image_url=signed("https://media.example.com/large.png", 1)), export(resolution=[300, 300])
+    chosen = only_record(record(exports=[large, small])).chosen
+    assert (chosen.image_url, chosen.thumbnail_url) == (small["image_url"], small["image_url"])
+    only = only_record(signed_record(1)).chosen
+    assert only.image_url == signed(export()["image_url"], 1), "there is no other"
+
+
+def test_an_address_that_stays_takes_the_place_of_a_signed_one() -> None:
+    stays = record(exports=[export()])
+    assert only_record(signed_record(1)).canonical == only_record(stays).canonical
+    assert only_record(signed_record(1)).fingerprint != only_record(stays).fingerprint
+    assert only_record(signed_record(1, export_too=False)).fingerprint == only_record(stays).fingerprint
+
+
+def test_rows_of_the_release_before_are_not_written_again() -> None:
+    assert only_record(record()).fingerprint == "ac093aeac35290f87814ba09edbd73dd"
+
+
 DETAILS = {
     "a resolution of three": ({"resolution": [1, 2, 3]}, "exported_files.0.resolution [1, 2, 3]"),
     "a resolution in words": ({"resolution": "9x9"}, "exported_files.0.resolution '9x9'"),
