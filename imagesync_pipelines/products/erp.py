@@ -3,16 +3,16 @@
 The columns are those of docs/contracts/image_db.md.
 """
 
-import math
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.products.erp_files import ErpError, read_file
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import SettingsError
 
@@ -28,13 +28,14 @@ _SOURCE_NAMES = {
 }
 COLUMNS = ("kind", *_SOURCE_NAMES)
 _NUMBERS = frozenset({"erp_id", "parent_erp_id", "sku"})
+_CODES = ("erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku")
 _LENGTHS = {"erp_id": 50, "sku": 50, "variant_code": 10, "legacy_sku": 50, "base_sku": 50, "name": 255}
 _TRUE = frozenset({"1", "1.0", "t", "true", "y", "yes"})
 _FALSE = frozenset({"0", "0.0", "f", "false", "n", "no"})
-
-
-class ErpError(ImagesyncError):
-    """The ERP could not be read, or gave nothing that may be used; the message says what to do."""
+# What a spreadsheet makes of a number: 110034 becomes 1.10E+05, and nobody can tell which number it was.
+_SHORTENED = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]\d+")
+# So many rows that cannot be used are told one by one; all of them are shown with the step.
+_TOLD_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class ErpProducts:
     """What the ERP gave.
 
     rows: the columns COLUMNS, a row per usable product, text or None; is_active is boolean.
-    set_aside: kind, erp_id, sku, reason; rows that cannot be used. What we have of them should stay as it is.
-    warnings: sentences about rows that are used although something about them is odd.
+    set_aside: kind, erp_id, sku, where, reason; rows that cannot be used, erp_id and sku None where they cannot be
+    read. What we have of them should stay as it is. warnings: sentences about them, and about rows that are used
+    although something about them is odd.
     """
 
     rows: pd.DataFrame
@@ -54,17 +56,16 @@ class ErpProducts:
 def read_erp(settings: ErpSettings) -> ErpProducts:
     """All parents and variants of the ERP, from the files when they are set, else by SQL.
 
-    Raises SettingsError when none is configured; ErpError when it cannot be read, lacks a column that is needed, or
-    gave no products at all: an empty answer looks exactly like a catalogue without products, and nothing must be
-    changed on its word.
+    Raises SettingsError when none is configured; ErpError when it cannot be read, has a fault of form (erp_files.py; by
+    SQL: other rows than the database counts), lacks a column that is needed, or gave no products at all: an empty
+    answer looks exactly like a catalogue without products, and nothing must be changed on its word.
     """
     if settings.erp_parents_file is not None and settings.erp_variants_file is not None:
-        parents = _read_file(settings.erp_parents_file)
-        variants = _read_file(settings.erp_variants_file)
+        parents = read_file(settings.erp_parents_file, end_open=settings.erp_files_end_open)
+        variants = read_file(settings.erp_variants_file, end_open=settings.erp_files_end_open)
     elif settings.erp_database_url is not None:
-        parents, variants = _read_sql(
-            settings.erp_database_url.get_secret_value(), (settings.erp_parents_query, settings.erp_variants_query)
-        )
+        queries = {"ERP_PARENTS_QUERY": settings.erp_parents_query, "ERP_VARIANTS_QUERY": settings.erp_variants_query}
+        parents, variants = _read_sql(settings.erp_database_url.get_secret_value(), queries)
     else:
         raise SettingsError("no ERP is configured; set ERP_DATABASE_URL, or ERP_PARENTS_FILE and ERP_VARIANTS_FILE")
     return judge(parents, variants)
@@ -73,8 +74,9 @@ def read_erp(settings: ErpSettings) -> ErpProducts:
 def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
     """Parents and variants as read, with the contract's column names in any case, to usable rows and the others.
 
-    Rows without id or SKU, with a value that is too long for the column, or with an id or SKU that an earlier row of
-    the same kind has (in the order of the ids) are set aside. A variant may name a parent that is not there.
+    Rows without id or SKU, with a value that is too long for the column or that a spreadsheet shortened, or with an id
+    or SKU that an earlier row of the same kind has (in the order of the ids) are set aside. A variant may name a parent
+    that is not there. Where a row stands is said by the index of its frame.
     """
     rows = pd.concat([_in_our_columns("parent", parents), _in_our_columns("variant", variants)], ignore_index=True)
     if rows.empty:
@@ -83,38 +85,69 @@ def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
     rows = rows.iloc[sorted(range(len(ids)), key=lambda at: _id_order(*ids[at]))].reset_index(drop=True)
     reasons = _reasons(rows)
     bad = reasons.notna()
-    usable = rows[~bad].reset_index(drop=True)
+    usable = rows.loc[~bad, list(COLUMNS)].reset_index(drop=True)
     if usable.empty:
         raise ErpError(
-            f"the ERP gave no usable product ({len(rows)} rows, the first: {reasons[0]}); nothing was changed"
+            f"the ERP gave no usable product ({len(rows)} rows, the first: {rows['where'].iloc[0]}: {reasons[0]}); "
+            "nothing was changed"
         )
     usable.loc[usable["kind"] == "parent", "parent_erp_id"] = None
     warnings = _strange_parents(usable, set(rows.loc[rows["kind"] == "parent", "erp_id"]))
-    set_aside = rows.loc[bad, ["kind", "erp_id", "sku"]].assign(reason=reasons[bad]).reset_index(drop=True)
-    return ErpProducts(usable, set_aside, warnings)
+    set_aside = rows.loc[bad, ["kind", "erp_id", "sku", "where"]].assign(reason=reasons[bad]).reset_index(drop=True)
+    for name in ("erp_id", "sku"):
+        legible = [None if _is_shortened(value) else value for value in set_aside[name].tolist()]
+        set_aside[name] = pd.Series(legible, dtype=object)
+    return ErpProducts(usable, set_aside, (*_unusable(set_aside), *warnings))
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ErpError(f"{path} could not be read: {error}") from None
+def _unusable(set_aside: pd.DataFrame) -> tuple[str, ...]:
+    """A sentence for people about the rows that cannot be used."""
+    if set_aside.empty:
+        return ()
+    told = [f"{row.where}: {row.reason}" for row in set_aside.head(_TOLD_ROWS).itertuples()]
+    more = f"; and {len(set_aside) - len(told)} more" if len(set_aside) > len(told) else ""
+    return (
+        f"{len(set_aside)} rows of the ERP cannot be used; what we have of them stays as it is: "
+        f"{'; '.join(told)}{more}.",
+    )
 
 
-def _read_sql(url: str, queries: Sequence[str]) -> list[pd.DataFrame]:
+def _read_sql(url: str, queries: Mapping[str, str]) -> list[pd.DataFrame]:
+    """The rows of the queries, by their settings' names, as many as the database itself counts."""
     try:
         engine = sa.create_engine(url)
-        with engine.connect() as connection:
-            results = [connection.execute(sa.text(query)) for query in queries]
-            frames = [
-                pd.DataFrame([tuple(row) for row in one], columns=list(one.keys()), dtype=object) for one in results
-            ]
-        engine.dispose()
+        try:
+            with engine.connect() as connection:
+                frames = [_rows(connection, name, query) for name, query in queries.items()]
+                counts = [_counted(connection, query) for query in queries.values()]
+        finally:
+            engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise ErpError(f"the ERP's database could not be read: {_cause(error, url)}; check ERP_DATABASE_URL") from None
+    for name, frame, counted in zip(queries, frames, counts, strict=True):
+        if counted is not None and counted != len(frame):
+            raise ErpError(
+                f"the ERP's database gave {len(frame)} rows for {name} but counts {counted}; nothing was changed. "
+                "Run again; if it stays so, look for what cuts the answer off"
+            )
     return frames
+
+
+def _rows(connection: sa.Connection, name: str, query: str) -> pd.DataFrame:
+    result = connection.execute(sa.text(query))
+    rows = [tuple(row) for row in result]
+    places = [f"{name} row {at}" for at in range(1, len(rows) + 1)]
+    return pd.DataFrame(rows, columns=list(result.keys()), index=places, dtype=object)
+
+
+def _counted(connection: sa.Connection, query: str) -> int | None:
+    """How many rows the database itself counts; None for a query that it cannot count as a subquery."""
+    counting = f"SELECT count(*) FROM ({query.strip().rstrip(';')}) counted"  # noqa: S608 (the operator's own query)
+    try:
+        return int(connection.scalar(sa.text(counting)) or 0)
+    except sa.exc.SQLAlchemyError:
+        connection.rollback()
+        return None
 
 
 def _cause(error: Exception, url: str) -> str:
@@ -142,6 +175,7 @@ def _in_our_columns(kind: str, source: pd.DataFrame) -> pd.DataFrame:
         read = _number if ours in _NUMBERS else _text
         values = [None] * len(source) if found is None else [read(value) for value in source[found].tolist()]
         rows[ours] = pd.Series(values, index=source.index, dtype=object)
+    rows["where"] = [label if isinstance(label, str) else f"{kind} row {label + 1}" for label in source.index]
     rows["name"] = rows["name"].map(lambda name: name or "")
     return rows
 
@@ -150,8 +184,13 @@ def _text(value: Any) -> str | None:
     """A value as trimmed text, None for nothing."""
     if type(value) is str:
         return value.replace("\0", "").strip() or None
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or value is pd.NaT:
         return None
+    if isinstance(value, float | Decimal):
+        if value != value:  # NaN
+            return None
+        # A number of the database with a scale, 214808.00, is 214808; a text stays as it is written.
+        return str(int(value)) if value % 1 == 0 else str(value)
     return str(value).replace("\0", "").strip() or None
 
 
@@ -159,6 +198,10 @@ def _number(value: Any) -> str | None:
     """An id or a SKU as text; whole numbers that a table program made decimals lose their `.0` again."""
     text = _text(value)
     return text.removesuffix(".0") if text and text[:-2].isdecimal() else text
+
+
+def _is_shortened(text: str | None) -> bool:
+    return text is not None and _SHORTENED.fullmatch(text) is not None
 
 
 def _id_order(kind: str, erp_id: str | None) -> tuple[str, int, str]:
@@ -186,6 +229,9 @@ def _fault(row: Any, flag: bool | None) -> str | None:
     for column, length in _LENGTHS.items():
         if (found := len(getattr(row, column) or "")) > length:
             return f"{column} has {found} characters; {length} fit"
+    for column in _CODES:
+        if _is_shortened(value := getattr(row, column)):
+            return f"{column} {value} was shortened by a spreadsheet; write the number out, as text"
     return "is_active is neither yes nor no" if flag is None else None
 
 

@@ -33,6 +33,10 @@ class ErpSettings(BaseSettings):
     erp_parents_file: Path | None = Field(None, description="CSV or Parquet file of the parents, instead of SQL")
     erp_variants_file: Path | None = Field(None, description="CSV or Parquet file of the variants, instead of SQL")
 
+    erp_files_end_open: bool = Field(
+        False, description="the last line of the ERP's CSV files may lack its end; else such a file counts as cut off"
+    )
+
     @model_validator(mode="after")
     def _files_come_in_pairs(self) -> "ErpSettings":
         if (self.erp_parents_file is None) != (self.erp_variants_file is None):

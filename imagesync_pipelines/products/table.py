@@ -9,6 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.erp import COLUMNS
+from imagesync_pipelines.products.erp_files import ErpError
 from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.database import among
@@ -18,6 +19,8 @@ from imagesync_pipelines.sync.model import DeletionLimits
 _ASIDE = ("kind", "erp_id", "sku")
 # PostgreSQL itself gathers statistics a minute later; a load right after the first would take 9 s for 45,000 products.
 NEW_STATISTICS_SHARE = 0.1
+
+_SWITCH = "--allow-products-gone"
 
 _STAGE = (
     # One load at a time, and no batch of images in between: a batch locks its products (primaries.py).
@@ -89,11 +92,16 @@ _NOT_TEXT = {"id": pa.int64(), "parent_id": pa.int64(), "in_erp": pa.bool_()}
 
 @dataclass(frozen=True)
 class ProductsWritten:
-    """What one load of the ERP changed; `deactivated` left the ERP; `warnings` are sentences for the run's summary."""
+    """What one load of the ERP changed.
+
+    deactivated: products that left the ERP. held: those that the ERP no longer has and that stay for the time being.
+    warnings: sentences for the run's summary.
+    """
 
     added: int
     updated: int
     deactivated: int
+    held: int
     total: int
     warnings: tuple[str, ...]
 
@@ -106,8 +114,10 @@ def write_products(
     `rows` has the columns COLUMNS, `set_aside` kind, erp_id, sku (both from erp.py): what the ERP has but cannot be
     used is not gone. Products that the ERP no longer has get `left_erp_at` and become inactive, unless more of them
     are missing than the deletion limits allow: then all stay and a warning says so, because a half-read ERP looks
-    exactly like a great clearance. A SKU that comes back under a new id of the ERP is the same product: its images and
-    pins stay.
+    exactly like a great clearance. They stay as well while a row has neither a legible id nor a legible SKU: it may be
+    any of them. A SKU that comes back under a new id of the ERP is the same product: its images and pins stay.
+
+    Raises ErpError when the ERP has no products of a kind of which we know some, unless the limits are lifted.
     """
     with engine.begin() as connection:
         _execute(connection, _STAGE)
@@ -118,7 +128,9 @@ def write_products(
         while found := connection.execute(sa.text(_TAKEN)).rowcount:
             taken += found
         connection.execute(sa.text(_ADOPT))
-        left, warning = _mark_gone(connection, deletion_limits)
+        _refuse_none(connection, rows, set_aside, deletion_limits)
+        unknown = int((set_aside["erp_id"].isna() & set_aside["sku"].isna()).sum())
+        left, held, warning = _mark_gone(connection, deletion_limits, unknown)
         updated = added = 0
         for kind in ("parent", "variant"):  # variants find their new parents
             updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
@@ -131,7 +143,7 @@ def write_products(
         warnings.append(
             f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they are not taken over."
         )
-    return ProductsWritten(added, updated, left, total, tuple(warnings))
+    return ProductsWritten(added, updated, left, held, total, tuple(warnings))
 
 
 def read_products(engine: sa.Engine) -> pd.DataFrame:
@@ -151,18 +163,44 @@ def _tuples(frame: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[Any, 
     return values.where(values.notna(), None).itertuples(index=False, name=None)
 
 
-def _mark_gone(connection: sa.Connection, limits: DeletionLimits) -> tuple[int, str]:
-    """Mark the products that the ERP no longer has: how many, and a warning when the deletion limits held some back."""
+def _refuse_none(
+    connection: sa.Connection, rows: pd.DataFrame, set_aside: pd.DataFrame, limits: DeletionLimits
+) -> None:
+    """Refuse a load that has no row of a kind of which we know products, such as a file that is a header alone."""
+    known = sa.select(product.c.kind, sa.func.count()).where(product.c.left_erp_at.is_(None)).group_by(product.c.kind)
+    there = {*rows["kind"], *set_aside["kind"]}
+    for kind, number in connection.execute(known).all():
+        if kind not in there and not limits.lifted:
+            raise ErpError(
+                f"the ERP gave no {kind}s at all, not a single row, but we know {number}; nothing was changed. If it "
+                f"is right, run once with {_SWITCH}"
+            )
+
+
+def _mark_gone(connection: sa.Connection, limits: DeletionLimits, unknown: int) -> tuple[int, int, str]:
+    """Mark the products that the ERP no longer has: how many, how many stay all the same, and a warning of those.
+
+    unknown: rows of the ERP that may be any product.
+    """
     still = connection.scalar(sa.select(sa.func.count()).where(product.c.left_erp_at.is_(None))) or 0
     gone = connection.execute(sa.text(_GONE)).all()
     too_many = len(gone) > limits.floor and (len(gone) > limits.count or len(gone) > limits.share * still)
-    held = too_many and not limits.lifted
-    left = [row.id for row in gone if row.replaced or not held]
+    waits = bool(unknown) or (too_many and not limits.lifted)
+    left = [row.id for row in gone if row.replaced or not waits]
     if left:
         leave = product.update().where(among(product.c.id, left))
         connection.execute(leave.values(left_erp_at=sa.func.now(), is_active=False, updated_at=sa.func.now()))
-    warning = (
-        f"The ERP no longer has {len(gone)} of {still} products; that is more than the deletion limits allow, so they "
-        "stay. If it is right, run once with the deletion limits lifted (--allow-mass-delete)."
-    )
-    return len(left), warning if held else ""
+    if not (held := len(gone) - len(left)):
+        return len(left), 0, ""
+    missing = f"The ERP no longer has {len(gone)} of {still} products"
+    if unknown:
+        because = (
+            f"{missing}; {held} of them stay, because {unknown} rows of the ERP have neither a legible id nor a "
+            "legible SKU and may be any of them. Mend these rows."
+        )
+    else:
+        because = (
+            f"{missing}; that is more than the deletion limits allow, so {held} of them stay with their images. If it "
+            f"is right, run once with {_SWITCH}."
+        )
+    return len(left), held, because

@@ -17,11 +17,13 @@ Shown = pytest.CaptureFixture[str]
 
 MASS_DELETE = {"--allow-mass-delete", "--lift-brake"}
 OPTIONS = {
-    "image_db": {"--dry-run", "--limit", "--page-size", "--skip-pages", "--force", "--sku", *MASS_DELETE},
+    "image_db": {
+        "--dry-run", "--limit", "--page-size", "--skip-pages", "--force", "--sku", "--allow-products-gone", *MASS_DELETE,
+    },
     "moysklad": {"--account", "--entity-type", "--entity", "--full", "--dry-run", *MASS_DELETE},
     "edge": {"--store", "--full", "--dry-run", *MASS_DELETE},
     "folder": {"--dry-run", "--force", *MASS_DELETE},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -131,7 +131,7 @@ class Connector:
 
     def products(self, *, allow_mass_delete: bool = False) -> StepResult:
         """Take over the ERP's products."""
-        return reading_steps.erp_products(self.context(""), ErpOptions(allow_mass_delete=allow_mass_delete))
+        return reading_steps.erp_products(self.context(""), ErpOptions(allow_products_gone=allow_mass_delete))
 
     def records(self, run_id: str, part: RecordsOptions) -> About:
         """Make the batch of records."""

@@ -1,6 +1,7 @@
 """The ERP's products: the same from SQL, CSV and Parquet; odd rows are set aside; an empty ERP is an error."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.products import erp
 from imagesync_pipelines.products.erp import COLUMNS, ErpError, ErpProducts, judge, read_erp
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import SettingsError
@@ -94,6 +96,11 @@ NO_VARIANTS = pd.DataFrame(columns=["id", "sku"])
         ("7450A", "7450A"),
         ("A1.0", "A1.0"),
         ("80\x003721", "803721"),
+        (Decimal("214808.00"), "214808"),
+        (Decimal("214808.50"), "214808.50"),
+        (1.1e16, "11000000000000000"),
+        ("007450", "007450"),
+        ("12E5", "12E5"),
     ],
 )
 def test_trap_9_a_number_is_the_same_text_whatever_its_type(value: object, text: str) -> None:
@@ -108,6 +115,14 @@ SET_ASIDE = {
     "the id twice": ([{}, {"id": 1}], "the id 1 is used twice; the first row, SKU p1, is kept"),
     "a SKU too long": ([{}, {"sku": "x" * 51}], "sku has 51 characters; 50 fit"),
     "a name too long": ([{}, {"name": "x" * 256}], "name has 256 characters; 255 fit"),
+    "a SKU that a spreadsheet shortened": (
+        [{}, {"sku": "1.10E+05"}],
+        "sku 1.10E+05 was shortened by a spreadsheet; write the number out, as text",
+    ),
+    "a parent that a spreadsheet shortened": (
+        [{}, {"parent_id": "1,1e+05"}],
+        "parent_erp_id 1,1e+05 was shortened by a spreadsheet; write the number out, as text",
+    ),
     "neither active nor not": ([{}, {"is_active": "perhaps"}], "is_active is neither yes nor no"),
 }
 
@@ -117,7 +132,22 @@ def test_a_row_that_cannot_be_used_is_set_aside_with_its_reason(rows: list[dict]
     products = judge(parents(*rows), NO_VARIANTS)
     assert list(products.rows["sku"]) == ["p1"]
     assert list(products.set_aside["reason"]) == [reason]
-    assert list(products.set_aside.columns) == ["kind", "erp_id", "sku", "reason"]
+    assert list(products.set_aside.columns) == ["kind", "erp_id", "sku", "where", "reason"]
+    assert products.warnings == (
+        "1 rows of the ERP cannot be used; what we have of them stays as it is: "
+        f"{products.set_aside['where'][0]}: {reason}.",
+    )
+
+
+def test_a_bad_row_of_a_file_is_told_with_file_and_line(tmp_path: Path) -> None:
+    config = as_csv(tmp_path)
+    assert config.erp_variants_file is not None
+    with config.erp_variants_file.open("a") as file:
+        file.write("1.2E+01,1.10E+05,Leuchter,,,,,\n")
+    read = read_erp(config)
+    assert "variants.csv line 4: erp_id 1.2E+01 was shortened by a spreadsheet" in read.warnings[0]
+    assert read.set_aside[["erp_id", "sku"]].isna().all(axis=None)
+    assert len(read.rows) == 4
 
 
 def test_which_of_two_rows_is_kept_does_not_depend_on_their_order() -> None:
@@ -205,3 +235,16 @@ def test_a_query_that_is_wrong_says_what_is_wrong(tmp_path: Path) -> None:
     config = as_sql(tmp_path).model_copy(update={"erp_parents_query": "SELECT id, sku FROM nowhere"})
     with pytest.raises(ErpError, match="no such table: nowhere"):
         read_erp(config)
+
+
+def test_an_answer_of_other_rows_than_the_database_counts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erp, "_counted", lambda connection, query: 3)
+    with pytest.raises(ErpError, match="2 rows for ERP_PARENTS_QUERY but counts 3; nothing was changed"):
+        read_erp(as_sql(tmp_path))
+
+
+def test_a_query_that_cannot_be_counted_is_read_all_the_same(tmp_path: Path) -> None:
+    config = as_sql(tmp_path).model_copy(update={"erp_parents_query": "SELECT 1 AS id, 2 AS sku -- all"})
+    assert len(read_erp(config).rows) == 3

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.erp import judge
+from imagesync_pipelines.products.erp import ErpError, judge
 from imagesync_pipelines.products.table import ProductsWritten, read_products, write_products
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits
@@ -176,7 +176,27 @@ def test_the_deletion_limits_hold_back_what_looks_like_a_half_read_erp(
     assert done.deactivated == marked
     assert len(done.warnings) == (0 if marked else 1)
     assert len(now(database, "id")) == there - marked
-    assert all("--allow-mass-delete" in warning and f"{gone} of {there}" in warning for warning in done.warnings)
+    assert all("--allow-products-gone" in warning and f"{gone} of {there}" in warning for warning in done.warnings)
+
+
+def test_a_kind_without_any_row_is_refused_unless_a_person_says_so(load: Load, database: sa.Engine) -> None:
+    load(*CATALOGUE)
+    before = whole(database)
+    for row, kind in zip(CATALOGUE, ("variant", "parent"), strict=True):
+        with pytest.raises(ErpError, match=f"gave no {kind}s at all, not a single row, but we know 1"):
+            load(row)
+    assert whole(database) == before
+    assert load(CATALOGUE[0], deletion_limits=DeletionLimits(0, 0, 0, 0, lifted=True)).deactivated == 1
+
+
+def test_nothing_leaves_while_a_row_may_be_any_product(load: Load, database: sa.Engine) -> None:
+    rows = [variant(str(number), f"v{number}") for number in range(40)]
+    load(*rows)
+    done = load(*rows[1:], variant("1.2E+01", "1.10E+05"), deletion_limits=DeletionLimits(0, 0, 0, 0, lifted=True))
+    assert (done.deactivated, done.held) == (0, 1)
+    assert "neither a legible id nor a legible SKU" in done.warnings[0]
+    assert load(*rows[1:], variant("1.2E+01", "v0")).held == 0
+    assert (load(*rows[1:]).deactivated, len(now(database, "id"))) == (1, 39)
 
 
 def test_variants_keep_a_parent_that_the_deletion_limits_kept(load: Load, database: sa.Engine) -> None:
@@ -230,7 +250,7 @@ def test_a_sku_that_an_unusable_row_holds_is_not_taken_over_and_said(load: Load,
 def test_an_error_changes_nothing(load: Load, database: sa.Engine) -> None:
     load(*CATALOGUE)
     before = whole(database)
-    rows = judge(pd.DataFrame([{"id": "5", "sku": "x"}]), pd.DataFrame(columns=["id", "sku"])).rows
+    rows = judge(*(pd.DataFrame([{"id": at, "sku": f"x{at}"}]) for at in ("5", "6"))).rows
     with pytest.raises(Exception, match="too long"):
         write_products(database, rows.assign(name="x" * 256), pd.DataFrame(columns=["kind", "erp_id", "sku"]), LIMITS)
     assert whole(database) == before

@@ -12,6 +12,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db import planning
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
 from imagesync_pipelines.connectors.image_db.planning import PlannedImages
+from imagesync_pipelines.connectors.image_db.reading_steps import ERP_STEP, ErpLoad
 from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
@@ -94,6 +95,7 @@ def make_plan(
     another. Raises BatchMissingError, UnknownSkuError.
     """
     batches, engine = Batches(context.handovers), context.installation.engine
+    erp = context.find(ERP_STEP, ErpLoad) if only_groups is None else None
     about = batches.about(batch) if batch is not None else batches.of(context.lineage)
     name, all_products = about.run_id, products.read_products(engine)
     found = planning.plan_wanted(batches.records(name), all_products)
@@ -131,7 +133,12 @@ def make_plan(
             "unmatched": len(images.unmatched),
             **({PIECE: True} if only_groups is not None else {}),
         },
-        warnings=(*about.warnings, *planning.signed_warnings(images.signed), *planned.warnings),
+        warnings=(
+            *(erp.warnings if erp is not None else ()),
+            *about.warnings,
+            *planning.signed_warnings(images.signed),
+            *planned.warnings,
+        ),
         scan_id=about.scan_id,
         calls=about.api_calls,
         received=about.bytes_downloaded,

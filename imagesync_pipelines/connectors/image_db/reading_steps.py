@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+from pydantic import BaseModel
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db import pages
@@ -27,8 +28,15 @@ from imagesync_pipelines.upstream.details import details_told
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 RECORD_STAGE = "record"
+ERP_STEP = "erp_products"
 KEPT_BATCHES = 3
 RESET_PAGES = "imagesync image-db reset-pages"
+
+
+class ErpLoad(BaseModel):
+    """What taking over the ERP's products leaves for the plan: sentences for the run's summary."""
+
+    warnings: tuple[str, ...] = ()
 
 
 @collector_paused()
@@ -36,27 +44,29 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
     """The ERP's products, parents and variants, in our product table.
 
     Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes inactive and
-    is never deleted; an ERP that gives nothing, or far fewer products than before, changes nothing.
+    is never deleted; when far more are missing than usual they stay, with their images, until a person allows it. A
+    file with a fault of form (cut off, columns shifted, a quotation mark that swallows rows) is refused whole.
 
-    Raises ErpError when the ERP cannot be read or gives nothing; then nothing is changed.
+    Raises ErpError when the ERP cannot be read, is refused or gives nothing; then nothing is changed.
     """
     read = erp.read_erp(context.settings)
-    limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
+    limits = deletion_limits(context.installation.settings, lifted=options.allow_products_gone)
     written = products.write_products(context.installation.engine, read.rows, read.set_aside, limits)
-    aside = f"{len(read.set_aside)} rows of the ERP cannot be used; what we have of them stays as it is."
-    warnings = (*read.warnings, *written.warnings, *([aside] if len(read.set_aside) else []))
+    warnings = (*read.warnings, *written.warnings)
+    context.keep(ERP_STEP, ErpLoad(warnings=warnings))
     return StepResult(
         rows=written.total,
         numbers={
             "products/added": written.added,
             "products/updated": written.updated,
             "products/deactivated": written.deactivated,
+            "products/held_back": written.held,
             "products/set_aside": len(read.set_aside),
         },
         shown={"warnings": Texts(warnings), "set_aside": Table(read.set_aside)},
         lines=[
             f"{written.total} products: {written.added} added, {written.updated} updated, {written.deactivated} left "
-            f"the ERP, {len(read.set_aside)} set aside."
+            f"the ERP, {written.held} are gone there and stay for now, {len(read.set_aside)} set aside."
         ],
         warnings=warnings,
     )

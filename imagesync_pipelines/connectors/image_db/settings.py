@@ -45,8 +45,8 @@ def missing_variables(settings: ImageDbSettings) -> tuple[str, ...]:
 class ErpOptions(BaseModel):
     """How to take over the ERP's products."""
 
-    allow_mass_delete: bool = Field(
-        default=False, description="let products become inactive even when unusually many are missing"
+    allow_products_gone: bool = Field(
+        default=False, description="let products leave with their images even when unusually many are gone from the ERP"
     )
 
 
@@ -91,7 +91,7 @@ class ProductImageOptions(ApplyOptions):
     dry_run: bool = Field(default=False, description="do nothing: the plan is made and can be looked at")
 
 
-class ImageDbOptions(ProductImagePlanOptions, RecordsOptions):
+class ImageDbOptions(ProductImagePlanOptions, RecordsOptions, ErpOptions):
     """What a person may ask of one synchronisation; what has a description is an option of the command line."""
 
     dry_run: bool = Field(default=False, description="stop after the plan: nothing is written to product_image")
