@@ -18,7 +18,8 @@ Shown = pytest.CaptureFixture[str]
 MASS_DELETE = {"--allow-mass-delete", "--lift-brake"}
 OPTIONS = {
     "image_db": {
-        "--dry-run", "--limit", "--page-size", "--skip-pages", "--force", "--sku", "--allow-products-gone", *MASS_DELETE,
+        "--dry-run", "--limit", "--page-size", "--skip-pages", "--force", "--sku", "--allow-products-gone",
+        *MASS_DELETE,
     },
     "moysklad": {"--account", "--entity-type", "--entity", "--full", "--dry-run", *MASS_DELETE},
     "edge": {"--store", "--full", "--dry-run", *MASS_DELETE},
