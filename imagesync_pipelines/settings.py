@@ -75,6 +75,12 @@ class Settings(BaseSettings):
         "BARE", 25, "removals leaving more products than this without image are held back"
     )
     deletion_limit_floor: int = _limit("FLOOR", 5, "up to this many removals the share is not looked at")
+    replacement_limit_share: float = Field(
+        0.5, ge=0, le=1, description="replacements of more than this share of what is there are held back"
+    )
+    replacement_limit_floor: int = Field(
+        20, ge=0, description="up to this many replacements the share is not looked at"
+    )
     allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hosts in private networks that pictures may be fetched from, separated by blanks or commas"
     )

@@ -149,7 +149,7 @@ def test_every_check_is_a_true_sentence_with_a_description(definitions: dg.Defin
     graph = definitions.get_repository_def().asset_graph
     assert len(graph.asset_check_keys) > 10
     for key in graph.asset_check_keys:
-        assert re.fullmatch(r"(every|few|no)_[a-z_]+", key.name)
+        assert re.fullmatch(r"(every|few|no|nothing)_[a-z_]+", key.name)
         assert (graph.get(key).description or "").endswith("."), key.name
 
 

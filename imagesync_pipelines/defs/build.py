@@ -31,7 +31,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
             assets=[asset for one in found for asset in assets.build_assets(one)],
-            asset_checks=[assets.build_check(one, check) for one in found for check in one.checks],
+            asset_checks=[assets.build_check(one, check) for one in found for check in one.all_checks],
             jobs=[*(job for one in found for job in assets.build_jobs(one)), cleanup.prune_events_job],
             schedules=[
                 *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),

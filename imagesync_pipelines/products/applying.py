@@ -15,17 +15,10 @@ from imagesync_pipelines.products.target import Payload, ProductImageTarget
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.guard import approved, guard
 from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.planned import (
-    Loaded,
-    Planned,
-    applied_summary,
-    applied_warnings,
-    carry_out,
-    deletion_limits,
-)
+from imagesync_pipelines.sync.planned import Loaded, Planned, applied_summary, applied_warnings, carry_out, limits_of
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.upstream.canonical import stable_address
 
@@ -87,11 +80,14 @@ def plan_images(
         for frame in (wanted, current if judged is None else judged)
     )
     built = build_plan(wanted, there, scope, rejected=rejected, force=force)
-    guarded = guard(built, scope, deletion_limits(context.installation.settings, lifted=allow_mass_delete))
-    effects = guarded.plan[guarded.plan["change"].isin(EFFECTS)]
+    limits = limits_of(context, lifted=allow_mass_delete)
+    guarded = guard(built, scope, limits, owned=current[["key", "group"]])
+    effects = approved(guarded.plan)
+    effects = effects[effects["change"].isin(EFFECTS)]
     return Planned(
         plan=guarded.plan.assign(product=_labels(guarded.plan["group"], products)),
         held=guarded.held,
+        owned=guarded.owned,
         cost=PlanCost(0, 0, 0),
         states=group_states(current[among(current["group"], effects["group"])]),
         payload=[payload[among(payload["key"], effects["key"])]],

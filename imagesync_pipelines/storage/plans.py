@@ -183,11 +183,16 @@ class Plans:
         if not write_rows(self.engine, plan.update().where(plan.c.id == plan_id).values(**values)):
             raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
-    def prune(self, connector: str, keep: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> int:
-        """Forget all plans of a connector or a part of it but the newest `keep`, with their files; returns how many."""
+    def prune(
+        self, connector: str, keep: int, part: Mapping[str, str] = WHOLE_CONNECTOR, *, but: Collection[int] = ()
+    ) -> int:
+        """Forget all plans of a connector or a part of it but the newest `keep`, with their files; returns how many.
+
+        but: plans that are kept although they are old, by their numbers.
+        """
         with self.engine.begin() as connection:
             newest = sa.select(plan.c.id).where(_among(connector, part)).order_by(plan.c.id.desc())
-            old = connection.execute(newest.offset(keep)).scalars().all()
+            old = [plan_id for plan_id in connection.execute(newest.offset(keep)).scalars() if plan_id not in but]
             connection.execute(plan.delete().where(plan.c.id.in_(old)))
             kept = set(connection.execute(sa.select(plan.c.id).where(plan.c.connector == connector)).scalars())
         # Files after rows, and by number: so those that an earlier prune or save left when it was killed go too.

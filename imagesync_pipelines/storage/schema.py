@@ -205,6 +205,34 @@ plan = table(
     sa.Index(None, "connector", "id"),
 )
 
+held = table(
+    "held",
+    identity(),
+    *texts("connector", "account"),
+    sa.Column(
+        "origin",
+        sa.Text,
+        nullable=False,
+        comment="who holds it: empty for the guard of a plan, else the name of the input that is doubted",
+    ),
+    *texts("key", "group_key", "fingerprint", "change", "kind", "reason"),
+    moment("since", default_now=True),
+    sa.Column("plan_id", sa.BigInteger, comment="the newest plan that shows it; such plans are forgotten in time"),
+    sa.Column("decision", sa.Text),
+    moment("decided_at", nullable=True),
+    sa.Column("decided_by", sa.Text),
+    sa.CheckConstraint("decision IN ('allow', 'keep')", name="decision"),
+    sa.UniqueConstraint("connector", "account", "origin", "key"),
+)
+
+removal = table(
+    "removal",
+    *keys("connector", "account", "key"),
+    *texts("group_key"),
+    sa.Column("replaced", sa.Boolean, nullable=False),
+    moment("at", comment="when it was about to go; what is still there did not"),
+)
+
 unmatched_article = table(
     "unmatched_article",
     identity(),

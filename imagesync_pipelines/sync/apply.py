@@ -41,7 +41,8 @@ class Applied:
     """What came of a plan, in rows; `undone` are at most 20 that were not written, the numbers are exact.
 
     kept: of groups that were not refused. affected: the groups in which something was written. refused_in: the groups
-    that were not written, because they moved since the plan or an earlier outcome is unknown.
+    that were not written, because they moved since the plan or an earlier outcome is unknown. gone: the keys that the
+    target does not hold any more, removed or under another key.
     """
 
     added: int = 0
@@ -55,6 +56,7 @@ class Applied:
     affected: frozenset[str] = frozenset()
     refused_in: frozenset[str] = frozenset()
     undone: tuple[RowResult, ...] = ()
+    gone: frozenset[str] = frozenset()
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -72,6 +74,7 @@ class Applied:
             affected=self.affected | again.affected,
             refused_in=again.refused_in,
             undone=(*mine, *again.undone)[:SHOWN_ERRORS],
+            gone=self.gone | again.gone,
         )
 
 
@@ -116,6 +119,8 @@ class Tally:
         """The sum, with the rows of the plan that needed nothing; takes out of quarantine what is as wanted now."""
         self._release(plan)
         kept = plan.loc[plan["change"] == Change.KEEP, "group"]
+        moved = (plan["change"] == Change.UPDATE) & (plan["key_before"] != plan["key"])
+        leaving = plan[(plan["change"] == Change.REMOVE) | moved]
         return Applied(
             added=self.numbers[Change.ADD],
             updated=self.numbers[Change.UPDATE],
@@ -126,6 +131,7 @@ class Tally:
             affected=frozenset(self.affected),
             refused_in=frozenset(self.refused_in),
             undone=tuple(self.undone),
+            gone=frozenset(leaving.loc[~leaving["key"].isin(list(self.undone_keys)), "key_before"].dropna()),
         )
 
     def _release(self, plan: pd.DataFrame) -> None:

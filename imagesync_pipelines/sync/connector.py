@@ -19,6 +19,7 @@ from imagesync_pipelines.accounts.file import Accounts, KnownAccounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.sync.held import nothing_is_held_back
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
 
 
@@ -227,6 +228,11 @@ class Connector:
     def per_account(self, job: Job) -> bool:
         """Whether each run of a job is about one account."""
         return self.accounts is not None and (job.alone is None or job.alone.partitions != "")
+
+    @property
+    def all_checks(self) -> Sequence[Check]:
+        """Its checks, and the one that every connector has of what it carried out."""
+        return (*self.checks, Check.of(self.apply_steps[-1], nothing_is_held_back))
 
     @property
     def page_partitions(self) -> str:

@@ -1,57 +1,130 @@
-"""The guard: which removals of a plan may happen, and what proves that a full scan saw everything.
+"""The guard: which removals and replacements of a plan may happen, and what proves that a full scan saw everything.
 
-The guard holds removals back and nothing else; a rename is no removal.
+It holds back what takes something away and nothing else; additions never trip it, and a rename is no removal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, among, check_columns
-from imagesync_pipelines.sync.model import Change, DeletionLimits, Scope
+from imagesync_pipelines.sync.model import Change, DeletionLimits, Ruling, Scope
+from imagesync_pipelines.sync.plan import REPLACED
 
 HELD_BACK = "held back: "
-_LIFT = "If they are right, run once with the deletion limits lifted."
+NOT_JUDGED = "not judged: "
+# The column of a guarded plan with the guard's Ruling, '' where it said nothing.
+RULING = "ruling"
+# What waits for a person.
+HELD = (Ruling.LIMIT, Ruling.DOUBT)
+_KEPT = "a person keeps it"
 
 
 @dataclass(frozen=True)
 class Guarded:
     """What the guard says of a plan.
 
-    plan: what may be applied. held: the removals that were held back, with why (PLAN columns, change still `remove`).
-    warnings: a sentence for people per reason, empty when nothing was held back.
+    plan: what may be applied, with the column RULING. held: what was held back by a limit or a doubt, with why (PLAN
+    columns and RULING, change as it was). owned: key and group of all that we own in the target. warnings: a sentence
+    for people per reason, empty when nothing was held back.
     """
 
     plan: pd.DataFrame
     held: pd.DataFrame
+    owned: pd.DataFrame
     warnings: tuple[str, ...]
 
 
-def guard(plan: pd.DataFrame, scope: Scope, deletion_limits: DeletionLimits) -> Guarded:
-    """Turn removals that may not happen into `keep` with the reason "held back: …".
+def guard(
+    plan: pd.DataFrame,
+    scope: Scope,
+    deletion_limits: DeletionLimits,
+    *,
+    owned: pd.DataFrame | None = None,
+    doubts: Mapping[str, str] | None = None,
+) -> Guarded:
+    """Turn removals and replacements that may not happen into `keep` with the reason "held back: …".
 
-    A removal needs the scope's complete proof or the source's word about its key (`scope.absent`). Those that have it
-    are all held back when they are more than the deletion limits allow. Raises ValueError when a column of a plan is
-    missing.
+    A removal needs the scope's complete proof or the source's word about its key (`scope.absent`), else it is not
+    judged; what a person allowed had its proof when it was held. What is judged is all held back when it is more than
+    the deletion limits allow. owned: key and group of all that we own in the whole target, None: what the plan was made
+    from. doubts: key or group to why it is doubted that anything of it is gone. Raises ValueError when a column of a
+    plan is missing.
     """
     check_columns(plan, "plan", PLAN_COLUMNS)
+    memory, old = deletion_limits.memory, plan["key_before"]
     removed = plan["change"] == Change.REMOVE
+    replaced = is_replacement(plan)
+    if owned is None:
+        there = plan[plan["fingerprint_before"].notna()]
+        owned = pd.DataFrame({"key": there["key_before"], "group": there["group"]})
+    ruling = pd.Series("", index=plan.index, dtype="str")
+    why = pd.Series("", index=plan.index, dtype="str")
+
+    def rule(rows: pd.Series, said: Ruling, reason: str | pd.Series) -> None:
+        ruling[rows] = said
+        why[rows] = reason
+
+    leaving = removed | replaced
     complete = scope.proof is not None and scope.proof.complete
-    unproven = removed & ~(plan["key"].isin(list(scope.absent)) | complete)
+    allowed = leaving & (old.map(memory.allowed) == plan["fingerprint_before"]).fillna(False).astype(bool)
+    unproven = removed & ~allowed & ~(plan["key"].isin(list(scope.absent)) | complete)
     because = _why_unproven(scope)
-    why = pd.Series(HELD_BACK + because, index=plan.index, dtype="str")
-    warnings = [f"{int(unproven.sum())} removals are held back: {because}."] if unproven.any() else []
-    tripped = _why_tripped(plan, removed & ~unproven, deletion_limits)
-    if tripped:
-        why[removed & ~unproven] = HELD_BACK + tripped
-        warnings.append(f"All {int((removed & ~unproven).sum())} removals are held back: {tripped}. {_LIFT}")
-    held_back = removed if tripped else unproven
-    held = plan[held_back].assign(reason=why[held_back])
-    kept = plan.assign(
-        change=plan["change"].mask(held_back, str(Change.KEEP)), reason=plan["reason"].mask(held_back, why)
+    kept = leaving & ~unproven & old.isin(list(memory.kept))
+    reasons = _doubts(plan, doubts or {})
+    doubted = leaving & ~unproven & ~kept & ~allowed & reasons.notna()
+    rule(unproven, Ruling.UNPROVEN, NOT_JUDGED + because)
+    rule(allowed, Ruling.ALLOWED, plan["reason"])
+    rule(kept, Ruling.KEPT, _KEPT)
+    rule(doubted, Ruling.DOUBT, HELD_BACK + reasons[doubted])
+    warnings = [f"{int(doubted.sum())} removals are held back: {text}." for text in reasons[doubted].unique()]
+    # An incremental reading has nothing to say of what it did not read; a full one that proved nothing has.
+    if unproven.any() and scope.proof is not None:
+        warnings.append(f"{int(unproven.sum())} removals are not judged: {because}.")
+    open_rows = ruling == ""
+    for rows, trip, noun in (
+        (removed & open_rows, _why_removals_trip, "removals"),
+        (replaced & open_rows, _why_replacements_trip, "replacements"),
+    ):
+        tripped = "" if deletion_limits.lifted or not rows.any() else trip(plan, rows, owned, deletion_limits)
+        if tripped:
+            rule(rows, Ruling.LIMIT, HELD_BACK + tripped)
+            warnings.append(f"All {int(rows.sum())} {noun} are held back: {tripped}.")
+        elif deletion_limits.lifted:
+            ruling[rows] = Ruling.ALLOWED
+    stays = ~ruling.isin(["", Ruling.ALLOWED])
+    judged = plan.assign(**{RULING: ruling})
+    held = judged[ruling.isin(HELD)]
+    return Guarded(
+        judged.assign(change=plan["change"].mask(stays, str(Change.KEEP)), reason=plan["reason"].mask(stays, why)),
+        held.assign(reason=why[held.index]).reset_index(drop=True),
+        owned.loc[:, ["key", "group"]].reset_index(drop=True),
+        tuple(warnings),
     )
-    return Guarded(kept, held.reset_index(drop=True), tuple(warnings))
+
+
+def approved(plan: pd.DataFrame, but: frozenset[str] = frozenset()) -> pd.DataFrame:
+    """A guarded plan as a person approves it: what the limits held back may happen, but in groups with one of `but`.
+
+    A plan of an earlier release, which has no rulings, is as it was.
+    """
+    if RULING not in plan:
+        return plan
+    limited = plan[RULING] == Ruling.LIMIT
+    stay = plan.loc[limited & plan["key_before"].isin(list(but)), "group"]
+    rows = limited & ~plan["group"].isin(list(stay))
+    change = plan["fingerprint_after"].isna().map({True: str(Change.REMOVE), False: str(Change.UPDATE)})
+    return plan.assign(
+        change=plan["change"].mask(rows, change),
+        reason=plan["reason"].mask(rows & (change == Change.UPDATE), REPLACED),
+        **{RULING: plan[RULING].mask(rows, str(Ruling.ALLOWED))},
+    )
+
+
+def is_replacement(plan: pd.DataFrame) -> pd.Series:
+    """Which rows put other content under another key in a place (True/False)."""
+    return (plan["change"] == Change.UPDATE) & (plan["reason"] == REPLACED)
 
 
 def why_unproven(counts: Sequence[int], distinct: int, *, rows: str, source: str, illegible: str = "") -> str:
@@ -77,20 +150,58 @@ def _why_unproven(scope: Scope) -> str:
     return f"scan {scope.proof.scan_id} does not show that they are gone ({scope.proof.reason or 'it is not complete'})"
 
 
-def _why_tripped(plan: pd.DataFrame, removed: pd.Series, deletion_limits: DeletionLimits) -> str:
+def _doubts(plan: pd.DataFrame, doubts: Mapping[str, str]) -> pd.Series:
+    """Why each row is doubted, NA where it is not."""
+    if not doubts:
+        return pd.Series(pd.NA, index=plan.index, dtype="str")
+    return plan["key_before"].map(doubts).astype("str").fillna(plan["group"].map(doubts).astype("str"))
+
+
+def _why_removals_trip(
+    plan: pd.DataFrame, removed: pd.Series, owned: pd.DataFrame, deletion_limits: DeletionLimits
+) -> str:
     """Why the deletion limits hold these removals back; empty when they do not."""
-    removals = int(removed.sum())
-    if deletion_limits.lifted or not removals:
-        return ""
+    old = plan.loc[removed, "key_before"]
+    earlier = _gone_earlier(deletion_limits.memory.removed, owned, old)
+    removals = len(old) + len(earlier)
+    said = _counted(removals, "removals", len(earlier))
     if removals > deletion_limits.count:
-        return f"{removals} removals are more than {deletion_limits.count}"
-    # Additions count as rows: else limits that trip today would let the same removals pass tomorrow.
-    rows = int((plan["change"] != Change.REJECT).sum())
-    if removals > deletion_limits.floor and removals > deletion_limits.share * rows:
-        return f"{removals} removals of {rows} rows are more than {deletion_limits.share:.0%}"
-    losing = plan.loc[removed, "group"]
-    staying = plan.loc[~removed & (plan["change"] != Change.REJECT), "group"]
+        return f"{said} are more than {deletion_limits.count}"
+    there = len(owned) + len(earlier)
+    if removals > deletion_limits.floor and removals > deletion_limits.share * there:
+        return f"{said} of {there} rows are more than {deletion_limits.share:.0%}"
+    losing = pd.concat([plan.loc[removed, "group"], pd.Series(list(earlier.values()), dtype="str")], ignore_index=True)
+    added = plan.loc[plan["change"].isin([Change.ADD, Change.UPDATE]), "group"]
+    staying = pd.concat([owned.loc[~among(owned["key"], old), "group"], added])
     bare = int(losing[~among(losing, staying)].nunique())
     if bare > deletion_limits.bare:
         return f"{bare} groups would be left without any row, more than {deletion_limits.bare}"
     return ""
+
+
+def _why_replacements_trip(
+    plan: pd.DataFrame, replaced: pd.Series, owned: pd.DataFrame, deletion_limits: DeletionLimits
+) -> str:
+    """Why the limit of replacements holds these back; empty when it does not."""
+    old = plan.loc[replaced, "key_before"]
+    earlier = _gone_earlier(deletion_limits.memory.replaced, owned, old)
+    number, there, share = len(old) + len(earlier), len(owned), deletion_limits.replaced_share
+    if number > deletion_limits.replaced_floor and number > share * there:
+        return f"{_counted(number, 'replacements', len(earlier))} of {there} rows are more than {share:.0%}"
+    return ""
+
+
+def _gone_earlier(remembered: Mapping[str, str], owned: pd.DataFrame, now: pd.Series) -> dict[str, str]:
+    """Of the remembered keys (to their groups) those that are gone: not there any more, or back, and not in `now`.
+
+    A run that broke off noted all that it was about to take away; what is still there was not.
+    """
+    if not remembered:
+        return {}
+    keys = pd.Series(list(remembered), dtype="str")
+    still = among(keys, owned["key"]) | among(keys, now)
+    return {key: remembered[key] for key in keys[~still]}
+
+
+def _counted(number: int, noun: str, earlier: int) -> str:
+    return f"{number} {noun} ({earlier} of them in the last 24 hours)" if earlier else f"{number} {noun}"

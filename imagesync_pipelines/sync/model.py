@@ -1,7 +1,7 @@
 """The words of the engine: changes, scope and its proof, the deletion limits, what passes to an adapter."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
@@ -52,12 +52,41 @@ class Scope:
     absent: frozenset[str] = frozenset()
 
 
+class Ruling(StrEnum):
+    """What the guard said of a row that would take something away; '' (no ruling) lets it go by the limits.
+
+    limit, doubt: held back. unproven: not judged, for nothing shows that it is gone. allowed: a person let it go.
+    kept: a person keeps it.
+    """
+
+    LIMIT = "limit"
+    DOUBT = "doubt"
+    UNPROVEN = "unproven"
+    ALLOWED = "allowed"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of a target beside what it holds.
+
+    removed, replaced: key to group of what went in the last 24 hours without a person's word. allowed: the keys that a
+    person let go, each with the fingerprint that it had then. kept: keys that a person keeps.
+    """
+
+    removed: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    allowed: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class DeletionLimits:
-    """Above which removals are held back, all of them.
+    """Above which removals are held back, all of them; those of the last 24 hours count too.
 
-    share: of all rows, from 0 to 1, looked at only above `floor` removals. count: removals. bare: groups left without
-    any row. lifted: a person said for this one run that the removals are right.
+    share: of all that we own in the target, from 0 to 1, looked at only above `floor` removals. count: removals. bare:
+    groups left without any row. replaced_share, replaced_floor: the same for replacements. lifted: a person said for
+    this one run that the removals are right. memory: what counts beside the plan.
     """
 
     share: float
@@ -65,6 +94,9 @@ class DeletionLimits:
     bare: int
     floor: int
     lifted: bool = False
+    replaced_share: float = 0.5
+    replaced_floor: int = 20
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True)

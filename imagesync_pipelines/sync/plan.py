@@ -22,6 +22,8 @@ _KINDS = (
     (Change.REMOVE, "no longer at the source"),
     (Change.REMOVE, "deleted at the source"),
 )
+# The reasons of an update under another key: the same content, or other content in the same place.
+RENAMED, REPLACED = "renamed", "replaced"
 _KEPT, _NEW, _CHANGED, _MOVED, _FORCED, _GONE, _DELETED = range(len(_KINDS))
 
 
@@ -38,8 +40,9 @@ def build_plan(
 
     Returns frames.PLAN_COLUMNS, a row per key, sorted by group, position and key; the order of the input is nothing.
     current is cut to the scope first. A removal is planned for every row that is not wanted; whether it may happen is
-    for the guard. The same content in a group under a new key (or with match_position the same position) is one update
-    with key_before, where the scope proves that the old key is gone. A rejected key (columns key, group, reason) is
+    for the guard. The same content in a group under a new key (RENAMED), and with match_position other content in the
+    same place (REPLACED), is one update with key_before, where the scope proves that the old key is gone; the n-th new
+    row of a place takes that of the n-th old one. A rejected key (columns key, group, reason) is
     neither written nor removed: its current row is kept, with a `reject` row beside it. force rewrites unchanged rows.
 
     Raises ValueError for frames that are not as described and for wanted rows outside the scope.
@@ -138,12 +141,12 @@ def _rename_candidates(
 
 
 def _renames(new: pd.DataFrame, old: pd.DataFrame, *, match_position: bool) -> pd.DataFrame:
-    """Which addition is which removal's row under a new key. Columns: new, old, as places in the plan."""
-    pairs = _pairs(new, old, "content")
+    """Which addition takes which removal's row, and the reason. Columns: new, old, as places in the plan; reason."""
+    pairs = _pairs(new, old, "content").assign(reason=RENAMED)
     if not match_position:
         return pairs
     rest = _pairs(new[~new.index.isin(pairs["new"])], old[~old.index.isin(pairs["old"])], "position")
-    return pd.concat([pairs, rest], ignore_index=True)
+    return pd.concat([pairs, rest.assign(reason=REPLACED)], ignore_index=True)
 
 
 def _pairs(new: pd.DataFrame, old: pd.DataFrame, same: str) -> pd.DataFrame:
@@ -164,7 +167,8 @@ def _with_renames(plan: pd.DataFrame, renames: pd.DataFrame) -> pd.DataFrame:
     plan = plan.copy()
     for column in ("key_before", "position_before", "fingerprint_before"):
         plan.loc[renames["new"], column] = plan.loc[renames["old"], column].array
-    plan.loc[renames["new"], ["change", "reason"]] = [str(Change.UPDATE), "renamed"]
+    plan.loc[renames["new"], "change"] = str(Change.UPDATE)
+    plan.loc[renames["new"], "reason"] = renames["reason"].array
     return plan[~plan.index.isin(renames["old"])]
 
 

@@ -3,21 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import DRY_RUN, ONLY_NAMED, NewPlan, PlanHeader
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
-from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
+from imagesync_pipelines.sync.guard import RULING, approved
+from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
 from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
-
-R = TypeVar("R")
 
 # Of each account: a plan holds a row per image, and there may be a hundred accounts.
 KEPT_PLANS = 20
@@ -33,15 +33,17 @@ _STATE_BEFORE = "state_before"
 class Planned:
     """A guarded plan with what applying it needs.
 
-    plan: the engine's PLAN columns, and text columns for people. held: the rows that the guard held back. states: the
-    digests of the groups that change (plan.group_states); None: the target compares rows itself. payload: frames with
-    what the rows that change need, each a portion. scope: what else applying needs, as JSON. calls, received: of the
-    run so far.
+    plan: the engine's PLAN columns, the guard's RULING, and text columns for people. held: the rows that the guard held
+    back. owned: key and group of all that we own in the target; None: nothing was judged. states: the digests of the
+    groups that change or would if a person approved what is held (plan.group_states); None: the target compares rows
+    itself. payload: frames with what these rows need, each a portion. scope: what else applying needs, as JSON. calls,
+    received: of the run so far.
     """
 
     plan: pd.DataFrame
     held: pd.DataFrame
     cost: PlanCost
+    owned: pd.DataFrame | None = None
     states: Mapping[str, str] | None = None
     payload: Iterable[pd.DataFrame] | None = None
     scope: Mapping[str, Any] = field(default_factory=dict)
@@ -70,8 +72,9 @@ class ApplyOptions(BaseModel):
 class Loaded:
     """A stored plan that is about to be applied.
 
-    rows: the engine's PLAN columns. states: the digests of its groups when it was made. own: made by this run or one
-    that it re-executes at once. resumed: an application of it broke off.
+    rows: the engine's PLAN columns and the guard's RULING. states: the digests of its groups when it was made. own:
+    made by this run or one that it re-executes at once. resumed: an application of it broke off. approved: a person
+    named it, so what it shows as held back by the limits is carried out.
     """
 
     header: PlanHeader
@@ -79,6 +82,7 @@ class Loaded:
     states: Mapping[str, str]
     own: bool
     resumed: bool
+    approved: bool = False
 
     @property
     def total(self) -> int:
@@ -91,17 +95,24 @@ class Loaded:
         return self.header.scope
 
 
-def deletion_limits(settings: Settings, *, lifted: bool) -> DeletionLimits:
-    """The deletion limits as the settings have them; `lifted` for one run by a person."""
+def deletion_limits(settings: Settings, *, lifted: bool, memory: Memory | None = None) -> DeletionLimits:
+    """The deletion limits as the settings have them; `lifted` for one run by a person. memory: of the target."""
     limits = {name: getattr(settings, f"deletion_limit_{name}") for name in ("share", "count", "bare", "floor")}
-    return DeletionLimits(**limits, lifted=lifted)
+    replaced = {f"replaced_{name}": getattr(settings, f"replacement_limit_{name}") for name in ("share", "floor")}
+    return DeletionLimits(**limits, **replaced, lifted=lifted, memory=memory or Memory())
+
+
+def limits_of(context: RunContext[Any], *, lifted: bool) -> DeletionLimits:
+    """The deletion limits of the context's account, with what went lately and what a person decided."""
+    return deletion_limits(context.installation.settings, lifted=lifted, memory=held.memory_of(context))
 
 
 def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "") -> int:
     """Keep a plan for applying and for people; older ones of the account are forgotten. Returns its number.
 
-    dry_run: nobody applies it without naming it; made_for: the same, for another reason, such as CLEAN_UP. Hand-overs
-    of runs that are neither among the newest nor have a stored plan are forgotten too.
+    dry_run: nobody applies it without naming it; made_for: the same, for another reason, such as CLEAN_UP. What any
+    other plan holds back is noted, and kept with the plan that shows it. Hand-overs of runs that are neither among the
+    newest nor have a stored plan are forgotten too.
     """
     rows, why_named = planned.plan, DRY_RUN if dry_run else made_for
     if planned.states is not None:
@@ -123,7 +134,10 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
         scan_id=planned.scan_id,
     )
     plan_id = context.plans.save(rows, planned.payload, new)
-    context.plans.prune(context.connector, KEPT_PLANS, context.part)
+    if not why_named and planned.owned is not None:
+        held.settle(context, planned.plan, planned.held, planned.owned, plan_id)
+    shown = {one.plan_id for one in held.undecided(context.installation.engine, context.connector, context.account)}
+    context.plans.prune(context.connector, KEPT_PLANS, context.part, but={one for one in shown if one is not None})
     stored = context.plans.all(context.connector, context.part)
     makers = {header.run_id for header in stored if header.run_id is not None}
     context.handovers.prune(used=makers | {str(header.scope[BATCH]) for header in stored if BATCH in header.scope})
@@ -148,7 +162,13 @@ def plan_result(
     counts = planned.counts
     said = ", ".join(f"{number} {change}" for change, number in counts.items())
     owner = f"{context.account}: " if context.account else ""
-    line = f"{owner}plan {plan_id}: {said}; {len(planned.held)} removals held back; {cost}"
+    line = f"{owner}plan {plan_id}: {said}; {len(planned.held)} held back; {cost}"
+    waiting = held.undecided(context.installation.engine, context.connector, context.account)
+    # A plan that is only looked at is all that knows what it holds back.
+    unnoted = len(set(planned.held["key"]) - {one.key for one in waiting})
+    warnings = (*planned.warnings, *held.sentences(waiting))
+    if unnoted and plan_id is not None and (planned.held[RULING] == held.LIMIT).any():
+        warnings += (f"What the limits hold back is carried out by `imagesync apply {plan_id}`.",)
     named: dict[str, Shown] = {} if plan_id is None else {"plan_id": plan_id}
     return StepResult(
         rows=len(planned.plan),
@@ -162,15 +182,15 @@ def plan_result(
             **(shown or {}),
         },
         lines=(*lines, f"{owner}nothing is new and nothing waits." if plan_id is None else line),
-        warnings=planned.warnings,
+        warnings=warnings,
         summary=Summary(
             status="completed",
             started_at=context.started_at,
             completed_at=datetime.now(UTC),
-            warnings=planned.warnings,
+            warnings=warnings,
             kept=counts[Change.KEEP],
             rejected=counts[Change.REJECT] if planned.rejected is None else planned.rejected,
-            held_back=len(planned.held),
+            held_back=len(waiting) + unnoted,
             api_calls=planned.calls,
             bytes_downloaded=planned.received,
         ),
@@ -184,29 +204,42 @@ def rows_to_show(plan: pd.DataFrame) -> pd.DataFrame:
     return changing.assign(order=order).sort_values(["order", "change"]).drop(columns="order")
 
 
-def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
-    """The plan that is named, else that of this run's lineage. Raises PlanMissingError."""
+def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool = True) -> Loaded:
+    """The plan that is named, else that of this run's lineage. Raises PlanMissingError.
+
+    by_person: whoever names a plan is a person and approves what it shows as held back by the limits, but what a person
+    keeps; that its group has not moved is looked at when it is carried out.
+    """
     header = context.plan_to_apply(plan_id)
     rows = context.plans.load(header.id)
+    by_word = plan_id is not None and by_person
+    if by_word:
+        rows = approved(rows, held.memory_of(context).kept)
     changing = rows[rows["change"].isin(EFFECTS)]
     states = dict(zip(changing["group"], changing[STATE], strict=True)) if STATE in changing else {}
     return Loaded(
         header=header,
-        rows=rows.loc[:, list(PLAN_COLUMNS)],
+        rows=rows.loc[:, [*PLAN_COLUMNS, *([RULING] if RULING in rows else [])]],
         states={group: state for group, state in states.items() if isinstance(state, str)},
         own=header.run_id == context.run_id,
         resumed=header.applied_at is None and header.applied_run is not None,
+        approved=by_word,
     )
 
 
-def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], R]) -> R:
+def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], Applied]) -> Applied:
     """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock.
 
-    Raises IdentityRefusedError when the database is another installation's.
+    What it takes away is noted first, where no person named it; what went is held back no more. Raises
+    IdentityRefusedError when the database is another installation's.
     """
     context.check_installation(record=True)
     context.plans.mark_begun(loaded.header.id, context.run_id)
+    if not loaded.approved:
+        held.note_leaving(context, loaded.rows)
     applied = apply()
+    if applied.gone:
+        held.release(context.installation.engine, context.connector, context.account, applied.gone)
     context.plans.mark_applied(loaded.header.id, context.run_id)
     return applied
 
@@ -297,6 +330,9 @@ def applied_summary(
 ) -> Summary:
     """The summary of a run that applied a plan; calls and bytes of making it count when this very run made it."""
     scope = loaded.scope
+    waiting = held.undecided(context.installation.engine, context.connector, context.account)
+    # What a person approved is not held back any more.
+    of_plan = [text for text in scope.get("warnings", ()) if not (loaded.approved and "are held back: " in text)]
     return Summary(
         status="completed",
         started_at=context.started_at,
@@ -305,8 +341,8 @@ def applied_summary(
         images_updated=applied.updated,
         images_deleted=applied.removed,
         products_affected=len(applied.affected),
-        warnings=(*scope.get("warnings", ()), *warnings),
-        held_back=int(scope.get("held_back", 0)),
+        warnings=(*of_plan, *warnings, *held.sentences(waiting)),
+        held_back=len(waiting),
         **{name: getattr(applied, name) for name in ("kept", "rejected", "failed", "refused", "unknown")},
         api_calls=(int(scope.get("calls", 0)) if loaded.own else 0) + calls,
         bytes_downloaded=(int(scope.get("received", 0)) if loaded.own else 0) + received,

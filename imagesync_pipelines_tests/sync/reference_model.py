@@ -33,7 +33,8 @@ def target_state(
 
     Every wanted row is there as wanted, unless its key was rejected. A row that is not wanted stays, unless it is in
     scope, not rejected, proven to be gone, and the deletion limits let it go. A rename takes the old row away without
-    the deletion limits.
+    the deletion limits; other content in the same place has a limit of its own, above which the old row stays and the
+    new one does not come.
     """
     bad = set() if rejected is None else set(rejected["key"])
     now = _rows(current)
@@ -41,16 +42,21 @@ def target_state(
     here = {key: row for key, row in now.items() if scope.groups is None or row.group in scope.groups}
     gone = {key: row for key, row in here.items() if key not in want and key not in bad and _proven(key, scope)}
     new = {key: row for key, row in want.items() if key not in here}
-    renamed = _renamed(new, gone, match_position=match_position)
+    renamed = _paired(new.values(), gone.values(), "content")
+    replaced = _replaced(new, gone, renamed) if match_position else {}
+    if _too_many_replaced(len(replaced), len(here), deletion_limits):
+        want = {key: row for key, row in want.items() if key not in replaced}
+        gone = {key: row for key, row in gone.items() if key not in replaced.values()}
+    else:
+        renamed |= replaced
     leaving = {key for key in gone if key not in renamed.values()}
     after = {key: row for key, row in now.items() if key not in renamed.values()}
     for key, row in want.items():
         same = key in now and now[key][:4] == row[:4]
         after[key] = now[key] if same else row
-    rows_in_scope = len(here) + len(new) - len(renamed)
     staying = {row.group for key, row in after.items() if key not in leaving}
     bare = {here[key].group for key in leaving} - staying
-    if not _limits_hold(len(leaving), rows_in_scope, len(bare), deletion_limits):
+    if not _limits_hold(len(leaving), len(here), len(bare), deletion_limits):
         after = {key: row for key, row in after.items() if key not in leaving}
     return _frame(after[key] for key in sorted(after))
 
@@ -66,14 +72,16 @@ def _limits_hold(removals: int, rows: int, bare: int, deletion_limits: DeletionL
     return too_large_a_share or removals > deletion_limits.count or bare > deletion_limits.bare
 
 
-def _renamed(new: Mapping[str, _Row], gone: Mapping[str, _Row], *, match_position: bool) -> dict[str, str]:
-    """The old key of every new one that is a rename: first by content, then by position."""
-    renamed = _paired(new.values(), gone.values(), "content")
-    if match_position:
-        rest = [row for row in new.values() if row.key not in renamed]
-        free = [row for row in gone.values() if row.key not in renamed.values()]
-        renamed |= _paired(rest, free, "position")
-    return renamed
+def _too_many_replaced(replaced: int, rows: int, deletion_limits: DeletionLimits) -> bool:
+    above = replaced > deletion_limits.replaced_floor and replaced > deletion_limits.replaced_share * rows
+    return above and not deletion_limits.lifted
+
+
+def _replaced(new: Mapping[str, _Row], gone: Mapping[str, _Row], renamed: Mapping[str, str]) -> dict[str, str]:
+    """The old key of every new one that takes its place: of what is no rename, by position."""
+    rest = [row for row in new.values() if row.key not in renamed]
+    free = [row for row in gone.values() if row.key not in renamed.values()]
+    return _paired(rest, free, "position")
 
 
 def _paired(new: Iterable[_Row], gone: Iterable[_Row], same: str) -> dict[str, str]:

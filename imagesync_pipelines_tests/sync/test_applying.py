@@ -52,7 +52,10 @@ def test_everything_is_counted_and_progress_is_told_in_rows() -> None:
     applied = apply_database(
         plan, target, FakeQuarantine(), states=group_states(frame(*current)), rows_per_batch=2, on_progress=told.append
     )
-    assert applied == Applied(added=1, updated=1, removed=1, kept=3, rejected=1, affected=frozenset({"g001", "h", "i"}))
+    affected = frozenset({"g001", "h", "i"})
+    assert applied == Applied(
+        added=1, updated=1, removed=1, kept=3, rejected=1, affected=affected, gone=frozenset({"h/1"})
+    )
     assert told == [2, 3]
 
 
@@ -228,11 +231,12 @@ def test_planning_refused_groups_again_counts_every_row_once() -> None:
     )
     first = Applied(
         added=2, kept=5, rejected=1, refused=2, unknown=1, affected=frozenset({"a"}), refused_in=frozenset({"b"}),
-        undone=(lost, moved),
+        undone=(lost, moved), gone=frozenset({"k"}),
     )  # fmt: skip
-    second = Applied(added=1, kept=1, rejected=1, failed=1, affected=frozenset({"a", "b"}), undone=(bad,))
+    both, here = frozenset({"a", "b"}), frozenset({"l"})
+    second = Applied(added=1, kept=1, rejected=1, failed=1, affected=both, undone=(bad,), gone=here)
     assert first.plus(second) == Applied(
-        added=3, kept=6, rejected=1, failed=1, unknown=1, affected=frozenset({"a", "b"}), undone=(lost, bad)
+        added=3, kept=6, rejected=1, failed=1, unknown=1, affected=both, undone=(lost, bad), gone=frozenset({"k", "l"})
     )
     assert first.plus(first).errors == ("x: unknown: why", "x: unknown: why", "y: refused: why")
 

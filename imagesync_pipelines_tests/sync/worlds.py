@@ -44,7 +44,8 @@ def tables(max_size: int = 14) -> st.SearchStrategy[list[Row]]:
 
 def limit_sets() -> st.SearchStrategy[DeletionLimits]:
     limits = st.integers(0, 4)
-    return st.builds(DeletionLimits, st.sampled_from((0.0, 0.2, 0.5, 1.0)), limits, limits, limits, st.booleans())
+    shares = st.sampled_from((0.0, 0.2, 0.5, 1.0))
+    return st.builds(DeletionLimits, shares, limits, limits, limits, st.booleans(), shares, limits)
 
 
 @st.composite

@@ -24,6 +24,8 @@ from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_phot
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.objects import s3_place
+from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.planned import ApplyOptions, applied_summary, applied_warnings, carry_out, load_plan
@@ -48,8 +50,10 @@ def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> 
         return apply_plan(run, options.plan_id)
 
 
-def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
+def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) -> StepResult:
     """Apply a stored plan of the store, the one named or else that of this run's lineage, under the store's lock.
+
+    by_person: whoever names it is a person, see load_plan.
 
     Photos that cannot be fetched or proven keep the picture that is there and are tried again at the next run. Raises
     AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and what ends a whole run: the store's database or the
@@ -59,14 +63,29 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     listed = context.find(LISTING, ListingHandOver)
     if plan_id is None and listed is not None and listed.quiet:
         calls = listed.calls if listed.run_id == context.run_id else 0
-        summary = Summary("completed", context.started_at, datetime.now(UTC), warnings=listed.warnings, api_calls=calls)
+        waiting = held.undecided(run.engine, context.connector, context.account)
+        summary = Summary(
+            "completed",
+            context.started_at,
+            datetime.now(UTC),
+            warnings=(*listed.warnings, *held.sentences(waiting)),
+            held_back=len(waiting),
+            api_calls=calls,
+        )
         return _told(run, PhotosApplied(), listed.mirror_at, summary, "nothing was to be done.")
-    loaded, calls = load_plan(context, plan_id), run.api.calls
+    loaded, calls = load_plan(context, plan_id, by_person=by_person), run.api.calls
     with run.lock():
         payload = context.plans.payload_portions(loaded.header.id)
         _report_what_a_crash_kept_back(run, loaded.header.id)
-        done = carry_out(context, loaded, lambda: _write(run, loaded.rows, loaded.total, payload))
-    applied, mirror_at = done.applied, loaded.scope["mirror_at"]
+        done = PhotosApplied()
+
+        def write() -> Applied:
+            nonlocal done
+            done = _write(run, loaded.rows, loaded.total, payload)
+            return done.applied
+
+        applied = carry_out(context, loaded, write)
+    mirror_at = loaded.scope["mirror_at"]
     settled = mirror_at is not None and not applied.refused and not done.gone
     # Photos that failed are told by their causes, of which the engine knows nothing.
     warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos")
@@ -101,7 +120,7 @@ def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepRe
             said += "; all are what their checksums say."
         else:
             plan_id, _ = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
-            repaired = apply_plan(run, plan_id).summary or summary
+            repaired = apply_plan(run, plan_id, by_person=False).summary or summary
             said += f", {len(differing)} differ; {repaired.images_updated} were fetched again."
             warning = f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
             summary = replace(repaired, warnings=(warning, *repaired.warnings))

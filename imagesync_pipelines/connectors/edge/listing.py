@@ -27,8 +27,8 @@ from imagesync_pipelines.upstream.errors import UpstreamError
 DELETED = "the head office says that it was deleted"
 NOT_FOUND = "the head office answers 404 to its id"
 NOT_LISTED = "it is not in a complete listing"
-# The reasons that are HO's word about the very photo: such a photo may be removed without a scan that proves it.
-WORD_OF_HO = (DELETED, NOT_FOUND)
+# What the mirror knows as gone is proven: by HO's word about the very photo, or by a listing that saw everything.
+PROVEN_GONE = (DELETED, NOT_FOUND, NOT_LISTED)
 # So many photos that HO gives no answer about, and no other is asked about in this listing.
 ENOUGH_FAILURES = 3
 

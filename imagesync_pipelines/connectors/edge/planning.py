@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.sync.guard import Guarded, guard
+from imagesync_pipelines.sync.guard import Guarded, approved, guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
 
@@ -39,8 +39,9 @@ PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 class PhotoPlan(Guarded):
     """A guarded plan of a store's photos.
 
-    written: key, needs_bytes and size of the rows that are added or updated, in the order of the plan. waiting: photos
-    (id to product id) whose product the store does not have; they are rejects of the plan.
+    written: key, needs_bytes and size of the rows that are added or updated, or would be if a person approved what is
+    held, in the order of the plan. waiting: photos (id to product id) whose product the store does not have; they are
+    rejects of the plan.
     """
 
     written: pd.DataFrame
@@ -65,7 +66,7 @@ def plan_photos(
     checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an update without
     them. Raises ValueError for frames that are otherwise.
     """
-    listed = _listed(mirror, unknown_products, max_bytes)
+    listed, there = _listed(mirror, unknown_products, max_bytes), current[["key", "group"]]
     waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
     waiting = waiting[~among(waiting["key"], current["key"])]
     # Photos that are only marked as pending: writing them is an addition, or the end of a rename.
@@ -73,13 +74,14 @@ def plan_photos(
     current = _in_group_of(listed, current.drop(index=bare.index[among(bare, listed["key"])]))
     usable = listed["reject"] == ""
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
-    guarded = guard(build_plan(listed[usable], current, scope, rejected=rejected), scope, deletion_limits)
-    written = _written(guarded.plan, listed, current)
-    fetched = written[written["needs_bytes"]]
+    built = build_plan(listed[usable], current, scope, rejected=rejected)
+    guarded = guard(built, scope, deletion_limits, owned=there)
+    written = _written(approved(guarded.plan), listed, current)
+    fetched = written[written["needs_bytes"] & among(written["key"], _changed(guarded.plan)["key"])]
     calls, size = len(fetched), int(fetched["size"].sum())
     cost = PlanCost(calls, size, round(calls * pace_seconds / 60, 1))
     parked = dict(zip(waiting["key"], waiting["group"], strict=True))
-    return PhotoPlan(guarded.plan, guarded.held, guarded.warnings, written, parked, cost)
+    return PhotoPlan(guarded.plan, guarded.held, guarded.owned, guarded.warnings, written, parked, cost)
 
 
 def payload_of(written: pd.DataFrame, payloads: Payloads) -> Iterator[pd.DataFrame]:
@@ -166,9 +168,13 @@ def _in_one_piece(texts: pd.Series) -> pa.Array:
 
 def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """The rows that are added or updated, with their size and whether they need bytes."""
-    written = plan.loc[plan["change"].isin([Change.ADD, Change.UPDATE]), ["key", "key_before"]]
+    written = _changed(plan)[["key", "key_before"]]
     photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]
     rows = written.merge(photos, on="key", how="left")
     pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
     held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
     return rows.assign(needs_bytes=held.isna() | (held != rows["content"]))[["key", "needs_bytes", "size"]]
+
+
+def _changed(plan: pd.DataFrame) -> pd.DataFrame:
+    return plan[plan["change"].isin([Change.ADD, Change.UPDATE])]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
+from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos, product_labels
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
@@ -23,10 +23,12 @@ from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.storage.schema import mirror as mirror_table
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.guard import RULING
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
-from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.retries import Timing
 
@@ -201,7 +203,11 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             "run_id": context.run_id,
             "dry_run": dry_run,
             # A run that died may have written photos of which the head office has not heard.
-            "quiet": settled and not listed.full and not waiting and run.broken_off() is None,
+            "quiet": settled
+            and not listed.full
+            and not waiting
+            and run.broken_off() is None
+            and not held.anything_allowed(context),
             "warnings": (*([advice] if findings else []), *listed.warnings),
         }
     )
@@ -242,7 +248,7 @@ def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) 
     context, plan_id = run.context, None
     listed = context.find(LISTING, ListingHandOver)
     if listed is not None and listed.quiet:
-        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
+        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, RULING, "product"], dtype="str")
         planned = Planned(nothing, nothing, PlanCost(0, 0, 0.0), warnings=listed.warnings, **_spent(run, listed))
     else:
         listed = listed or context.look_at(LISTING, ListingHandOver)
@@ -270,7 +276,7 @@ def plan_store(
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         mirror_at = mirror.mirror_at(connection, *mine)
         wanted = mirror.read_mirror(connection, *mine, LISTED_VALUES)
-        absent = mirror.read_gone(connection, *mine, WORD_OF_HO)
+        absent = mirror.read_gone(connection, *mine, PROVEN_GONE)
         proof = None
         # A full scan proves what is gone as long as the mirror is as that scan left it.
         if listed.full and listed.scan_id is not None and listed.mirror_at == mirror_at:
@@ -281,7 +287,7 @@ def plan_store(
             # What is listed in a form that cannot be read is left alone.
             current[~current["key"].isin(listed.illegible)],
             Scope(None, proof, absent),
-            deletion_limits(context.installation.settings, lifted=allow_mass_delete),
+            limits_of(context, lifted=allow_mass_delete),
             unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
             max_bytes=run.settings.max_photo,
             pace_seconds=run.settings.pace_ms / 1000,
@@ -291,6 +297,7 @@ def plan_store(
         planned = Planned(
             plan=found.plan.assign(product=product_labels(found.plan, wanted)),
             held=found.held,
+            owned=found.owned,
             cost=found.cost,
             payload=payload_of(found.written, partial(mirror.read_payloads, connection, *mine)),
             scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},

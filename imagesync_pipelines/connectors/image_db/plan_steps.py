@@ -168,7 +168,7 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
 
     def again(groups: Collection[str]) -> Loaded:
         made = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=groups)
-        return load_plan(context, made.plan_id)
+        return load_plan(context, made.plan_id, by_person=False)
 
     done = apply_images(
         context,

@@ -74,8 +74,9 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
     """
     child.refuse_off()
     context, calls = child.context, main.calls
-    plan_id = context.plan_to_apply(plan_id).id
-    tasks = tasks_of(context.plans.need_payload(plan_id))
+    loaded = load_plan(context, plan_id)
+    plan_id = loaded.header.id
+    tasks = tasks_of(context.plans.need_payload(plan_id), loaded)
     needed = needed_of(tasks, child.records(tasks))
     kept = child.kept_of(needed)
     missing = [image for source, image in sorted(needed.items()) if source not in kept]
@@ -186,7 +187,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     loaded = load_plan(context, plan_id)
     payload, content = context.plans.need_payload(loaded.header.id), _content_of(child, loaded.header.id)
     with context.lock():
-        target = ImageTarget(child, api, tasks_of(payload), content.failed, int(loaded.scope["limit"]))
+        target = ImageTarget(child, api, tasks_of(payload, loaded), content.failed, int(loaded.scope["limit"]))
         fill = FirstFill(target)
         bulk = fill if child.child.bulk_first_fill else None
         # A mirror is written without reading it again: there the map says who answered.

@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord,
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import gone_warnings, read_lists
-from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
 
@@ -55,7 +55,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
         records = child.records()
         limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
-        limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
+        limits = limits_of(context, lifted=options.allow_mass_delete)
         refused = {} if options.check_child else child.refused()
         found = planning.plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
@@ -76,9 +76,10 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     planned = Planned(
         plan=found.plan,
         held=found.held,
+        owned=found.owned,
         cost=cost,
         states=found.states,
-        payload=[planning.payload_of(found.tasks)],
+        payload=[planning.payload_of(found)],
         scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier},
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,

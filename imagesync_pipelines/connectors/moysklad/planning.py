@@ -21,9 +21,10 @@ from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildReco
 from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, NAMED_BYTES, packed
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
-from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
+from imagesync_pipelines.sync.guard import RULING, approved, guard
+from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Ruling, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.planned import Loaded
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"
@@ -31,19 +32,25 @@ NO_PLACE = "there is no room for it: the account's owner has {} images of his ow
 NOT_AGAIN = "the account refused it; it is sent again by the daily run, or when it leaves the quarantine"
 NOT_MAINS = "the main account does not have it, and the account is a mirror of that"
 NOT_CHOSEN = "the account's mode has it left out"
+# The column of a stored plan's payload with the tasks as a person approves them.
+_IF_APPROVED = "if_approved"
 
 
 @dataclass(frozen=True)
 class ChildPlan:
     """A guarded plan of a child account's images.
 
-    plan: the engine's PLAN columns. held: removals that were held back. tasks, states (digests as they were): by group,
-    of those that change. skipped: what is told of images that the account does not take, by row key.
+    plan: the engine's PLAN columns. held: removals that were held back. owned: key and group of all that is ours in the
+    account. tasks: by group, of those that change. if_approved: the same, with what the limits hold back carried out.
+    states: the digests of these as they were. skipped: what is told of images that the account does not take, by row
+    key.
     """
 
     plan: pd.DataFrame
     held: pd.DataFrame
+    owned: pd.DataFrame
     tasks: Mapping[str, EntityTask]
+    if_approved: Mapping[str, EntityTask]
     states: Mapping[str, str]
     skipped: Mapping[str, str]
     warnings: Sequence[str]
@@ -112,39 +119,50 @@ def plan_child(
         built = pd.concat([built, gone], ignore_index=True)
     unchosen = [key for one in planned.values() for key in one.unchosen]
     by_mode = (built["change"] == Change.REMOVE) & built["key"].isin(unchosen)
-    guarded = guard(built.assign(reason=built["reason"].mask(by_mode, NOT_CHOSEN)), scope, deletion_limits)
+    told = built.assign(reason=built["reason"].mask(by_mode, NOT_CHOSEN))
+    guarded = guard(told, scope, deletion_limits, owned=rows_frame(records)[["key", "group"]])
     plan = guarded.plan.sort_values(["group", "position", "key"], ignore_index=True)
     warnings = list(guarded.warnings)
     if not guarded.held.empty:
-        alias = child.alias
-        warnings.append(
-            f"{len(guarded.held)} images stay in {alias} (mode {child.mode}, ownership {child.ownership}). To see what "
-            f"would go: imagesync sync moysklad --account {alias} --dry-run --allow-mass-delete; imagesync apply with "
-            "its number takes them away."
-        )
+        why = f"it has the mode {child.mode} and the ownership {child.ownership}"
+        warnings.append(f"{len(guarded.held)} images of {child.alias} are held back: {why}.")
     if skipped:
         warnings.append(f"{len(skipped)} images are skipped, such as: {next(iter(skipped.values()))}.")
-    changing = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
-    # What is held back has no place any more and comes last.
-    final: defaultdict[str, list[tuple[str, object]]] = defaultdict(list)
-    staying = plan[plan["change"].isin([Change.ADD, Change.UPDATE, Change.KEEP]) & plan["group"].isin(changing)]
-    for group, key, before in zip(staying["group"], staying["key"], staying["key_before"], strict=True):
-        final[group].append((key, before))
-    tasks = {group: _task(there[group], ids[group], known[group], final[group], limit, child) for group in changing}
-    states = group_states(rows_frame({group: known[group] for group in changing}))
-    return ChildPlan(plan, guarded.held, tasks, states, skipped, warnings)
+
+    def tasks_for(rows: pd.DataFrame) -> dict[str, EntityTask]:
+        changing = sorted(set(rows.loc[rows["change"].isin(EFFECTS), "group"]))
+        # What is held back has no place any more and comes last; a picture that is not replaced stays in its place.
+        final: defaultdict[str, list[tuple[str, object]]] = defaultdict(list)
+        staying = rows[rows["change"].isin([Change.ADD, Change.UPDATE, Change.KEEP]) & rows["group"].isin(changing)]
+        keys = staying["key"].mask(staying["change"] == Change.KEEP, staying["key_before"])
+        for group, key, before in zip(staying["group"], keys, staying["key_before"], strict=True):
+            final[group].append((key, before))
+        return {group: _task(there[group], ids[group], known[group], final[group], limit, child) for group in changing}
+
+    if_approved = tasks_for(approved(plan))
+    states = group_states(rows_frame({group: known[group] for group in if_approved}))
+    return ChildPlan(plan, guarded.held, guarded.owned, tasks_for(plan), if_approved, states, skipped, warnings)
 
 
-def payload_of(tasks: Mapping[str, EntityTask]) -> pd.DataFrame:
+def payload_of(plan: ChildPlan) -> pd.DataFrame:
     """What a stored plan keeps of its tasks, as JSON by group; `tasks_of` is the way back."""
-    kept = [(group, orjson.dumps(task, default=list).decode()) for group, task in sorted(tasks.items())]
-    return pd.DataFrame(kept, columns=["group", "task"]).astype("str")
+    tasks = {group: _as_json(task) for group, task in plan.tasks.items()}
+    kept = [(group, tasks.get(group, ""), _as_json(task)) for group, task in sorted(plan.if_approved.items())]
+    return pd.DataFrame(kept, columns=["group", "task", _IF_APPROVED]).astype("str")
 
 
-def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
-    """The tasks of a plan's payload, by group."""
-    read = zip(payload["group"], map(orjson.loads, payload["task"]), strict=True)
+def tasks_of(payload: pd.DataFrame, loaded: Loaded | None = None) -> dict[str, EntityTask]:
+    """The tasks of a plan's payload, by group; those of a plan that a person approved as they are then."""
+    texts = payload["task"]
+    if loaded is not None and loaded.approved and _IF_APPROVED in payload:
+        held = loaded.rows.loc[loaded.rows[RULING] == Ruling.LIMIT, "group"]
+        texts = payload[_IF_APPROVED].mask(payload["group"].isin(held), texts)
+    read = ((group, orjson.loads(text)) for group, text in zip(payload["group"], texts, strict=True) if text)
     return {group: EntityTask._make([*told, tuple(map(Wanted._make, images))]) for group, (*told, images) in read}
+
+
+def _as_json(task: EntityTask) -> str:
+    return orjson.dumps(task, default=list).decode()
 
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:

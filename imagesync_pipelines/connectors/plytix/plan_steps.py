@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.storage.plans import CLEAN_UP
-from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
@@ -41,7 +41,7 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
         {product.sku: product for product in read.products},
         ledger_of(context).known(),
         policy,
-        deletion_limits(context.installation.settings, lifted=options.allow_mass_delete),
+        limits_of(context, lifted=options.allow_mass_delete),
         api.limiter.windows(),
         incomplete={entry.where for entry in chosen.set_aside},
     )
@@ -68,7 +68,7 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
         if gone:
             identity_of(context, api.account).look(api.told())
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
-    limits = deletion_limits(shared, lifted=options.allow_mass_delete)
+    limits = limits_of(context, lifted=options.allow_mass_delete)
     galleries = planning.plan_removals(products, ledger.known(), limits, api.limiter.windows())
     chosen = ImagesChosen(source=source.source, set_aside=source.set_aside, warnings=(*source.warnings, *told))
     return _stored(context, api, galleries, planning.PATCH_REMOVING, chosen, read, made_for=CLEAN_UP)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
-from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.guard import approved, guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned
@@ -210,15 +210,18 @@ def plan_galleries(
     bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
     before, assets = row_frame(current), known.assets()
     built = build_plan(row_frame(wanted), before, scope, rejected=bad, force=policy.force)
-    guarded = guard(built, scope, deletion_limits)
+    owned = pd.DataFrame([(row_key(sku, key), sku) for sku, key in known.links], columns=["key", "group"])
+    owned = pd.concat([owned.astype("str"), before[["key", "group"]]]).drop_duplicates("key")
+    guarded = guard(built, scope, deletion_limits, owned=owned)
     urls = uploads_of(guarded.plan, tasks)
     uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
     made = GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
+        owned=guarded.owned,
         cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
         states=group_states(before),
-        payload=(payload_of(guarded.plan, tasks),),
+        payload=(payload_of(approved(guarded.plan), tasks),),
         uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
         skipped=tuple(skipped),

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
+from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
@@ -54,7 +54,7 @@ class Connector:
     def absent(self) -> frozenset[str]:
         """The photos that HO itself called gone, in this and earlier listings."""
         with self.database.connect() as connection:
-            return read_gone(connection, EDGE, STORE, WORD_OF_HO)
+            return read_gone(connection, EDGE, STORE, PROVEN_GONE)
 
     @property
     def cursor(self) -> datetime | None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
+from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.probe import probe
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, HeadOfficeAccount
@@ -59,7 +59,7 @@ class Edge:
     @property
     def absent(self) -> frozenset[str]:
         with self.database.connect() as connection:
-            return read_gone(connection, EDGE, self.store.name, WORD_OF_HO)
+            return read_gone(connection, EDGE, self.store.name, PROVEN_GONE)
 
     @property
     def listed(self) -> set[str]:

@@ -12,7 +12,7 @@ from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
 LOW = {"deletion_limit_share": 0.1, "deletion_limit_count": 3, "deletion_limit_bare": 1, "deletion_limit_floor": 1}
-COMMAND = f"imagesync sync moysklad --account {CHILD} --dry-run --allow-mass-delete"
+COMMAND = "`imagesync apply {}`"
 
 
 @pytest.fixture
@@ -54,7 +54,11 @@ def test_from_all_to_first_stops_at_the_limit_and_names_the_command(
         assert (made.held, done.summary.held_back, done.summary.images_deleted) == (leaving, leaving, 0)
         assert shown(world) == before
         assert any("removals are held back" in warning for warning in done.summary.warnings)
-        assert any(COMMAND in warning for warning in done.summary.warnings)
+        assert any(COMMAND.format(made.plan_id) in warning for warning in done.summary.warnings)
+    done = world.apply(made.plan_id, ownership=ownership, mode=Mode.FIRST)
+    assert (done.summary.images_deleted, done.summary.held_back) == (leaving, 0)
+    assert "held back" not in " ".join(done.summary.warnings)
+    world.assert_same(first=True)
 
 
 @pytest.mark.parametrize("ownership", list(Ownership))
@@ -75,7 +79,11 @@ def test_the_first_write_of_a_mirror_stops_at_the_limit_and_keeps_what_the_owner
     made, done = world.run(ownership=Ownership.MIRROR)
     assert owners(world) == total
     assert done.summary.held_back == made.held > 0
-    assert any(COMMAND in warning for warning in done.summary.warnings)
+    assert any(COMMAND.format(made.plan_id) in warning for warning in done.summary.warnings)
+    again, done = world.run(ownership=Ownership.MIRROR)
+    done = world.apply(again.plan_id, ownership=Ownership.MIRROR)
+    assert (done.summary.images_deleted, owners(world)) == (again.held, 0)
+    world.assert_same()
 
 
 def test_what_a_mirror_takes_from_its_owner_is_counted_in_plan_and_report(world: World) -> None:

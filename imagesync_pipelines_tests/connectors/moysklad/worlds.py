@@ -170,6 +170,13 @@ class World:
             content = fetch_content(run, main)
             return made, Done(apply_plan(run, api), content)
 
+    def apply(self, plan_id: int, alias: str = CHILD, **child: Any) -> Done:
+        """A person applies a plan by its number."""
+        run = self.child_run(f"run-{next(self.numbers)}", alias=alias, **child)
+        with self.api(MAIN) as main, self.api(alias) as api:
+            content = fetch_content(run, main, plan_id)
+            return Done(apply_plan(run, api, plan_id), content)
+
     def plan(self, run: ChildRun, api: MoyskladApi, main: MoyskladApi, **options: Any) -> Made:
         """The step `plan` of a run."""
         result = make_plan(run, api, main, ChildPlanOptions(**options))

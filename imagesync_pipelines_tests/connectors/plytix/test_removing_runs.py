@@ -124,10 +124,12 @@ def test_a_cleanup_takes_out_what_we_put_in_for_listings_that_are_gone(removing:
     assert made.counted("remove") == 0
 
 
-def test_a_cleanup_passes_the_deletion_limits_like_any_removal(removing: Connector) -> None:
+def test_a_cleanup_passes_the_deletion_limits_and_a_person_ends_them_by_its_number(removing: Connector) -> None:
     removing.write(removing.amazon.listings[3:])
     made, done = removing.clean_up()
-    assert (made.counted("remove"), made.summary.held_back, done.summary.images_deleted) == (0, 16, 0)
+    assert (made.counted("remove"), made.summary.held_back) == (0, 16)
+    assert f"`imagesync apply {made.plan_id}`" in " ".join(made.summary.warnings)
+    assert (done.summary.images_deleted, done.summary.held_back, done.summary.warnings) == (16, 0, ())
 
 
 def test_a_file_of_another_marketplace_makes_nothing_gone(removing: Connector) -> None:

@@ -1,0 +1,252 @@
+"""What is held back: judged and stopped by a limit or a doubt, known and told until a person or the source decides.
+
+The guard of a plan holds rows of it; an input that is doubted holds what hangs on it by `hold`, under a name of its
+own. Every run tells what is undecided, also one that planned nothing. What went in the last 24 hours without a person's
+word is remembered here too, for the deletion limits.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.storage.database import among, read_rows, storable
+from imagesync_pipelines.storage.schema import held, removal
+from imagesync_pipelines.sync.frames import among as among_rows
+from imagesync_pipelines.sync.guard import RULING, is_replacement
+from imagesync_pipelines.sync.model import Change, Memory, Ruling
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, Table
+
+# The kinds of what is held: the guard's two, and products that left the ERP above the limits.
+LIMIT, DOUBT, PRODUCTS_GONE = "limit", "doubt", "products gone"
+ALLOW, KEEP = "allow", "keep"
+# Who holds the rows of plans.
+GUARD = ""
+# The deletion limits look at so much of the past.
+WINDOW = timedelta(hours=24)
+_DOES = {
+    LIMIT: "`imagesync held list` shows them; `imagesync held allow` lets them go, `imagesync held keep` keeps them",
+    DOUBT: "`imagesync held list` shows them; they go when a second look agrees, or with `imagesync held allow`",
+    PRODUCTS_GONE: "`--allow-products-gone` lets them go, `imagesync held keep` keeps them",
+}
+_CONFLICT = ["connector", "account", "origin", "key"]
+
+
+@dataclass(frozen=True)
+class HeldRow:
+    """What somebody holds back. kind: LIMIT, DOUBT or PRODUCTS_GONE; change: what would have happened to it."""
+
+    key: str
+    group: str
+    fingerprint: str
+    kind: str
+    reason: str
+    change: str = str(Change.REMOVE)
+
+
+@dataclass(frozen=True)
+class HeldEntry(HeldRow):
+    """What is held, with its number for people. decision: ALLOW, KEEP, or None while nobody decided."""
+
+    id: int = 0
+    connector: str = ""
+    account: str = ""
+    origin: str = GUARD
+    since: datetime = datetime.min
+    plan_id: int | None = None
+    decision: str | None = None
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Connector and account, as people write them."""
+        return f"{self.connector}/{self.account}" if self.account else self.connector
+
+
+def entries(engine: sa.Engine, connector: str | None = None, account: str | None = None) -> list[HeldEntry]:
+    """All that is held or was decided about, of a connector or an account of it or of all; the newest last."""
+    columns = [held.c.group_key.label("group"), *(column for column in held.c if column.name != "group_key")]
+    mine: list[sa.ColumnElement[bool]] = []
+    mine += [held.c.connector == connector] if connector is not None else []
+    mine += [held.c.account == account] if account is not None else []
+    return read_rows(engine, sa.select(*columns).where(*mine).order_by(held.c.id), HeldEntry)
+
+
+def undecided(engine: sa.Engine, connector: str | None = None, account: str | None = None) -> list[HeldEntry]:
+    """What waits for a person or the source."""
+    return [entry for entry in entries(engine, connector, account) if entry.decision is None]
+
+
+def hold(
+    engine: sa.Engine,
+    connector: str,
+    account: str,
+    origin: str,
+    rows: Iterable[HeldRow],
+    *,
+    plan_id: int | None = None,
+    only: Collection[str] | None = None,
+) -> None:
+    """Note all that `origin` (the name of a doubted input, such as "assortment") holds back now, in one transaction.
+
+    What it held before and does not hold any more is released, of these keys (`only`) where not all was looked at. A
+    row that is held again keeps `since` and what a person decided; an ALLOW only while its fingerprint is the same.
+    Never call it in a dry run.
+    """
+    found = {row.key: row for row in rows}
+    mine = sa.and_(held.c.connector == connector, held.c.account == account, held.c.origin == origin)
+    looked_at = mine if only is None else mine & among(held.c.key, storable(sorted(only)))
+    over = looked_at & ~among(held.c.key, storable(sorted(found))) if found else looked_at
+    values: list[dict[str, Any]] = []
+    for row in found.values():
+        text = storable(vars(row))
+        text["group_key"] = text.pop("group")
+        own = {"connector": connector, "account": account, "origin": origin, "plan_id": plan_id}
+        values.append({name: value for name, value in text.items() if name in held.c} | own)
+    statement = insert(held)
+    new = statement.excluded
+    still = sa.or_(held.c.decision == KEEP, held.c.fingerprint == new.fingerprint)
+    changed: dict[str, sa.ColumnElement[Any]] = {
+        name: new[name] for name in ("group_key", "fingerprint", "change", "kind", "reason", "plan_id")
+    }
+    changed |= {name: sa.case((still, held.c[name])) for name in ("decision", "decided_at", "decided_by")}
+    with engine.begin() as connection:
+        connection.execute(held.delete().where(over))
+        if values:
+            connection.execute(statement.on_conflict_do_update(index_elements=_CONFLICT, set_=changed), values)
+
+
+def release(engine: sa.Engine, connector: str, account: str, keys: Collection[str], origin: str = GUARD) -> None:
+    """Forget what was held under these keys: it went, or the source wants it again."""
+    mine = (held.c.connector == connector) & (held.c.account == account) & (held.c.origin == origin)
+    with engine.begin() as connection:
+        connection.execute(held.delete().where(mine, among(held.c.key, storable(sorted(keys)))))
+
+
+def decide(engine: sa.Engine, ids: Collection[int], decision: str, by: str) -> int:
+    """A person's word about entries, by their numbers: ALLOW or KEEP; returns how many there were."""
+    decided = {"decision": decision, "decided_at": sa.func.now(), "decided_by": by}
+    with engine.begin() as connection:
+        return connection.execute(held.update().where(among(held.c.id, ids)).values(**decided)).rowcount
+
+
+def memory_of(context: RunContext[Any], origin: str = GUARD) -> Memory:
+    """What counts beside a plan of this account: what went in the last 24 hours, what a person decided."""
+    mine = (removal.c.connector == context.connector) & (removal.c.account == context.account)
+    since = context.clock() - WINDOW
+    with context.installation.engine.connect() as connection:
+        gone = connection.execute(sa.select(removal).where(mine, removal.c.at > since)).all()
+    known = entries(context.installation.engine, context.connector, context.account)
+    decided = [one for one in known if one.origin == origin]
+    return Memory(
+        removed={row.key: row.group_key for row in gone if not row.replaced},
+        replaced={row.key: row.group_key for row in gone if row.replaced},
+        allowed={one.key: one.fingerprint for one in decided if one.decision == ALLOW},
+        kept=frozenset(one.key for one in decided if one.decision == KEEP),
+    )
+
+
+def anything_allowed(context: RunContext[Any]) -> bool:
+    """Whether a person let something go that is still there: a run has work though nothing is new."""
+    return bool(memory_of(context).allowed)
+
+
+def settle(
+    context: RunContext[Any], plan: pd.DataFrame, held_rows: pd.DataFrame, owned: pd.DataFrame, plan_id: int
+) -> None:
+    """Bring what is held of this account up to a guarded plan that is stored now; never for one that is only looked at.
+
+    What is wanted again, and what the target does not hold any more, is forgotten, a person's KEEP included; what the
+    plan does not judge stays as it was.
+    """
+    before = entries(context.installation.engine, context.connector, context.account)
+    known = pd.Series([one.key for one in before if one.origin == GUARD], dtype="str")
+    rows = [
+        HeldRow(str(key), str(group), str(fingerprint), str(ruling), str(reason), str(change))
+        for key, group, fingerprint, ruling, reason, change in zip(
+            *(held_rows[name] for name in ("key_before", "group", "fingerprint_before", RULING, "reason", "change")),
+            strict=True,
+        )
+    ]
+    # A replacement that is held has the new fingerprint, and the old key.
+    wanted = plan.loc[plan["fingerprint_after"].notna() & (plan["key_before"] == plan["key"]), "key"]
+    over = known[among_rows(known, wanted) | ~among_rows(known, owned["key"])]
+    if rows or len(over):
+        looked_at = {*over, *(row.key for row in rows)}
+        hold(
+            context.installation.engine,
+            context.connector,
+            context.account,
+            GUARD,
+            rows,
+            plan_id=plan_id,
+            only=looked_at,
+        )
+
+
+def note_leaving(context: RunContext[Any], plan: pd.DataFrame) -> None:
+    """Note, before it happens, what a plan takes away without a person's word; what is older than a day is forgotten.
+
+    Noted before, so that a run that is killed counts; and by key, so that the run after it counts it once.
+    """
+    leaving = plan[(plan["change"] == Change.REMOVE) | is_replacement(plan)]
+    if RULING in leaving:
+        leaving = leaving[leaving[RULING] != Ruling.ALLOWED]
+    now, replaced = context.clock(), is_replacement(leaving)
+    rows = [
+        {
+            "connector": context.connector,
+            "account": context.account,
+            "key": storable(str(key)),
+            "group_key": storable(str(group)),
+            "replaced": bool(other),
+            "at": now,
+        }
+        for key, group, other in zip(leaving["key_before"], leaving["group"], replaced, strict=True)
+    ]
+    mine = (removal.c.connector == context.connector) & (removal.c.account == context.account)
+    statement = insert(removal)
+    changed = {name: statement.excluded[name] for name in ("group_key", "replaced", "at")}
+    with context.installation.engine.begin() as connection:
+        connection.execute(removal.delete().where(mine, removal.c.at <= now - WINDOW))
+        if rows:
+            keys = ["connector", "account", "key"]
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+def sentences(waiting: Sequence[HeldEntry]) -> list[str]:
+    """What is told of undecided entries: one sentence for each reason, with what to type."""
+    told: dict[tuple[str, str], list[HeldEntry]] = {}
+    for one in waiting:
+        told.setdefault((one.kind, one.reason), []).append(one)
+    return [_sentence(some) for some in told.values()]
+
+
+def told(context: RunContext[Any]) -> list[str]:
+    """What every run of this account tells of what is held."""
+    return sentences(undecided(context.installation.engine, context.connector, context.account))
+
+
+def nothing_is_held_back(context: RunContext[Any]) -> CheckResult:
+    """Nothing waits for a person: no removal is held back by a limit or a doubt."""
+    waiting = undecided(context.installation.engine, context.connector, context.account)
+    shown = pd.DataFrame([(one.owner, one.key, one.reason) for one in waiting], columns=["of", "key", "reason"])
+    said = " ".join(sentences(waiting)) or "nothing is held back"
+    return CheckResult(not waiting, said, {"number": len(waiting), "held": Table(shown)})
+
+
+def _sentence(some: Sequence[HeldEntry]) -> str:
+    first = min(some, key=lambda one: one.since)
+    plans = {one.plan_id for one in some}
+    (plan_id,) = plans if len(plans) == 1 else (None,)
+    apply = f"`imagesync apply {plan_id}` carries them out; " if first.kind == LIMIT and plan_id is not None else ""
+    reason = first.reason.removeprefix("held back: ")
+    return (
+        f"{len(some)} of {first.owner} are held back since {first.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {reason}; "
+        f"{apply}{_DOES[first.kind]}."
+    )

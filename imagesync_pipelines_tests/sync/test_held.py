@@ -1,0 +1,237 @@
+"""What is held back is known until it goes, a person decides, or the source wants it again."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.apply import Applied
+from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.held import ALLOW, DOUBT, KEEP, HeldEntry, HeldRow
+from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
+from imagesync_pipelines.sync.plan import build_plan
+from imagesync_pipelines.sync.planned import (
+    Planned,
+    applied_summary,
+    carry_out,
+    limits_of,
+    load_plan,
+    plan_result,
+    store_plan,
+)
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
+from imagesync_pipelines_tests.sync.fakes import Row, frame
+
+PROVEN = Scope(None, Proof(7, True, ""))
+ALL = "abcdefghij"
+
+
+def rows(keys: str, fingerprint: str = "f") -> list[Row]:
+    return [(key, "g", None, fingerprint, None) for key in keys]
+
+
+@dataclass
+class Account:
+    """A target of rows of one letter; two removals a day are allowed."""
+
+    installation: Installation
+    holds: dict[str, Row] = field(default_factory=lambda: {row[0]: row for row in rows(ALL)})
+    now: datetime = datetime(2026, 11, 29, 2, tzinfo=UTC)
+    runs: int = 0
+
+    def context(self) -> RunContext[Settings]:
+        """The next run."""
+        self.runs += 1
+        settings = self.installation.settings
+        run = Lineage(f"run-{self.runs}")
+        return RunContext("toy", "one", run, self.installation, settings, clock=lambda: self.now)
+
+    def plan(self, context: RunContext[Settings], wanted: str, *, dry_run: bool = False) -> tuple[int, StepResult]:
+        """Plan that these keys are wanted, and what is told of it."""
+        plan = build_plan(frame(*rows(wanted)), frame(*self.holds.values()), PROVEN)
+        found = guard(plan, PROVEN, limits_of(context, lifted=False))
+        planned = Planned(found.plan, found.held, PlanCost(0, 0, 0), owned=found.owned, warnings=found.warnings)
+        number = store_plan(context, planned, dry_run=dry_run)
+        return number, plan_result(context, planned, number, cost="", changes=planned.plan)
+
+    def apply(self, context: RunContext[Settings], plan_id: int | None = None, *, dies: bool = False) -> Summary:
+        """Carry a plan out; one that dies has taken away a half of what it was to."""
+        loaded = load_plan(context, plan_id)
+        leaving = list(loaded.rows.loc[loaded.rows["change"] == Change.REMOVE, "key"])
+
+        def effect() -> Applied:
+            for key in leaving[: len(leaving) // 2] if dies else leaving:
+                del self.holds[key]
+            if dies:
+                raise KeyboardInterrupt
+            return Applied(removed=len(leaving), gone=frozenset(leaving))
+
+        return applied_summary(context, loaded, carry_out(context, loaded, effect), warnings=(), calls=0)
+
+    def sync(self, wanted: str) -> Summary:
+        """A whole run."""
+        context = self.context()
+        self.plan(context, wanted)
+        return self.apply(context)
+
+    def waiting(self) -> list[HeldEntry]:
+        """What is undecided."""
+        return held.undecided(self.installation.engine, "toy", "one")
+
+    def decide(self, decision: str) -> None:
+        """A person's word about all that waits."""
+        held.decide(self.installation.engine, [one.id for one in self.waiting()], decision, "anna")
+
+    @property
+    def keys(self) -> str:
+        """What it holds."""
+        return "".join(sorted(self.holds))
+
+
+@pytest.fixture
+def account(database: sa.Engine, tmp_path: Path) -> Account:
+    settings = Settings(deletion_limit_count=2, deletion_limit_share=1, deletion_limit_bare=9, deletion_limit_floor=0)
+    return Account(Installation(settings, Locations(tmp_path, tmp_path, UPath(tmp_path), "", "", {}), database))
+
+
+def test_what_is_held_is_told_by_every_run_with_the_command_that_ends_it(account: Account) -> None:
+    number, _ = account.plan(account.context(), "abcdefg")
+    for _ in range(2):
+        done = account.sync("abcdefg")
+        number += 1
+        assert (done.images_deleted, done.held_back) == (0, 3)
+        assert f"`imagesync apply {number}`" in done.warnings[-1]
+    check = held.nothing_is_held_back(account.context())
+    assert (check.passed, check.shown["number"]) == (False, 3)
+    done = account.apply(account.context(), number)
+    assert (done.images_deleted, done.held_back, done.warnings) == (3, 0, ())
+    assert held.nothing_is_held_back(account.context()).passed
+
+
+def test_a_look_notes_nothing_and_its_number_ends_it_too(account: Account) -> None:
+    number, told = account.plan(account.context(), "abcdefg", dry_run=True)
+    assert (account.waiting(), told.summary.held_back if told.summary else 0) == ([], 3)
+    assert f"`imagesync apply {number}`" in told.warnings[-1]
+    assert account.apply(account.context(), number).images_deleted == 3
+
+
+def test_what_is_wanted_again_or_gone_by_itself_is_held_no_more(account: Account) -> None:
+    account.sync("abcdefg")
+    del account.holds["j"]
+    account.sync("abcdefgh")
+    assert account.keys == "abcdefgh"
+    assert account.waiting() == []
+
+
+def test_what_a_person_allows_goes_and_that_is_used_up(account: Account) -> None:
+    account.sync("abcdefg")
+    account.decide(ALLOW)
+    done = account.sync("abcdefg")
+    assert (done.images_deleted, done.held_back, account.keys) == (3, 0, "abcdefg")
+    account.holds |= {row[0]: row for row in rows("hij")}
+    assert account.sync("abcdefg").held_back == 3
+
+
+def test_what_a_person_allowed_is_judged_anew_when_it_changed(account: Account) -> None:
+    account.sync("abcdefg")
+    account.decide(ALLOW)
+    account.holds |= {row[0]: row for row in rows("hij", "another")}
+    assert account.sync("abcdefg").held_back == 3
+
+
+def test_what_a_person_keeps_is_told_no_more_until_the_source_wants_it_again(account: Account) -> None:
+    account.sync("abcdefg")
+    account.decide(KEEP)
+    for _ in range(2):
+        done = account.sync("abcdefg")
+        assert (done.images_deleted, done.held_back, done.warnings) == (0, 0, ())
+    account.sync(ALL)
+    assert account.sync("abcdefg").held_back == 3
+
+
+def test_what_a_person_keeps_is_not_carried_out_by_an_earlier_plan_s_number(account: Account) -> None:
+    account.sync("abcdefg")
+    number = account.waiting()[0].plan_id
+    account.decide(KEEP)
+    assert account.apply(account.context(), number).images_deleted == 0
+
+
+def test_removals_of_a_day_count_together(account: Account) -> None:
+    assert account.sync("cdefghij").images_deleted == 2
+    account.now += timedelta(hours=23)
+    assert account.sync("defghij").held_back == 1
+    account.now += timedelta(hours=2)
+    assert account.sync("defghij").images_deleted == 1
+
+
+def test_what_a_run_that_broke_off_took_away_counts_once(account: Account) -> None:
+    context = account.context()
+    account.plan(context, "cdefghij")
+    with pytest.raises(KeyboardInterrupt):
+        account.apply(context, dies=True)
+    assert account.keys == "bcdefghij"
+    assert account.sync("cdefghij").images_deleted == 1
+    assert account.sync("defghij").held_back == 1
+
+
+def test_what_a_person_took_away_by_number_does_not_count_on(account: Account) -> None:
+    account.sync("defghij")
+    account.apply(account.context(), account.waiting()[0].plan_id)
+    assert account.sync("fghij").images_deleted == 2
+
+
+def test_a_doubted_input_holds_what_hangs_on_it_and_lets_it_go_again(account: Account) -> None:
+    engine = account.installation.engine
+
+    def hold(*keys: str, only: str | None = None) -> None:
+        found = [HeldRow(key, "g", "f", DOUBT, "the answer is empty") for key in keys]
+        held.hold(engine, "toy", "one", "assortment", found, only=only)
+
+    hold("a", "b")
+    assert account.sync(ALL).held_back == 2, "a plan releases only what a plan holds"
+    assert "2 of toy/one are held back" in account.sync(ALL).warnings[-1]
+    hold(only="a")
+    assert [one.key for one in account.waiting()] == ["b"]
+    account.decide(KEEP)
+    hold("b")
+    assert account.waiting() == []
+    hold()
+    assert held.entries(engine) == []
+
+
+def test_the_plan_that_shows_what_is_held_is_kept(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagesync_pipelines.sync.planned.KEPT_PLANS", 1)
+    account.sync("abcdefg")
+    shown = account.waiting()[0].plan_id
+    for _ in range(2):
+        account.plan(account.context(), ALL, dry_run=True)
+    assert shown in {header.id for header in account.context().plans.all("toy")}
+
+
+def test_a_replacement_that_is_held_is_known_by_the_old_picture(account: Account) -> None:
+    there = frame(*((f"old{n}", f"g{n}", 1, "f", f"c{n}") for n in range(2)))
+    wanted = frame(*((f"new{n}", f"g{n}", 1, "f", f"d{n}") for n in range(2)))
+    context = account.context()
+    limits = limits_of(context, lifted=False)
+    limits = type(limits)(1, 9, 9, 9, replaced_floor=0, memory=limits.memory)
+    found = guard(build_plan(wanted, there, PROVEN, match_position=True), PROVEN, limits)
+    held.settle(context, found.plan, found.held, found.owned, 1)
+    assert [(one.key, one.change) for one in account.waiting()] == [("old0", "update"), ("old1", "update")]
+    back = build_plan(there, there, PROVEN)
+    again = guard(back, PROVEN, limits)
+    held.settle(context, again.plan, again.held, again.owned, 2)
+    assert account.waiting() == []
+
+
+def test_rows_of_another_account_are_no_matter(account: Account) -> None:
+    account.sync("abcdefg")
+    assert held.undecided(account.installation.engine, "toy", "two") == []
+    assert pd.Series([one.owner for one in account.waiting()]).unique().tolist() == ["toy/one"]
