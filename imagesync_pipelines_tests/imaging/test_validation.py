@@ -8,8 +8,10 @@ import threading
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 
 import pytest
+import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,7 +19,8 @@ from PIL import Image
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, Fault, ImageFacts, check_image
 
 HERE = ["JPEG", "PNG", "GIF", "BMP"]
-IN_CHILD = ["TIFF", "WEBP", "PSD"]
+IN_CHILD = ["TIFF", "PSD", "AVIF", "WEBP"]
+FRAMES_DAMAGED = "the frames after the first are damaged; the first, which people see, is whole"
 
 
 def picture(width: int = 120, height: int = 80, mode: str = "RGB") -> Image.Image:
@@ -52,7 +55,7 @@ def test_a_whole_picture_gives_its_facts(kind: str) -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 def test_every_kind_of_jpeg_passes(mode: str, progressive: bool) -> None:
     facts = check_image(encoded("JPEG", picture(1000, 700, mode), progressive=progressive))
-    assert (facts.mode, facts.width, facts.height) == (mode, 1000, 700)
+    assert (facts.format, facts.width, facts.height, facts.notes) == ("JPEG", 1000, 700, ())
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -68,8 +71,21 @@ def test_every_compression_of_tiff_passes(options: dict[str, object]) -> None:
 
 def test_a_jpeg_of_several_pictures_is_a_jpeg() -> None:
     body = encoded("MPO", picture(), save_all=True, append_images=[picture(60, 40)])
-    assert (check_image(body).format, check_image(body).frames) == ("JPEG", 2)
-    assert fault_of(body[:-10]) is Fault.BROKEN
+    assert (check_image(body).format, check_image(body).frames, check_image(body).notes) == ("JPEG", 2, ())
+
+
+def test_the_first_frame_decides_and_damage_to_the_others_is_told() -> None:
+    several = encoded("MPO", picture(), save_all=True, append_images=[picture(60, 40)])
+    # The index points to a second picture that is not there.
+    alone = several[: several.index(b"\xff\xd9") + 2]
+    assert check_image(several[:-100]).notes == (FRAMES_DAMAGED,)
+    assert (check_image(alone).width, check_image(alone).notes) == (120, (FRAMES_DAMAGED,))
+    assert fault_of(several[: len(alone) // 2]) is Fault.BROKEN
+    frames = [picture(40, 40) for _ in range(4)]
+    animated = encoded("PNG", frames[0], save_all=True, append_images=frames[1:])
+    place = animated.rindex(b"fdAT") + 30
+    damaged = animated[:place] + bytes(20) + animated[place + 20 :]
+    assert check_image(damaged).notes == ("the checksum of the chunk fdAT is wrong; it was left out of account",)
 
 
 def test_every_frame_of_an_animation_is_decoded() -> None:
@@ -135,7 +151,7 @@ def test_one_altered_byte_anywhere_in_a_png_is_found() -> None:
         pytest.param(b"%PDF-1.7 ...", Fault.NO_IMAGE, "no picture", id="PDF"),
         pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n", Fault.NO_IMAGE, "no picture", id="EPS"),
         pytest.param(b"\x00" * 1000, Fault.NO_IMAGE, "no picture", id="zeros"),
-        pytest.param(b"\xff\xd8\xff", Fault.NO_IMAGE, "no picture", id="only the start of a JPEG"),
+        pytest.param(b"\xff\xd8\xff", Fault.BROKEN, "cannot be decoded", id="only the start of a JPEG"),
     ],
 )
 def test_what_is_no_picture_is_refused_by_its_content(body: bytes, fault: Fault, words: str) -> None:
@@ -165,6 +181,13 @@ def test_a_kind_that_is_not_on_the_list_is_refused(kind: str) -> None:
         ("PSD", "image/vnd.adobe.photoshop", True),
         ("TIFF", "image/tiff", True),
         ("WEBP", "image/jpeg", False),
+        ("JPEG", "image/jfif", True),
+        ("JPEG", "image/mpo", True),
+        ("PNG", "image/apng", True),
+        ("JPEG", '"image/jpeg"', True),
+        ("JPEG", "image/*", True),
+        ("JPEG", "application/x-octet-stream", True),
+        ("AVIF", "image/avif", True),
     ],
 )
 def test_a_label_that_contradicts_the_content_is_reported(kind: str, label: str, good: bool) -> None:
@@ -214,10 +237,18 @@ def large_tiff(pixels: int) -> bytes:
     return encoded("TIFF", Image.new("RGB", (pixels, pixels)), compression="tiff_deflate")
 
 
+def interlaced(pixels: int) -> bytes:
+    """A PNG that nothing can stream: all of it has to be in memory at once."""
+    return bytes(pyvips.Image.black(pixels, pixels, bands=3).pngsave_buffer(interlace=True))
+
+
 def test_the_child_may_not_take_more_memory_than_allowed() -> None:
-    limits = DecodeLimits(child_memory=300 * 1024**2)
-    assert check_image(large_tiff(100), limits=limits).width == 100
-    assert fault_of(large_tiff(12_000), limits=limits) is Fault.LIMITS
+    limits = DecodeLimits(child_memory=400 * 1024**2, here_pixels=1)
+    assert check_image(interlaced(100), limits=limits).width == 100
+    with pytest.raises(BadImageError, match="needs more memory than it may have") as caught:
+        check_image(interlaced(12_000), limits=limits)
+    assert caught.value.fault is Fault.LIMITS
+    assert check_image(large_tiff(12_000), limits=limits).width == 12_000, "what can be streamed needs little"
 
 
 def test_the_child_may_not_take_longer_than_allowed() -> None:
@@ -248,7 +279,7 @@ def test_pictures_are_checked_in_many_threads_at_once() -> None:
 
 def test_facts_can_be_kept_as_json() -> None:
     facts = check_image(encoded("PNG"))
-    assert ImageFacts(**json.loads(json.dumps(vars(facts)))) == facts
+    assert asdict(ImageFacts(**json.loads(json.dumps(vars(facts))))) == {**asdict(facts), "notes": []}
 
 
 @pytest.mark.parametrize("kind", HERE)

@@ -3,23 +3,20 @@
 Nothing is kept from Plytix because of it.
 """
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from itertools import combinations
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.imaging.derivatives import on_white
-from imagesync_pipelines.imaging.validation import FORMATS, BadImageError, check_image
+from imagesync_pipelines.imaging.hashes import look_at
+from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.steps import CheckResult, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -44,9 +41,6 @@ ALIKE_BITS = 3
 WHITE_SHARE = 0.9
 # The longest side of a picture that is shown small, as Amazon scales it.
 SMALL_SIDE = 75
-# Of the border: as dark as compression makes a pure white, and how many points of each edge are looked at.
-_WHITE, _POINTS_PER_EDGE = 250, 50
-_DECODED_SIDE = 1024
 
 
 class Finding(NamedTuple):
@@ -117,7 +111,7 @@ def look_at_pictures(listings: Sequence[Listing], fetch: Callable[[str], bytes],
     def look(key: str) -> Seen:
         try:
             body = fetch(key)
-            facts, (hashed, white_edge) = check_image(body), _looks_of(body)
+            facts, (hashed, white_edge) = check_image(body), look_at(body)
         except (UpstreamError, BadImageError, OSError) as error:
             return Seen(str(error))
         return Seen("", max(facts.width, facts.height), white_edge, hashed, facts.sha256)
@@ -125,24 +119,6 @@ def look_at_pictures(listings: Sequence[Listing], fetch: Callable[[str], bytes],
     keys = sorted({image.key for listing in listings for image in listing.images})
     with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
         return dict(zip(keys, pool.map(look, keys), strict=True))
-
-
-def _looks_of(body: bytes) -> tuple[int, float]:
-    """What a validated picture looks like: its difference hash of 64 bits, which survives scaling, and the share of
-    points sampled on its border that are white. What is transparent counts as white. Raises OSError for others.
-    """
-    with Image.open(io.BytesIO(body), formats=FORMATS) as image:
-        # Half the pixels and more are left out by the decoder itself.
-        image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))
-        flat = on_white(image)
-    # One bit per pixel of a tiny grey copy: whether it is brighter than its right neighbour.
-    grey = np.asarray(flat.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
-    bits = np.packbits(grey[:, :-1] > grey[:, 1:]).tobytes()
-    width, height = flat.size
-    boxes = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
-    sides = [np.asarray(flat.crop(box)).reshape(-1, 3) for box in boxes]
-    points = [side[np.arange(_POINTS_PER_EDGE) * len(side) // _POINTS_PER_EDGE] for side in sides]
-    return int.from_bytes(bits), float((np.concatenate(points) >= _WHITE).all(axis=1).mean())
 
 
 def findings(listings: Sequence[Listing], seen: Mapping[str, Seen], least: int) -> dict[str, list[Finding]]:

@@ -1,0 +1,261 @@
+"""One way from the bytes of a picture to pixels: upright, in sRGB, 8 bits a channel; for whoever looks at them.
+
+libvips reads most kinds: it streams, it shrinks while it loads, and it says what its decoders complain of. Pillow reads
+what libvips has no reader for (BMP, PSD, and HEIC where the extra `heic` is installed).
+"""
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import pyvips
+import simplejpeg
+from PIL import Image, ImageCms, ImageOps
+
+from imagesync_pipelines.imaging.errors import BadImageError, Fault
+from imagesync_pipelines.imaging.kinds import Kind, kind_of_body
+
+# Larger than any picture that is read: nothing is scaled then.
+_ANY_SIDE = 10_000_000
+# Profiles of printers have half a megabyte.
+_LARGEST_PROFILE = 4 * 1024 * 1024
+_REASON_CHARACTERS = 160
+# The shorter side, in pixels, from which a reduced decode saves something.
+_WORTH_REDUCING = 512
+# Some programs fill a JPEG up before its end marker.
+_HARMLESS_BYTES = 64
+# libpng calls a picture with a longer side damaged.
+_LONGEST_SIDE = 1_000_000
+_LOADERS = {
+    "JPEG": "jpegload_buffer",
+    "PNG": "pngload_buffer",
+    "GIF": "gifload_buffer",
+    "WEBP": "webpload_buffer",
+    "TIFF": "tiffload_buffer",
+    "AVIF": "heifload_buffer",
+}
+_HEIC_MISSING = (
+    "HEIC is read only with the extra `heic` installed (pip install 'imagesync-pipelines[heic]'); "
+    "or save the picture as JPEG"
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself: width and height as stored, of its first frame; how many frames it has."""
+
+    kind: Kind
+    width: int
+    height: int
+    frames: int = 1
+
+
+def header_of(body: bytes) -> Header:
+    """Read the header and decode nothing. Raises BadImageError (NO_IMAGE, BROKEN)."""
+    kind = kind_of_body(body)
+    if kind is None:
+        raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)")
+    if kind.name == "PNG" and max(struct.unpack(">II", body[16:24].ljust(8, b"\0"))) > _LONGEST_SIDE:
+        raise BadImageError(Fault.TOO_LARGE, f"a side of more than {_LONGEST_SIDE} pixels")
+    with readable():
+        if _is_for_vips(body, kind):
+            image = _loaded(body, kind)
+            frames = image.get("n-pages") if image.get_typeof("n-pages") else _pictures_of_jpeg(body, kind)
+            return Header(kind, image.width, image.height, int(frames))
+        with _by_pillow(body, kind) as picture:
+            return Header(kind, *picture.size)
+
+
+def decode_all(body: bytes, header: Header) -> tuple[str, ...]:
+    """Read every pixel of the first frame, at the least cost that reads all its bytes; nothing is kept.
+
+    Gives what the decoder says of it without harm to the picture. Raises BadImageError (BROKEN) also for what decoders
+    only warn of, such as data that ends too early.
+    """
+    with readable():
+        if header.kind.name == "JPEG":
+            return _jpeg_warnings(body)
+        if _is_for_vips(body, header.kind):
+            reduced = {"scale": 0.125} if header.kind.name == "WEBP" and _is_large(header) else {}
+            _loaded(body, header.kind, access="sequential", fail_on="warning", **reduced).avg()
+        else:
+            with _by_pillow(body, header.kind) as picture:
+                picture.load()
+    return ()
+
+
+def _jpeg_warnings(body: bytes) -> tuple[str, ...]:
+    """Decode a JPEG to an eighth of its sides, which reads all its data. libvips does not ask for the last rows' word.
+
+    Raises ValueError where the data is cut or damaged.
+    """
+    try:
+        simplejpeg.decode_jpeg(body, strict=True, min_height=1, min_width=1, min_factor=1)
+    except ValueError as error:
+        told = str(error)
+        extraneous = re.search(r"(\d+) extraneous bytes", told)
+        is_harmless = extraneous is not None and int(extraneous[1]) <= _HARMLESS_BYTES
+        if not is_harmless and re.search(r"(?i)premature end|corrupt|bogus|unsupported|not a jpeg", told):
+            raise
+        return (told[:_REASON_CHARACTERS],)
+    return ()
+
+
+def _is_large(header: Header) -> bool:
+    return min(header.width, header.height) >= _WORTH_REDUCING
+
+
+def later_frames_decode(body: bytes, header: Header) -> bool:
+    """Whether the frames after the first can be read; what people see is the first."""
+    try:
+        with readable():
+            if header.kind.name == "JPEG":
+                with Image.open(io.BytesIO(body), formats=["JPEG"]) as pictures:
+                    for frame in range(1, header.frames):
+                        pictures.seek(frame)
+                        pictures.load()
+            else:
+                _loaded(body, header.kind, access="sequential", fail_on="error", n=-1).avg()
+    except BadImageError:
+        return False
+    return True
+
+
+def upright(body: bytes, side: int = _ANY_SIDE) -> pyvips.Image:
+    """The first frame, turned as EXIF says, in sRGB, 8 bits, 3 bands or 4 with transparency, without metadata.
+
+    side: neither side is longer; a smaller picture stays as it is. A profile that cannot be used is left out of
+    account, as browsers do. Raises BadImageError.
+    """
+    kind = kind_of_body(body)
+    if kind is None:
+        raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)")
+    with readable():
+        try:
+            return _in_srgb(body, kind, side, with_profile=True)
+        except pyvips.Error:
+            return _in_srgb(body, kind, side, with_profile=False)
+
+
+def on_white(image: pyvips.Image) -> pyvips.Image:
+    """The picture without transparency: what shines through is white."""
+    return image.flatten(background=[255, 255, 255]) if image.hasalpha() else image
+
+
+def as_pillow(image: pyvips.Image) -> Image.Image:
+    """The same 8-bit pixels as Pillow has them, for encoding and for arithmetic."""
+    return Image.frombytes("RGBA" if image.bands == 4 else "RGB", (image.width, image.height), image.write_to_memory())
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Whatever a decoder raises in the block becomes a BadImageError: a hostile file makes decoders raise anything."""
+    try:
+        yield
+    except BadImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- as above
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise BadImageError(Fault.LIMITS, "decoding needs more memory than it may have") from None
+        raise BadImageError(Fault.BROKEN, f"the picture cannot be decoded: {_said(error)}") from None
+
+
+def _loaded(body: bytes, kind: Kind, **options: Any) -> pyvips.Image:
+    return getattr(pyvips.Image, _LOADERS[kind.name])(body, **options)
+
+
+def _in_srgb(body: bytes, kind: Kind, side: int, *, with_profile: bool) -> pyvips.Image:
+    profile = {"output_profile": "srgb", "intent": "perceptual"} if with_profile else {}
+    scaled = {"height": side, "size": "down", "fail_on": "truncated", **profile}
+    if not _is_for_vips(body, kind):
+        image = _from_pillow(body, kind).thumbnail_image(side, **scaled)
+    elif _is_plain_cmyk(_loaded(body, kind)):
+        image = _naive_rgb(_loaded(body, kind, access="sequential")).thumbnail_image(side, **scaled)
+    else:
+        image = pyvips.Image.thumbnail_buffer(body, side, **scaled)
+    image = image.colourspace("srgb")
+    if image.format != "uchar":
+        image = image.cast("uchar")
+    # Whatever it has besides three colours and transparency is none of a picture.
+    image = image.extract_band(0, n=min(image.bands, 4)) if image.bands > 4 else image
+    return image.copy_memory()
+
+
+def _pictures_of_jpeg(body: bytes, kind: Kind) -> int:
+    """How many pictures the index of a multi-picture JPEG names, 1 for all others."""
+    if kind.name != "JPEG" or b"MPF\0" not in body[:_LARGEST_PROFILE]:
+        return 1
+    with suppress(Exception), Image.open(io.BytesIO(body), formats=["JPEG"]) as pictures:
+        return int(getattr(pictures, "n_frames", 1))
+    return 2
+
+
+def _is_for_vips(body: bytes, kind: Kind) -> bool:
+    """Whether libvips reads it; a TIFF in CIELAB it takes for another packing of these colours."""
+    if kind.name != "TIFF":
+        return kind.name in _LOADERS
+    with suppress(OSError), _by_pillow(body, kind) as picture:
+        return picture.mode != "LAB"
+    return True
+
+
+def _is_plain_cmyk(image: pyvips.Image) -> bool:
+    return image.interpretation == "cmyk" and not image.get_typeof("icc-profile-data")
+
+
+def _naive_rgb(image: pyvips.Image) -> pyvips.Image:
+    """Inks without a profile as browsers show them: each colour is what its ink and black let through."""
+    colours = (255 - image.extract_band(0, n=3)) * (255 - image.extract_band(3)) / 255
+    return colours.rint().cast("uchar").copy(interpretation="srgb")
+
+
+def _by_pillow(body: bytes, kind: Kind) -> Image.Image:
+    if kind.name == "PSD":
+        _refuse_deep_psd(body)
+    if kind.name == "HEIC":
+        try:
+            import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise BadImageError(Fault.NO_IMAGE, _HEIC_MISSING) from None
+    with warnings.catch_warnings():
+        # How large a picture may be is judged by its header.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(body), formats=["HEIF" if kind.name == "HEIC" else kind.name])
+
+
+def _from_pillow(body: bytes, kind: Kind) -> pyvips.Image:
+    with _by_pillow(body, kind) as opened:
+        profile = opened.info.get("icc_profile") or b""
+        turned = ImageOps.exif_transpose(opened)
+        if turned.mode == "LAB":
+            source, target = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            turned, profile = ImageCms.profileToProfile(turned, source, target, outputMode="RGB") or turned, b""
+        mode = turned.mode if turned.mode in {"CMYK", "L", "RGB"} else "RGBA" if turned.has_transparency_data else "RGB"
+        picture = turned.convert(mode)
+    image = pyvips.Image.new_from_memory(picture.tobytes(), *picture.size, len(picture.getbands()), "uchar")
+    image = image.copy(interpretation={"CMYK": "cmyk", "L": "b-w"}.get(mode, "srgb"))
+    if 0 < len(profile) <= _LARGEST_PROFILE:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return _naive_rgb(image) if _is_plain_cmyk(image) else image
+
+
+def _refuse_deep_psd(body: bytes) -> None:
+    """Raise BadImageError with the true reason for a PSD that Pillow takes for no picture."""
+    with suppress(struct.error):
+        (bits,) = struct.unpack_from(">H", body, 22)
+        if bits in {16, 32}:
+            told = f"a PSD of {bits} bits a channel is not read; save it with 8 bits, or as TIFF or PNG"
+            raise BadImageError(Fault.NO_IMAGE, told)
+
+
+def _said(error: Exception) -> str:
+    """What a decoder said, in one line, without the names of its functions."""
+    lines = [re.sub(r"^[A-Za-z0-9_]+: ", "", line.strip()) for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("unable to call", "source:"))]
+    return "; ".join(dict.fromkeys(told))[:_REASON_CHARACTERS] or type(error).__name__
