@@ -24,7 +24,7 @@ from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import night
-from imagesync_pipelines.sandbox.moysklad.server import MODES, MoyskladSandbox
+from imagesync_pipelines.sandbox.moysklad.server import MODES
 from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.embedded import stop_server
@@ -55,6 +55,10 @@ SELECT count(*), count(*) FILTER (WHERE sync_status = 'synced' AND md5(image_bin
 """
 
 
+# Makes mishaps on a system on purpose, where that is asked for.
+Attempt = Callable[[trials.Trials, object], None]
+
+
 class Line(NamedTuple):
     """One run of the demonstration, and what its row of the table shows between its name and its status."""
 
@@ -71,6 +75,10 @@ class Line(NamedTuple):
 def demo(context: click.Context, everything: bool) -> None:
     """Synchronise made-up catalogues: an image database, a folder, two edge stores, Amazon into Plytix, МойСклад."""
     tried: list[trials.Trial] = []
+
+    def attempt(made: trials.Trials, system: object) -> None:
+        tried.extend(trials.each(made, system) if everything else ())
+
     with stand_ins.environment() as place:
         _start_afresh(place)
         place.remember(0)
@@ -83,9 +91,10 @@ def demo(context: click.Context, everything: bool) -> None:
             lines += _runs(f"after {len(changes)} changes", "image_db", _changed)
             pictures = _folder_runs(place)
             pages = _catalogue_pages()
-        photos = _edge_runs(place)
+            attempt(trials.OF_IMAGE_DB, place)
+        photos = _edge_runs(place, attempt)
         listings = _plytix_runs()
-        children = _moysklad_runs(lambda sandbox: tried.extend(trials.on_moysklad(sandbox) if everything else ()))
+        children = _moysklad_runs(attempt)
     _print_lines("image database → product_image", COLUMNS, lines)
     _print_lines("folder of pictures → product_image", COLUMNS, pictures)
     _print_lines("head office → edge stores", EDGE_COLUMNS, photos)
@@ -148,7 +157,7 @@ def _folder_runs(place: stand_ins.SandboxHome) -> list[Line]:
     return lines + _runs("nothing changed", "folder", _changed)
 
 
-def _edge_runs(place: stand_ins.SandboxHome) -> list[Line]:
+def _edge_runs(place: stand_ins.SandboxHome, attempt: Attempt) -> list[Line]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
     with stand_ins.head_office() as office:
         ho_serve.write_accounts(office, place.stores)
@@ -157,7 +166,9 @@ def _edge_runs(place: stand_ins.SandboxHome) -> list[Line]:
         lines = _runs("everything", EDGE, _held, full=True)
         changes = ho_serve.demo_changes(office)
         lines += _runs(f"after {len(changes)} changes", EDGE, _held, full=False)
-        return lines + _runs("nothing changed", EDGE, _held, full=False)
+        lines += _runs("nothing changed", EDGE, _held, full=False)
+        attempt(trials.OF_EDGE, office)
+        return lines
 
 
 def _held(name: str, outcome: runs.RunOutcome) -> tuple[Any, ...]:
@@ -190,7 +201,7 @@ def _print_reports(lines: Sequence[Line]) -> None:
     print_table("Amazon → Plytix: the report of both runs", ("", *(line.name for line in lines)), rows)
 
 
-def _moysklad_runs(afterwards: Callable[[MoyskladSandbox], object]) -> list[Line]:
+def _moysklad_runs(attempt: Attempt) -> list[Line]:
     """Everything into both child accounts, then what changed in the main account, then nothing.
 
     Shown is what changed, how many images are there then, the calls, and those of the earlier way.
@@ -212,7 +223,7 @@ def _moysklad_runs(afterwards: Callable[[MoyskladSandbox], object]) -> list[Line
         sandbox.ledger.clear()
         lines += _runs(f"after {len(changes)} changes", "moysklad", shown, full=False)
         lines += _runs("nothing changed", "moysklad", shown, full=False)
-        afterwards(sandbox)
+        attempt(trials.OF_MOYSKLAD, sandbox)
         return lines
 
 

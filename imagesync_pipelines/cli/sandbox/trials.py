@@ -4,10 +4,12 @@ A trial makes one mishap, lets the product work, and judges by looking at the ta
 they were. That each of them holds in every connector is for the tests: docs/safety.md names them.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import dagster as dg
 
 from imagesync_pipelines.defs import runs
@@ -15,10 +17,11 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
-from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
+from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, variable
 
-ALL = "child-1"
-EMPTIED = 6
+ALL, FIRST, STORE = "child-1", "child-2", "store1"
+EMPTIED, REPLACED = 6, 20
+BACKUP = "imagesync_backup"
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,32 @@ class Trial:
 
 # What the product said, and whether it is right.
 Seen = tuple[str, bool]
+# What is tried, and how, on the system that it is tried on.
+Trials = Sequence[tuple[str, Callable[[Any], Seen]]]
 
 
-def tried(what: str, look: Callable[[], Seen]) -> Trial:
-    """Make one mishap; an error that the product lets out is never right."""
+def each(trials: Trials, system: object) -> list[Trial]:
+    """Make these mishaps on a system, one after the other; an error that the product lets out is never right."""
+    done = []
+    for what, look in trials:
+        click.echo(f"  on purpose: {what} …")
+        try:
+            done.append(Trial(what, *look(system)))
+        except Exception as error:  # noqa: BLE001 - the others are tried all the same
+            done.append(Trial(what, f"{type(error).__name__}: {error}", right=False))
+    return done
+
+
+def _wrong_token(sandbox: MoyskladSandbox) -> Seen:
+    main, before = sandbox.account(MAIN), _pictures(sandbox.account(MAIN))
+    name = variable(FIRST)
+    mine = os.environ[name]
+    os.environ[name] = main.token
     try:
-        return Trial(what, *look())
-    except Exception as error:  # noqa: BLE001 - the others are tried all the same
-        return Trial(what, f"{type(error).__name__}: {error}", right=False)
-
-
-def on_moysklad(sandbox: MoyskladSandbox) -> list[Trial]:
-    """The trials on МойСклад's accounts."""
-    return [tried("a retry after somebody's dry run", lambda: _retry_after_dry_run(sandbox))]
+        outcomes = [_sync("moysklad", FIRST, full=True) for _ in range(2)]
+    finally:
+        os.environ[name] = mine
+    return _said(outcomes[-1]), outcomes[-1].status is runs.Status.FAILED and _pictures(main) == before
 
 
 def _retry_after_dry_run(sandbox: MoyskladSandbox) -> Seen:
@@ -84,7 +100,7 @@ def _step_again(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
     with dg.execute_job(
         job, instance=instance, reexecution_options=options, run_config=before.run_config, tags=tags
     ) as done:
-        return "nothing was changed" if done.success else _why(done.all_events)
+        return "it ended well" if done.success else _why(done.all_events)
 
 
 def _asset_alone(instance: dg.DagsterInstance, connector: str, asset: str, account: str) -> str:
@@ -113,5 +129,18 @@ def _pictures(account: AccountHandle) -> dict[str, list[bytes]]:
     return {entity.id: [image.content for image in entity.images] for entity in account.entities()}
 
 
-def _sync(connector: str, account: str, **asked: Any) -> runs.RunOutcome:
+def _sync(connector: str, account: str = "", **asked: Any) -> runs.RunOutcome:
     return dict(runs.sync(connector, [account] if account else (), **asked))[account]
+
+
+def _said(outcome: runs.RunOutcome) -> str:
+    """The error of a run, else its warnings, else how it ended."""
+    return outcome.error or " ".join(outcome.summary.get("warnings", ())) or str(outcome.status)
+
+
+OF_IMAGE_DB: Trials = ()
+OF_EDGE: Trials = ()
+OF_MOYSKLAD: Trials = (
+    ("a child's token is the main account's", _wrong_token),
+    ("a retry after somebody's dry run", _retry_after_dry_run),
+)
