@@ -1,7 +1,8 @@
 """Image content, kept by its SHA-256 below <root>/content/, and whose picture it is (`image_content`).
 
 Content is a store of the past, not a truth: what is forgotten is downloaded again. A source such as
-<connector>:<account>:<image id> names bytes that never change.
+<connector>:<account>:<image id> names bytes that never change. What an address gives may change: it is asked again, and
+what was last seen there is noted.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from imagesync_pipelines.storage.database import among, fields_of, read_rows, wr
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.schema import address_check
 from imagesync_pipelines.storage.schema import image_content as table
 
 OWN_PATH = "/images/content/"
@@ -56,6 +58,24 @@ class Content(PictureFacts):
 
 
 _COLUMNS = fields_of(Content, table)
+
+
+@dataclass(frozen=True)
+class AddressCheck:
+    """What an address was last seen to give: the SHA-256 of the bytes, and how its server tells them from others.
+
+    etag, last_modified: '' where it does not say.
+    """
+
+    source: str
+    sha256: str
+    etag: str
+    last_modified: str
+    checked_at: datetime
+
+
+# A check that nobody asked for in so long is forgotten.
+_KEPT_CHECKS = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,16 @@ class Contents:
         """What is kept of these sources, by source; that it is used is not noted."""
         query = sa.select(*_COLUMNS).where(among(table.c.source, sources))
         return {content.source: content for content in read_rows(self.engine, query, Content)}
+
+    def checks(self, sources: Collection[str]) -> dict[str, AddressCheck]:
+        """What is noted of these sources, by source."""
+        query = sa.select(address_check).where(among(address_check.c.source, sources))
+        return {check.source: check for check in read_rows(self.engine, query, AddressCheck)}
+
+    def note_check(self, check: AddressCheck) -> None:
+        """Note what an address was just seen to give."""
+        new = insert(address_check).values(**vars(check))
+        write_rows(self.engine, new.on_conflict_do_update(index_elements=["source"], set_=vars(check)))
 
     def renew(self, source: str, hold: timedelta, every: timedelta) -> None:
         """Hold a source again, unless it was used a short while (`every`) ago: most uses then write nothing."""
@@ -169,6 +199,8 @@ class Contents:
             if dry_run or self._forget(sha256, before, now):
                 count, total = count + 1, total + size
             on_progress(count, len(going))
+        if not dry_run:
+            write_rows(self.engine, address_check.delete().where(address_check.c.checked_at < now - _KEPT_CHECKS))
         return Forgotten(count, total, len(found) - len(going))
 
     def _forget(self, sha256: str, before: datetime, now: datetime) -> bool:

@@ -381,6 +381,16 @@ image_content = table(
     sa.Index(None, "sha256"),
 )
 
+# What an address was last seen to give; it outlives the content, so that copies of it can be judged.
+address_check = table(
+    "address_check",
+    sa.Column("source", sa.Text, primary_key=True, comment="as in image_content"),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("last_modified", sa.Text, nullable=False),
+    moment("checked_at"),
+)
+
 # Of the МойСклад connector: `child` is always the alias of a child account, `entity_key` an entity of the main account.
 moysklad_entity_map = table(
     "moysklad_entity_map",

@@ -19,6 +19,7 @@ from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call
 from imagesync_pipelines.upstream.session import MAX_REDIRECTS, REDIRECTS, USER_AGENT, ca_bundle
 
 _CHUNK = 64 * 1024
+_LONGEST_VALIDATOR = 300
 _CHECKSUM_LENGTHS = {"md5": 32, "sha256": 64}
 
 
@@ -40,6 +41,19 @@ class FetchPolicy(RetryPolicy):
 
 
 @dataclass(frozen=True)
+class Validators:
+    """What a server says to tell the bytes at an address from others that may be there later; '' where it does not."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """The question whether it is still the same."""
+        asked = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in asked.items() if value}
+
+
+@dataclass(frozen=True)
 class Fetched:
     """A body that came whole. content_type is what the server claims; url is where it came from, without the query."""
 
@@ -47,6 +61,11 @@ class Fetched:
     content_type: str
     sha256: str
     body: bytes = field(repr=False)
+    validators: Validators = Validators()
+
+
+class _SameAsBefore(Exception):  # noqa: N818
+    """The server says that the bytes are those that the caller knows."""
 
 
 def fetch_image(
@@ -80,10 +99,34 @@ def fetch_image(
     return call_with_retries(attempt, policy, timing)
 
 
+def fetch_changed(
+    url: str, policy: FetchPolicy, known: Validators, *, timing: Timing | None = None, resolve: Resolve = resolve_host
+) -> Fetched | None:
+    """As fetch_image, but None where the server says that it is still the same as when it gave these validators."""
+    timing = timing or Timing()
+
+    def attempt(deadline: float) -> Fetched | UpstreamError:
+        try:
+            return _follow(url, policy, False, timing, resolve, deadline, known)
+        except UpstreamError as error:
+            return bare(error)
+
+    try:
+        return call_with_retries(attempt, policy, timing)
+    except _SameAsBefore:
+        return None
+
+
 def _follow(
-    url: str, policy: FetchPolicy, has_checksum: bool, timing: Timing, resolve: Resolve, deadline: float
+    url: str,
+    policy: FetchPolicy,
+    has_checksum: bool,
+    timing: Timing,
+    resolve: Resolve,
+    deadline: float,
+    known: Validators = Validators(),
 ) -> Fetched:
-    """Make the request and follow redirects, each judged as the first URL was."""
+    """Make the request and follow redirects, each judged as the first URL was. Raises _SameAsBefore."""
     secure = False
     for _ in range(MAX_REDIRECTS + 1):
         there = judge_url(url, policy.allowed_hosts, resolve)
@@ -93,7 +136,7 @@ def _follow(
         if secure and there.scheme != "https":
             raise place.error(errors.RedirectRefusedError, "redirected from https to plain http")
         secure = there.scheme == "https"
-        outcome = _exchange(there, place, policy, has_checksum, timing, deadline)
+        outcome = _exchange(there, place, policy, has_checksum, timing, deadline, known)
         if isinstance(outcome, Fetched):
             return outcome
         try:
@@ -104,18 +147,26 @@ def _follow(
 
 
 def _exchange(
-    there: Destination, place: Place, policy: FetchPolicy, has_checksum: bool, timing: Timing, deadline: float
+    there: Destination,
+    place: Place,
+    policy: FetchPolicy,
+    has_checksum: bool,
+    timing: Timing,
+    deadline: float,
+    known: Validators,
 ) -> Fetched | str:
     """Send one request to an address that was judged, and read the answer; gives where a redirect leads."""
     try:
         with _connection(there, policy, deadline - timing.clock()) as connection:
             headers = {"Host": there.name, "User-Agent": USER_AGENT, "Accept": "image/*, */*;q=0.1"}
-            headers |= {"Accept-Encoding": "identity", "Connection": "close"}
+            headers |= {"Accept-Encoding": "identity", "Connection": "close", **known.headers()}
             connection.request("GET", there.target, headers=headers)
             response = connection.getresponse()
             location = response.headers.get("Location")
             if response.status in REDIRECTS and location:
                 return location
+            if response.status == 304 and known.headers():
+                raise _SameAsBefore
             if response.status != 200:
                 asked = retry_after_seconds(dict(response.headers), timing.wall())
                 failure = failure_of_status(place, response.status, b"", asked)
@@ -126,7 +177,8 @@ def _exchange(
             body = _read(response, place, policy.max_bytes, has_checksum)
             content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             origin = f"{there.scheme}://{there.name}{there.path}"
-            return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body)
+            validators = Validators(*(_header(response, name) for name in ("ETag", "Last-Modified")))
+            return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body, validators)
     except ssl.SSLCertVerificationError:
         raise place.error(errors.InsecureConnectionError, "the TLS certificate could not be verified") from None
     except (OSError, http.client.HTTPException, ValueError, UpstreamError) as error:
@@ -137,6 +189,12 @@ def _exchange(
             raise
         what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
         raise place.error(errors.UnavailableError, f"{what} ({type(error).__name__})") from None
+
+
+def _header(response: http.client.HTTPResponse, name: str) -> str:
+    """A header that can be sent back as it came; '' for one that cannot."""
+    value = (response.headers.get(name) or "").strip()
+    return value if len(value) <= _LONGEST_VALIDATOR and value.isascii() and value.isprintable() else ""
 
 
 @contextmanager

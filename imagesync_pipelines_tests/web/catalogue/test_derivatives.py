@@ -1,5 +1,6 @@
 """Smaller copies over HTTP: made once, kept, encoded as asked, safe against what an upstream names or sends."""
 
+import hashlib
 import io
 import time
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from PIL import Image
 from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.storage.schema import image_content
 from imagesync_pipelines.upstream.errors import NotFoundError, UnavailableError
-from imagesync_pipelines.web.catalogue.pages.pictures import FAILED_SECONDS, Failed, wanted_encoding
+from imagesync_pipelines.web.catalogue.pages.pictures import CHECKED_EVERY, FAILED_SECONDS, Failed, wanted_encoding
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
-from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
+from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World, serving
 
+PURPOSES, KINDS = ("thumb", "small", "web"), ("image/jpeg", "image/webp")
 CHROME = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 
 
@@ -40,12 +42,46 @@ def test_a_copy_is_made_once_and_shown_while_the_media_host_is_away(site: Site, 
     assert media.asked == ["a.jpg"]
 
 
-def test_a_browser_that_has_it_is_told_so_and_the_versioned_address_is_for_ever(
+@pytest.mark.parametrize("etags", [False, True])
+def test_other_bytes_at_the_same_address_are_shown_within_a_day_in_every_size(
+    world: World, media: Media, etags: bool
+) -> None:
+    media.etags = etags
+    now = [NOW]
+    address = media.url("a.jpg", picture())
+    image = world.image(world.product("100"), image_url=address)
+    with serving(replace(world.opened, clock=lambda: now[0])) as site:
+
+        def seen() -> set[bytes]:
+            return {
+                site.get(f"/media/{image}/{purpose}", Accept=kind).content for purpose in PURPOSES for kind in KINDS
+            }
+
+        before = seen()
+        assert (len(before), media.asked) == (6, ["a.jpg"])
+        now[0] += CHECKED_EVERY
+        assert seen() == before
+        assert (len(media.asked), media.unchanged) == (2, ["a.jpg"] if etags else [])
+        media.url("a.jpg", picture(colour="blue"))
+        now[0] += CHECKED_EVERY / 2
+        assert seen() == before, "it was asked lately"
+        now[0] += CHECKED_EVERY / 2
+        after = seen()
+        assert not after & before
+        assert len(media.asked) == 3
+        old = site.get(f"/media/{image}/thumb", **{"If-None-Match": f'"{hashlib.sha256(min(before)).hexdigest()}"'})
+        assert (old.status_code, old.content in after) == (200, True)
+        now[0] += CHECKED_EVERY
+        media.bodies.clear()
+        assert seen() == after, "while the host does not have it, what was there is shown"
+
+
+def test_a_browser_that_has_it_is_told_so_and_keeps_a_picture_of_elsewhere_for_an_hour(
     site: Site, world: World, media: Media
 ) -> None:
     image = world.image(world.product("100"), image_url=media.url("a.jpg", picture()), fingerprint="abcdef0123456789")
     first = site.get(f"/media/{image}/thumb?v=abcdef012345")
-    assert first.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert first.headers["Cache-Control"] == "public, max-age=3600"
     assert first.headers["Vary"] == "Accept"
     again = site.get(f"/media/{image}/thumb?v=abcdef012345", **{"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])

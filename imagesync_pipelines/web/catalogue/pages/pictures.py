@@ -7,8 +7,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from importlib.resources import files
 from threading import Lock
 from typing import Annotated, Literal, NamedTuple
@@ -26,17 +27,20 @@ from imagesync_pipelines.storage import contents
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
-from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
+from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, Validators, fetch_changed, fetch_image
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.service import names_etag
 
 router = APIRouter(include_in_schema=False)
 logger = logging.getLogger("imagesync.catalogue")
 
-# An address with the picture's version never shows another picture.
+# A picture that we keep by its hash never is another one. What an address elsewhere gives may change: it is asked again
+# for after CHECKED_EVERY, so that with the time that a browser keeps it a change is seen within a day.
 FOR_EVER = "public, max-age=31536000, immutable"
-FOR_A_DAY = "private, max-age=86400"
+FOR_AN_HOUR, FOR_AN_HOUR_HERE = "public, max-age=3600", "private, max-age=3600"
 ASK_AGAIN = "no-cache"
+CHECKED_EVERY = timedelta(hours=22)
 # Copies are what pages show while a media host is down; originals are needed until their copies were made.
 HOLD_COPY, HOLD_ORIGINAL = timedelta(days=30), timedelta(days=1)
 RENEWED_EVERY = timedelta(days=1)
@@ -50,7 +54,7 @@ Purpose = Literal["thumb", "small", "web"]
 
 
 class OriginalPicture(NamedTuple):
-    """A file of a picture: where it is, and what changes when the bytes there do."""
+    """A file of a picture: where it is, and what surely changes when its source says that the bytes there do."""
 
     url: str
     version: str
@@ -60,9 +64,16 @@ class OriginalPicture(NamedTuple):
         """The name under which its content is kept."""
         return contents.own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
 
-    def copy(self, purpose: Purpose, encoding: Encoding) -> str:
-        """The name under which a smaller copy is kept."""
-        return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{self.version}:{self.url}"
+    @property
+    def own_sha256(self) -> str:
+        """The SHA-256 of a picture that we keep by it, '' of one at an address elsewhere."""
+        source = contents.own_source_at(self.url)
+        return source.rpartition(":")[2] if source is not None else ""
+
+
+def copy_name(sha256: str, purpose: Purpose, encoding: Encoding) -> str:
+    """The name under which a smaller copy is kept of the original with this SHA-256."""
+    return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{sha256}"
 
 
 Originals = Sequence[OriginalPicture]
@@ -106,6 +117,7 @@ class Derivatives:
         self._failed = Failed()
         self._makers = CapacityLimiter(MAKERS)
         self._contents = contents.Contents(opened.engine, opened.storage, opened.clock)
+        self._clock = opened.clock
         self._limits = DecodeLimits(
             max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds
         )
@@ -118,14 +130,20 @@ class Derivatives:
         )
 
     async def copy(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
-        """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now."""
-        outcome = "kept"
-        found = await to_thread.run_sync(self._kept, originals, purpose, encoding)
+        """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now.
+
+        An address elsewhere is asked again after a while whether it still gives the same; while it does not answer,
+        what was there is shown.
+        """
+        found, outcome = await to_thread.run_sync(self._kept, originals, purpose, encoding), "kept"
         if found is None:
             wanted = [original for original in originals if not self._failed.knows(original.url)]
             if wanted:
                 found = await to_thread.run_sync(self._make_first, wanted, purpose, encoding, limiter=self._makers)
-            outcome = "made" if found is not None else "failed"
+            outcome = "made"
+        if found is None:
+            found = await to_thread.run_sync(partial(self._kept, originals, purpose, encoding, though_due=True))
+            outcome = "kept" if found is not None else "failed"
         self.tally[outcome] += 1
         return found
 
@@ -137,26 +155,56 @@ class Derivatives:
             logger.warning("%s", error)
             return None
 
-    def _kept(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
-        """The copy that is kept, of the first of the originals that has one; its time is renewed."""
-        names = [original.copy(purpose, encoding) for original in originals]
+    def _kept(
+        self, originals: Originals, purpose: Purpose, encoding: Encoding, *, though_due: bool = False
+    ) -> contents.Content | None:
+        """The copy that is kept, of the first of the originals that has one; its time is renewed.
+
+        though_due: of one too that is to be asked again.
+        """
+        checks = self._contents.checks([original.source for original in originals])
+        names = []
+        for original in originals:
+            check = checks.get(original.source)
+            sha256 = original.own_sha256 or (check.sha256 if check and (though_due or not self._is_due(check)) else "")
+            names += [copy_name(sha256, purpose, encoding)] if sha256 else []
         there = self._contents.find(names)
         found = next((there[name] for name in names if name in there), None)
         if found is not None:
             self._contents.renew(found.source, HOLD_COPY, RENEWED_EVERY)
         return found
 
+    def _is_due(self, check: contents.AddressCheck) -> bool:
+        return self._clock() - check.checked_at >= CHECKED_EVERY
+
     def _make_first(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
-        """Make and keep the copy from the first original that can be had."""
+        """Make and keep the copy from the first original that can be had, unless its content has one already."""
         for original in originals:
             try:
+                sha256 = original.own_sha256 or self._seen(original)
+                name = copy_name(sha256, purpose, encoding)
+                if (found := self._contents.find([name]).get(name)) is not None:
+                    return found
                 body, facts = self._original(original)
                 copy = derive(body, facts, SIDES[purpose], encoding, self._limits)
-                return self._contents.put(original.copy(purpose, encoding), copy.body, copy, HOLD_COPY)
+                return self._contents.put(copy_name(facts.sha256, purpose, encoding), copy.body, copy, HOLD_COPY)
             except (UpstreamError, BadImageError, CannotDeriveError) as error:
                 logger.info("no smaller copy of a picture: %s", error)
                 self._failed.note(original.url, error)
         return None
+
+    def _seen(self, original: OriginalPicture) -> str:
+        """The SHA-256 of what an address gives, asked if it was not lately; its bytes are kept where they are new."""
+        with self._contents.fetching(original.source):
+            check = self._contents.checks([original.source]).get(original.source)
+            if check is not None and not self._is_due(check):
+                return check.sha256
+            known = Validators(check.etag, check.last_modified) if check is not None else Validators()
+            fetched = fetch_changed(original.url, self._policy, known)
+            if check is not None and fetched is None:
+                self._contents.note_check(replace(check, checked_at=self._clock()))
+                return check.sha256
+            return self._take(original, fetched or fetch_image(original.url, self._policy))
 
     def _original(self, original: OriginalPicture) -> tuple[bytes, PictureFacts]:
         """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
@@ -164,10 +212,21 @@ class Derivatives:
             body = self.read(kept) if kept is not None else None
             if kept is not None and body is not None:
                 return body, kept
-            body = fetch_image(original.url, self._policy).body
-            facts = check_image(body, limits=self._limits)
-            self._contents.put(original.source, body, facts, HOLD_ORIGINAL)
-            return body, facts
+            fetched = fetch_image(original.url, self._policy)
+            facts = check_image(fetched.body, limits=self._limits)
+            self._take(original, fetched, facts)
+            return fetched.body, facts
+
+    def _take(self, original: OriginalPicture, fetched: Fetched, facts: PictureFacts | None = None) -> str:
+        """Keep a picture that was fetched, and note what its address gives; the SHA-256. Raises BadImageError."""
+        facts = facts or check_image(fetched.body, limits=self._limits)
+        self._contents.put(original.source, fetched.body, facts, HOLD_ORIGINAL)
+        said = fetched.validators
+        if not original.own_sha256:
+            self._contents.note_check(
+                contents.AddressCheck(original.source, facts.sha256, said.etag, said.last_modified, self._clock())
+            )
+        return facts.sha256
 
 
 def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> tuple[tuple[OriginalPicture, ...], str] | None:
@@ -211,13 +270,14 @@ def _host(url: str) -> str:
 async def derivative(request: Request, opened: Here, image_id: RowId, purpose: Purpose, v: str = "") -> Response:
     """A product image of at most the purpose's size, as AVIF, WebP or JPEG; a grey picture when it cannot be had now.
 
-    v is the version of the picture; with the present one the answer may be kept for ever.
+    v is the version of the picture; with the present one the answer may be kept, for ever where we keep the picture.
     """
     picture = await to_thread.run_sync(picture_of, opened.engine, image_id, purpose)
     if picture is None:
         return _grey()
     originals, version = picture
-    return await _answer(request, originals, purpose, FOR_EVER if v and v == version else ASK_AGAIN)
+    kept = FOR_EVER if all(original.own_sha256 for original in originals) else FOR_AN_HOUR
+    return await _answer(request, originals, purpose, kept if v and v == version else ASK_AGAIN)
 
 
 @router.get(contents.OWN_PATH + "{sha256}", name="content")
@@ -228,7 +288,7 @@ def content(request: Request, opened: Here, sha256: Annotated[str, Path(pattern=
     if found is None:
         raise HTTPException(404, "There is no picture here.")
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256}"'}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
+    if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
         body = kept.read(found)
@@ -246,7 +306,7 @@ async def picture_of_plan(request: Request, opened: Here, token: str) -> Respons
         raise HTTPException(404) from None
     if "\0" in url:  # no URL has one, and no database keeps one
         return _grey()
-    return await _answer(request, (OriginalPicture(url, ""),), "thumb", FOR_A_DAY)
+    return await _answer(request, (OriginalPicture(url, ""),), "thumb", FOR_AN_HOUR_HERE)
 
 
 def picture_token(opened: Opened, url: str) -> str:
@@ -262,7 +322,7 @@ async def _answer(request: Request, originals: tuple[OriginalPicture, ...], purp
     if content is None:
         return _grey()
     headers = {"Cache-Control": caching, "Vary": "Accept", "ETag": f'"{content.sha256}"'}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
+    if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     body = await to_thread.run_sync(derivatives.read, content)
     return Response(body, media_type=f"image/{encoding}", headers=headers) if body is not None else _grey()
