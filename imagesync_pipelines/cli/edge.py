@@ -7,7 +7,7 @@ import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
-from imagesync_pipelines.connectors.edge import store, store_schema
+from imagesync_pipelines.connectors.edge import marking, store, store_schema
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.connectors.edge.probe import probe
@@ -97,10 +97,15 @@ def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:
     """The stores asked for, or all, one after the other, each held while no run works on it; it has a table then."""
     with open_installation() as installation:
         accounts = load_accounts(installation.settings)
+        known = edge_stores(accounts)
         for name in launching.chosen_accounts(CONNECTOR, accounts, stores):
             with (
-                store.opened_store(installation, edge_stores(accounts).named(name)) as database,
+                store.opened_store(installation, known.named(name)) as database,
                 store.store_lock(database, installation.settings.lock_wait_seconds),
             ):
+                identity = marking.identity_of(installation, known.named(name), known.by_name)
+                marking.identify(identity, installation, database, record=False)
                 store_schema.create_or_check(database)
+                for warning in marking.identify(identity, installation, database, record=True):
+                    click.echo(f"{name}: {warning}")
                 yield name, database

@@ -124,6 +124,13 @@ class Identity:
         """
         self._judge(list(told), record=True)
 
+    def recorded(self, told_by: str) -> str:
+        """The id that is recorded as said in this place, '' for none."""
+        with self.engine.connect() as connection:
+            known = identities.read_identities(connection, self.connector)
+        mine = (one.identity for one in known if (one.account, one.told_by) == (self.account, told_by))
+        return next(mine, "")
+
     def said(self) -> str:
         """Whose account it is, for people, as it is recorded."""
         with self.engine.connect() as connection:

@@ -56,8 +56,8 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
     by_person: whoever names it is a person, see load_plan.
 
     Photos that cannot be fetched or proven keep the picture that is there and are tried again at the next run. Raises
-    AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and what ends a whole run: the store's database or the
-    head office is gone.
+    AccountBusyError, IdentityRefusedError, PlanMissingError, NoPlanOfThisRunError, and what ends a whole run: the
+    store's database or the head office is gone.
     """
     context = run.context
     listed = context.find(LISTING, ListingHandOver)
@@ -75,6 +75,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         return _told(run, PhotosApplied(), listed.mirror_at, summary, "nothing was to be done.")
     loaded, calls = load_plan(context, plan_id, by_person=by_person), run.api.calls
     with run.lock():
+        told = run.identify(record=True)
         payload = context.plans.payload_portions(loaded.header.id)
         _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()
@@ -88,7 +89,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
     mirror_at = loaded.scope["mirror_at"]
     settled = mirror_at is not None and not applied.refused and not done.gone
     # Photos that failed are told by their causes, of which the engine knows nothing.
-    warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos")
+    warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos", found=told)
     troubles = (
         (done.failed, "photos could not be fetched or proven; the next run tries them again."),
         (len(done.mismatched), "photos have other bytes than the head office lists, twice in a row."),
@@ -249,6 +250,7 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
             "statuses": Table(pd.DataFrame(sorted(photos.items()), columns=["status", "photos"])),
             "errors": Texts(done.applied.errors),
             "dagster/table_name": run.database.table,
+            "account": run.identity.said(),
         },
         lines=[f"{context.account}: {line}"],
         warnings=summary.warnings,

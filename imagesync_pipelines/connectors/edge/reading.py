@@ -1,10 +1,10 @@
 """A store in one run, and the run's first steps: what the head office lists for the store, in our mirror; the plan."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge import store
+from imagesync_pipelines.connectors.edge import marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
@@ -27,6 +27,7 @@ from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING
+from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
@@ -73,12 +74,13 @@ class BinariesHandOver(BaseModel):
 
 @dataclass(frozen=True)
 class StoreRun:
-    """What the steps of one store work with."""
+    """What the steps of one store work with; stores: the names of all."""
 
     context: RunContext[EdgeSettings]
     account: EdgeStore
     database: store.StoreDatabase
     api: HeadOfficeApi
+    stores: tuple[str, ...] = ()
 
     @property
     def settings(self) -> EdgeSettings:
@@ -90,9 +92,25 @@ class StoreRun:
         """Our own database."""
         return self.context.installation.engine
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the store, in its own database. Raises AccountBusyError when another run works on it."""
-        return store.store_lock(self.database, self.context.installation.settings.lock_wait_seconds)
+    @cached_property
+    def identity(self) -> Identity:
+        """Which store it is."""
+        return marking.identity_of(self.context.installation, self.account, self.stores, self.context.run_id)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store, in its own database, and look whether it is the one that is meant.
+
+        Raises AccountBusyError when another run works on it, and IdentityRefusedError.
+        """
+        with store.store_lock(self.database, self.context.installation.settings.lock_wait_seconds):
+            self.context.check_installation()
+            self.identify(record=False)
+            yield
+
+    def identify(self, *, record: bool) -> list[str]:
+        """See marking.identify."""
+        return marking.identify(self.identity, self.context.installation, self.database, record=record)
 
     def broken_off(self, before: int | None = None) -> PlanHeader | None:
         """The store's newest plan (older than the plan `before`) if its application began and never ended, else None.
@@ -110,12 +128,13 @@ def at_store(context: RunContext[EdgeSettings], timing: Timing | None = None) ->
 
     Raises AccountsError, StoreUnreachableError, and StorageError when the database cannot be made.
     """
-    account = edge_stores(load_accounts(context.installation.settings)).named(context.account)
+    known = edge_stores(load_accounts(context.installation.settings))
+    account = known.named(context.account)
     with (
         store.opened_store(context.installation, account) as database,
         closing(HeadOfficeApi(account.head_office, context.settings, timing=timing)) as api,
     ):
-        yield StoreRun(context, account, database, api)
+        yield StoreRun(context, account, database, api, tuple(known.by_name))
 
 
 def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) -> StepResult:
@@ -178,12 +197,14 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     """Bring the mirror of a store up to its head office, and leave what the next step needs to know.
 
     A dry run marks nothing in the store's database; the next run finds the same work in the mirror. Raises
-    AccountBusyError when another run works on the store, StoreNotReadyError, and the errors of the head office.
+    AccountBusyError when another run works on the store, IdentityRefusedError, StoreNotReadyError, and the errors of
+    the head office.
     """
     context = run.context
     with run.lock():
         findings = create_or_check(run.database)
         require_ready(findings, context.account)
+        told = [] if dry_run else run.identify(record=True)
         listed = take_listing(
             run.engine,
             run.account,
@@ -208,7 +229,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             and not waiting
             and run.broken_off() is None
             and not held.anything_allowed(context),
-            "warnings": (*([advice] if findings else []), *listed.warnings),
+            "warnings": (*([advice] if findings else []), *told, *listed.warnings),
         }
     )
     context.keep(LISTING, left)

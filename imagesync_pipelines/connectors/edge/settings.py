@@ -110,13 +110,17 @@ class HeadOfficeAccount(Section):
 
 @dataclass(frozen=True)
 class EdgeStore:
-    """One edge store. dsn: its database, None: the embedded database `database_name`; capacity_gb: None is unknown."""
+    """One edge store. dsn: its database, None: the embedded database `database_name`; capacity_gb: None is unknown.
+
+    account_id: what the row of ours in its database says, '' when it was not given; no other database passes.
+    """
 
     name: str
     store_id: str
     head_office: HeadOfficeAccount
     dsn: SecretStr | None = field(default=None, repr=False)
     capacity_gb: float | None = None
+    account_id: str = ""
 
     @property
     def database_name(self) -> str:
@@ -131,6 +135,7 @@ class _Store(Section):
     username: Text | None = None
     password: Secret | None = None
     capacity_gb: Annotated[float, Field(gt=0)] | None = None
+    account_id: UUID | None = None
 
 
 class EdgeSection(Section):
@@ -163,4 +168,6 @@ def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None) -
     head_office = HeadOfficeAccount.model_construct(**own) if own else default
     if head_office is None:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
-    return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)
+    return EdgeStore(
+        name, str(section.store_id), head_office, section.dsn, section.capacity_gb, str(section.account_id or "")
+    )

@@ -1,0 +1,120 @@
+"""Which store a database is: a row of ours in it says so, whatever it is called here and however it is reached.
+
+It is made by the first run that writes, or by `migrate`; a store that a release before this one filled has none yet,
+and one that was restored from an old backup has lost it: both are adopted.
+"""
+
+import uuid
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.settings import EdgeStore
+from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.storage.identities import installation_id
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.identity import Identity, IdentityRefusedError
+
+# Where a store says which one it is.
+STORE_ROW = "row in the store's database"
+_TABLE = "imagesync_store"
+_MAKE = f"""
+CREATE TABLE IF NOT EXISTS {_TABLE} (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    id uuid NOT NULL,
+    installation text NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+# Our own head office keeps its photos under this name.
+_THERE = """
+SELECT to_regclass(:mark) IS NOT NULL, EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'head_office' AND c.relname = 'photo'
+)
+"""
+_READ = f"SELECT id::text, installation, written_at FROM {_TABLE}"  # noqa: S608 - a constant of this module
+_WRITE = f"""
+INSERT INTO {_TABLE} (id, installation) VALUES (CAST(:id AS uuid), :installation)
+    ON CONFLICT (only_one) DO UPDATE SET installation = EXCLUDED.installation, written_at = now()
+"""  # noqa: S608 - a constant of this module
+
+
+class Mark(NamedTuple):
+    """The row: the store's id, the installation that wrote it last, and when."""
+
+    id: str
+    installation: str
+    written_at: datetime
+
+
+def identity_of(
+    installation: Installation, account: EdgeStore, stores: Collection[str], run_id: str | None = None
+) -> Identity:
+    """Which store it is; stores: the names of all, for no two of them may be one database."""
+    return Identity(
+        installation.engine,
+        EDGE,
+        account.name,
+        _section(account.name),
+        run_id,
+        declared=account.account_id,
+        others={name: _section(name) for name in stores},
+    )
+
+
+def identify(identity: Identity, installation: Installation, database: StoreDatabase, *, record: bool) -> list[str]:
+    """Look which store the database is; what a person has to know.
+
+    record: it is about to be written, so its row is made where there is none. Raises IdentityRefusedError when it is
+    another store than recorded, another name's, or the database of a head office itself.
+    """
+    mark = read_mark(database, identity.section)
+    if mark is not None:
+        told = [(STORE_ROW, mark.id)]
+        if record:
+            identity.record(told)
+        else:
+            identity.look(told)
+    if not record:
+        return []
+    ours, warnings = installation_id(installation.engine), []
+    before = identity.declared or identity.recorded(STORE_ROW)
+    if mark is None and before:
+        warnings.append(
+            f"The database of store {identity.account} does not say any more which store it is (it is new, or was "
+            f"restored from an old backup); it is taken for {before}, as before."
+        )
+    if mark is not None and mark.installation != ours:
+        warnings.append(
+            f"Store {identity.account} is written by another installation too: {mark.installation}, last at "
+            f"{mark.written_at:%Y-%m-%d %H:%M %Z}; this is {ours}. One of them should leave the store alone."
+        )
+    if mark is None or mark.installation != ours:
+        marked = mark.id if mark is not None else before or str(uuid.uuid4())
+        with database.engine.begin() as connection:
+            connection.execute(sa.text(_MAKE))
+            connection.execute(sa.text(_WRITE), {"id": marked, "installation": ours})
+        identity.record([(STORE_ROW, marked)])
+    return warnings
+
+
+def read_mark(database: StoreDatabase, section: str) -> Mark | None:
+    """The row, None where there is none. Raises IdentityRefusedError for the database of a head office."""
+    with database.engine.connect() as connection:
+        marked, is_head_office = connection.execute(sa.text(_THERE), {"mark": _TABLE}).one()
+        if is_head_office:
+            raise IdentityRefusedError(
+                f"{section} dsn opens the database of a head office itself, database {database.engine.url.database} "
+                "with the schema head_office, so the store would be its own source. Nothing was written. Give the "
+                "store a database of its own."
+            )
+        row = connection.execute(sa.text(_READ)).first() if marked else None
+    return None if row is None else Mark(*row)
+
+
+def _section(name: str) -> str:
+    return f"[edge.stores.{name}]"
