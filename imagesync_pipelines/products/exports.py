@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
+from imagesync_pipelines.products.showing import images_of, whose_images
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_stream
-from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.storage.schema import product
 
 FOLDER = "exports"
 
@@ -120,15 +120,12 @@ def read_rows(
 
 
 def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
-    chosen = image_owners(connection, [one.id for one in products], own_images_first=own_images_first)
-    owners = {product_id: owner for product_id, owner in chosen.items() if owner is not None}
-    bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
-    if bare:
-        lent = lending_variants(connection, bare)
-        owner_of = _found(connection, product_image.c.id, product_image.c.product_id, lent.values())
-        owners |= {borrower: owner_of[image] for borrower, image in lent.items()}
+    shows = whose_images(connection, [one.id for one in products], own_images_first=own_images_first)
+    owners = {one: whose.owner_id for one, whose in shows.items()}
     images = images_of(connection, set(owners.values()))
-    lenders = _found(connection, product.c.id, product.c.sku, {owner for one, owner in owners.items() if owner != one})
+    borrowed = {owner for one, owner in owners.items() if owner != one}
+    query = sa.select(product.c.id, product.c.sku).where(among(product.c.id, borrowed))
+    lenders = {row.id: row.sku for row in connection.execute(query)}
     rows = []
     for one in products:
         owner = owners.get(one.id, one.id)
@@ -143,13 +140,6 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
                 )
             )  # fmt: skip
     return rows
-
-
-def _found(
-    connection: sa.Connection, key: sa.Column[int], value: sa.Column[Any], keys: Collection[int]
-) -> dict[int, Any]:
-    query = sa.select(key, value).where(among(key, keys))
-    return dict(connection.execute(query).all()) if keys else {}
 
 
 _NOT_TEXT = {

@@ -81,21 +81,3 @@ def alt_text(product_name: str, image_type: str) -> str:
         return text
     connector = ALT_TEXT_LENGTH - (len(kind) + len(" - ") if kind else 0)
     return " - ".join(part for part in (name[: connector - 1].rstrip() + "…", kind) if part)
-
-
-def numbers_to_try(
-    product: StoredProduct, parent: StoredProduct | None, own_images_first: bool = False
-) -> tuple[str, ...]:
-    """The four-step fallback: distinct article numbers in the order in which they are tried.
-
-    The product's article number (its parent's SKU; without a parent its base SKU), its own SKU, its base SKU. With
-    `own_images_first` a product's own SKU comes before all: links carry variant numbers, and a parent's pictures would
-    hide the variant's.
-    """
-    numbers = [product.sku]
-    if product.kind != "parent":
-        base = product.base_sku or ""
-        numbers = [base, product.sku] if parent is None else [parent.sku, product.sku, base]
-    if own_images_first:
-        numbers.insert(0, product.sku)
-    return tuple(dict.fromkeys(number for number in numbers if number))

@@ -1,5 +1,7 @@
 """What the catalogue adds to our tables."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage import schema
@@ -59,9 +61,42 @@ NOTE_REMOVALS = (
 for _statement in NOTE_REMOVALS:
     sa.event.listen(image_removal, "after_create", sa.DDL(_statement))  # type: ignore[no-untyped-call]
 
+# Whose images a product shows. Triggers write it, whoever writes products, images or pins.
+shown_image = table(
+    "shown_image",
+    sa.Column(
+        "product_id",
+        sa.BigInteger,
+        sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("owner_id", sa.BigInteger, index=True, comment="the product whose images are shown; none without images"),
+    sa.Column(
+        "own_first_id",
+        sa.BigInteger,
+        index=True,
+        comment="the same where own images come first (IMAGE_DB_OWN_IMAGES_FIRST)",
+    ),
+    sa.Column("lent_image_id", sa.BigInteger, comment="the image of a variant that stands for its parent in lists"),
+    moment("changed_at", comment="when whose images these are, or a person's choice among them, last changed"),
+    sa.Index(None, "changed_at"),
+)
+
+
+def _make_triggers(_: object, connection: sa.Connection, **__: object) -> None:
+    text = Path(__file__).parent / "migrations" / "versions" / "shown_image.sql"
+    connection.exec_driver_sql(text.read_text(encoding="utf-8"))
+
+
+sa.event.listen(schema.metadata, "after_create", _make_triggers)
+
 # Changes of products since a moment.
 _product = schema.product.c
 sa.Index("product_updated_at_idx", _product.updated_at)
+
+# Who may show whose images.
+sa.Index("product_base_sku_idx", _product.base_sku)
 
 # Words of a name, and the beginning of a number in a database of any collation.
 _words = sa.func.to_tsvector(sa.text("'simple'::regconfig"), _product.name)

@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.products.rules import (
-    Shown,
-    StoredProduct,
-    alt_text,
-    choose_primary,
-    display_order,
-    numbers_to_try,
-    priority,
-)
+from imagesync_pipelines.products.rules import Shown, alt_text, choose_primary, display_order, priority
 
 OLD, NEW = datetime(2023, 5, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
 
@@ -114,25 +106,3 @@ def test_an_alt_text_always_fits_and_keeps_its_type(name: str, image_type: str) 
     text = alt_text(name, image_type)
     assert len(text) <= 255
     assert text.endswith(" ".join(image_type.split()))
-
-
-PARENT = StoredProduct(1, "parent", "11400")
-VARIANT = StoredProduct(2, "variant", "803721", parent_id=1, base_sku="11400-OLD")
-ORPHAN = StoredProduct(3, "variant", "803722", base_sku="7450A")
-BARE = StoredProduct(4, "variant", "803723")
-
-NUMBERS = {
-    "a parent by its own SKU": (PARENT, None, False, ("11400",)),
-    "a variant by its parent's SKU first": (VARIANT, PARENT, False, ("11400", "803721", "11400-OLD")),
-    "trap 9: a variant's own images first": (VARIANT, PARENT, True, ("803721", "11400", "11400-OLD")),
-    "a variant whose parent is not known by its base SKU": (VARIANT, None, False, ("11400-OLD", "803721")),
-    "a variant without parent by its base SKU": (ORPHAN, None, False, ("7450A", "803722")),
-    "a variant with nothing by its own SKU": (BARE, None, False, ("803723",)),
-}
-
-
-@pytest.mark.parametrize(("product", "parent", "own_first", "expected"), NUMBERS.values(), ids=NUMBERS.keys())
-def test_the_numbers_tried_for_a_product(
-    product: StoredProduct, parent: StoredProduct | None, own_first: bool, expected: tuple[str, ...]
-) -> None:
-    assert numbers_to_try(product, parent, own_first) == expected

@@ -1,9 +1,11 @@
 """The images that are shown for a list of products: the fallback between numbers, the order, the number of queries."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.showing import image_owners, images_of
+from imagesync_pipelines.products.showing import images_of, whose_images
 from imagesync_pipelines.storage.schema import product, product_image
 
 PARENT, OWN, BARE, LONE, OLD, CHILDLESS = 1, 2, 3, 4, 5, 6
@@ -35,8 +37,14 @@ def add_image(engine: sa.Engine, product_id: int, external_id: str, **values: ob
 
 def ids(engine: sa.Engine, product_id: int, **options: bool) -> list[str]:
     with engine.connect() as connection:
-        owner = image_owners(connection, [product_id], **options)[product_id]
-        return [image.external_id for image in images_of(connection, [owner]).get(owner, [])] if owner else []
+        whose = whose_images(connection, [product_id], **options).get(product_id)
+        owner = whose.owner_id if whose else 0
+        return [image.external_id for image in images_of(connection, [owner]).get(owner, [])]
+
+
+def owners(engine: sa.Engine, product_ids: list[int], **options: bool) -> dict[int, int]:
+    with engine.connect() as connection:
+        return {one: whose.owner_id for one, whose in whose_images(connection, product_ids, **options).items()}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,8 @@ def ids(engine: sa.Engine, product_id: int, **options: bool) -> list[str]:
         pytest.param([PARENT, OWN], OWN, True, OWN, id="the setting puts its own images first"),
         pytest.param([OWN], OWN, False, OWN, id="its own when the parent has none"),
         pytest.param([PARENT], BARE, True, PARENT, id="the parent's when it has none of its own"),
-        pytest.param([OWN], PARENT, False, None, id="a parent never shows a variant's images"),
+        pytest.param([OWN], PARENT, False, OWN, id="a parent without any shows a variant's"),
+        pytest.param([OWN, PARENT], PARENT, True, PARENT, id="and its own when it has some"),
         pytest.param([LONE], LONE, False, LONE, id="a variant without parent shows its own"),
         pytest.param([OWN], OLD, False, OWN, id="a variant without parent falls back to its base SKU"),
         pytest.param([OWN, OLD], OLD, False, OWN, id="and tries its base SKU before its own"),
@@ -65,15 +74,11 @@ def test_trap_13_a_whole_list_is_answered_from_one_set_of_numbers_with_images(sh
     everything = [PARENT, OWN, BARE, LONE, OLD, CHILDLESS]
     for product_id in (OWN, LONE):
         add_image(shop, product_id, f"image of {product_id}")
-    with shop.connect() as connection:
-        owners = image_owners(connection, everything)
-    assert owners == {PARENT: None, OWN: OWN, BARE: None, LONE: LONE, OLD: OWN, CHILDLESS: None}
+    assert owners(shop, everything) == {PARENT: OWN, OWN: OWN, LONE: LONE, OLD: OWN}
     add_image(shop, PARENT, "image of the parent")
-    with shop.connect() as connection:
-        owners = image_owners(connection, everything)
-        own_first = image_owners(connection, everything, own_images_first=True)
-    assert owners == {PARENT: PARENT, OWN: PARENT, BARE: PARENT, LONE: LONE, OLD: OWN, CHILDLESS: None}
-    assert own_first == {**owners, OWN: OWN}
+    assert owners(shop, everything) == {PARENT: PARENT, OWN: PARENT, BARE: PARENT, LONE: LONE, OLD: OWN}
+    own_first = {PARENT: PARENT, OWN: OWN, BARE: PARENT, LONE: LONE, OLD: OWN}
+    assert owners(shop, everything, own_images_first=True) == own_first
 
 
 def test_images_of_two_numbers_are_never_merged(shop: sa.Engine) -> None:
@@ -99,20 +104,72 @@ def test_a_number_that_is_both_a_variant_and_a_parent_means_the_variant(shop: sa
     assert ids(shop, LONE) == ["of the variant"]
 
 
-def test_any_number_of_products_costs_three_queries(shop: sa.Engine) -> None:
+def test_any_number_of_products_costs_two_queries(shop: sa.Engine) -> None:
     for row in PRODUCTS:
         add_image(shop, int(str(row["id"])), f"image of {row['id']}")
     with counted(shop) as statements, shop.connect() as connection:
-        owners = image_owners(connection, [int(str(row["id"])) for row in PRODUCTS])
-        shown = images_of(connection, {owner for owner in owners.values() if owner is not None})
-    assert owners.keys() == {row["id"] for row in PRODUCTS}
-    assert shown.keys() == {owner for owner in owners.values() if owner is not None}
-    assert len([text for text in statements if text.startswith("SELECT imagesync")]) == 3
+        shows = whose_images(connection, [int(str(row["id"])) for row in PRODUCTS] + [999])
+        shown = images_of(connection, {whose.owner_id for whose in shows.values()})
+    assert shows.keys() == {row["id"] for row in PRODUCTS}
+    assert shown.keys() == {whose.owner_id for whose in shows.values()}
+    assert len([text for text in statements if text.startswith("SELECT imagesync")]) == 2
 
 
-def test_a_product_that_we_do_not_have_is_left_out(shop: sa.Engine) -> None:
-    with shop.connect() as connection:
-        assert image_owners(connection, [LONE, 999]).keys() == {LONE}
+def change(engine: sa.Engine, product_id: int, **values: object) -> None:
+    with engine.begin() as connection:
+        connection.execute(product.update().where(product.c.id == product_id).values(**values))
+
+
+def test_a_product_that_left_the_erp_lends_nothing_not_even_to_the_sku_that_took_its_number(shop: sa.Engine) -> None:
+    for product_id in (LONE, OWN):
+        add_image(shop, product_id, f"image of {product_id}")
+    assert owners(shop, [PARENT, BARE, OWN, OLD, LONE]) == {PARENT: OWN, OWN: OWN, OLD: OWN, LONE: LONE}
+    for product_id in (LONE, OWN):
+        change(shop, product_id, left_erp_at=sa.func.now())
+    newcomer = {"id": 7, "kind": "variant", "erp_id": "7", "sku": "200003", "name": "another product"}
+    with shop.begin() as connection:
+        connection.execute(product.insert().values(newcomer))
+    assert owners(shop, [PARENT, BARE, OWN, OLD, LONE, 7]) == {OWN: OWN, LONE: LONE}
+    change(shop, OWN, left_erp_at=None)
+    assert owners(shop, [PARENT, BARE, OWN, OLD]) == {PARENT: OWN, OWN: OWN, OLD: OWN}
+
+
+@pytest.mark.parametrize(
+    ("moved", "values", "expected"),
+    [
+        pytest.param(OWN, {"parent_id": CHILDLESS}, {CHILDLESS: OWN, OWN: OWN, OLD: OWN}, id="a variant moves"),
+        pytest.param(OWN, {"sku": "9"}, {PARENT: OWN, OWN: OWN}, id="the lender gets another SKU"),
+        pytest.param(BARE, {"base_sku": "200001", "parent_id": None}, {PARENT: OWN, OWN: OWN, OLD: OWN, BARE: OWN},
+                     id="a borrower gets another base"),
+    ],
+)  # fmt: skip
+def test_a_changed_product_changes_who_shows_whose_images(
+    shop: sa.Engine, moved: int, values: dict[str, object], expected: dict[int, int]
+) -> None:
+    add_image(shop, OWN, "1")
+    change(shop, moved, **values)
+    assert owners(shop, [PARENT, OWN, BARE, LONE, OLD, CHILDLESS]) == expected
+
+
+def test_the_variant_that_stands_for_its_parent_follows_its_flags(shop: sa.Engine) -> None:
+    add_image(shop, OWN, "1", image_type="Produktfoto")
+    add_image(shop, BARE, "2", image_type="Produktfoto")
+    assert owners(shop, [PARENT]) == {PARENT: OWN}
+    with shop.begin() as connection:
+        better = product_image.update().where(product_image.c.external_id == "2")
+        connection.execute(better.values(is_primary=True, is_front=True))
+    assert owners(shop, [PARENT]) == {PARENT: BARE}
+    change(shop, OWN, variant_code="BE")
+    assert owners(shop, [PARENT]) == {PARENT: OWN}
+
+
+def test_two_writers_at_once_leave_what_is_right(shop: sa.Engine) -> None:
+    """The second waits for the first, so neither overwrites with what it saw before the other's images."""
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(add_image, shop, product_id, "1") for product_id in (PARENT, OWN)]
+        for one in done:
+            one.result()
+    assert owners(shop, [PARENT, OWN, BARE]) == {PARENT: PARENT, OWN: PARENT, BARE: PARENT}
 
 
 class counted:  # noqa: N801 - reads as a word in a with statement

@@ -19,14 +19,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.products.settings import ShowingSettings
-from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
+from imagesync_pipelines.products.showing import Showing, images_of, whose_images
 from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
+from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.web.catalogue import models
 
 _OWN = product_image.alias("own")
-_LENT = product_image.alias("lent")
-_OTHER = product.alias("other")
 # So many hits of a search are sorted in no time.
 FEW = 2000
 MAX_CANDIDATES = 20
@@ -118,8 +117,10 @@ def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -
 
 def _listed(connection: sa.Connection, found: Sequence[sa.Row], showing: ShowingSettings) -> list[models.ListedProduct]:
     """The rows with the image that stands for each: their own or a parent's, else a variant's."""
-    owners, lent = sources_of(connection, [row.id for row in found], showing)
+    shows = _shows(connection, [row.id for row in found], showing)
+    owners = {one: whose.owner_id for one, whose in shows.items() if whose.lent_image_id is None}
     held = images_of(connection, set(owners.values()))
+    lent = {one: whose.lent_image_id for one, whose in shows.items() if whose.lent_image_id is not None}
     chosen = {one: held[owner][0].id for one, owner in owners.items() if owner in held} | lent
     images = images_by_id(connection, chosen.values())
     skus = skus_of(connection, {image.product_id for image in images.values()})
@@ -168,16 +169,8 @@ def _conditions(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnEle
     if filters.kind:
         conditions.append(product.c.kind == filters.kind)
     if filters.without_image:
-        # The ways in which a product can have something to show.
-        by_its_variants = _OTHER.c.parent_id == product.c.id
-        by_its_base = (product.c.kind == "variant") & (_OTHER.c.sku == product.c.base_sku)
-        lent = _LENT.c.product_id == _OTHER.c.id
-        conditions += [
-            ~sa.exists().where(own),
-            ~sa.exists().where(_OWN.c.product_id == product.c.parent_id),
-            ~sa.exists().where(by_its_variants, lent),
-            ~sa.exists().where(by_its_base, lent),
-        ]
+        shows_some = shown_image.c.owner_id.is_not(None) & (shown_image.c.product_id == product.c.id)
+        conditions.append(~sa.exists().where(shows_some))
     if filters.without_front:
         conditions += [sa.exists().where(own), ~sa.exists().where(own, _OWN.c.is_front)]
     if filters.low_resolution:
@@ -235,22 +228,14 @@ def image_with_record(engine: sa.Engine, image_id: int) -> models.ImageWithMetad
     return next(iter(read_rows(engine, query, models.ImageWithMetadata)), None)
 
 
-def sources_of(
-    connection: sa.Connection, product_ids: Collection[int], showing: ShowingSettings
-) -> tuple[dict[int, int], dict[int, int]]:
-    """Whose images are shown for products that have any, and the lent image of parents that only a variant helps."""
-    chosen = image_owners(connection, product_ids, own_images_first=showing.image_db_own_images_first)
-    bare = [one for one, owner in chosen.items() if owner is None]
-    owners = {one: owner for one, owner in chosen.items() if owner is not None}
-    return owners, lending_variants(connection, bare) if bare else {}
+def _shows(connection: sa.Connection, product_ids: Collection[int], showing: ShowingSettings) -> dict[int, Showing]:
+    return whose_images(connection, product_ids, own_images_first=showing.image_db_own_images_first)
 
 
 def shown_for(engine: sa.Engine, ids: Collection[int], showing: ShowingSettings) -> dict[int, models.ProductImages]:
     """What is shown for each of the products, by id, in a few queries; a product that we do not have is left out."""
     with engine.connect() as connection:
-        owners, lent = sources_of(connection, ids, showing)
-        lenders = images_by_id(connection, lent.values()) if lent else {}
-        owners |= {one: lenders[image].product_id for one, image in lent.items() if image in lenders}
+        owners = {one: whose.owner_id for one, whose in _shows(connection, ids, showing).items()}
         held: dict[int, list[models.Image]] = {}
         for image in read_images(connection, among(product_image.c.product_id, set(owners.values()))):
             held.setdefault(image.product_id, []).append(image)

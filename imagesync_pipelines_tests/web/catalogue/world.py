@@ -16,6 +16,7 @@ from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings, Opened, ReadRuns
@@ -77,7 +78,11 @@ class World:
         }
         with self.engine.begin() as connection:
             statement = product_image.insert().values(product_id=product_id, external_id=external_id, **values)
-            return int(connection.execute(statement.returning(product_image.c.id)).scalar_one())
+            made = int(connection.execute(statement.returning(product_image.c.id)).scalar_one())
+            # Who shows it is known since the same moment.
+            since = shown_image.update().where(shown_image.c.changed_at == sa.func.now())
+            connection.execute(since.values(changed_at=values["last_synced"]))
+            return made
 
 
 def open_world(engine: sa.Engine, home: Path, read_runs: ReadRuns | None = None) -> World:

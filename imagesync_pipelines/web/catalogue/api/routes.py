@@ -1,9 +1,9 @@
 """What the API answers: products and their images, changes since a moment, choosing a primary image.
 
-Changes are what a system that keeps a copy has to ask for again. A product counts as changed when it, one of its
-images, or a product that it may borrow images from changed. Moments are those of the transactions that wrote; a moment
-is given out only when every transaction that began before it has ended, so that nobody who goes on from there misses
-one that ended late.
+Changes are what a system that keeps a copy has to ask for again. A product counts as changed when it, its pin, one of
+its images or a product of its family changed, when it shows another product's images than before, and when those
+changed. Moments are those of the transactions that wrote; a moment is given out only when every transaction that began
+before it has ended, so that nobody who goes on from there misses one that ended late.
 """
 
 from datetime import UTC, datetime
@@ -191,7 +191,10 @@ SELECT at
           WHERE removed_at > :since AND removed_at < :settled ORDER BY 1 LIMIT :stretch)
          UNION ALL
         (SELECT updated_at FROM imagesync.product
-          WHERE updated_at > :since AND updated_at < :settled ORDER BY 1 LIMIT :stretch)) AS every
+          WHERE updated_at > :since AND updated_at < :settled ORDER BY 1 LIMIT :stretch)
+         UNION ALL
+        (SELECT changed_at FROM imagesync.shown_image
+          WHERE changed_at > :since AND changed_at < :settled ORDER BY 1 LIMIT :stretch)) AS every
  ORDER BY at OFFSET :stretch - 1 LIMIT 1
 """)
 
@@ -224,9 +227,15 @@ WITH touched AS (
     SELECT lender.parent_id, at FROM newest JOIN imagesync.product lender ON lender.id = newest.product_id
      WHERE lender.parent_id IS NOT NULL
      UNION ALL
-    SELECT borrower.id, at
-      FROM newest JOIN imagesync.product lender ON lender.id = newest.product_id
-      JOIN imagesync.product borrower ON borrower.base_sku = lender.sku
+    SELECT borrower.product_id, at
+      FROM newest JOIN imagesync.shown_image borrower ON borrower.owner_id = newest.product_id
+     UNION ALL
+    SELECT borrower.product_id, at
+      FROM newest JOIN imagesync.shown_image borrower ON borrower.own_first_id = newest.product_id
+     UNION ALL
+    -- Whose images are shown, or a person's choice: it concerns nobody else.
+    SELECT product_id, changed_at FROM imagesync.shown_image
+     WHERE changed_at >= :since AND changed_at < :settled AND changed_at <= :until
 ), latest AS (
     SELECT product_id, max(at) AS at FROM shown GROUP BY product_id
 )

@@ -1,5 +1,6 @@
 """Changes since: everything that alters an answer is told, once per reading, and nothing is lost to a slow writer."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ def settle(world: World) -> None:
             ("product", "updated_at"),
             ("product_image", "last_synced"),
             ("image_removal", "removed_at"),
+            ("shown_image", "changed_at"),
         ):
             earlier = f"UPDATE imagesync.{table} SET {column} = {column} - interval '1 minute'"
             connection.execute(sa.text(f"{earlier} WHERE {column} > now() - interval '1 minute'"))
@@ -118,3 +120,48 @@ def test_a_product_that_left_is_told_with_the_moment(world: World) -> None:
     world.product("1", updated_at=LONG_AGO, left_erp_at=LONG_AGO, is_active=False)
     (row,) = routes.changes_since(world.engine, None, None, 10).items
     assert row.left_erp_at == LONG_AGO
+
+
+def told_after(world: World, caller: Caller, change: Callable[[], object]) -> list[str]:
+    """The SKUs that are told of after a change."""
+    _, cursor = follow(caller, "")
+    change()
+    settle(world)
+    return sorted(follow(caller, cursor)[0])
+
+
+def test_a_variant_that_moves_is_told_to_both_families_and_those_who_showed_it(world: World, caller: Caller) -> None:
+    a, b = (old_product(world, sku, kind="parent") for sku in "AB")
+    variant = old_product(world, "V", parent=a)
+    old_product(world, "W", parent=a)
+    world.image(variant, last_synced=LONG_AGO)
+
+    def move() -> None:
+        with world.engine.begin() as connection:
+            moved = product.update().where(product.c.id == variant)
+            connection.execute(moved.values(parent_id=b, updated_at=sa.func.now()))
+
+    assert told_after(world, caller, move) == ["A", "B", "V"]
+    assert caller.read(f"/products/{a}/images")["images"] == []
+    assert [one["product_id"] for one in caller.read(f"/products/{b}/images")["images"]] == [variant]
+
+
+def test_a_lenders_new_sku_is_told_to_who_showed_its_images(world: World, caller: Caller) -> None:
+    lender, _ = old_product(world, "20"), old_product(world, "30", base_sku="20")
+    world.image(lender, last_synced=LONG_AGO)
+
+    def rename() -> None:
+        with world.engine.begin() as connection:
+            renamed = product.update().where(product.c.id == lender)
+            connection.execute(renamed.values(sku="21", updated_at=sa.func.now()))
+
+    assert told_after(world, caller, rename) == ["21", "30"]
+
+
+def test_a_pin_on_the_primary_is_a_change_and_so_is_its_end(world: World, caller: Caller) -> None:
+    one = old_product(world, "A")
+    image = world.image(one, last_synced=LONG_AGO)
+    pin = lambda: caller.call("PUT", f"/products/{one}/primary", json={"image_id": image})  # noqa: E731
+    assert told_after(world, caller, pin) == ["A"]
+    assert told_after(world, caller, lambda: caller.call("DELETE", f"/products/{one}/primary")) == ["A"]
+    assert told_after(world, caller, lambda: caller.call("DELETE", f"/products/{one}/primary")) == []
