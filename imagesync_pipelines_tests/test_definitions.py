@@ -173,7 +173,7 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
 
 def test_alerts_run_from_the_start() -> None:
     repository = build_definitions().get_repository_def()
-    for alert in ("run_failure_alert", "failed_check_alert", "dagster_alert"):
+    for alert in ("run_failure_alert", "failed_check_alert", "dagster_alert", "held_alert"):
         assert repository.get_sensor_def(alert).default_status.value == "RUNNING"
 
 

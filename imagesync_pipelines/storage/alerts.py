@@ -107,10 +107,11 @@ def message_of(kept: KeptAlert) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def kept_alerts(engine: sa.Engine, *, waiting: bool = False) -> list[KeptAlert]:
-    """Every alert that was ever told or waits, or those that wait; the one noted last first."""
+def kept_alerts(engine: sa.Engine, *, waiting: bool = False, error: str | None = None) -> list[KeptAlert]:
+    """What was ever told or waits, the one noted last first; only what waits to be sent, only of an error."""
     query = sa.select(*fields_of(KeptAlert, table)).order_by(table.c.noted_at.desc(), table.c.connector)
-    return read_rows(engine, query.where(table.c.due_at.is_not(None)) if waiting else query, KeptAlert)
+    query = query.where(table.c.due_at.is_not(None)) if waiting else query
+    return read_rows(engine, query if error is None else query.where(table.c.error == error), KeptAlert)
 
 
 def forget_alert(engine: sa.Engine, connector: str, partition: str, error: str) -> bool:
