@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,15 @@ from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import approved, guard
 from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.planned import Loaded, Planned, applied_summary, applied_warnings, carry_out, limits_of
+from imagesync_pipelines.sync.planned import (
+    Known,
+    Loaded,
+    Planned,
+    applied_summary,
+    applied_warnings,
+    carry_out,
+    limits_of,
+)
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.upstream.canonical import stable_address
 
@@ -98,6 +107,7 @@ def plan_images(
 def apply_images(
     context: RunContext[Any],
     loaded: Loaded,
+    known: Known,
     open_payload: Callable[[Loaded], AbstractContextManager[Payload]],
     plan_again: Callable[[Collection[str]], Loaded] | None = None,
     *,
@@ -106,17 +116,18 @@ def apply_images(
 ) -> StepResult:
     """Apply a plan of product images under the connector's lock; primaries that are not right are set right.
 
-    open_payload: the values of a plan's rows while it is applied. plan_again: plans the products that moved since the
-    plan was made, which are applied in the same run; None: they are refused with that reason. again: what a person can
-    do about those. set_aside: the records that could not be read, where these are no rows of the plan. Raises
-    AccountBusyError.
+    known: what the source is known to want now. open_payload: the values of a plan's rows while it is applied.
+    plan_again: plans the products that moved since the plan was made, which are applied in the same run; None: they are
+    refused with that reason. again: what a person can do about those. set_aside: the records that could not be read,
+    where these are no rows of the plan. Raises AccountBusyError.
     """
     engine, plan_id = context.installation.engine, loaded.header.id
     with context.lock():
-        applied = carry_out(context, loaded, lambda: _apply(context, loaded, open_payload))
+        apply = partial(_apply, context, open_payload)
+        applied = carry_out(context, loaded, known, apply)
         if plan_again is not None and applied.refused:
             piece = plan_again(applied.refused_in)
-            applied = applied.plus(carry_out(context, piece, lambda: _apply(context, piece, open_payload)))
+            applied = applied.plus(carry_out(context, piece, known, apply))
         repaired = repair_primaries(engine)
     with engine.connect() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
@@ -158,7 +169,7 @@ def write_unmatched(engine: sa.Engine, source: str, found: Unmatched, read_ids: 
 
 
 def _apply(
-    context: RunContext[Any], loaded: Loaded, open_payload: Callable[[Loaded], AbstractContextManager[Payload]]
+    context: RunContext[Any], open_payload: Callable[[Loaded], AbstractContextManager[Payload]], loaded: Loaded
 ) -> Applied:
     with open_payload(loaded) as payload:
         return apply_database(
@@ -166,7 +177,7 @@ def _apply(
             ProductImageTarget(context.installation.engine, context.connector, payload, loaded.resumed),
             context.quarantine,
             states=loaded.states,
-            rows_per_batch=min(ROWS_PER_BATCH, -(-loaded.total // WRITERS)),
+            rows_per_batch=max(1, min(ROWS_PER_BATCH, -(-loaded.total // WRITERS))),
             writers=WRITERS,
             fatal=SERVER_GONE,
             on_progress=lambda done: context.progress("rows written", done, loaded.total),

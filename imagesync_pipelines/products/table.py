@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -151,6 +152,14 @@ def read_products(engine: sa.Engine) -> pd.DataFrame:
     types = {name: _NOT_TEXT.get(name, pa.string()) for name in StoredProduct._fields}
     with engine.connect() as connection:
         return frame_of(read_columns(connection, _READ, types)).astype({"parent_id": "Int64"})
+
+
+def products_at(engine: sa.Engine) -> datetime | None:
+    """When the products last changed, those that left included; None: there are none."""
+    moment = sa.select(sa.func.max(sa.func.greatest(product.c.updated_at, product.c.left_erp_at)))
+    with engine.connect() as connection:
+        found: datetime | None = connection.scalar(moment)
+    return found
 
 
 def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:

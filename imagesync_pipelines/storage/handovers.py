@@ -55,9 +55,13 @@ class HandOvers:
         """What a step last left, in whatever run: only for looking back (what an account held after its last run)."""
         return next((_read(kind, value) for _, value in self._rows(step, limit=1)), None)
 
-    def all(self, step: str, kind: type[H]) -> list[H]:
-        """What a step left of every run that is still kept, the newest first; for state that has a run's name."""
-        found = (_read(kind, value) for _, value in self._rows(step))
+    def all(self, step: str, kind: type[H], after: datetime | None = None) -> list[H]:
+        """What a step left of every run that is still kept, the newest first; for state that has a run's name.
+
+        after: only what was left later than that.
+        """
+        later = () if after is None else (handover.c.made_at > after,)
+        found = (_read(kind, value) for _, value in self._rows(step, *later))
         return [value for value in found if value is not None]
 
     def _rows(self, step: str, *which: sa.ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, pairwise
 from operator import attrgetter
@@ -42,7 +42,8 @@ class Applied:
 
     kept: of groups that were not refused. affected: the groups in which something was written. refused_in: the groups
     that were not written, because they moved since the plan or an earlier outcome is unknown. gone: the keys that the
-    target does not hold any more, removed or under another key.
+    target does not hold any more, removed or under another key. stale: why the first group was refused of which the
+    plan rests on what is otherwise now, '' when none was.
     """
 
     added: int = 0
@@ -57,6 +58,7 @@ class Applied:
     refused_in: frozenset[str] = frozenset()
     undone: tuple[RowResult, ...] = ()
     gone: frozenset[str] = frozenset()
+    stale: str = ""
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -75,6 +77,22 @@ class Applied:
             refused_in=again.refused_in,
             undone=(*mine, *again.undone)[:SHOWN_ERRORS],
             gone=self.gone | again.gone,
+            stale=again.stale,
+        )
+
+    def refusing(self, rows: pd.DataFrame, why: Mapping[str, str]) -> "Applied":
+        """This, and changing rows of a plan that were not even tried; why: the reason, by group."""
+        first = rows.head(SHOWN_ERRORS)
+        results = (
+            RowResult(key, group, _CHANGES[change], Outcome.REFUSED, why[group])
+            for key, group, change in zip(first["key"], first["group"], first["change"], strict=True)
+        )
+        return replace(
+            self,
+            refused=self.refused + len(rows),
+            refused_in=self.refused_in | why.keys(),
+            undone=(*self.undone, *results)[:SHOWN_ERRORS],
+            stale=next(iter(why.values()), self.stale),
         )
 
 
@@ -127,7 +145,9 @@ class Tally:
             removed=self.numbers[Change.REMOVE],
             kept=int((~kept.isin(list(self.refused_in))).sum()),
             rejected=int((plan["change"] == Change.REJECT).sum()),
-            **{outcome: self.numbers[outcome] for outcome in (Outcome.FAILED, Outcome.REFUSED, Outcome.UNKNOWN)},
+            failed=self.numbers[Outcome.FAILED],
+            refused=self.numbers[Outcome.REFUSED],
+            unknown=self.numbers[Outcome.UNKNOWN],
             affected=frozenset(self.affected),
             refused_in=frozenset(self.refused_in),
             undone=tuple(self.undone),

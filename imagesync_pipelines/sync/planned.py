@@ -1,7 +1,7 @@
 """A plan that was made: judged, stored with what applying it needs, told; found again, carried out, counted, told."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
 from imagesync_pipelines.sync.remote import apply_remote
+from imagesync_pipelines.sync.stale import SourceNow, stale_groups
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
 
@@ -25,6 +26,8 @@ KEPT_PLANS = 20
 STATE = "state"
 # In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.
 BATCH = "batch"
+# In a plan's scope: the settings that decide what is written, name → value as a person knows them.
+POLICY = "policy"
 # In the payload of plans that releases before the connectors' declarations stored.
 _STATE_BEFORE = "state_before"
 
@@ -93,6 +96,10 @@ class Loaded:
     def scope(self) -> Mapping[str, Any]:
         """What the plan's maker left for applying it."""
         return self.header.scope
+
+
+Known = Callable[[Loaded], Iterable[SourceNow]]
+"""What the source of a plan is known to want now, of its groups: nothing where nothing is newer than the plan."""
 
 
 def deletion_limits(settings: Settings, *, lifted: bool, memory: Memory | None = None) -> DeletionLimits:
@@ -227,19 +234,33 @@ def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool 
     )
 
 
-def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], Applied]) -> Applied:
+def fresh_part(loaded: Loaded, known: Known) -> tuple[Loaded, dict[str, str]]:
+    """A loaded plan without the groups that are stale, and why they are (sync/stale.py)."""
+    stale = stale_groups(loaded.rows, loaded.scope.get(POLICY, {}), known(loaded))
+    if not stale:
+        return loaded, stale
+    rows = loaded.rows
+    return replace(loaded, rows=rows[~rows["group"].isin(list(stale)) | (rows["change"] == Change.REJECT)]), stale
+
+
+def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Callable[[Loaded], Applied]) -> Applied:
     """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock.
 
+    known: what its source is known to want now; the groups that are stale by that are refused, `apply` gets the others.
     What it takes away is noted first, where no person named it; what went is held back no more. Raises
     IdentityRefusedError when the database is another installation's.
     """
     context.check_installation(record=True)
     context.plans.mark_begun(loaded.header.id, context.run_id)
+    fresh, stale = fresh_part(loaded, known)
     if not loaded.approved:
-        held.note_leaving(context, loaded.rows)
-    applied = apply()
+        held.note_leaving(context, fresh.rows)
+    applied = apply(fresh)
     if applied.gone:
         held.release(context.installation.engine, context.connector, context.account, applied.gone)
+    if stale:
+        rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
+        applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
     return applied
 
@@ -247,6 +268,7 @@ def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], Appl
 def carry_out_remotely(
     context: RunContext[Any],
     loaded: Loaded,
+    known: Known,
     target: RemoteTarget,
     intents: IntentLog,
     *,
@@ -266,8 +288,9 @@ def carry_out_remotely(
     return carry_out(
         context,
         loaded,
-        lambda: apply_remote(
-            loaded.rows,
+        known,
+        lambda fresh: apply_remote(
+            fresh.rows,
             target,
             intents,
             context.quarantine,
@@ -305,9 +328,10 @@ def applied_warnings(
     if header.applied_at is not None and header.applied_run != context.run_id:
         told.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
     if applied.refused and not stopped:
+        first = f" ({applied.stale})" if applied.stale else ""
         told.append(
             f"{applied.refused} {what} of {len(applied.refused_in)} {groups} were refused, because they changed since "
-            f"the plan was made; {again}."
+            f"the plan was made{first}; {again}."
         )
     if applied.failed:
         told.append(

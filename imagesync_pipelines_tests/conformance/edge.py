@@ -1,7 +1,7 @@
 """The edge in the conformance tests: the first of two stores of a head office."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,25 @@ class EdgeSite(Site):
         with self.world.office.office.engine.begin() as connection:
             statement = sa.text("DELETE FROM head_office.photo WHERE id = ANY(CAST(:ids AS uuid[]))")
             connection.execute(statement, {"ids": gone})
+
+    def leave(self) -> Callable[[], object]:
+        """A photo of a product that has been left alone, without a word of the head office."""
+        engine, held = self.world.office.office.engine, self.photos()
+        listed = self.world.listed()
+        changed = {str(row.product_id) for key, row in listed.items() if key not in held}
+        changed |= {photo.product_id for key, photo in held.items() if key not in listed}
+        photo_id = max(key for key, photo in held.items() if photo.product_id not in changed)
+        with engine.begin() as connection:
+            taken = sa.text("DELETE FROM head_office.photo WHERE id = CAST(:id AS uuid) RETURNING *")
+            row = dict(connection.execute(taken, {"id": photo_id}).mappings().one())
+
+        def back() -> None:
+            names = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            with engine.begin() as connection:
+                connection.execute(sa.text(f"INSERT INTO head_office.photo ({names}) VALUES ({values})"), row)
+
+        return back
 
     @contextmanager
     def broken(self) -> Iterator[set[str]]:

@@ -78,6 +78,12 @@ class FolderSite(ProductImageSite):
         for path in self.pictures.glob("A[4-7]_*"):
             path.unlink()
 
+    def leave(self) -> Callable[[], object]:
+        path = self.pictures / "A6_2.png"
+        content = path.read_bytes()
+        path.unlink()
+        return lambda: path.write_bytes(content)
+
     @contextmanager
     def broken(self) -> Iterator[set[str]]:
         (self.pictures / "A8_3.png").write_bytes((self.pictures / "A8_2.png").read_bytes()[:-20])

@@ -1,6 +1,6 @@
 """The image database in the conformance tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,13 @@ class ImageDbSite(ProductImageSite):
     def lose(self) -> None:
         for file_id in self.world.sandbox.catalogue.file_ids()[-60:]:
             self.world.sandbox.mutate("delete", file_id=file_id)
+
+    def leave(self) -> Callable[[], object]:
+        catalogue = self.world.sandbox.catalogue
+        file_id = self.images()[-1]
+        place = catalogue.file_ids().index(file_id)
+        record = catalogue.remove(file_id)
+        return lambda: catalogue.insert(record, place)
 
     @contextmanager
     def broken(self) -> Iterator[set[str]]:

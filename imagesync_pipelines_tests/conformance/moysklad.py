@@ -1,7 +1,7 @@
 """МойСклад in the conformance tests: one child account that shows all images of the main one."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,12 @@ class MoyskladSite(Site):
         for entity in self.world.main.entities():
             if entity.external_code != "product-1-00000" and self.world.main.images(entity.id):
                 mutate(self.world.main, "remove_images", entity=entity.id)
+
+    def leave(self) -> Callable[[], object]:
+        main, product = self.world.main, self.product(2)
+        images = [(name, content) for name, content, _ in main.images(product)]
+        main.set_images(product, images[:-1])
+        return lambda: main.set_images(product, images)
 
     @contextmanager
     def broken(self) -> Iterator[set[str]]:
@@ -123,6 +129,10 @@ SUBJECT = Subject(
     planned=slow(f"{CHILD} images post", 0),
     beside=slow(f"{CHILD} images post", 0),
     quiet_calls=1,
+    policies={
+        "its mode": lambda site: site.world.write_accounts({CHILD: "first"}),
+        "its ownership": lambda site: site.world.write_accounts({CHILD: "all"}, ownership='"mirror"'),
+    },
     writes={"a list of images": lambda site: (f"{CHILD} images post", site.world.sandbox.faults)},
     # The source mirror and its cursor are durable state: what a dry run read is not read again.
     reading_writes=("cursor",),

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ class PlytixSite(Site):
                 if image.variant in ("PT01", "PT02"):
                     self.world.amazon.mutate("remove_image", asin, variant=image.variant)
         self.write()
+
+    def leave(self) -> Callable[[], object]:
+        last = self.children()[-1]
+        cut = [replace(one, images=one.images[:-1]) if one.asin == last else one for one in self.world.amazon.listings]
+        self.world.write_mapping(cut, "list")
+        return self.write
 
     @contextmanager
     def broken(self) -> Iterator[set[str]]:
@@ -173,6 +179,11 @@ SUBJECT = Subject(
     planned=slow("patch", "asset create", 0),
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
+    policies={
+        "PLYTIX_STRATEGY": lambda site: site.environment.update(
+            {"PLYTIX_STRATEGY": "link", "PLYTIX_REMOVE_MISSING": "false"}
+        )
+    },
     writes={
         "an upload": writing("patch", "asset create"),
         "a link": writing("link", "link"),

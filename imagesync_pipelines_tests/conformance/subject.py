@@ -63,6 +63,10 @@ class Site(ABC):
         """At the source: so many images vanish at once that the deletion limits hold their removal back."""
 
     @abstractmethod
+    def leave(self) -> Callable[[], object]:
+        """At the source: an image vanishes, of a group that `change` leaves alone; gives what brings it back."""
+
+    @abstractmethod
     def broken(self) -> AbstractContextManager[set[str]]:
         """A new item that cannot be synchronised, well again after the `with` block; gives the groups that it is in."""
 
@@ -177,6 +181,7 @@ class Subject:
     whole: Mapping[str, Any] = field(default_factory=dict)
     reading_writes: tuple[str, ...] = ()
     writes: Mapping[str, Callable[[Any], tuple[str, FaultPlan]]] = field(default_factory=dict)
+    policies: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:

@@ -28,7 +28,15 @@ from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
-from imagesync_pipelines.sync.planned import ApplyOptions, applied_summary, applied_warnings, carry_out, load_plan
+from imagesync_pipelines.sync.planned import (
+    ApplyOptions,
+    Loaded,
+    applied_summary,
+    applied_warnings,
+    carry_out,
+    load_plan,
+)
+from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -80,12 +88,12 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()
 
-        def write() -> Applied:
+        def write(fresh: Loaded) -> Applied:
             nonlocal done
-            done = _write(run, loaded.rows, loaded.total, payload)
+            done = _write(run, fresh.rows, fresh.total, payload)
             return done.applied
 
-        applied = carry_out(context, loaded, write)
+        applied = done.applied = carry_out(context, loaded, partial(known_now, run), write)
     mirror_at = loaded.scope["mirror_at"]
     settled = mirror_at is not None and not applied.refused and not done.gone
     # Photos that failed are told by their causes, of which the engine knows nothing.
@@ -105,6 +113,20 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
     # Bytes of photos: what the listing took is told with the plan.
     summary = replace(summary, bytes_downloaded=done.bytes)
     return _told(run, done, datetime.fromisoformat(mirror_at) if settled else None, summary, line)
+
+
+def known_now(run: StoreRun, loaded: Loaded) -> Iterator[SourceNow]:
+    """What the head office lists for the store, where a listing changed our mirror since the plan was made.
+
+    A photo that left the mirror was proven gone.
+    """
+    mine = (run.context.connector, run.context.account)
+    with run.engine.connect() as connection:
+        moment = mirror.mirror_at(connection, *mine)
+        if moment is None or loaded.scope["mirror_at"] == moment.isoformat():
+            return
+        listed = mirror.read_mirror(connection, *mine)
+    yield SourceNow(listed[["key", "fingerprint"]], whole=None, by=f"the listing of {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,8 @@ from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.connector import RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
-from imagesync_pipelines.sync.planned import ApplyOptions, load_plan, plan_result, store_plan
+from imagesync_pipelines.sync.planned import ApplyOptions, Loaded, load_plan, plan_result, store_plan
+from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import StepResult, Table
 
 _FIELDS = dict.fromkeys(("sha256", "width", "height", "format"), pa.large_string())
@@ -101,7 +102,18 @@ def product_images(context: Run, options: ApplyOptions) -> StepResult:
     """
     loaded = load_plan(context, options.plan_id)
     values = partial(values_of, context.plans.need_payload(loaded.header.id))
-    return apply_images(context, loaded, lambda _: nullcontext(values))
+    return apply_images(context, loaded, partial(known_now, context), lambda _: nullcontext(values))
+
+
+def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
+    """What the folder, as it was last listed, wants of the products as they are now."""
+    engine, settings = context.installation.engine, context.settings
+    with engine.connect() as connection:
+        files = mirror.read_mirror(connection, NAME, "", _FIELDS)
+    wanted, _ = plan_files(files, read_products(engine), settings.pattern, settings.url)
+    scan = scans.latest_scan(engine, NAME)
+    by = f"scan {scan.id}" if scan is not None and scan.id != loaded.header.scan_id else "the products as they are now"
+    yield SourceNow(wanted[["key", "fingerprint"]].astype("str"), whole=None, by=by)
 
 
 def plan_files(

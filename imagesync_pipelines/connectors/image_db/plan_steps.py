@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -24,8 +25,9 @@ from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PIECE, PlanHeader
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
-from imagesync_pipelines.sync.model import Proof, Scope
+from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, load_plan, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
@@ -33,6 +35,8 @@ THUMBNAIL_BYTES = 2 * 1024 * 1024
 THUMBNAIL_SECONDS = 5.0
 # As many as the UI shows of a plan.
 SHOWN_PICTURES = 12
+# In a plan's scope: when the products last changed before it was made.
+_PRODUCTS_AT = "products_at"
 
 
 class ProductImagesPlanned(NamedTuple):
@@ -97,6 +101,7 @@ def make_plan(
     batches, engine = Batches(context.handovers), context.installation.engine
     erp = context.find(ERP_STEP, ErpLoad) if only_groups is None else None
     about = batches.about(batch) if batch is not None else batches.of(context.lineage)
+    products_at = products.products_at(engine)
     name, all_products = about.run_id, products.read_products(engine)
     found = planning.plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, found)
@@ -131,6 +136,7 @@ def make_plan(
             "skus": list(about.skus),
             "matched": len(images.matched),
             "unmatched": len(images.unmatched),
+            _PRODUCTS_AT: products_at.isoformat() if products_at is not None else None,
             **({PIECE: True} if only_groups is not None else {}),
         },
         warnings=(
@@ -167,12 +173,13 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         return planning.open_payload(batches.records(str(of.scope[BATCH])), context.plans.need_payload(of.header.id))
 
     def again(groups: Collection[str]) -> Loaded:
-        made = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=groups)
+        made = make_plan(context, ProductImagePlanOptions(), batch=_newest_batch(batches, batch), only_groups=groups)
         return load_plan(context, made.plan_id, by_person=False)
 
     done = apply_images(
         context,
         loaded,
+        partial(known_now, context),
         payload,
         again if options.replan else None,
         again="plan again, or apply it with --replan",
@@ -186,6 +193,40 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
             for key, change, reason in loaded.rows[["key", "change", "reason"]].itertuples(index=False, name=None)
         ),
     )
+
+
+def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
+    """What the image database is known to want of a plan's products, where pages or products changed since.
+
+    The plan's own records, for the products as they are now; and those of a newer reading of all pages, of which one
+    that proves nothing shows what is there and not what is gone. A record that cannot be read is there.
+    """
+    batches, engine, scope = Batches(context.handovers), context.installation.engine, loaded.scope
+    batch, moment = str(scope.get(BATCH, "")), products.products_at(engine)
+    moved = _PRODUCTS_AT in scope and scope[_PRODUCTS_AT] != (moment and moment.isoformat())
+    names = dict.fromkeys(
+        ([batch] if moved else []) + [name for name in (_newest_batch(batches, batch),) if name != batch]
+    )
+    if not names:
+        return
+    planned = loaded.rows.loc[loaded.rows["change"].isin(EFFECTS), ["key", "group"]]
+    all_products = products.read_products(engine)
+    for name, about in ((name, batches.about(name)) for name in names):
+        found = planning.plan_wanted(batches.records(name), all_products)
+        unread = planning.rejected_rows(about.rejects, planned, found.wanted)
+        there = pd.concat([found.unusable["key"], unread["key"]])
+        wanted = pd.concat([found.wanted[["key", "fingerprint"]], there.to_frame().assign(fingerprint=pd.NA)])
+        yield SourceNow(
+            wanted=wanted.astype("str").where(wanted.notna()),
+            whole=None if about.complete or name == batch else frozenset(),
+            by=f"scan {about.scan_id}" if name != batch else "the ERP's products as they are now",
+        )
+
+
+def _newest_batch(batches: Batches, batch: str) -> str:
+    """The batch of a plan, or a newer one of every page."""
+    newest, mine = batches.newest_whole(), batches.about(batch)
+    return newest.run_id if newest is not None and newest.made_at > mine.made_at else batch
 
 
 def unmatched_articles(context: Run, options: NoOptions) -> StepResult:

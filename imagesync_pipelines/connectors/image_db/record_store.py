@@ -214,15 +214,18 @@ class Batches:
 
         That is never one of a part that somebody chose. Raises BatchMissingError.
         """
-        whole = [about for about in self.handovers.all(STEP, About) if about.scope == "all"]
-        newest = max(whole, key=lambda about: about.made_at, default=None)
-        found = self.handovers.find(runs, STEP, About) or newest
+        found = self.handovers.find(runs, STEP, About) or self.newest_whole()
         if found is None:
             raise BatchMissingError(
                 "there are no records of all pages to plan from yet; materialise image_db/api_pages and "
                 "image_db/records, or start the job image_db__sync"
             )
         return found
+
+    def newest_whole(self) -> About | None:
+        """The newest batch of every page of a scan, proven or not; None when there is none."""
+        whole = (about for about in self.handovers.all(STEP, About) if about.scope == "all")
+        return max(whole, key=lambda about: about.made_at, default=None)
 
     def keep_unmatched(self, name: str, found: Unmatched) -> None:
         """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""

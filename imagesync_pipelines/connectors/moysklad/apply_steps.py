@@ -5,9 +5,11 @@ has a line per kind of event and entity type, never one per image; what happened
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pandas as pd
 from pydantic import BaseModel
@@ -26,12 +28,21 @@ from imagesync_pipelines.connectors.moysklad.child import (
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
-from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN
-from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, ChildMap, ContentFetched, ImageRow, Wanted
-from imagesync_pipelines.connectors.moysklad.planning import needed_of, tasks_of
+from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN, read_map
+from imagesync_pipelines.connectors.moysklad.model import (
+    ACCOUNT_ID,
+    NAME,
+    ChildMap,
+    ContentFetched,
+    EntityTask,
+    ImageRow,
+    Wanted,
+)
+from imagesync_pipelines.connectors.moysklad.planning import chosen_keys, needed_of, policy_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
-from imagesync_pipelines.connectors.moysklad.reading import reading_of
+from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
+from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget, gone_warnings
 from imagesync_pipelines.imaging.derivatives import CannotDeriveError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
@@ -42,12 +53,14 @@ from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
+    Loaded,
     applied_summary,
     applied_warnings,
     carry_out_remotely,
     load_plan,
 )
 from imagesync_pipelines.sync.remote import UNSETTLED
+from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError
 
@@ -196,6 +209,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         applied = carry_out_remotely(
             context,
             loaded,
+            partial(known_now, child, target.tasks),
             target,
             child,
             payload=payload,
@@ -246,6 +260,35 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         lines=[*lines, f"{child.alias}: batch image sync {end}: plan {loaded.header.id}, {summary.api_calls} calls."],
         warnings=warnings,
         summary=summary,
+    )
+
+
+def known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) -> Iterator[SourceNow]:
+    """What the main account, as it was last read, wants of these entities, and where they are in the child account.
+
+    A list is written whole, so one that an image joined is another list. The id of an image is that of its name and
+    bytes, and its key has it.
+    """
+    ids, alias = read_map(child.engine, child.child), child.alias
+    entities = {entity.key: entity for some in mirrored(child.engine, EVERYTHING, tasks) for entity in some}
+    chosen = {key: chosen_keys(entity, child.child.mode) for key, entity in entities.items()}
+    planned = set(loaded.rows["key"])
+    moved = {}
+    for key, task in tasks.items():
+        if key not in entities:
+            moved[key] = f"{task.name} ({key}): {NOT_IN_MAIN}"
+        elif ids.get(key) != task.child_id:
+            moved[key] = f"{task.name} ({key}) has {'another' if key in ids else 'no'} counterpart in {alias} now"
+        elif set(chosen[key]) - planned:
+            moved[key] = f"{task.name} ({key}) has other images in the main account now"
+    yield SourceNow(
+        wanted=pd.DataFrame(
+            {"key": [key for keys in chosen.values() for key in keys], "fingerprint": None}, dtype="str"
+        ),
+        whole=frozenset(entities),
+        moved=moved,
+        policy=policy_of(child.child),
+        by="the last reading of the main account",
     )
 
 

@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord,
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import gone_warnings, read_lists
-from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import POLICY, Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
 
@@ -80,7 +80,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         cost=cost,
         states=found.states,
         payload=[planning.payload_of(found)],
-        scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier},
+        scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier, POLICY: planning.policy_of(child.child)},
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
     )

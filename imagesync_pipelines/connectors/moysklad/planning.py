@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_SECONDS
@@ -205,6 +205,16 @@ def _plan_entity(
         # written would shift all that come after it, in every run again.
         current = [row._replace(position=places.get(row.key, row.position)) for row in current]
     return _Entity(wanted, current, skipped, unchosen)
+
+
+def chosen_keys(entity: Entity, mode: Mode) -> list[str]:
+    """The keys of the images of a main entity that an account of this mode is to get."""
+    return _main_keys(entity)[: len(choose_images(entity.images or (), mode))]
+
+
+def policy_of(child: MoyskladChild) -> dict[str, str]:
+    """The settings of a child account that decide what is written to it, as people know them."""
+    return {"its mode": str(child.mode), "its ownership": str(child.ownership), "its match_field": child.match_field}
 
 
 def _main_keys(entity: Entity) -> list[str]:

@@ -5,6 +5,7 @@ and the report of the run.
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 
 import pandas as pd
@@ -12,14 +13,26 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.ledger import Run, identity_of, ledger_of
-from imagesync_pipelines.connectors.plytix.model import ProductsRead, UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, picture_key, tasks_of, uploads_of
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ProductsRead, UploadsMade
+from imagesync_pipelines.connectors.plytix.planning import (
+    Policy,
+    Task,
+    fingerprint_of,
+    images_of,
+    picture_key,
+    policy_of,
+    row_key,
+    tasks_of,
+    uploads_of,
+)
 from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED
 from imagesync_pipelines.sync import planned
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
 from imagesync_pipelines.sync.identity import Told
+from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -33,7 +46,9 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
     NotAllowedError.
     """
     loaded = planned.load_plan(context, options.plan_id)
-    urls = uploads_of(loaded.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
+    # A picture that only stale products show is not uploaded.
+    fresh, _ = planned.fresh_part(loaded, partial(known_now, context))
+    urls = uploads_of(fresh.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
     anew = bool(loaded.scope["force"]) and loaded.header.applied_at is None
     calls, reasons, ended = api.calls, dict[str, str](), list[UpstreamError]()
     with context.lock():
@@ -116,6 +131,7 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
         applied = planned.carry_out_remotely(
             context,
             loaded,
+            partial(known_now, context),
             target,
             ledger,
             payload=payload,
@@ -176,6 +192,26 @@ def _told(context: Run, api: PlytixApi, loaded: planned.Loaded) -> Told:
         api.search_products([str(loaded.rows["group"].iloc[0])])
         told = api.told()
     return told
+
+
+def known_now(context: Run, loaded: planned.Loaded) -> Iterator[SourceNow]:
+    """What listings that were read since a plan was made say of its products, the newest of each; and the settings."""
+    settings, clean_up = context.settings, loaded.scope.get(ONLY_NAMED) == CLEAN_UP
+    yield SourceNow(policy={} if clean_up else policy_of(settings))
+    newest: dict[str, Listing] = {}
+    whole = set[str]()
+    for chosen in context.handovers.all("images", ImagesChosen, after=loaded.header.created_at):
+        incomplete = {entry.where for entry in chosen.set_aside}
+        listings = {listing.sku: listing for listing in chosen.listings if listing.sku not in newest}
+        newest |= listings
+        whole |= {sku for sku, listing in listings.items() if listing.images} - incomplete
+    rows = [
+        (row_key(sku, image.key), fingerprint_of(listing, image))
+        for sku, listing in newest.items()
+        for image in listing.images
+    ]
+    wanted = pd.DataFrame(rows, columns=["key", "fingerprint"], dtype="str")
+    yield SourceNow(wanted, whole=frozenset(whole), by="listings that were read since")
 
 
 def _uploads_of(context: Run, loaded: planned.Loaded) -> UploadsMade:

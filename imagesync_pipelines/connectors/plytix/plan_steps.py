@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.storage.plans import CLEAN_UP
-from imagesync_pipelines.sync.planned import limits_of, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import POLICY, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
@@ -109,6 +109,7 @@ def _stored(
             "strategy": policy.strategy,
             "remove_missing": policy.remove_missing,
             "force": policy.force,
+            **({} if made_for else {POLICY: planning.policy_of(context.settings)}),
             **read.model_dump(mode="json", include={"read_at", "stopped", "goes_on_at"}),
             "basis": basis,
         },

@@ -5,6 +5,7 @@ A product's gallery holds our pictures and other people's: which are ours, and h
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import ceil
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import approved, guard
@@ -47,6 +49,11 @@ class Known:
         """The asset of every key."""
         return {key: asset_id for asset_id, key in self.keys.items()}
 
+    @cached_property
+    def linked(self) -> Mapping[tuple[str, str], str]:
+        """What an asset stood for when we put it into a gallery, by SKU and asset; the key may have a newer one."""
+        return {(sku, asset): key for (sku, key), asset in self.links.items()}
+
 
 class Row(NamedTuple):
     """One of our pictures on a product, as the engine counts it; position is None where no order is wanted."""
@@ -68,14 +75,18 @@ def picture_key(row: str) -> str:
     return row.rpartition(SEPARATOR)[2]
 
 
-def rows_of(product: PlytixProduct, wanted: Sequence[str], known: Known, *, with_left: bool) -> list[Row]:
+def rows_of(
+    product: PlytixProduct, wanted: Sequence[str], known: Known, *, with_left: bool, as_linked: bool = False
+) -> list[Row]:
     """What a product shows of our pictures, in the order of its gallery.
 
     wanted: the keys of its listing, in order. The places of those that are there are dealt out in the order of the
     gallery, so that a picture is out of place only when it stands before one that it should follow; what other people
     put between them changes nothing. with_left: pictures that are not wanted are rows too, if we put them there.
+    as_linked: what we put there is a row also when we uploaded it anew since, so that no upload of ours looks like a
+    change of the gallery.
     """
-    shown = keys_shown(product, known)
+    shown = keys_shown(product, known, as_linked=as_linked)
     places = {key: place for place, key in enumerate(wanted, 1)}
     free = iter(sorted(places[key] for key in shown if key in places))
     rows = []
@@ -87,9 +98,11 @@ def rows_of(product: PlytixProduct, wanted: Sequence[str], known: Known, *, with
     return rows
 
 
-def keys_shown(product: PlytixProduct, known: Known) -> dict[str, str]:
-    """The keys of our pictures in a gallery, in its order, each with its asset."""
-    return {known.keys[asset_id]: asset_id for asset_id in product.gallery if asset_id in known.keys}
+def keys_shown(product: PlytixProduct, known: Known, *, as_linked: bool = False) -> dict[str, str]:
+    """The keys of our pictures in a gallery, in its order, each with its asset; as_linked: as in rows_of."""
+    older = known.linked if as_linked else {}
+    keys = ((known.keys.get(asset) or older.get((product.sku, asset)), asset) for asset in product.gallery)
+    return {key: asset for key, asset in keys if key is not None}
 
 
 def merged(gallery: Sequence[str], ours: Sequence[str], leaving: Collection[str] = ()) -> list[str]:
@@ -125,6 +138,18 @@ class Policy:
     remove_missing: bool = False
     skip_existing: bool = False
     force: bool = False
+
+
+def policy_of(settings: PlytixSettings) -> dict[str, str]:
+    """The settings that decide what is written, as people know them."""
+    return {"PLYTIX_STRATEGY": settings.strategy, "PLYTIX_REMOVE_MISSING": str(settings.remove_missing).lower()}
+
+
+def fingerprint_of(listing: Listing, image: ListingImage) -> str | None:
+    """What a product is to do with an image of its listing; None where the listing says nothing of a thumbnail."""
+    if listing.main is None:
+        return None
+    return IN_GALLERY_AND_THUMBNAIL if image is listing.main else IN_GALLERY
 
 
 # How a clean-up takes out what we put into galleries.
@@ -209,6 +234,7 @@ def plan_galleries(
     ]
     bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
     before, assets = row_frame(current), known.assets()
+    held = held_rows(tasks, {sku: task.product for sku, task in tasks.items()}, known, policy)
     built = build_plan(row_frame(wanted), before, scope, rejected=bad, force=policy.force)
     owned = pd.DataFrame([(row_key(sku, key), sku) for sku, key in known.links], columns=["key", "group"])
     owned = pd.concat([owned.astype("str"), before[["key", "group"]]]).drop_duplicates("key")
@@ -220,7 +246,7 @@ def plan_galleries(
         held=guarded.held,
         owned=guarded.owned,
         cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
-        states=group_states(before),
+        states=group_states(held),
         payload=(payload_of(approved(guarded.plan), tasks),),
         uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
@@ -237,6 +263,17 @@ def plan_galleries(
         if not policy.remove_missing
     )
     return replace(made, warnings=(*guarded.warnings, *_warnings(made, tasks, left)))
+
+
+def held_rows(
+    tasks: Mapping[str, Task], products: Mapping[str, PlytixProduct], known: Known, policy: Policy
+) -> pd.DataFrame:
+    """What these products hold of our pictures, as the engine compares it: what we put there, whatever we uploaded."""
+    return row_frame(
+        row
+        for sku, product in products.items()
+        for row in rows_of(product, tasks[sku].keys, known, with_left=policy.remove_missing, as_linked=True)
+    )
 
 
 def plan_removals(
@@ -277,14 +314,11 @@ def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
 
 def _wanted(listing: Listing, now: Mapping[str, Row], policy: Policy) -> Iterator[Row]:
     """The rows of a listing; what nobody says anything about (a thumbnail without MAIN, the order of links) stays."""
-    main = listing.main
     for image in listing.images:
         key = row_key(listing.sku, image.key)
         before = now.get(key)
         position: int | None = image.position
-        fingerprint = IN_GALLERY_AND_THUMBNAIL if image is main else IN_GALLERY
-        if before is not None and main is None:
-            fingerprint = before.fingerprint
+        fingerprint = fingerprint_of(listing, image) or (IN_GALLERY if before is None else before.fingerprint)
         if before is not None and policy.strategy == "link":
             position = before.position
         yield Row(key, listing.sku, position, fingerprint)

@@ -17,7 +17,6 @@ from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMa
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
-from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
@@ -135,11 +134,7 @@ class GalleryTarget:
             # Nothing more is written in this run, so what was there when it was planned will do.
             self.stopped = str(error)
             products = {group: self.tasks[group].product for group in groups}
-        return row_frame(
-            row
-            for sku, product in products.items()
-            for row in planning.rows_of(product, self.tasks[sku].keys, known, with_left=self.policy.remove_missing)
-        )
+        return planning.held_rows(self.tasks, products, known, self.policy)
 
     def apply(self, work: GroupWork) -> list[RowResult]:
         """Write one product's gallery and thumbnail; once the account's calls are used up, the rest is left.

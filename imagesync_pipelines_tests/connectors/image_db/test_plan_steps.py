@@ -115,6 +115,49 @@ def test_a_part_of_the_pages_adds_and_updates_but_never_removes(synced: Connecto
     assert synced.shown()[SKUS[0]][0] == "11"
 
 
+def test_a_stored_plan_does_not_remove_what_a_newer_scan_has_seen_again(synced: Connector) -> None:
+    kept = list(synced.source.records)
+    del synced.source.records[1]
+    change(synced, 20, type="Szene")
+    synced.scan()
+    synced.records()
+    yesterday = synced.plan(dry_run=True)
+    assert (yesterday.planned.counts["remove"], yesterday.planned.counts["update"]) == (1, 1)
+    synced.source.records[:] = kept
+    synced.scan()
+    newer = synced.records()
+    applied = synced.apply(plan_id=yesterday.plan_id)
+    assert applied.written == (0, 1, 0)
+    assert applied.summary.refused == 1
+    assert f"has it again (by scan {newer.scan_id})" in applied.summary.warnings[0]
+    assert synced.shown()[SKUS[0]] == ["10", "11", "12"]
+    # Planned again at once, it is planned from the newer reading.
+    again = synced.apply(plan_id=yesterday.plan_id, replan=True)
+    assert (again.written, again.summary.refused) == ((0, 0, 0), 0)
+
+
+def test_a_stored_plan_does_not_put_an_image_on_the_product_that_lost_the_number_since(synced: Connector) -> None:
+    synced.source.records.append(image(99, SKUS[0], front=False))
+    synced.source.records.append(image(98, SKUS[1], front=False))
+    synced.scan()
+    synced.records()
+    yesterday = synced.plan(dry_run=True)
+    synced.products("777777", *SKUS[1:])
+    with synced.place.engine.begin() as connection:
+        # The product keeps its row, and its number is another one's.
+        connection.execute(sa.text("UPDATE imagesync.product SET left_erp_at = NULL WHERE sku = '100001'"))
+        connection.execute(
+            sa.text("UPDATE imagesync.product SET sku = 'free', updated_at = now() WHERE sku = '777777'")
+        )
+        connection.execute(sa.text("UPDATE imagesync.product SET sku = '777777' WHERE sku = '100001'"))
+        connection.execute(sa.text("UPDATE imagesync.product SET sku = '100001' WHERE sku = 'free'"))
+    applied = synced.apply(plan_id=yesterday.plan_id)
+    assert applied.written == (1, 0, 0)
+    assert "98" in synced.shown()[SKUS[1]]
+    assert "99" not in synced.shown().get("777777", [])
+    assert "by the ERP's products as they are now" in applied.summary.warnings[0]
+
+
 def test_only_the_products_asked_for_are_touched(synced: Connector) -> None:
     for number in (10, 13):
         change(synced, number, type="Szene")

@@ -1,0 +1,81 @@
+"""Whether a stored plan is stale, group by group: what it rests on moved since it was made.
+
+A plan is made of what the source was known to want, for whom, and of how that is to be shown. Each may move until it
+is applied. What we did at the target ourselves is no matter here: that the groups' digests tell.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.model import EFFECTS, Change
+
+WANTED_COLUMNS = ("key", "fingerprint")
+WANTED_AGAIN = "the source has it again"
+GONE = "the source does not have it any more"
+OTHERWISE = "the source has it otherwise now"
+OLD_KEY_THERE = "the source still has what it was to take the place of"
+AGAIN = "plan again"
+
+
+def _nothing() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(WANTED_COLUMNS), dtype="str")
+
+
+@dataclass(frozen=True)
+class SourceNow:
+    """What is known now of what a plan was made from.
+
+    wanted: what the source wants of the plan's groups: key and fingerprint, NA where any is right. whole: the groups of
+    which it wants nothing else, None: all of them. moved: by group, why nothing of an older plan may be written there.
+    policy: the settings that decide what is written, by name. by: from where this is known, for people.
+    """
+
+    wanted: pd.DataFrame = field(default_factory=_nothing)
+    whole: frozenset[str] | None = frozenset()
+    moved: Mapping[str, str] = field(default_factory=dict)
+    policy: Mapping[str, str] = field(default_factory=dict)
+    by: str = ""
+
+
+def stale_groups(plan: pd.DataFrame, policy: Mapping[str, str], known: Iterable[SourceNow]) -> dict[str, str]:
+    """The groups of a plan that must not be written any more, each with the reason for people.
+
+    plan: frames.PLAN_COLUMNS. policy: the settings that it was made with, as far as it names them. A removal is stale
+    when its key is wanted now; what is added or updated, when it is gone or otherwise; a rename, when the old key is
+    wanted too; a group, when it moved; everything, when a setting changed. What nothing newer is known of stays.
+    """
+    changing = plan[plan["change"].isin(EFFECTS)]
+    groups = changing["group"].unique().tolist()
+    found: dict[str, str] = {}
+    for now in known:
+        changed = [name for name, value in now.policy.items() if policy.get(name, value) != value]
+        for name in changed[:1]:
+            why = f"{name} was {policy[name]} when the plan was made and is {now.policy[name]} now; {AGAIN}"
+            found = {**dict.fromkeys(groups, why), **found}
+        moved = {group: f"{now.moved[group]}; {AGAIN}" for group in groups if group in now.moved}
+        found = {**_otherwise(changing, now), **moved, **found}
+    return found
+
+
+def _otherwise(changing: pd.DataFrame, now: SourceNow) -> dict[str, str]:
+    """The groups of which a row is not any more as the source wants it, each with its first such row."""
+    keys = now.wanted["key"]
+    there, removed = among(changing["key"], keys), changing["change"] == Change.REMOVE
+    fingerprint = changing["key"].map(now.wanted.drop_duplicates("key").set_index("key")["fingerprint"])
+    other = there & fingerprint.notna() & (fingerprint != changing["fingerprint_after"])
+    whole = True if now.whole is None else changing["group"].isin(list(now.whole))
+    renamed = changing["key_before"].notna() & (changing["key_before"] != changing["key"])
+    both = renamed & among(changing["key_before"], keys)
+    whys = np.select(
+        [removed & there, ~removed & ~there & whole, ~removed & other, ~removed & both],
+        [WANTED_AGAIN, GONE, OTHERWISE, OLD_KEY_THERE],
+        default="",
+    )
+    bad = changing.assign(why=whys)[whys != ""].drop_duplicates("group")
+    by = f" (by {now.by})" if now.by else ""
+    rows = zip(bad["group"], bad["key"], bad["why"], strict=True)
+    return {group: f"{key}: {why}{by}; {AGAIN}" for group, key, why in rows}
