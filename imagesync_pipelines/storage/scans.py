@@ -30,7 +30,10 @@ UNPROVEN = "unproven"
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan: `page_size` was asked, `page_length` seen; `block_size`: pages per partition."""
+    """One scan: `page_size` was asked, `page_length` seen; `block_size`: pages per partition.
+
+    part: which part of the source alone it was begun for, such as "pages 11-20"; '' where it is about everything.
+    """
 
     id: int
     connector: str
@@ -46,11 +49,13 @@ class Scan:
     bytes: int
     state: str
     reason: str
+    part: str
 
 
-def start_scan(engine: sa.Engine, connector: str, *, page_size: int, block_size: int) -> int:
-    """Begin a scan and return its id."""
-    insert = scan.insert().values(connector=connector, page_size=page_size, block_size=block_size).returning(scan.c.id)
+def start_scan(engine: sa.Engine, connector: str, *, page_size: int, block_size: int, part: str = "") -> int:
+    """Begin a scan and return its id; part: of what alone, '' where it is to read everything."""
+    values = {"page_size": page_size, "block_size": block_size, "part": part}
+    insert = scan.insert().values(connector=connector, **values).returning(scan.c.id)
     with engine.begin() as connection:
         return int(connection.execute(insert).scalar_one())
 
@@ -80,11 +85,20 @@ def get_scan(engine: sa.Engine, scan_id: int) -> Scan:
 
 
 def latest_scan(engine: sa.Engine, connector: str) -> Scan | None:
-    """The newest scan of a connector that came to its end, proven or not; None when there is none.
+    """The newest scan of a connector that came to its end, a part or all, proven or not; None when there is none.
 
     One that is under way in another run, or was broken off, holds a part of the source only.
     """
-    ended = sa.select(scan).where(scan.c.connector == connector, scan.c.ended_at.is_not(None))
+    return _newest(engine, connector)
+
+
+def latest_full_scan(engine: sa.Engine, connector: str, *, proven: bool = False) -> Scan | None:
+    """As latest_scan, of those that were begun to read everything; `proven`: of those that did."""
+    return _newest(engine, connector, scan.c.part == "", *((scan.c.state == PROVEN,) if proven else ()))
+
+
+def _newest(engine: sa.Engine, connector: str, *which: sa.ColumnElement[bool]) -> Scan | None:
+    ended = sa.select(scan).where(scan.c.connector == connector, scan.c.ended_at.is_not(None), *which)
     return next(iter(read_rows(engine, ended.order_by(scan.c.id.desc()).limit(1), Scan)), None)
 
 

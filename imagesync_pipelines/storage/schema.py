@@ -150,6 +150,7 @@ scan = table(
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0", comment="received over the wire"),
     sa.Column("state", sa.Text, nullable=False, server_default="open"),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("part", sa.Text, nullable=False, server_default="", comment="what alone it is about; empty: everything"),
     sa.CheckConstraint("state IN ('open', 'proven', 'unproven')", name="state"),
     sa.Index(None, "connector", "id"),
 )

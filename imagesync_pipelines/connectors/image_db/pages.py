@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
 
 from imagesync_pipelines.connectors.image_db import client
 from imagesync_pipelines.connectors.image_db.columns import PageFacts, facts_of
@@ -27,12 +28,24 @@ from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceed
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 CONNECTOR = "image_db"
+PAGES_STEP = "api_pages"
 KEPT_SCANS = 3
 _SHOWN = 10
 
 Run = RunContext[ImageDbSettings]
 Fetch = Callable[[int], PageAnswer]
 Keep = Callable[[PageAnswer], PageEntry]
+
+
+class PagesLanded(BaseModel):
+    """What the step api_pages leaves: the scan into which it read, and what that took."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    scan_id: int
+    calls: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -218,16 +231,16 @@ def read_all(context: Run, session: UpstreamSession, page_size: int | None = Non
 def read_spans(context: Run, session: UpstreamSession, spans: Sequence[range], page_size: int | None = None) -> Reading:
     """Read these spans of pages (again) into the latest scan, which from then on proves nothing.
 
-    Where there is no scan yet, or the latest was read with another page size, a new one is begun.
+    Where there is no scan yet, or the latest was read with another page size, one of these pages alone is begun.
     """
     calls, received = session.calls, session.bytes
     engine = context.installation.engine
     size = page_size or context.settings.image_api_page_size
     latest = scans.latest_scan(engine, CONNECTOR)
     joins = latest is not None and latest.page_size == size
-    reading = Reading(latest.id, size) if latest is not None and joins else _begin(context, size)
-    told = ", ".join(f"{span.start}-{span.stop - 1}" for span in spans)
-    reading.reason = f"only pages {told} were read{' again' if joins else ''}"
+    told = "pages " + ", ".join(f"{span.start}-{span.stop - 1}" for span in spans)
+    reading = Reading(latest.id, size) if latest is not None and joins else _begin(context, size, told)
+    reading.reason = f"only {told} were read{' again' if joins else ''}"
     scans.void_scan(engine, reading.scan_id, reading.reason)
     for span in sorted(spans, key=lambda span: span.start):
         _read(context, session, reading, span.start, span.stop - 1)
@@ -279,10 +292,10 @@ def _shown_images(engine: sa.Engine) -> frozenset[str]:
         return frozenset(connection.scalars(sa.select(product_image.c.external_id).where(mine).distinct()))
 
 
-def _begin(context: Run, page_size: int | None) -> Reading:
-    size, settings = page_size or context.settings.image_api_page_size, context.settings
-    block = settings.image_db_pages_per_block
-    return Reading(scans.start_scan(context.installation.engine, CONNECTOR, page_size=size, block_size=block), size)
+def _begin(context: Run, page_size: int | None, part: str = "") -> Reading:
+    size, block = page_size or context.settings.image_api_page_size, context.settings.image_db_pages_per_block
+    engine = context.installation.engine
+    return Reading(scans.start_scan(engine, CONNECTOR, page_size=size, block_size=block, part=part), size)
 
 
 def _read(context: Run, session: UpstreamSession, reading: Reading, first: int, last: int | None = None) -> None:

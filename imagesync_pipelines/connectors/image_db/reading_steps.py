@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.columns import RawPage, RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
-from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run
+from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, PAGES_STEP, PagesLanded, Reading, Run
 from imagesync_pipelines.connectors.image_db.parsing import parse
 from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, read_external_ids, write_chunks
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
@@ -88,6 +88,9 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
             landed = pages.read_all(context, session, options.page_size)
         else:
             landed = pages.read_spans(context, session, [block_pages(block) for block in chosen], options.page_size)
+    context.keep(
+        PAGES_STEP, PagesLanded(run_id=context.run_id, scan_id=landed.scan_id, calls=landed.calls, bytes=landed.bytes)
+    )
     read = set(chosen)
     if everything:
         # Pages that came into being since the run was started have their blocks in this very run.
@@ -112,15 +115,17 @@ def source_of(context: Run) -> UpstreamSession:
 def records(context: Run, options: RecordsOptions, source: Callable[[Run], UpstreamSession] = source_of) -> StepResult:
     """Validated records, canonical and each once, with the proof that the scan was complete (or why not).
 
-    A record that does not validate goes to quarantine with its reason; the others go on. Pages are read only when the
-    options ask for it.
+    A record that does not validate goes to quarantine with its reason; the others go on. The pages are those that this
+    run's lineage read, else those of the newest scan of everything; for single products, of the newest that is proven
+    and fresh. Pages are read only when the options ask for it, or when there is no such scan.
 
     Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
     could not be (the others are kept), and the session's errors.
     """
     span, file = options.span(), Batches(context.handovers).records(context.run_id)
     landed: Reading | None = None
-    if span is not None or (options.skus and not _stored_pages_are_fresh(context)):
+    stored = _stored(context, options) if span is None else None
+    if span is not None or (options.skus and stored is None):
         with source(context) as session:
             if span is None:
                 landed = pages.read_all(context, session, options.page_size)
@@ -132,11 +137,12 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
                 f"{len(landed.failed)} of {len(landed.failed) + len(landed.pages)} pages could not be read, the first: "
                 f"page {page}: {landed.failed[page]}. Nothing was changed; the pages that were read are kept."
             )
-    engine = context.installation.engine
-    scan = scans.latest_scan(engine, CONNECTOR) if landed is None else scans.get_scan(engine, landed.scan_id)
+    scan = stored if landed is None else scans.get_scan(context.installation.engine, landed.scan_id)
     if scan is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
+    if only is None and scan.part:
+        only = {entry.page for entry in pages.stored_pages(context).entries(scan.id)}
     about = _write_batch(context, options, file, scan, only, landed)
     _quarantine_rejects(context, about.rejects, file, whole=only is None)
     used = {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
@@ -159,7 +165,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
             "scan_is_incomplete_because": about.reason or "-",
             "rejects": Table(pd.DataFrame(rejects, columns=["page", "image", "reason"])),
         },
-        lines=[landed.sentence()] if landed is not None else [],
+        lines=[landed.sentence() if landed is not None else _read_before(scan, about)],
         warnings=about.warnings,
         partitions=_blocks_read(context, landed) if landed is not None else None,
     )
@@ -189,6 +195,9 @@ def _write_batch(
     if stored.rejects:
         warnings.append(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
     warnings += details_told("The image database", stored.left_out)
+    spent: Reading | PagesLanded | None = landed or context.find(PAGES_STEP, PagesLanded)
+    if isinstance(spent, PagesLanded) and (spent.run_id, spent.scan_id) != (context.run_id, scan.id):
+        spent = None  # what another run read is not this one's
     about = About(
         run_id=context.run_id,
         made_at=datetime.now(UTC),
@@ -199,8 +208,8 @@ def _write_batch(
         skus=tuple(options.skus),
         external_ids=tuple(options.external_ids),
         warnings=tuple(warnings),
-        api_calls=landed.calls if landed else scan.calls,
-        bytes_downloaded=landed.bytes if landed else scan.bytes,
+        api_calls=spent.calls if spent is not None else 0,
+        bytes_downloaded=spent.bytes if spent is not None else 0,
         **{name: getattr(stored, name) for name in ("records", "repeated", "conflicts", "rejects")},
     )
     context.keep(STEP, about)
@@ -214,20 +223,28 @@ def _blocks_read(context: Run, landed: Reading) -> PartitionOutcomes:
     return PartitionOutcomes(landed=pages.whole_blocks(landed, spans), of="api_pages")
 
 
-def _stored_pages_are_fresh(context: Run) -> bool:
-    """Whether the stored pages of the latest scan hold the whole source and none is older than the cache may be."""
-    settings = context.settings
-    scan = scans.latest_scan(context.installation.engine, CONNECTOR)
-    if not settings.image_api_cache_enabled or scan is None or scan.ended_at is None:
-        return False
-    entries = pages.stored_pages(context).entries(scan.id)
-    oldest = datetime.now(UTC) - timedelta(seconds=settings.image_api_cache_timeout)
-    return (
-        bool(entries)
-        and [entry.page for entry in entries] == list(range(1, len(entries) + 1))
-        and sum(entry.records for entry in entries) >= max(entry.api_count or 0 for entry in entries)
-        and all(entry.fetched_at >= oldest for entry in entries)
-    )
+def _stored(context: Run, options: RecordsOptions) -> scans.Scan | None:
+    """The scan whose pages are taken as they are stored; None where there is none, or none that will do.
+
+    A part of the source is nobody's but its own run's, unless nothing else is there.
+    """
+    engine, settings = context.installation.engine, context.settings
+    if options.skus:
+        newest = scans.latest_full_scan(engine, CONNECTOR, proven=True)
+        oldest = datetime.now(UTC) - timedelta(seconds=settings.image_api_cache_timeout)
+        fresh = settings.image_api_cache_enabled and newest is not None and newest.started_at >= oldest
+        return newest if fresh else None
+    landed = context.find(PAGES_STEP, PagesLanded)
+    if landed is not None:
+        return scans.get_scan(engine, landed.scan_id)
+    return scans.latest_full_scan(engine, CONNECTOR) or scans.latest_scan(engine, CONNECTOR)
+
+
+def _read_before(scan: scans.Scan, about: About) -> str:
+    """Which pages were taken without a call, for the log."""
+    minutes = (datetime.now(UTC) - scan.started_at).total_seconds() / 60
+    what = "all pages" if not scan.part else scan.part
+    return f"{about.records} records of scan {scan.id} ({what}, {scan.state}), which began {minutes:.0f} minutes ago."
 
 
 def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, total: int) -> Iterator[RawPage]:

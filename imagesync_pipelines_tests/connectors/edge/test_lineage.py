@@ -76,7 +76,8 @@ def test_a_whole_listing_keeps_its_proof_when_a_listing_of_changes_comes_in_betw
     (gone,) = vanish(world, 1 / PHOTOS)
     with world.at_store() as daily:
         take_photos(daily, full=True, dry_run=False)
-        take_photos(another(daily), full=False, dry_run=False)
+        world.office.mutate("add")
+        assert take_photos(another(daily), full=False, dry_run=False).new == 1
         made = make_plan(daily, allow_mass_delete=False)
         again = make_plan(another(daily, [daily.context.run_id]), allow_mass_delete=False)
         plans = [daily.context.plans.load(number_of(one)) for one in (made, again)]

@@ -1,17 +1,20 @@
 """From pages to a batch of records: which pages are taken or read, what it proves, and what goes into quarantine."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.image_db import reading_steps
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
+from imagesync_pipelines.connectors.image_db.pages import PAGES_STEP, PagesLanded
 from imagesync_pipelines.connectors.image_db.reading_steps import KEPT_BATCHES
-from imagesync_pipelines.connectors.image_db.record_store import Batches
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches
 from imagesync_pipelines.connectors.image_db.settings import NO_END, RecordsOptions
-from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
 
@@ -52,7 +55,46 @@ def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: 
     about = connector.records()
     assert calls(connector) == before == 3
     assert (about.scope, about.complete, about.reason, about.records, about.warnings) == ("all", True, "", 10, ())
-    assert (about.api_calls, about.bytes_downloaded > 0) == (3, True)
+    assert (about.api_calls, about.bytes_downloaded) == (0, 0), "what this run did not fetch"
+
+
+def test_the_calls_of_a_run_are_those_of_its_own_pages_and_its_scan_is_that_one(connector: Connector) -> None:
+    landed = connector.scan()
+    connector.scan()
+    connector.run_id = "mine"
+    context = connector.context()
+    context.keep(PAGES_STEP, PagesLanded(run_id="mine", scan_id=landed.scan_id, calls=3, bytes=99))
+    reading_steps.records(context, RecordsOptions(page_size=PER_PAGE), lambda _: connector.session())
+    about = context.need("records", About)
+    assert (about.scan_id, about.api_calls, about.bytes_downloaded) == (landed.scan_id, 3, 99)
+    again = replace(context, lineage=Lineage("again", ("mine",)))
+    reading_steps.records(again, RecordsOptions(page_size=PER_PAGE), lambda _: connector.session())
+    about = again.need("records", About)
+    assert (about.scan_id, about.api_calls) == (landed.scan_id, 0), "its parent's pages, and no call of its own"
+
+
+@pytest.mark.parametrize("size", [PER_PAGE, PER_PAGE + 1], ids=["into the newest scan", "a scan of its own"])
+def test_a_run_for_some_products_takes_the_newest_proven_scan_of_everything_whatever_part_was_read_since(
+    connector: Connector, size: int
+) -> None:
+    proven = connector.scan()
+    newer = connector.scan() if size == PER_PAGE else proven
+    connector.source.records[4:] = []
+    part = connector.records(RecordsOptions(limit=1, page_size=size))
+    assert (part.scan_id != newer.scan_id) is (size != PER_PAGE)
+    before = calls(connector)
+    connector.run_id = "skus"
+    context = connector.context()
+    told = reading_steps.records(context, RecordsOptions(skus=[SKU]), lambda _: connector.session())
+    about = context.need("records", About)
+    assert (about.scan_id, about.records, about.api_calls, calls(connector)) == (proven.scan_id, 10, 0, before)
+    assert told.lines == [f"10 records of scan {proven.scan_id} (all pages, proven), which began 0 minutes ago."]
+
+
+def test_a_part_is_taken_as_what_it_is_where_nothing_else_is_there(connector: Connector) -> None:
+    connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE))
+    about = connector.records()
+    assert (about.scope, about.complete, about.records) == ("pages", False, 4)
 
 
 @pytest.mark.parametrize(
