@@ -299,8 +299,8 @@ def plan_store(
         wanted = mirror.read_mirror(connection, *mine, LISTED_VALUES)
         absent = mirror.read_gone(connection, *mine, PROVEN_GONE)
         proof = None
-        # A full scan of this run's lineage proves what was gone, whatever listing came in between: what that saw again is
-        # in the mirror. One of another run proves it as long as the mirror is as that scan left it.
+        # A full scan of this run's lineage proves what was gone, whatever listing came in between: what that saw again
+        # is in the mirror. One of another run proves it as long as the mirror is as that scan left it.
         own = listed.run_id in set(context.lineage)
         if listed.full and listed.scan_id is not None and (own or listed.mirror_at == mirror_at):
             proof = Proof(listed.scan_id, listed.complete, listed.reason)
