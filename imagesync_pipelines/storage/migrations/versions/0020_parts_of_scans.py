@@ -5,8 +5,8 @@ It is never edited again; a change is a new file.
 
 from alembic import op
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
