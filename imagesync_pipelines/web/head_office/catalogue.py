@@ -250,7 +250,7 @@ def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
     """Make each picture `<sku>.<jpg|png|webp|gif>` of the folder the only photo of its product in the brand.
 
     Names are compared in canonical form (file_names.py); one that does not say clearly whose picture it is is refused.
-    A product that is not there is made, with its sku as its name. A picture that the product has already is left alone,
+    Every file that is not taken is told with its reason. A product that is not there is made, with its sku as its name. A picture that the product has already is left alone,
     so the import can be repeated. Every picture is decoded whole first; a bad one is refused and the others go on.
     """
     imported = Imported()
@@ -295,12 +295,14 @@ def _batches(folder: Path, known: Mapping[str, str], imported: Imported) -> Iter
     batch: dict[str, NewPhoto] = {}
     held = 0
     seen: set[str] = set()
-    there = [one for one in folder.iterdir() if one.suffix.strip().lower() in SUFFIXES and one.is_file()]
+    there = [one for one in folder.iterdir() if one.is_file()]
     # Of several with one canonical form, the one that is written so is first.
     for file in sorted(there, key=lambda one: (one.name != canonical(one.name), one.name)):
         if is_ignored(file.name, size := file.stat().st_size) and size:
             continue
         try:
+            if file.suffix.strip().lower() not in SUFFIXES:
+                raise ValueError(f"only {', '.join(sorted(SUFFIXES))} are taken; save the picture as one of these")
             sku = _sku_of(file.name, known)
             if sku in seen:
                 raise ValueError(f"a second picture for {sku}; the first one counts")

@@ -40,7 +40,6 @@ def folder(tmp_path: Path) -> Path:
     found.mkdir()
     (found / "05018970.jpg").write_bytes(picture())
     (found / "7.PNG").write_bytes(picture("PNG"))
-    (found / "notes.txt").write_text("no picture")
     return found
 
 
@@ -89,6 +88,18 @@ def test_a_bad_picture_is_refused_and_the_others_go_on(
     assert imported.written == 2
     ((_, said),) = imported.refused
     assert reason in said
+
+
+def test_every_file_that_is_not_taken_is_named_with_its_reason(office: HeadOffice, shop: Shop, folder: Path) -> None:
+    others = {f"9.{kind}" for kind in ("tif", "jfif", "avif", "bmp", "txt")}
+    for name in others:
+        (folder / name).write_bytes(picture("BMP"))
+    imported = import_folder(office, shop.brand, folder)
+    assert imported.written == 2
+    assert {name for name, _ in imported.refused} == others
+    assert {said for _, said in imported.refused} == {
+        "only .gif, .jpeg, .jpg, .png, .webp are taken; save the picture as one of these"
+    }
 
 
 def test_the_same_names_in_other_characters_are_the_same_products(
