@@ -250,8 +250,9 @@ def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
     """Make each picture `<sku>.<jpg|png|webp|gif>` of the folder the only photo of its product in the brand.
 
     Names are compared in canonical form (file_names.py); one that does not say clearly whose picture it is is refused.
-    Every file that is not taken is told with its reason. A product that is not there is made, with its sku as its name. A picture that the product has already is left alone,
-    so the import can be repeated. Every picture is decoded whole first; a bad one is refused and the others go on.
+    Every file that is not taken is told with its reason. A product that is not there is made, with its sku as its name.
+    A picture that the product has already is left alone, so the import can be repeated. Every picture is decoded whole
+    first; a bad one is refused and the others go on.
     """
     imported = Imported()
     known = _known_skus(office, brand_id)
