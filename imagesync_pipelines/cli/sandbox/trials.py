@@ -11,13 +11,17 @@ from typing import Any
 
 import click
 import dagster as dg
+import sqlalchemy as sa
 
+from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, variable
+from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.storage.schema import product_image
 
 ALL, FIRST, STORE = "child-1", "child-2", "store1"
 EMPTIED, REPLACED = 6, 20
@@ -49,6 +53,19 @@ def each(trials: Trials, system: object) -> list[Trial]:
         except Exception as error:  # noqa: BLE001 - the others are tried all the same
             done.append(Trial(what, f"{type(error).__name__}: {error}", right=False))
     return done
+
+
+def _cut_erp_file(place: stand_ins.SandboxHome) -> Seen:
+    file = place.folder / "variants.csv"
+    whole, before = file.read_bytes(), _images()
+    *rows, last = whole.rstrip().split(b"\n")
+    # The last field that is cut is the SKU, in its middle.
+    file.write_bytes(b"\n".join([*rows, b",".join(last.split(b",")[:2])[:-3]]))
+    try:
+        outcome = _sync("image_db")
+    finally:
+        file.write_bytes(whole)
+    return _said(outcome), outcome.status is runs.Status.FAILED and _images() == before
 
 
 def _wrong_token(sandbox: MoyskladSandbox) -> Seen:
@@ -129,6 +146,13 @@ def _pictures(account: AccountHandle) -> dict[str, list[bytes]]:
     return {entity.id: [image.content for image in entity.images] for entity in account.entities()}
 
 
+def _images() -> list[tuple[Any, ...]]:
+    """Every product image of the catalogue."""
+    columns = (product_image.c.product_id, product_image.c.external_id, product_image.c.is_primary)
+    with open_installation() as place, place.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(*columns))]
+
+
 def _sync(connector: str, account: str = "", **asked: Any) -> runs.RunOutcome:
     return dict(runs.sync(connector, [account] if account else (), **asked))[account]
 
@@ -138,7 +162,7 @@ def _said(outcome: runs.RunOutcome) -> str:
     return outcome.error or " ".join(outcome.summary.get("warnings", ())) or str(outcome.status)
 
 
-OF_IMAGE_DB: Trials = ()
+OF_IMAGE_DB: Trials = (("the ERP's file of variants is cut off inside its last SKU", _cut_erp_file),)
 OF_EDGE: Trials = ()
 OF_MOYSKLAD: Trials = (
     ("a child's token is the main account's", _wrong_token),
