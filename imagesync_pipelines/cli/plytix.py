@@ -43,9 +43,11 @@ def sync(
         outcome = runs.only(runs.sync(CONNECTOR, named, progress=progress, dry_run=dry_run, **asked))
     code = print_outcome(outcome)
     if told := outcome.report:
+        planned = "planned: " if told["metadata"]["dry_run"] else ""
         click.echo(
-            f"  images uploaded {told['images_uploaded']}, images reused {told['images_skipped']}, "
-            f"links created {told['links_created']}, thumbnails set on {told['main_image_links']} products"
+            f"  {planned}images uploaded {told['images_uploaded']}, images reused {told['images_skipped']}, links "
+            f"created {told['links_created']}, thumbnails set {told['thumbnails_set']}; {told['main_image_links']} "
+            f"products {'will ' if planned else ''}show their MAIN image"
         )
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)

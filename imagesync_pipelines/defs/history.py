@@ -10,7 +10,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from imagesync_pipelines.defs.launching import partition_text
-from imagesync_pipelines.defs.metadata import ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
+from imagesync_pipelines.defs.metadata import COUNTED_KEY, ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
 from imagesync_pipelines.defs.work import STOPPED
 from imagesync_pipelines.sync.job_runs import PastRun
 
@@ -21,6 +21,8 @@ _DIED = "RunDied"
 # Runs are read from the newest on; the summary is on one of the last events, after those of all page partitions.
 _RUNS_PER_QUERY = 50
 _EVENTS_PER_RUN = 100
+# Of a summary.
+_OF_THE_END = ("status", "started_at", "completed_at", "seconds", "error_message")
 
 _STATUS = {
     dg.DagsterRunStatus.SUCCESS: "completed",
@@ -155,13 +157,27 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
 
 
 def _summary(newest_first: Iterable[dg.EventLogEntry]) -> tuple[Mapping[str, Any], str | None]:
-    """The newest summary among these events, and the connector of the Dagster asset that it is of."""
+    """The newest summary among these events, and the connector of the Dagster asset that it is of.
+
+    One of a step that failed before it counted anything tells how the run ended; what was done before, the newest that
+    counted tells: a run whose export fails has written its images all the same.
+    """
+    end: dict[str, Any] = {}
+    seen_as: str | None = None
     for event in newest_first:
         told = event.asset_materialization or event.asset_observation
         value = told.metadata.get(SUMMARY_KEY) if told is not None else None
-        if told is not None and isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, dict):
-            return value.data, told.asset_key.path[0]
-    return {}, None
+        if told is None or not isinstance(value, dg.JsonMetadataValue) or not isinstance(value.data, dict):
+            continue
+        found, seen_as = dict(value.data), seen_as or told.asset_key.path[0]
+        counted = found.pop(COUNTED_KEY, True)
+        if counted or not end:
+            # Earlier warnings hold as well; how it ended, and when, only the end says.
+            ended = {name: end[name] for name in _OF_THE_END if name in end}
+            end = {**found, **ended} if counted else found
+        if counted:
+            break
+    return end, seen_as
 
 
 def _time(timestamp: float | None) -> datetime | None:

@@ -22,6 +22,8 @@ from imagesync_pipelines.upstream.redaction import MASK, redact
 # The names under which history.py and alerts.py find these again.
 SUMMARY_KEY = "summary"
 ERROR_CLASS_KEY = "error_class"
+# In a summary: False where the step failed before it counted anything.
+COUNTED_KEY = "counted"
 
 SHOWN_ROWS = 20
 INLINE_CHARACTERS = 1000
@@ -57,9 +59,13 @@ def result_metadata(result: StepResult, secrets: Collection[SecretStr] = ()) -> 
 
 
 def summary_metadata(summary: Summary, *, counted: bool = True) -> Metadata:
-    """The whole summary of a run as JSON under `summary`, its status and warnings, and its numbers if it has any."""
+    """The whole summary of a run as JSON under `summary`, its status and warnings, and its numbers if it has any.
+
+    counted: whether the step counted anything; else the numbers are those that an earlier step of the run told.
+    """
+    told = summary.as_json() if counted else {**summary.as_json(), COUNTED_KEY: False}
     values: Metadata = {
-        SUMMARY_KEY: dg.MetadataValue.json(summary.as_json()),
+        SUMMARY_KEY: dg.MetadataValue.json(told),
         "status": dg.MetadataValue.text(summary.status),
         **(metrics(summary.metrics()) if counted else {}),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -112,14 +112,12 @@ def apply_images(
     plan_again: Callable[[Collection[str]], Loaded] | None = None,
     *,
     again: str = "plan again",
-    set_aside: int | None = None,
 ) -> StepResult:
     """Apply a plan of product images under the connector's lock; primaries that are not right are set right.
 
     known: what the source is known to want now. open_payload: the values of a plan's rows while it is applied.
     plan_again: plans the products that moved since the plan was made, which are applied in the same run; None: they are
-    refused with that reason. again: what a person can do about those. set_aside: the records that could not be read,
-    where these are no rows of the plan. Raises AccountBusyError.
+    refused with that reason. again: what a person can do about those. Raises AccountBusyError.
     """
     engine, plan_id = context.installation.engine, loaded.header.id
     with context.lock():
@@ -134,8 +132,6 @@ def apply_images(
         rows = connection.execute(mine).scalar_one()
     warnings = tuple(applied_warnings(context, loaded, applied, again=again))
     summary = applied_summary(context, loaded, applied, warnings=warnings, calls=0)
-    if set_aside is not None:
-        summary = replace(summary, rejected=set_aside + applied.failed)
     return StepResult(
         rows=rows,
         numbers={"primaries/repaired": repaired},

@@ -81,7 +81,7 @@ def pictures_of_rows(
     ]
     after = pictures_of_plan(header, set(keys))
     missing, before = set(old_keys) - {""}, dict[str, str]()
-    if header.applied_at is None and header.applied_run is None:
+    if header.applied_at is None and header.begun_run is None:
         before = _there_now(engine, header.connector, missing)
     else:
         for earlier in Plans(engine, storage).newest(_LOOKED_THROUGH, header.connector):

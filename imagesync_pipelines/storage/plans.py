@@ -51,7 +51,10 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class PlanHeader(NewPlan):
-    """A stored plan without its rows; `path` is its folder below the storage root, `files` the SHA-256 by file."""
+    """A stored plan without its rows; `path` is its folder below the storage root, `files` the SHA-256 by file.
+
+    applied_at, applied_run: of the newest application that ended. begun_run: whose application began and did not end.
+    """
 
     id: int
     created_at: datetime
@@ -59,6 +62,7 @@ class PlanHeader(NewPlan):
     files: Mapping[str, str]
     applied_at: datetime | None
     applied_run: str | None
+    begun_run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,11 @@ class Plans:
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
         """Note that a run begins to apply a plan; broken off when no mark_applied follows. Raises PlanMissingError."""
-        self._mark(plan_id, applied_at=None, applied_run=run_id)
+        self._mark(plan_id, begun_run=run_id)
 
     def mark_applied(self, plan_id: int, run_id: str) -> None:
         """Note that a run applied a plan; the newest application counts. Raises PlanMissingError."""
-        self._mark(plan_id, applied_at=sa.func.now(), applied_run=run_id)
+        self._mark(plan_id, applied_at=sa.func.now(), applied_run=run_id, begun_run=None)
 
     def _mark(self, plan_id: int, **values: object) -> None:
         if not write_rows(self.engine, plan.update().where(plan.c.id == plan_id).values(**values)):

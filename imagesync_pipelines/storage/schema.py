@@ -203,6 +203,7 @@ plan = table(
     sa.Column("scan_id", sa.BigInteger),
     moment("applied_at", nullable=True),
     sa.Column("applied_run", sa.Text),
+    sa.Column("begun_run", sa.Text, comment="whose application began and did not end"),
     sa.Index(None, "connector", "id"),
 )
 

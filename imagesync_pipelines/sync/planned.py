@@ -54,7 +54,6 @@ class Planned:
     scan_id: int | None = None
     calls: int = 0
     received: int = 0
-    rejected: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -196,7 +195,7 @@ def plan_result(
             completed_at=datetime.now(UTC),
             warnings=warnings,
             kept=counts[Change.KEEP],
-            rejected=counts[Change.REJECT] if planned.rejected is None else planned.rejected,
+            rejected=counts[Change.REJECT],
             held_back=len(waiting) + unnoted,
             api_calls=planned.calls,
             bytes_downloaded=planned.received,
@@ -229,7 +228,7 @@ def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool 
         rows=rows.loc[:, [*PLAN_COLUMNS, *([RULING] if RULING in rows else [])]],
         states={group: state for group, state in states.items() if isinstance(state, str)},
         own=header.run_id == context.run_id,
-        resumed=header.applied_at is None and header.applied_run is not None,
+        resumed=header.begun_run is not None,
         approved=by_word,
     )
 

@@ -74,7 +74,9 @@ def test_a_dry_run_is_printed_reported_looked_at_and_applied(place: PlytixWorld,
     assert found, dry.out
     told = json.loads(report.read_text())
     assert told["metadata"]["dry_run"] is True
-    assert (told["total_image_refs"], told["unique_images"], told["links_created"]) == (108, 12, 0)
+    assert (told["total_image_refs"], told["unique_images"], told["links_created"]) == (108, 12, 108)
+    assert (told["images_uploaded"], told["thumbnails_set"], told["main_image_links"]) == (12, 16, 16)
+    assert "planned: images uploaded 12, images reused 0, links created 108, thumbnails set 16; 16 prod" in dry.out
     assert place.plytix.assets() == ()
 
     plan = call(place, capsys, "plan", "--connector", "plytix")
@@ -88,7 +90,7 @@ def test_a_dry_run_is_printed_reported_looked_at_and_applied(place: PlytixWorld,
 
     again = call(place, capsys, "sync", "plytix", *mapping, "--execute", "--report", str(report))
     assert again.code == 0
-    assert "images uploaded 0, images reused 12, links created 0, thumbnails set on 16 products" in again.out
+    assert "images uploaded 0, images reused 12, links created 0, thumbnails set 0; 16 products show" in again.out
     assert json.loads(report.read_text())["metadata"]["dry_run"] is False
 
 

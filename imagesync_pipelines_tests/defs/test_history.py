@@ -30,7 +30,10 @@ def product_images(context: dg.AssetExecutionContext, config: WorkConfig) -> dg.
 
 
 @dg.asset(key=["image_db", "unmatched_articles"], deps=[product_images])
-def unmatched_articles() -> dg.MaterializeResult:
+def unmatched_articles(context: dg.AssetExecutionContext, config: WorkConfig) -> dg.MaterializeResult:
+    with stage(context, context.asset_key):
+        if config.error:
+            raise RuntimeError(config.error)
     return dg.MaterializeResult(metadata={"dagster/row_count": 3})
 
 
@@ -57,8 +60,8 @@ DEFINITIONS = dg.Definitions(
 )
 
 
-def run(instance: dg.DagsterInstance, job: str, error: str = "") -> str:
-    config = {"ops": {"image_db__product_images": {"config": {"error": error}}}} if error else {}
+def run(instance: dg.DagsterInstance, job: str, error: str = "", at: str = "product_images") -> str:
+    config = {"ops": {f"image_db__{at}": {"config": {"error": error}}}} if error else {}
     result = DEFINITIONS.resolve_job_def(job).execute_in_process(
         instance=instance, run_config=config, raise_on_error=False
     )
@@ -81,6 +84,15 @@ def test_a_run_that_failed_tells_what_it_had_done_and_its_error(instance: dg.Dag
     run(instance, "image_db__sync", error="disk full")
     (line,) = history(instance, limit=5)
     assert (line.status, line.added, line.updated, line.error) == ("failed", 4, 0, "RuntimeError: disk full")
+
+
+def test_a_later_step_that_fails_does_not_take_back_what_was_counted(instance: dg.DagsterInstance) -> None:
+    run(instance, "image_db__sync", error="No space left on device", at="unmatched_articles")
+    (line,) = history(instance, limit=5)
+    assert (line.status, line.added) == ("failed", 7)
+    assert line.error == "RuntimeError: No space left on device"
+    assert line.summary["status"] == "failed"
+    assert line.summary["warnings"] == ["deletion_limits"]
 
 
 def test_a_run_that_failed_without_a_summary_tells_the_error_that_ended_it(instance: dg.DagsterInstance) -> None:

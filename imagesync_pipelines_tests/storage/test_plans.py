@@ -154,6 +154,13 @@ def test_an_application_that_began_and_did_not_end_can_be_told_from_one_that_nev
     plan = plans.save(ROWS, None, _new())
     assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, None)
     plans.mark_begun(plan, "run-2")
-    assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, "run-2")
+    assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, None)
+    assert plans.header(plan).begun_run == "run-2"
+    plans.mark_applied(plan, "run-2")
+    applied_at = plans.header(plan).applied_at
+    plans.mark_begun(plan, "run-3")
+    header = plans.header(plan)
+    assert (header.applied_at, header.applied_run, header.begun_run) == (applied_at, "run-2", "run-3")
+    assert applied_at is not None, "that it was applied before is not forgotten"
     with pytest.raises(PlanMissingError):
         plans.mark_begun(999, "run-2")

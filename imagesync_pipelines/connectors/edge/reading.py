@@ -119,7 +119,7 @@ class StoreRun:
         """
         mine = self.context.plans.all(self.context.connector, self.context.part)
         newest = next((found for found in mine if before is None or found.id < before), None)
-        return newest if newest and newest.applied_run is not None and newest.applied_at is None else None
+        return newest if newest and newest.begun_run is not None else None
 
 
 @contextmanager

@@ -148,7 +148,6 @@ def make_plan(
         scan_id=about.scan_id,
         calls=about.api_calls,
         received=about.bytes_downloaded,
-        rejected=len(about.rejects),
     )
     plan_id = store_plan(context, planned, dry_run=options.dry_run)
     return ProductImagesPlanned(plan_id, planned, images, about)
@@ -183,7 +182,6 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         payload,
         again if options.replan else None,
         again="plan again, or apply it with --replan",
-        set_aside=len(batches.about(batch).rejects),
     )
     return replace(
         done,

@@ -87,8 +87,8 @@ def _stored(
 ) -> StepResult:
     """Store a plan with what applying and reporting need of it, and tell it.
 
-    chosen, read: what it was made from. dry_run, made_for: it is the end of its run, whose report says that nothing was
-    written.
+    chosen, read: what it was made from. dry_run, made_for: it is the end of its run, whose report has the
+    figures of the plan.
     """
     known = ledger_of(context).known()
     left = {one.window.seconds: one.left for one in api.limiter.left()}
@@ -118,7 +118,17 @@ def _stored(
     )
     plan_id = store_plan(context, galleries, dry_run=dry_run, made_for=made_for)
     ends_here = dry_run or bool(made_for)
-    report = make_report(basis, tasks, known.assets(), ended_at=context.clock(), dry_run=ends_here)
+    links, main = planning.writes_of(galleries.plan)
+    report = make_report(
+        basis,
+        tasks,
+        known.assets(),
+        ended_at=context.clock(),
+        dry_run=ends_here,
+        uploaded=len(galleries.uploads),
+        links=links,
+        to_show_main=main,
+    )
     if ends_here:
         keep_report(context.installation.storage, context.run_id, report)
     changing = rows_to_show(galleries.plan)

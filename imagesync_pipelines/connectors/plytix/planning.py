@@ -312,6 +312,14 @@ def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
     return {key: images[group, key].url for group, key in pairs}
 
 
+def writes_of(plan: pd.DataFrame) -> tuple[dict[str, int], frozenset[str]]:
+    """What a plan writes, for its report: links by SKU, and the SKUs whose thumbnail it sets."""
+    added = plan.loc[plan["change"] == Change.ADD, "group"].value_counts()
+    after, before = (plan[name].eq(IN_GALLERY_AND_THUMBNAIL) for name in ("fingerprint_after", "fingerprint_before"))
+    sets = plan["change"].isin(WRITTEN) & after.fillna(False) & ~before.fillna(False)
+    return {str(sku): int(number) for sku, number in added.items()}, frozenset(plan.loc[sets, "group"])
+
+
 def _wanted(listing: Listing, now: Mapping[str, Row], policy: Policy) -> Iterator[Row]:
     """The rows of a listing; what nobody says anything about (a thumbnail without MAIN, the order of links) stays."""
     for image in listing.images:

@@ -75,17 +75,19 @@ def make_report(
     existed: int = 0,
     links: Mapping[str, int] | None = None,
     thumbnails: Mapping[str, str] | None = None,
+    to_show_main: Collection[str] = (),
     faults: Iterable[dict[str, str]] = (),
 ) -> dict[str, Any]:
-    """The report with its fields, of a plan (`basis_of`) and what a run did beside it.
+    """The report with its fields, of a plan (`basis_of`) and what a run did beside it; of a dry run, what it would do.
 
     links, thumbnails: by SKU, how many links were made, the asset now shown. links_created: links that were made in
     this run, those of parents among them; images_skipped: distinct images whose asset was known already;
-    main_image_links: products whose thumbnail is the MAIN image after the run.
+    main_image_links: products whose thumbnail is the MAIN image after the run; thumbnails_set: those that the run set.
+    to_show_main: of a dry run, the products whose thumbnail the plan sets.
     """
     links, thumbnails = links or {}, thumbnails or {}
     shown = {
-        sku: _shows_main(task.images, thumbnails.get(sku, task.product.thumbnail), assets)
+        sku: sku in to_show_main or _shows_main(task.images, thumbnails.get(sku, task.product.thumbnail), assets)
         for sku, task in tasks.items()
     }
     parents = {sku for sku, task in tasks.items() if task.is_parent}
@@ -96,6 +98,7 @@ def make_report(
         "images_skipped": min(basis["known_images"] + existed, basis["unique_images"] - uploaded),
         "links_created": sum(links.values()),
         "errors": [*basis["errors"], *faults],
+        "thumbnails_set": len(thumbnails) + len(to_show_main),
         "main_image_links": basis["main_kept"] + sum(shown.values()),
         "parent_links_created": sum(number for sku, number in links.items() if sku in parents),
         "parent_main_image_links": basis["parents_kept"] + sum(shown[sku] for sku in parents),

@@ -27,6 +27,7 @@ def test_the_real_shape_costs_what_the_issue_says_and_a_second_run_one_call(
         "images_skipped": 0,
         "links_created": 108,
         "errors": [],
+        "thumbnails_set": 16,
         "main_image_links": 16,
         "parent_links_created": 0,
         "parent_main_image_links": 0,

@@ -191,7 +191,7 @@ def replay_of(external_ids: Sequence[str]) -> JobRun:
 
 def apply_of(plan: PlanHeader) -> JobRun:
     """The run that applies a stored plan. Raises NothingToStartError for a plan that was applied, or begun."""
-    if plan.applied_at is not None or plan.applied_run is not None:
+    if plan.applied_at is not None or plan.begun_run is not None:
         raise NothingToStartError(f"Plan {plan.id} was applied already; make a new one.")
     return job_runs.apply_run(connector_named(plan.connector), str(plan.scope.get("account", "")), plan.id, {})
 
