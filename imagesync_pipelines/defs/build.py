@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import alerts, assets, cleanup, held_alerts, pages, watching
+from imagesync_pipelines.defs import alerts, assets, cleanup, held_alerts, liveness, pages, watching
 from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
@@ -42,6 +42,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
                 alerts.build_run_failure_alert(),
                 alerts.build_failed_check_alert(),
                 watching.build_dagster_alert(),
+                liveness.build_dead_runs_sensor(),
                 held_alerts.build_held_alert(),
             ],
             resources={

@@ -9,30 +9,27 @@ for account, outcome in runs.sync("folder", dry_run=True):
 
 import logging
 import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
-import psutil  # type: ignore[import-untyped]
 from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs import build, history, launching, pages
+from imagesync_pipelines.defs import build, history, launching, liveness, pages
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.steps import Progress, silent
-
-HOST_TAG = "imagesync/host"
-PROCESS_TAG = "imagesync/process"
 
 _logger = logging.getLogger("imagesync")
 
@@ -76,7 +73,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
         os.environ.update(installation.locations.environment())
         with dg.DagsterInstance.from_config(str(installation.locations.dagster_home)) as instance:
             make_pools(instance, [pool for one in connectors() for pool in one.pools])
-            close_orphans(instance)
+            liveness.close_dead_runs(instance, installation.engine)
             yield installation, instance
 
 
@@ -166,48 +163,21 @@ def make_pools(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
                 raise
 
 
-def process_tags() -> dict[str, str]:
-    """The tags of a run of this process: the host, and the process with the moment it started (numbers are reused)."""
-    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: _process_name(os.getpid())}
-
-
-def close_orphans(instance: dg.DagsterInstance) -> list[str]:
-    """Mark as failed the unfinished runs of this host whose process is gone; returns their ids.
-
-    Such a run was started in a process of its own, on a terminal or from a script, and died with it. Left alone, it
-    shows as running for ever and holds its place in the pools.
-    """
-    mine = dg.RunsFilter(statuses=list(launching.IN_FLIGHT), tags={HOST_TAG: socket.gethostname()})
-    closed = []
-    for run in instance.get_runs(mine):
-        name = run.tags.get(PROCESS_TAG, "")
-        number = name.partition("/")[0]
-        if not number.isdecimal() or _process_name(int(number)) != name:
-            instance.report_run_failed(run, "The process of this run was killed; what it had written is kept.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            closed.append(run.run_id)
-    return closed
-
-
-def _process_name(number: int) -> str:
-    """The name of a process, as in the tag; '' when there is none of this number."""
-    try:
-        return f"{number}/{psutil.Process(number).create_time():.0f}"
-    except psutil.NoSuchProcess:
-        return ""
-
-
 def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     definitions = build.build_definitions(resources={"progress": progress})
     job = definitions.resolve_job_def(request.job)
-    result = job.execute_in_process(
-        run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        instance=instance,
-        tags={**request.tags, **process_tags()},
-        asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
-        raise_on_error=False,
-    )
+    run_id = str(uuid4())
+    # Before the run is there, and until it has ended: at no moment it looks dead.
+    with alive(installation.locations.database_url, run_id):
+        result = job.execute_in_process(
+            run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            run_id=run_id,
+            tags={**request.tags, **liveness.LOCK_TAG},
+            asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
+            raise_on_error=False,
+        )
     line = history.run_line(instance, result.run_id)
     connector = connector_named(request.job.partition("__")[0])
     plans = Plans(installation.engine, installation.storage).all(connector.name)

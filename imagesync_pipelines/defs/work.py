@@ -7,24 +7,29 @@ UI shows; a secret is shown by the name of its variable only, and read at run ti
 import logging
 import traceback
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 from pydantic import BaseModel, Field, SecretStr, create_model
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import metadata
+from imagesync_pipelines.defs.liveness import holding_lock
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.errors import TransactionPoolerError
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Step
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
+
+_logger = logging.getLogger("imagesync")
 
 STOPPED = "Stopped before it was done; what was written is kept."
 TRACEBACK_CHARACTERS = 4000
@@ -41,7 +46,22 @@ Stats = Mapping[str, int | float | str]
 
 
 class InstallationResource(dg.ConfigurableResource):
-    """This installation, read from IMAGESYNC_* when a run needs it."""
+    """This installation, read from IMAGESYNC_* when a run needs it; a run holds its lock as long as it has this."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
+        """The resource itself, while the lock of the run is held.
+
+        Raises TransactionPoolerError. What else is wrong with the installation, the first step tells.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(holding_lock(context.instance, context.run))
+            except TransactionPoolerError:
+                raise
+            except ImagesyncError as error:
+                _logger.warning("The run holds no lock: %s", error)
+            yield self
 
     def open(self) -> AbstractContextManager[Installation]:
         """The installation, for the length of a `with` block. Raises SettingsError naming the wrong variable."""

@@ -176,6 +176,7 @@ def _apply(
             rows_per_batch=max(1, min(ROWS_PER_BATCH, -(-loaded.total // WRITERS))),
             writers=WRITERS,
             fatal=SERVER_GONE,
+            before_write=context.check_locks,
             on_progress=lambda done: context.progress("rows written", done, loaded.total),
         )
 

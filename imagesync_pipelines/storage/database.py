@@ -1,10 +1,5 @@
-"""Our database: an engine on a schema that is as new as the code, rows as values, and the locks of connectors."""
+"""Our database: an engine on a schema that is as new as the code, and rows as values."""
 
-import hashlib
-import logging
-import os
-import socket
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,7 +10,7 @@ import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
-from imagesync_pipelines.storage.errors import AccountBusyError, DatabaseUnreachableError, StorageError
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
 R = TypeVar("R")
@@ -23,6 +18,8 @@ R = TypeVar("R")
 URL_VARIABLES = "IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL"
 APPLICATION_NAME = "imagesync"
 CONNECT_SECONDS = 10
+# A cut connection, or a server that went without a word, is noticed within a minute; nothing to a socket of Unix.
+KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # The newest migration; a database at this version is opened without loading Alembic (a test compares them).
 HEAD = "0021"
 VERSION_TABLE = "alembic_version"
@@ -31,16 +28,7 @@ OLDER = frozenset(f"{number:04}" for number in range(1, 10))
 BASELINE, PASS_THROUGH = "0010", "7115364"
 # Any number that nothing else in this database uses as an advisory lock ("imgsync" in ASCII).
 UPGRADE_LOCK = 0x696D6773796E63
-_HOLDER = """
-SELECT a.application_name, a.state_change
-  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
- WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND (l.classid::bigint << 32) | l.objid::bigint = :key
-"""
 _EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
-
-logger = logging.getLogger("imagesync.storage")
 
 
 def with_driver(url: str, driver: str) -> str:
@@ -67,7 +55,7 @@ def engine_of(url: str, **pool: int) -> sa.Engine:
     return sa.create_engine(
         with_driver(url, "psycopg"),
         pool_pre_ping=True,
-        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
+        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS, **KEEPALIVE},
         **pool,
     )
 
@@ -125,33 +113,6 @@ def storable(value: Any) -> Any:
     if isinstance(value, dict):
         return {storable(name): storable(one) for name, one in value.items()}
     return value
-
-
-@contextmanager
-def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iterator[None]:
-    """Hold the connector's lock while the body runs: one run at a time writes it, on all hosts of an installation.
-
-    Waits up to `wait_seconds` for another holder. It is PostgreSQL's session advisory lock on a connection of its own:
-    it ends with the process, however that ends. Raises AccountBusyError naming who holds it and since when.
-    """
-    key = int.from_bytes(hashlib.blake2b(f"connector {connector}".encode(), digest_size=8).digest(), signed=True)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        name = f"{APPLICATION_NAME} {connector}: process {os.getpid()} on {socket.gethostname()}"[:63]
-        connection.execute(sa.text("SELECT set_config('application_name', :name, false)"), {"name": name})
-        deadline = time.monotonic() + wait_seconds
-        while not connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
-            if time.monotonic() >= deadline:
-                holder = connection.execute(sa.text(_HOLDER), {"key": key}).first()
-                who = "another run" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
-                raise AccountBusyError(
-                    f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
-                    "Nothing was changed; try again when that run has ended."
-                )
-            time.sleep(0.2)
-        try:
-            yield
-        finally:
-            _release(connection, key, connector)
 
 
 def check_answers(url: str, variable: str) -> None:
@@ -229,15 +190,3 @@ def _upgrade(connection: sa.Connection) -> None:
             "Install the newer program, or use another database; nothing was changed."
         )
     command.upgrade(config, "head")
-
-
-def _release(connection: sa.Connection, key: int, connector: str) -> None:
-    """Give the lock back; when the connection is lost the server has done so, and the body's own error matters more."""
-    try:
-        held = connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key}).scalar()
-    except DBAPIError:
-        held = False
-    if not held:
-        logger.warning("%s: the lock was lost while the run went on (was the database restarted?)", connector)
-    # The connection bears the name of a holder: it must not go back into the pool.
-    connection.invalidate()

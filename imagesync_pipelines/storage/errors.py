@@ -32,6 +32,16 @@ class AccountBusyError(StorageError):
     """Another run holds the lock of the connector."""
 
 
+class LockLostError(StorageError):
+    """The lock of the account was lost while a run worked on it; the run stops, the next one goes on."""
+
+
+class TransactionPoolerError(StorageError):
+    """Between us and the database is a pooler of transactions, where no lock lasts."""
+
+    retryable = False
+
+
 class HandOverMissingError(StorageError):
     """No step left for this run what it needs; the message says what to run."""
 

@@ -17,12 +17,14 @@ from upath import UPath
 
 from imagesync_pipelines.storage.database import storable, write_rows
 from imagesync_pipelines.storage.files import remove_folder
+from imagesync_pipelines.storage.liveness import living
 from imagesync_pipelines.storage.schema import handover
 
 H = TypeVar("H", bound=BaseModel)
 # As many runs of an account as may be between their first and their last step at once, and some to look at.
 KEPT_RUNS = 20
 STRAY_SECONDS = 24 * 3600
+_NEXT = sa.func.nextval(sa.func.pg_get_serial_sequence(handover.fullname, "number"))
 _NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -39,7 +41,7 @@ class HandOvers:
         """Keep what a step of a run leaves; what it left before is replaced."""
         key = {"connector": self.connector, "account": self.account, "run_id": run_id, "step": step}
         values = {"value": storable(value.model_dump(mode="json")), "made_at": sa.func.clock_timestamp()}
-        statement = insert(handover).values(**key, **values)
+        statement, values["number"] = insert(handover).values(**key, **values), _NEXT
         write_rows(self.engine, statement.on_conflict_do_update(index_elements=list(key), set_=values))
 
     def find(self, runs: Iterable[str], step: str, kind: type[H]) -> H | None:
@@ -68,7 +70,7 @@ class HandOvers:
         """Run and document of what a step left, the newest first."""
         query = sa.select(handover.c.run_id, handover.c.value).where(self._mine, handover.c.step == step, *which)
         with self.engine.connect() as connection:
-            found = connection.execute(query.order_by(handover.c.made_at.desc()).limit(limit))
+            found = connection.execute(query.order_by(handover.c.number.desc()).limit(limit))
             return [(row.run_id, row.value) for row in found]
 
     def file(self, run_id: str, name: str) -> UPath:
@@ -76,26 +78,33 @@ class HandOvers:
         return self._folder / _NAME.sub("-", run_id) / name
 
     def prune(self, keep: int = KEPT_RUNS, used: Collection[str] = ()) -> None:
-        """Forget all but the newest `keep` runs and those in `used`, and the files of runs that have no row."""
-        newest = sa.select(handover.c.run_id).where(self._mine).group_by(handover.c.run_id)
+        """Forget all but the newest `keep` runs, those that are alive and those in `used`, with their files.
+
+        The newest are those that the database numbered last, whatever clocks say. Files of runs that have no row go
+        too, once they are old.
+        """
+        numbered = sa.select(handover.c.run_id).where(self._mine).group_by(handover.c.run_id)
         with self.engine.begin() as connection:
-            runs = list(connection.scalars(newest.order_by(sa.func.max(handover.c.made_at).desc())))
-            old = [run for run in runs[keep:] if run not in used]
+            runs = list(connection.scalars(numbered.order_by(sa.func.max(handover.c.number).desc())))
+            stay = {*runs[:keep], *used, *living(connection, runs)}
+            old = [run for run in runs if run not in stay]
             connection.execute(handover.delete().where(self._mine, handover.c.run_id.in_(old)))
         for run in old:
             remove_folder(self._folder / _NAME.sub("-", run))
-        self._forget_strays({_NAME.sub("-", run) for run in runs})
+        self._forget_strays({_NAME.sub("-", run) for run in {*runs, *used}})
 
     def _forget_strays(self, known: Collection[str]) -> None:
-        """Remove the files of runs that never got as far as a row; a run at work is younger than a day."""
+        """Remove the files of runs that never got as far as a row, a day after the last of them; of no run alive."""
         if not self._folder.exists():
             return
+        places = [place for place in self._folder.iterdir() if place.is_dir() and place.name not in known]
+        with self.engine.connect() as connection:
+            alive = living(connection, [place.name for place in places])
         before = datetime.now(UTC).timestamp() - STRAY_SECONDS
-        for place in list(self._folder.iterdir()):
-            if place.is_dir() and place.name not in known:
-                files = [file.stat().st_mtime for file in place.iterdir()]
-                if max(files, default=place.stat().st_mtime) < before:
-                    remove_folder(place)
+        for place in places:
+            files = [file.stat().st_mtime for file in place.iterdir()]
+            if place.name not in alive and max(files, default=place.stat().st_mtime) < before:
+                remove_folder(place)
 
     @property
     def _folder(self) -> UPath:

@@ -280,7 +280,8 @@ handover = table(
     *keys("connector", "account", "run_id", "step"),
     sa.Column("value", JSONB, nullable=False),
     moment("made_at", default_now=True),
-    sa.Index(None, "connector", "account", "step", "made_at"),
+    sa.Column("number", sa.BigInteger, sa.Identity(), nullable=False, comment="order of writing, whatever clocks say"),
+    sa.Index(None, "connector", "account", "step", "number"),
 )
 
 cursor = table(

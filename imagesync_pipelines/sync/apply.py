@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, check_columns
 from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanRow, RowResult, group_state
@@ -175,6 +176,7 @@ def apply_database(
     rows_per_batch: int = 1000,
     writers: int = 1,
     fatal: tuple[type[BaseException], ...] = (),
+    before_write: Callable[[], None] = lambda: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Applied:
     """Apply the changing rows of a guarded plan.
@@ -182,12 +184,14 @@ def apply_database(
     states: the digests of the groups when the plan was made, as from `group_states`; the target refuses groups that
     moved. A batch that raises is halved down to the one group that cannot be written: its rows fail with the error's
     text and go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are:
-    what was written stays, no further batch is begun, and the next run plans what is missing. writers: how many batches
+    what was written stays, no further batch is begun, and the next run plans what is missing. before_write is called
+    before each batch; LockLostError from it ends the run as well. writers: how many batches
     are applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far.
     """
     tally, done, rows = Tally(quarantine), 0, changing_rows(plan)
 
     def write(groups: Sequence[slice]) -> list[pd.DataFrame]:
+        before_write()
         batch = rows.iloc[groups[0].start : groups[-1].stop]
         digests = None if states is None else {group: _digest(states, group) for group in batch["group"].unique()}
         return [_answered(batch, target.apply_batch(batch, digests))]
@@ -195,7 +199,7 @@ def apply_database(
     def refused(group: slice, error: Exception) -> list[pd.DataFrame]:
         return [outcomes(rows.iloc[group], Outcome.FAILED, error_reason(error))]
 
-    halving = partial(apply_halving, write=write, refused=refused, fatal=fatal)
+    halving = partial(apply_halving, write=write, refused=refused, fatal=(*fatal, LockLostError))
     with collector_paused():
         for _, results in side_by_side(_batches(rows["group"], rows_per_batch), halving, writers):
             for result in results:

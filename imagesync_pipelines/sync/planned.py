@@ -145,7 +145,7 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     shown = {one.plan_id for one in held.undecided(context.installation.engine, context.connector, context.account)}
     context.plans.prune(context.connector, KEPT_PLANS, context.part, but={one for one in shown if one is not None})
     stored = context.plans.all(context.connector, context.part)
-    makers = {header.run_id for header in stored if header.run_id is not None}
+    makers = {header.run_id for header in stored if header.run_id is not None} | set(context.lineage)
     context.handovers.prune(used=makers | {str(header.scope[BATCH]) for header in stored if BATCH in header.scope})
     return plan_id
 
@@ -299,6 +299,7 @@ def carry_out_remotely(
             bulk=bulk,
             fatal=fatal,
             identify=identify,
+            before_write=context.check_locks,
             clock=context.clock,
             on_progress=lambda number: context.progress(f"{what} written", number, loaded.total),
         ),

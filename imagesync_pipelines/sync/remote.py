@@ -77,6 +77,7 @@ def apply_remote(
     bulk: BulkTarget | None = None,
     fatal: tuple[type[BaseException], ...] = (),
     identify: Callable[[], None] = lambda: None,
+    before_write: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> apply.Applied:
@@ -90,8 +91,9 @@ def apply_remote(
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
     keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
-    in a row got no answer, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for
-    those under way and are raised. on_progress gets the number of rows done so far.
+    in a row got no answer, the rest is REFUSED. Errors in `fatal`, interruptions and what before_write raises, which is
+    called before each group, start no further group, wait for those under way and are raised. on_progress gets the
+    number of rows done so far.
     """
     tally = apply.Tally(quarantine)
     fatal = (*fatal, IdentityRefusedError)
@@ -117,6 +119,7 @@ def apply_remote(
                 identify()
             for work in works:
                 if work.group not in refused:
+                    before_write()
                     yield work
                 elif last:
                     take(apply.same_for_all(work, Outcome.REFUSED, refused[work.group]))

@@ -1,7 +1,7 @@
 """Steps: what one step of a run works with, and what it tells when it is done."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
-from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import HeldLock, account_lock
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.sync.identity import check_installation
@@ -175,7 +175,8 @@ class RunContext(Generic[S]):
     partitions: the keys of the run's page partitions. all_blocks: it was started for all of them, and for those that
     were added since. known_blocks: the connector's page partitions, in the order of
     adding. add_blocks: adds some after these. tell: hears of things before the step is done, like plain http.
-    note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it.
+    note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it. locks:
+    those that the run holds now.
     """
 
     connector: str
@@ -192,6 +193,7 @@ class RunContext(Generic[S]):
     add_blocks: Callable[[Sequence[str]], None] = lambda keys: None
     tell: Callable[[str], None] = lambda text: None
     note_summary: Callable[[Summary], None] = lambda summary: None
+    locks: list[HeldLock] = field(default_factory=list)
 
     @property
     def run_id(self) -> str:
@@ -271,7 +273,8 @@ class RunContext(Generic[S]):
 
         Raises AccountBusyError when another run works on the account, and IdentityRefusedError.
         """
-        with account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds):
+        wait_seconds = self.installation.settings.lock_wait_seconds
+        with self.holding(account_lock(self.installation.engine, self.owner, wait_seconds)):
             self.check_installation()
             yield
 
@@ -283,3 +286,20 @@ class RunContext(Generic[S]):
         warning = check_installation(self.installation, record=record)
         if warning:
             self.tell(warning)
+
+    @contextmanager
+    def holding(self, lock: AbstractContextManager[HeldLock]) -> Iterator[None]:
+        """Hold any lock of this run in a `with` block; one that was lost meanwhile is told at the end."""
+        with lock as held:
+            self.locks.append(held)
+            try:
+                yield
+            finally:
+                self.locks.remove(held)
+        if held.lost:
+            self.tell("The lock of the account was lost after this step's last write (was the database restarted?).")
+
+    def check_locks(self) -> None:
+        """Raise LockLostError when a lock of this run was lost; it costs nothing, so call it before each write."""
+        for held in tuple(self.locks):
+            held.check()

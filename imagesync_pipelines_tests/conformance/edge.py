@@ -55,6 +55,11 @@ class EdgeSite(Site):
             found[photo.product_id][key] = photo
         return found
 
+    def written(self) -> Held:
+        shown: dict[str, dict[str, Any]] = self.held()  # type: ignore[assignment]
+        done = {key: {name: one for name, one in rows.items() if one.status == "synced"} for key, rows in shown.items()}
+        return {key: rows for key, rows in done.items() if rows}
+
     def wanted(self) -> Held:
         found: dict[str, dict[str, Photo]] = defaultdict(dict)
         for key, row in self.world.listed().items():

@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import FaultPlan, latency
 from imagesync_pipelines.sandbox.ledger import CallLedger
-from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines_tests.faults.commands import WAITING
 from imagesync_pipelines_tests.places import entered, opened, rows_of
 
@@ -69,6 +69,10 @@ class Site(ABC):
     @abstractmethod
     def broken(self) -> AbstractContextManager[set[str]]:
         """A new item that cannot be synchronised, well again after the `with` block; gives the groups that it is in."""
+
+    def written(self) -> Held:
+        """What runs wrote into the target, without what they only announced there."""
+        return self.held()
 
     def number(self) -> int:
         """How many pictures the target shows."""

@@ -16,12 +16,14 @@ from imagesync_pipelines.products import applying
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines_tests.e2e.connectors import Connector, connector_settings
 
 pytestmark = pytest.mark.slow
 
-GONE = (sa.exc.OperationalError, sa.exc.InterfaceError)
+# Gone, or back before the run noticed: then its lock is lost.
+GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, LockLostError)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
-from imagesync_pipelines.storage.database import account_lock
+from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, Synced, assert_same_tables, from_scratch
 
 pytestmark = pytest.mark.slow

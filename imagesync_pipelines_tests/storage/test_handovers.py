@@ -11,6 +11,7 @@ from upath import UPath
 
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import STRAY_SECONDS, HandOvers
+from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.schema import handover
 
 
@@ -89,6 +90,30 @@ def test_pruning_keeps_the_newest_runs_and_those_in_use_with_their_files(kept: H
         "run-0",
         "run-4",
     ]
+
+
+def test_a_clock_that_was_ahead_for_some_runs_costs_no_later_run_its_hand_over(kept: HandOvers) -> None:
+    for number in range(6):
+        kept.keep(f"run-{number}", "records", Counted(number=number))
+        if number < 3:
+            with kept.engine.begin() as connection:
+                connection.execute(handover.update().values(made_at=sa.func.now() + timedelta(days=3)))
+        kept.prune(keep=3)
+        assert kept.find([f"run-{number}"], "records", Counted)
+        assert kept.newest("records", Counted) == Counted(number=number)
+
+
+def test_a_run_that_is_alive_keeps_what_it_left_however_many_came_after_it(kept: HandOvers, database_url: str) -> None:
+    with alive(database_url, "at work"):
+        kept.keep("at work", "records", Counted(number=1))
+        write_whole(kept.file("at work", "records.parquet"), b"frame")
+        for number in range(3):
+            kept.keep(f"run-{number}", "records", Counted(number=number))
+        kept.prune(keep=1)
+        assert kept.find(["at work"], "records", Counted)
+        assert kept.file("at work", "records.parquet").exists()
+    kept.prune(keep=1)
+    assert kept.find(["at work"], "records", Counted) is None
 
 
 def test_a_frame_whose_run_never_got_as_far_as_its_row_goes_once_it_is_old(kept: HandOvers) -> None:

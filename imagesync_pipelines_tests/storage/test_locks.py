@@ -8,13 +8,14 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.database import account_lock, with_driver
-from imagesync_pipelines.storage.errors import AccountBusyError
+from imagesync_pipelines.storage.database import with_driver
+from imagesync_pipelines.storage.errors import AccountBusyError, LockLostError
 from imagesync_pipelines.storage.installation import Locations
+from imagesync_pipelines.storage.locks import HeldLock, account_lock
 
 HOLDER = """
 import sys, time, sqlalchemy as sa
-from imagesync_pipelines.storage.database import account_lock
+from imagesync_pipelines.storage.locks import account_lock
 with account_lock(sa.create_engine(sys.argv[1]), "image_db", 0):
     print("held", flush=True)
     time.sleep(60)
@@ -96,3 +97,36 @@ def test_the_holders_name_does_not_stay_on_pooled_connections(database: sa.Engin
         pass
     with database.connect() as connection:
         assert connection.execute(sa.text("SHOW application_name")).scalar() == "imagesync"
+
+
+def ask_for_long(held: HeldLock) -> None:
+    """The server tells the end of a session when it has ended it."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        held.check()
+
+
+def test_a_holder_whose_connection_is_cut_is_told_when_it_asks_and_a_second_one_comes_in(database: sa.Engine) -> None:
+    cut = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'imagesync image%'"
+    )
+    with account_lock(database, "image_db", 0) as held:
+        held.check()
+        with database.connect() as connection:
+            connection.execute(cut)
+        was_cut = "image_db: the connection to the database was cut"
+        with account_lock(database, "image_db", 5), pytest.raises(LockLostError, match=was_cut):
+            ask_for_long(held)
+        with pytest.raises(LockLostError):
+            held.check()
+
+
+def test_what_the_server_says_beside_is_not_taken_for_the_end(database: sa.Engine) -> None:
+    """A reloaded configuration is told to every session, also to one that waits."""
+    with account_lock(database, "image_db", 0) as held:
+        held._connection.execute(sa.text("LISTEN something"))
+        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("NOTIFY something"))
+        time.sleep(0.1)
+        held.check()
+        assert not held.lost

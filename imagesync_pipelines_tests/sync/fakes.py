@@ -5,12 +5,14 @@ Every effect first asks the `Crash` whether the process dies here; a KeyboardInt
 """
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import group_works, outcomes
@@ -200,3 +202,14 @@ class FakeIntents:
 def changes(plan: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Change, key and reason of every row of a plan."""
     return list(plan[["change", "key", "reason"]].itertuples(index=False, name=None))
+
+
+def lost_after(groups: int) -> Callable[[], None]:
+    """A lock that is lost after so many writes."""
+    writes = count(1)
+
+    def check() -> None:
+        if next(writes) > groups:
+            raise LockLostError("the lock was lost")
+
+    return check

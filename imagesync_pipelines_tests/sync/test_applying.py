@@ -9,11 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import SHOWN_ERRORS, Applied, answers, apply_database, group_works
 from imagesync_pipelines.sync.model import Change, Outcome, PlanRow, Proof, RowResult, Scope, group_state
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines_tests.sync.fakes import Crash, FakeDatabase, FakeQuarantine, Row, done, frame, rejects, rows_of
+from imagesync_pipelines_tests.sync.fakes import (
+    Crash,
+    FakeDatabase,
+    FakeQuarantine,
+    Row,
+    done,
+    frame,
+    lost_after,
+    rejects,
+    rows_of,
+)
 from imagesync_pipelines_tests.sync.test_reference_model import law, planned
 from imagesync_pipelines_tests.sync.worlds import NEVER, World, worlds
 
@@ -117,6 +128,16 @@ def test_a_server_that_is_gone_is_raised_and_not_halved() -> None:
     with pytest.raises(ServerGoneError):
         apply_database(plan, target, quarantine, fatal=(ServerGoneError,))
     assert target.sizes == [0]
+    assert quarantine.items == {}
+
+
+def test_a_lock_that_is_lost_ends_the_run_at_the_next_batch_and_no_row_is_blamed() -> None:
+    wanted = many(8)
+    target, quarantine = FakeDatabase({}, rows_of(frame(*wanted))), FakeQuarantine()
+    plan = build_plan(frame(*wanted), frame(), WHOLE)
+    with pytest.raises(LockLostError):
+        apply_database(plan, target, quarantine, rows_per_batch=4, before_write=lost_after(2))
+    assert {key.partition("/")[0] for key in target.rows} == {f"g{number:03}" for number in range(4)}
     assert quarantine.items == {}
 
 

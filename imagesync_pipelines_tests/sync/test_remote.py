@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.model import GroupWork, Proof, RowResult, Scope
@@ -23,6 +24,7 @@ from imagesync_pipelines_tests.sync.fakes import (
     Row,
     done,
     frame,
+    lost_after,
     rows_of,
 )
 from imagesync_pipelines_tests.sync.test_reference_model import law, planned
@@ -243,6 +245,14 @@ def test_after_a_fatal_error_no_group_is_started_and_those_under_way_are_finishe
     assert list(connector.intents.open) == ["g002"]
     assert {row[1] for row in connector.intents.ledger.values()} == set(started) - {"g002"}
     assert threading.active_count() < 10
+
+
+def test_a_lock_that_is_lost_ends_the_run_at_the_next_group() -> None:
+    connector = Connector(many(30))
+    with pytest.raises(LockLostError):
+        connector.run(workers=1, before_write=lost_after(7))
+    assert len(connector.target.calls) == 7
+    assert not connector.intents.open
 
 
 def test_after_ten_groups_in_a_row_without_an_answer_the_rest_is_left_and_an_answer_between_them_counts_anew() -> None:

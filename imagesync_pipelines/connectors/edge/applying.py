@@ -199,6 +199,7 @@ def _write(run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.D
         run.database,
         Downloads(_open_photo(run), run.settings),
         run.context.quarantine,
+        before_write=run.context.check_locks,
         on_written=lambda written: queue(run.engine, run.context.account, written),
         on_progress=lambda number: run.context.progress("photos written", number, total),
     )

@@ -103,7 +103,8 @@ class StoreRun:
 
         Raises AccountBusyError when another run works on it, and IdentityRefusedError.
         """
-        with store.store_lock(self.database, self.context.installation.settings.lock_wait_seconds):
+        wait_seconds = self.context.installation.settings.lock_wait_seconds
+        with self.context.holding(store.store_lock(self.database, wait_seconds)):
             self.context.check_installation()
             self.identify(record=False)
             yield

@@ -19,9 +19,10 @@ from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import KEPT, Photo, fingerprint, kept_of
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage.copying import frame_of
-from imagesync_pipelines.storage.database import account_lock, create_database, engine_of
+from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import HeldLock, account_lock
 
 # A store's table is one of these (docs/contracts/edge.md); a Django application of the store makes the second.
 TABLES = ("product_photo", "core_productphoto")
@@ -158,7 +159,7 @@ def store_url(installation: Installation, account: EdgeStore) -> str:
         raise StorageError(f"{error} Or name a database with dsn in [edge.stores.{account.name}].") from error
 
 
-def store_lock(database: StoreDatabase, wait_seconds: float) -> AbstractContextManager[None]:
+def store_lock(database: StoreDatabase, wait_seconds: float) -> AbstractContextManager[HeldLock]:
     """Hold the store while the body runs: nobody else writes its photos.
 
     Raises AccountBusyError after `wait_seconds`.

@@ -86,6 +86,7 @@ class _Run:
     downloads: Downloads
     tally: Tally
     on_written: Callable[[Sequence[PhotoReport]], None]
+    before_write: Callable[[], None]
     done: PhotosApplied = field(default_factory=PhotosApplied)
     batch: list[_Row] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
@@ -99,6 +100,7 @@ def apply_photos(
     downloads: Downloads,
     quarantine: Quarantine,
     *,
+    before_write: Callable[[], None] = lambda: None,
     on_written: Callable[[Sequence[PhotoReport]], None] = lambda reports: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> PhotosApplied:
@@ -106,13 +108,14 @@ def apply_photos(
 
     Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
-    proven keeps the picture that is there, and no photo of its product is removed in this run. on_written is
+    proven keeps the picture that is there, and no photo of its product is removed in this run. before_write is called
+    before every commit, and what it raises ends the run. on_written is
     called after every commit with what is to be told to the head office, on_progress gets the number of rows done.
 
     Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
-    run = _Run(database, downloads, Tally(quarantine), on_written)
+    run = _Run(database, downloads, Tally(quarantine), on_written, before_write)
     settings, done = downloads.settings, 0
     limit = max(1, settings.memory_budget // BATCH_SHARE)
     rows = _rows_to_write(plan, photos_of(payload), run)
@@ -209,6 +212,7 @@ def _flush(run: _Run) -> None:
     run.batch = []
     if not batch:
         return
+    run.before_write()
     groups = [list(rows) for _, rows in groupby(batch, key=lambda one: one.row.group)]
     try:
         results = apply_halving(

@@ -146,7 +146,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     about = _write_batch(context, options, file, scan, only, landed)
     _quarantine_rejects(context, about.rejects, file, whole=only is None)
     used = {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
-    context.handovers.prune(KEPT_BATCHES, used)
+    context.handovers.prune(KEPT_BATCHES, {*used, *context.lineage, *Batches(context.handovers).kept()})
     # Where releases before hand-overs kept their batches; their plans are made again.
     remove_folder(context.installation.storage / "records" / CONNECTOR)
     rejects = [(line.page, line.external_id or "not legible", line.reason) for line in about.rejects]

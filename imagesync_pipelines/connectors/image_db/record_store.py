@@ -222,10 +222,15 @@ class Batches:
             )
         return found
 
-    def newest_whole(self) -> About | None:
-        """The newest batch of every page of a scan, proven or not; None when there is none."""
+    def newest_whole(self, *, proven: bool = False) -> About | None:
+        """The newest batch of every page of a scan, or of one that proves something; None when there is none."""
         whole = (about for about in self.handovers.all(STEP, About) if about.scope == "all")
-        return max(whole, key=lambda about: about.made_at, default=None)
+        return next((about for about in whole if about.complete or not proven), None)
+
+    def kept(self) -> set[str]:
+        """The names of those that stay however many come after them: of every page, and of a whole proof."""
+        newest = (self.newest_whole(), self.newest_whole(proven=True))
+        return {about.run_id for about in newest if about is not None}
 
     def keep_unmatched(self, name: str, found: Unmatched) -> None:
         """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""

@@ -111,7 +111,7 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
         warnings.append(f"{len(read.unread)} entities stay as they were read before, such as {key}: {why}.")
     found = read.model_copy(update={"run_id": context.run_id, "asked": tuple(keys), "warnings": tuple(warnings)})
     main.keep(MAIN_IMAGES, found)
-    main.handovers.prune()
+    main.handovers.prune(used=set(context.lineage))
     return found
 
 

@@ -63,9 +63,10 @@ def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:
 
 
 def test_the_newest_batch_of_all_pages_is_never_a_part_that_somebody_chose(batches: Batches) -> None:
-    for hours, name in ((3, "a"), (5, "b"), (1, "c")):
+    # Whatever the clocks of their hosts said: the last one that was kept counts.
+    for hours, name in ((3, "a"), (5, "c"), (1, "b")):
         make(batches, name, hours)
-    assert (batches.of([]).run_id, names(batches)) == ("b", ["a", "b", "c"])
+    assert (batches.of([]).run_id, sorted(names(batches))) == ("b", ["a", "b", "c"])
     for hours, scope in ((6, "pages"), (7, "skus"), (8, "images")):
         make(batches, scope, hours)
         batches.handovers.keep(scope, STEP, about(scope, hours).model_copy(update={"scope": scope}))

@@ -14,8 +14,8 @@ from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.primaries import pin_image
-from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
+from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image

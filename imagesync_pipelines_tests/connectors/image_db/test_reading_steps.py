@@ -207,6 +207,15 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(conne
         batches.about(first)
 
 
+def test_runs_of_a_part_leave_the_newest_batch_of_everything(connector: Connector) -> None:
+    connector.scan()
+    connector.records()
+    whole = connector.run_id
+    for _ in range(KEPT_BATCHES + 1):
+        connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE))
+    assert Batches(connector.context().handovers).of([]).run_id == whole
+
+
 @pytest.mark.parametrize(
     "part",
     [RecordsOptions(limit=3, page_size=PER_PAGE), RecordsOptions(skus=[SKU], page_size=PER_PAGE)],
