@@ -1,6 +1,7 @@
 """This installation: where it keeps everything, worked out once from the settings, and opening it."""
 
 import ctypes
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,10 +16,13 @@ from upath import UPath
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import create_database, open_database, with_driver
 from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
-from imagesync_pipelines.storage.files import open_root, write_whole
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.files import open_root, sync, write_whole
 
 # The parameter of glibc's mallopt, and the size of a block that goes back to the system as soon as it is freed.
 MMAP_THRESHOLD, LARGE_BYTES = -3, 512 * 1024
+
+_SECRET = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -111,18 +115,29 @@ def dagster_yaml() -> str:
 
 
 def kept_secret(file: Path) -> SecretStr:
-    """The secret in the file, 64 hexadecimal digits; made on the first call, by whichever process comes first."""
+    """The secret in the file, 64 hexadecimal digits; made on the first call, by whichever process comes first.
+
+    Raises StorageError for a file that is empty or cut, as a power cut may leave one.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_hex(32))
+        sync(fresh)
         # A link appears whole or not at all, and never replaces one that another process made.
         try:
             file.hardlink_to(fresh)
         finally:
             fresh.unlink()
-    return SecretStr(file.read_text())
+        sync(file.parent)
+    found = file.read_text(errors="replace").strip()
+    if _SECRET.fullmatch(found) is None:
+        raise StorageError(
+            f"{file} should hold a secret and {'is empty' if not found else 'is damaged'} (was the power cut?). Remove "
+            "it: a new one is made at the next start, and everybody logs in again."
+        )
+    return SecretStr(found)
 
 
 def _give_back_what_is_freed() -> None:

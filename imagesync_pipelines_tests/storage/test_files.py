@@ -1,7 +1,9 @@
 """Files below the storage root: whole or not at all, in a folder and in an object store, however they come."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
@@ -42,3 +44,25 @@ def test_a_stream_that_breaks_off_leaves_what_was_there_and_nothing_else(root: U
 def test_everybody_may_read_the_file(tmp_path: Path) -> None:
     write_stream(UPath(tmp_path / "a.csv"), parts())
     assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name_and_its_name_is_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves an empty file under a name that is believed."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noting(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        done.append("folder" if path.is_dir() else f"{path.stat().st_size} bytes")
+        fsync(handle)
+
+    def renaming(*paths: Any, **more: Any) -> None:
+        done.append("name")
+        rename(*paths, **more)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(os, "rename", renaming)
+    write_stream(UPath(tmp_path / "a.csv"), parts())
+    assert done == ["12 bytes", "name", "folder"]

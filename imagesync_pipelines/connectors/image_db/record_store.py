@@ -25,7 +25,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db.columns import SCHEMA, Chunk, PageFacts, RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.products.applying import Unmatched
-from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.files import put_in_place, write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
 
 # The step whose hand-over a batch is.
@@ -149,7 +149,7 @@ def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:
                     keep = [index for index in range(len(table)) if first + index not in losers]
                     writer.write_table(table.take(pa.array(keep, pa.int64())))
                     first += len(table)
-    part.rename(path)
+    put_in_place(part, path)
 
 
 class About(BaseModel):
