@@ -70,8 +70,8 @@ def judge(
     several ids says none of them for sure; but no one of them may be a source's or another name's.
     """
     said = list(dict.fromkeys((place, canonical(one)) for place, one in told if canonical(one)))
-    for place, one in said:
-        for verdict, names in ((Verdict.OWN_SOURCE, sources or {}), (Verdict.SHARED, others or {})):
+    for verdict, names in ((Verdict.OWN_SOURCE, sources or {}), (Verdict.SHARED, others or {})):
+        for place, one in said:
             same = sorted(name for name, known in names.items() if known.get(place) == one)
             if same:
                 return Judged(verdict, place, one, same[0])
