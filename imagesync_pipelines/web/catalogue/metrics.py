@@ -15,7 +15,15 @@ from starlette.responses import JSONResponse, Response
 
 from imagesync_pipelines.storage.database import HEAD, VERSION_TABLE
 from imagesync_pipelines.storage.rate_budget import budgets
-from imagesync_pipelines.storage.schema import SCHEMA, intent, product, product_image, quarantine, unmatched_article
+from imagesync_pipelines.storage.schema import (
+    SCHEMA,
+    alert,
+    intent,
+    product,
+    product_image,
+    quarantine,
+    unmatched_article,
+)
 from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.pages.pictures import Derivatives
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, freshness
@@ -119,6 +127,7 @@ def _kept(opened: Opened) -> list[Metric]:
     by_stage = sa.select(*waits, count).group_by(*waits)
     by_intent = sa.select(intent.c.connector, count).group_by(intent.c.connector)
     articles = sa.select(count).select_from(unmatched_article)
+    untold = sa.select(count).select_from(alert).where(alert.c.due_at.is_not(None))
     with opened.engine.connect() as connection:
         ask = connection.execute
         return [
@@ -127,6 +136,7 @@ def _kept(opened: Opened) -> list[Metric]:
             _gauge("quarantined", "items that failed and wait in quarantine", [*connector, "stage"], ask(by_stage)),
             _gauge("open_intents", "groups whose last write has no known outcome", connector, ask(by_intent)),
             _gauge("unmatched_articles", "article numbers of images that no product has", [], ask(articles)),
+            _gauge("alerts_waiting", "alerts that reached none of their targets and are sent again", [], ask(untold)),
             _gauge("read_age_seconds", "since a connector's source was last read whole", connector, read),
             _gauge("applied_age_seconds", "since a plan of a connector was last applied", connector, applied),
             _gauge("calls_allowed", "calls that an account may make in a window", window,

@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from imagesync_pipelines.storage.alerts import Alert, note_alert
 from imagesync_pipelines.storage.rate_budget import Window, take
 from imagesync_pipelines.storage.schema import plan, quarantine, unmatched_article
 from imagesync_pipelines.sync.job_runs import PastRun
@@ -49,6 +50,7 @@ def test_images_failures_lag_runs_and_budgets_are_told(database: sa.Engine, tmp_
         connection.execute(plan.insert().values(applied_at=NOW - timedelta(hours=2), **applied))
         connection.execute(quarantine.insert().values(connector="edge", stage="apply", key="k", reason="r"))
         connection.execute(unmatched_article.insert().values(number="9", external_id="1", reason="r"))
+    note_alert(database, Alert("edge", "store1", "TimeoutError", "t", "b", "l"), NOW, timedelta(hours=1))
     for principal in ("moysklad main", "catalogue:key:1"):
         take(database, principal, [Window(45, 3)], NOW.timestamp())
     with serving(world.opened) as site:
@@ -57,6 +59,7 @@ def test_images_failures_lag_runs_and_budgets_are_told(database: sa.Engine, tmp_
     wanted = {
         ("images", "true"): 1, ("images", "false"): 1, ("products", "true"): 1, ("products", "false"): 1,
         ("quarantined", "edge", "apply"): 1, ("unmatched_articles",): 1,
+        ("alerts_waiting",): 1,
         ("applied_age_seconds", "image_db"): 7200,
         ("calls_allowed", "moysklad main", "3"): 45, ("calls_left", "moysklad main", "3"): 44,
         ("calls_blocked_seconds", "moysklad main", "3"): 0,
