@@ -121,7 +121,7 @@ def test_a_body_that_never_ends_is_cut_at_the_limit() -> None:
     ("body", "content_type", "words"),
     [
         pytest.param(b"<html></html>", "image/jpeg", "HTML", id="HTML"),
-        pytest.param(GOOD[:-40], "image/jpeg", "premature end", id="a cut JPEG that is listed so"),
+        pytest.param(GOOD[:-40], "image/jpeg", "Premature end", id="a cut JPEG that is listed so"),
         pytest.param(picture(1, "PNG"), "image/jpeg", "labelled", id="a PNG that is called a JPEG"),
     ],
 )
