@@ -12,9 +12,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from imagesync_pipelines.cli.sandbox.stand_ins import _PREFIXES
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines_tests import generated
+from imagesync_pipelines_tests.conftest import OUR_VARIABLES
 
 # They yield nothing on a dry run, or for an account that is off, so that nothing is marked as done; Dagster then wants
 # no result type.
@@ -191,3 +193,11 @@ def test_resources_can_be_replaced_by_name() -> None:
     assert set(repository.get_top_level_resources()) == {
         "installation", "image_db", "edge", "plytix", "moysklad", "folder", "progress",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kept_apart", [OUR_VARIABLES, _PREFIXES], ids=["tests", "sandbox"])
+def test_the_settings_of_every_connector_are_kept_out_of_tests_and_of_the_sandbox(kept_apart: tuple[str, ...]) -> None:
+    for one in connectors():
+        prefix = str(one.settings.model_config.get("env_prefix") or "")
+        names = {(prefix + name).upper() for name in one.settings.model_fields}
+        assert {name for name in names if not name.startswith(kept_apart)} == set(), one.name

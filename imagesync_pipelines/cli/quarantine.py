@@ -44,6 +44,30 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, conne
     context.exit(code)
 
 
+@click.command("retry")
+@click.argument("ids", type=int, nargs=-1)
+@click.option("--connector", "--room", "connector", required=True, help="with its account, e.g. moysklad/child-1")
+@click.pass_context
+def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
+    """Synchronise again now; what the target refused is sent again too: these items of it, or all."""
+    name, _, account = connector.partition("/")
+    with runs.opened() as (installation, _):
+        table = QuarantineTable(installation.engine, connector)
+        entries = _chosen(table, ids, everything=not ids)
+        asked = table.ask_again([entry.id for entry in entries]) if entries else 0
+    click.echo(f"{len(entries)} items of {connector}; {asked} that were refused are sent again")
+    if name == DEFAULT_SOURCE:
+        context.invoke(replay, ids=ids, everything=not ids, connector=name)
+        return
+    with progress_bars() as progress:
+        outcome = runs.only(runs.sync(name, [account] if account else [], progress=progress))
+    code = print_outcome(outcome)
+    with runs.opened() as (installation, _):
+        left = {entry.key for entry in QuarantineTable(installation.engine, connector).list()}
+    click.echo(f"  {sum(entry.key not in left for entry in entries)} of {len(entries)} left the quarantine")
+    context.exit(code)
+
+
 @click.command("drop")
 @click.argument("ids", type=int, nargs=-1, required=True)
 @click.option("--connector", "--room", "connector", default=DEFAULT_SOURCE, show_default=True)

@@ -14,6 +14,10 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.storage.database import among, read_rows, storable, write_rows
 from imagesync_pipelines.storage.schema import quarantine
 
+# What a target refused is not sent again by every run, until a person asks for it; every other stage is tried again.
+REFUSED_STAGE = "refused"
+_ASKED_FOR = "apply"
+
 
 @dataclass(frozen=True)
 class QuarantineItem:
@@ -73,6 +77,21 @@ class QuarantineTable:
         """Everything of the connector, the newest first."""
         query = _ENTRIES.where(quarantine.c.connector == self.connector)
         return read_rows(self.engine, query.order_by(quarantine.c.last_seen.desc(), quarantine.c.id), QuarantineEntry)
+
+    def ask_again(self, ids: Collection[int] = ()) -> int:
+        """Have the next run try again what the target refused: these items by their numbers, or all; returns how many.
+
+        They stay in quarantine until they succeed.
+        """
+        mine = (quarantine.c.connector == self.connector) & (quarantine.c.stage == REFUSED_STAGE)
+        chosen = mine & among(quarantine.c.id, ids) if ids else mine
+        other = quarantine.alias()
+        twice = sa.exists().where(
+            other.c.connector == self.connector, other.c.stage == _ASKED_FOR, other.c.key == quarantine.c.key
+        )
+        with self.engine.begin() as connection:
+            gone = connection.execute(quarantine.delete().where(chosen, twice)).rowcount
+            return gone + connection.execute(quarantine.update().where(chosen).values(stage=_ASKED_FOR)).rowcount
 
     def drop(self, ids: Collection[int]) -> int:
         """Forget items by their numbers; returns how many there were. They come back when they fail again."""

@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.child import (
     HOLD,
-    REFUSED_STAGE,
     ChildRun,
     Run,
     child_of,
@@ -48,7 +47,7 @@ from imagesync_pipelines.imaging.derivatives import CannotDeriveError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
-from imagesync_pipelines.storage.quarantine import QuarantineItem
+from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.planned import (

@@ -30,6 +30,7 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
+from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
 from imagesync_pipelines.storage.schema import mirror, moysklad_account
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
 from imagesync_pipelines.sync.identity import Identity, Told, only
@@ -37,7 +38,6 @@ from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
 # Where an image in quarantine failed that the account will not take, however often it is sent.
-REFUSED_STAGE = "refused"
 # How long content that a run needs is kept for it, whatever a clean-up is told; a run that takes longer downloads anew.
 HOLD = timedelta(hours=12)
 # By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.

@@ -74,7 +74,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     before = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
     planned = Planned(
-        plan=found.plan,
+        plan=found.plan.assign(product=_labels(found, entities)),
         held=found.held,
         owned=found.owned,
         cost=cost,
@@ -160,6 +160,15 @@ class _Lists:
             key, why = next(iter(self.unread.items()))
             found.append(f"{len(self.unread)} entities of the child account could not be read, such as {key}: {why}.")
         return found
+
+
+def _labels(found: planning.ChildPlan, entities: Iterable[Entity]) -> pd.Series:
+    """For people, of every row: the entity's name, and the image's file where it is to be written."""
+    names = {entity.key: entity.name or entity.key for entity in entities}
+    files = {image.key: image.filename for task in found.tasks.values() for image in task.images}
+    keys = zip(found.plan["group"], found.plan["key"], strict=True)
+    labels = [": ".join(filter(None, (names.get(group, group), files.get(key, "")))) for group, key in keys]
+    return pd.Series(labels, index=found.plan.index, dtype="str")
 
 
 def _changes(found: planning.ChildPlan) -> pd.DataFrame:

@@ -6,10 +6,10 @@ from threading import BoundedSemaphore
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, fail_after, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from imagesync_pipelines.products.exports import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
@@ -23,6 +23,8 @@ router = APIRouter(include_in_schema=False)
 
 # Each holds a connection and a snapshot of the database for as long as its reader takes.
 MOST_AT_ONCE = 2
+# A reader that takes nothing for so long has gone away, whatever its connection says.
+READER_SECONDS = 60.0
 RETRY = {"Retry-After": "30"}
 
 
@@ -39,9 +41,14 @@ class Streamed(StreamingResponse):
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, and close the stream whatever happened."""
+        """Send it, and close the stream whatever happened; a reader that takes nothing any more is cut off."""
+
+        async def bounded(message: Message) -> None:
+            with fail_after(READER_SECONDS):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, bounded)
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._rest.close)

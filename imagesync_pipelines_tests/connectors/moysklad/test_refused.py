@@ -1,6 +1,6 @@
 """An image that an account will not take is not sent by every run again, and is never forgotten."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,12 +35,25 @@ def test_it_is_sent_again_by_the_daily_run_only_and_told_by_all(world: World) ->
     assert world.calls(CHILD, "images post") > 0
 
 
-def test_it_is_sent_again_when_a_person_drops_it_from_the_quarantine(database: sa.Engine, world: World) -> None:
+@pytest.mark.parametrize("ask", [QuarantineTable.drop, QuarantineTable.ask_again])
+def test_it_is_sent_again_when_a_person_drops_it_from_the_quarantine_or_asks_for_it(
+    database: sa.Engine, world: World, ask: Callable[[QuarantineTable, list[int]], int]
+) -> None:
     quarantine = QuarantineTable(database, f"moysklad/{CHILD}")
     (entry,) = quarantine.list()
-    quarantine.drop([entry.id])
+    assert ask(quarantine, [entry.id]) == 1
     assert world.sync().summary.failed == 1
     assert [(one.stage, one.key) for one in quarantine.list()] == [(entry.stage, entry.key)]
+
+
+def test_what_is_asked_for_and_taken_leaves_the_quarantine(database: sa.Engine, world: World) -> None:
+    quarantine = QuarantineTable(database, f"moysklad/{CHILD}")
+    world.sandbox.switches.other_formats = True
+    assert world.sync().summary.images_added == 0, "nobody asked for it"
+    assert quarantine.ask_again() == 1
+    assert world.sync().summary.images_added == 1
+    world.assert_same()
+    assert quarantine.list() == []
 
 
 def test_another_image_in_its_place_is_sent_at_once_and_what_is_gone_leaves_the_quarantine(

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.sandbox.faults import drip
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif, noise
 from imagesync_pipelines_tests.connectors.moysklad.worlds import World, entity, open_world
 
@@ -39,6 +40,17 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
         failed = f"Failed to sync images for entity {variant} ({entity(world, OTHER)})"
         assert failed in done.result.lines
         assert len(world.names(OTHER)) == 1, "it is not left bare"
+
+
+def test_a_plan_names_the_entity_and_the_file_of_what_it_writes(database: sa.Engine, tmp_path: Path) -> None:
+    accounts = catalogue(products=1, images=1, variants=0, bundles=0, children=1)
+    with open_world(database, tmp_path, accounts=accounts) as world:
+        name = show(world, ONE, [("вид.jpg", jpeg("a", 40))])
+        world.sync()
+        plans = Plans(database, world.place.storage)
+        assert plans.load(plans.newest(1)[0].id)["product"].tolist() == [f"{name}: вид.jpg"]
+        world.sync()
+        assert plans.load(plans.newest(1)[0].id)["product"].tolist() == [name]
 
 
 def test_an_image_that_no_request_can_hold_is_told(database: sa.Engine, tmp_path: Path) -> None:

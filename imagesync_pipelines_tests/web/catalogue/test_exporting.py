@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from imagesync_pipelines.products.exports import Format, kind_of
+from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.access import KeyScope, add_key
 from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, RETRY, Exports
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
@@ -71,6 +72,24 @@ def test_a_reader_that_goes_away_midway_leaves_its_place(world: World) -> None:
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
             raise OSError("the reader is gone")
+
+    for _ in range(MOST_AT_ONCE + 1):
+        with pytest.raises(ClientDisconnect):
+            anyio.run(exports.answer(Format.NDJSON), scope, receive, send)
+    assert "Current Checked out connections: 0" in world.engine.pool.status()
+
+
+def test_a_reader_that_takes_nothing_any_more_leaves_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "READER_SECONDS", 0.05)
+    exports, scope = Exports(world.opened), {"type": "http", "asgi": {"spec_version": "2.4"}}
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
 
     for _ in range(MOST_AT_ONCE + 1):
         with pytest.raises(ClientDisconnect):

@@ -32,6 +32,12 @@ def test_the_primary_comes_first_and_the_others_in_their_order(world: World) -> 
     assert [image.external_id for image in view(world, engel).images] == ["4", "3", "2", "1"]
 
 
+def test_a_picture_of_the_folder_names_it_as_its_source(site: Site, world: World) -> None:
+    engel = world.product("100")
+    world.image(engel, "a/100.jpg", source="folder", metadata={"file": "a/100.jpg"})
+    assert "<dt>Source</dt><dd>Folder</dd>" in site.get(f"/products/{engel}").text
+
+
 def test_an_image_tells_where_it_comes_from(world: World) -> None:
     engel = world.product("100")
     world.image(engel, "1", image_url="https://media.example.com/a%20b/Gru%C3%9F.jpg?x=1")

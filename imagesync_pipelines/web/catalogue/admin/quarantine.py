@@ -1,7 +1,7 @@
 """What waits for a person: items that were set aside, and article numbers that no product has."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Query, Request
@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.storage.schema import plan as plan_table
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
 from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, replay_of, sync_of_account
@@ -61,19 +62,49 @@ def quarantine(request: Request, opened: Here, _: Viewer, connector: Name = "", 
         "items": items,
         "next_cursor": next_cursor,
         "can_choose": chosen == DEFAULT_SOURCE,
+        "left_out": _left_out(opened.engine),
         "cursor": cursor,
     }
     return private_page(request, "admin/quarantine.html", context)
 
 
+class LeftOut(NamedTuple):
+    """A plan that leaves rows out for a reason of its own, which no run will change: so many, and whose it is."""
+
+    plan_id: int
+    owner: str
+    rows: int
+
+
+def _left_out(engine: sa.Engine) -> list[LeftOut]:
+    """Of each connector or account, what its newest plan leaves out."""
+    account = plan_table.c.scope["account"].astext
+    rejects = sa.cast(plan_table.c.counts["reject"].astext, sa.Integer)
+    newest = (
+        sa.select(plan_table.c.id, plan_table.c.connector, account.label("account"), rejects.label("rows"))
+        .distinct(plan_table.c.connector, account)
+        .order_by(plan_table.c.connector, account, plan_table.c.id.desc())
+        .subquery()
+    )
+    query = sa.select(newest).where(newest.c.rows > 0).order_by(newest.c.connector, newest.c.account)
+    with engine.connect() as connection:
+        rows = connection.execute(query).all()
+    return [LeftOut(row.id, "/".join(filter(None, (row.connector, row.account))), row.rows) for row in rows]
+
+
 @router.post("/admin/quarantine/replay", name="replay")
 def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenItems, Form()]) -> Response:
-    """Try again: chosen images of the image database from the stored pages, another connector's account as a whole."""
+    """Try again: chosen images of the image database from the stored pages, another connector's account as a whole.
+
+    What the account refused is sent again too: what was chosen of it, else all.
+    """
     connector, _, account = chosen.connector.partition("/")
     if connector not in connector_titles():
         raise HTTPException(404, "There is no such connector.")
     if connector != DEFAULT_SOURCE:
-        return launched(request, opened, who, sync_of_account(opened, connector, account))
+        again = sync_of_account(opened, connector, account)
+        QuarantineTable(opened.engine, chosen.connector).ask_again(chosen.ids)
+        return launched(request, opened, who, again)
     entries = QuarantineTable(opened.engine, DEFAULT_SOURCE).list()
     wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
     if len(wanted) > MOST_REPLAYED:

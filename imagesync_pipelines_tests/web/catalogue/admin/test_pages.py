@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 
+import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.storage.plans import NewPlan, Plans
+from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
 from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
@@ -101,6 +103,36 @@ def test_items_of_an_account_are_tried_again_by_its_synchronisation(
     gone = admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "edge/closed"})
     assert (gone.status_code, len(dagster.launched)) == (409, 1)
     assert admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "nothing"}).status_code == 404
+
+
+def test_what_an_account_refused_is_asked_for_again_and_stays_until_it_succeeds(
+    world: World, admin: Browser, dagster: FakeDagster
+) -> None:
+    ids, others = aside(world, 3, "edge/store1"), aside(world, 1, "edge/store2")
+    with world.engine.begin() as connection:
+        connection.execute(quarantine.update().values(stage=REFUSED_STAGE))
+    chosen = {"csrf": admin.csrf(), "connector": "edge/store1", "ids": [str(ids[0]), str(others[0])]}
+    admin.post("/admin/quarantine/replay", chosen)
+    stages = {entry.id: entry.stage for entry in QuarantineTable(world.engine, "edge/store1").list()}
+    assert stages == {ids[0]: "apply", ids[1]: REFUSED_STAGE, ids[2]: REFUSED_STAGE}
+    admin.post("/admin/quarantine/replay", {**chosen, "ids": []})
+    assert {entry.stage for entry in QuarantineTable(world.engine, "edge/store1").list()} == {"apply"}
+    assert [entry.stage for entry in QuarantineTable(world.engine, "edge/store2").list()] == [REFUSED_STAGE]
+
+
+def test_what_the_newest_plans_leave_out_is_told_beside_the_quarantine(world: World, viewer: Browser) -> None:
+    assert "could be synchronised" in viewer.get("/admin/quarantine").text
+    plans = Plans(world.engine, world.opened.storage)
+    rows = pd.DataFrame({"key": ["1"]})
+    ids = [
+        plans.save(rows, None, NewPlan("edge", f"run-{number}", {"account": account}, {"reject": left}, {}, None))
+        for number, (account, left) in enumerate((("store1", 9), ("store1", 2), ("store2", 0)))
+    ]
+    text = viewer.get("/admin/quarantine").text
+    assert "Edge stores, store1: the newest plan leaves out 2 rows" in text
+    assert f"/plans/{ids[1]}?change=reject" in text
+    assert "store2" not in text
+    assert "could be synchronised" not in text
 
 
 def test_only_chosen_items_of_that_connector_are_forgotten(world: World, admin: Browser) -> None:
