@@ -1,6 +1,5 @@
 """Whose account each name of the accounts file opened, as it was recorded; and which installation this database is."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,10 +62,9 @@ def note_refused(connection: sa.Connection, connector: str, account: str, told_b
     connection.execute(table.update().where(mine).values(refused=identity, refused_at=sa.func.now()))
 
 
-def forget_identities(connection: sa.Connection, connector: str, account: str, but: Collection[str] = ()) -> None:
-    """Forget what is recorded of an account, but for what these places say."""
-    mine = (table.c.connector == connector) & (table.c.account == account)
-    connection.execute(table.delete().where(mine, table.c.told_by.not_in(list(but))))
+def forget_identities(connection: sa.Connection, connector: str, account: str) -> None:
+    """Forget what is recorded of an account."""
+    connection.execute(table.delete().where(table.c.connector == connector, table.c.account == account))
 
 
 def installation_id(engine: sa.Engine) -> str:

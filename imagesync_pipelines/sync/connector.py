@@ -194,7 +194,8 @@ class Connector:
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps of
     apply_job that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
     summary; empty for a run without. pictures_of: what a page shows of rows of a stored plan, one for each row.
-    places_of: where a product's images also are, by its SKU.
+    places_of: where a product's images also are, by its SKU. declared: what is said of its accounts by who set them up,
+    name → address and login. forget: what is remembered of one account, which another one does not have.
     """
 
     name: str
@@ -216,6 +217,8 @@ class Connector:
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
     pictures_of: ShowRows = keys_alone
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
+    declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
+    forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

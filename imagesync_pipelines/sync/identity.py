@@ -7,6 +7,7 @@ refuses nothing.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import identities
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.schema import held, intent, product_image, quarantine
 
 Told = Sequence[tuple[str, str]]
 """What a system said of whose account it is: where it says it, and the id; what is believed first comes first."""
@@ -196,6 +197,81 @@ class Identity:
                 )
             case _:
                 return ""
+
+
+class AccountLine(NamedTuple):
+    """What is known of one account, for people.
+
+    whose: its ids and where they are said, else that it is unproven and how it is declared. since: when it was
+    recorded. refused: another account that answered since.
+    """
+
+    connector: str
+    account: str
+    whose: str
+    since: datetime | None = None
+    refused: str = ""
+
+
+def overview(engine: sa.Engine, declared: Mapping[str, Mapping[str, str]]) -> list[AccountLine]:
+    """Every account that is recorded or declared (connector → name → address and login), ordered by name."""
+    with engine.connect() as connection:
+        recorded = identities.read_identities(connection)
+    lines: dict[tuple[str, str], AccountLine] = {}
+    for one in recorded:
+        known = lines.get((one.connector, one.account))
+        said = f"{one.told_by} {one.identity}"
+        lines[one.connector, one.account] = AccountLine(
+            one.connector,
+            one.account,
+            f"{known.whose}, {said}" if known else said,
+            max(known.since, one.recorded_at) if known and known.since else one.recorded_at,
+            one.refused or (known.refused if known else ""),
+        )
+    for connector, names in declared.items():
+        for name, words in names.items():
+            lines.setdefault((connector, name), AccountLine(connector, name, f"unproven, declared as {words}"))
+    return [lines[place] for place in sorted(lines)]
+
+
+def accept(
+    engine: sa.Engine,
+    connector: str,
+    account: str,
+    identity: str = "",
+    *,
+    forget: Callable[[sa.Connection, str], None] = lambda connection, account: None,
+) -> str:
+    """Take another account for the one that is meant, by a person's word; gives its id.
+
+    identity: the account; '' is the one that was refused last. forget: what is remembered of the account before, which
+    the new one does not have. Raises IdentityRefusedError when there is nothing to accept.
+    """
+    with engine.begin() as connection:
+        identities.hold_identities(connection)
+        mine = [one for one in identities.read_identities(connection, connector) if one.account == account]
+        chosen = next((one for one in mine if one.refused and canonical(identity) in ("", one.refused)), None)
+        wanted = canonical(identity) or (chosen.refused if chosen is not None else "")
+        if not wanted or not mine:
+            raise IdentityRefusedError(
+                f"No other account was refused under the name {connector} {account}, so there is nothing to accept; "
+                "`imagesync identity list` tells what is recorded."
+            )
+        place, owner = (chosen or mine[0]).told_by, f"{connector}/{account}" if account else connector
+        forget(connection, account)
+        for table in (intent, quarantine):
+            connection.execute(table.delete().where(table.c.connector == owner))
+        connection.execute(held.delete().where(held.c.connector == connector, held.c.account == account))
+        identities.forget_identities(connection, connector, account)
+        identities.record_identity(connection, connector, account, place, wanted, None)
+    return wanted
+
+
+def accept_installation(installation: Installation) -> str:
+    """Put our database and the storage root together, by a person's word; gives the database's id."""
+    ours = identities.installation_id(installation.engine)
+    identities.keep_installation(installation.storage, ours)
+    return ours
 
 
 def check_installation(installation: Installation, *, record: bool) -> str:

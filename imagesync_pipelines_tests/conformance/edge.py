@@ -1,5 +1,6 @@
 """The edge in the conformance tests: the first of two stores of a head office."""
 
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.edge.marking import MAKE_MARK, WRITE_MARK
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store import open_store, store_lock
+from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
@@ -27,6 +30,7 @@ from imagesync_pipelines_tests.conformance.subject import (
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.edge_installations import Held as Photo
 
+OTHER = "store2"
 # Long enough that the call is still under way when its caller is killed; a sandbox that ends waits for it.
 FOR_LONG = 8.0
 CALLS = (LISTING, DOWNLOAD, STATUS)
@@ -126,6 +130,33 @@ class EdgeSite(Site):
     def set_aside(self) -> set[str]:
         failed = {key for key, photo in self.photos().items() if photo.status == "failed"}
         return super().set_aside() | failed
+
+    @contextmanager
+    def rotated(self) -> Iterator[None]:
+        with self.with_accounts(store(self), f"{store(self)}?application_name=again"):
+            yield
+
+    @contextmanager
+    def another(self) -> Iterator[Callable[[], Held]]:
+        """The database of a store that another installation filled; it is empty by now."""
+        url = self.world.url_of(OTHER)
+        database = open_store(url)
+        create_or_check(database)
+        with database.engine.begin() as connection:
+            connection.execute(sa.text(MAKE_MARK))
+            connection.execute(sa.text(WRITE_MARK), {"id": str(uuid.uuid4()), "installation": "gone"})
+        database.engine.dispose()
+        with (
+            self.with_accounts(url, f"{url}_left"),
+            self.with_accounts(store(self), url),
+            self.with_variables(**{f"{STORE}_DATABASE": self.environment[f"{OTHER}_DATABASE"]}),
+        ):
+            yield self.held
+
+    @contextmanager
+    def own_source(self) -> Iterator[bool]:
+        with self.with_accounts(store(self), self.world.office.office.engine.url.render_as_string(False)):
+            yield True
 
     def assert_sound(self) -> None:
         photos = self.photos()

@@ -11,13 +11,16 @@ from PIL import Image
 
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
+from imagesync_pipelines.sandbox.moysklad.server import variable
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
-CHILD = "child-1"
+# The second one is in no accounts file.
+CHILD, OTHER = "child-1", "child-2"
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
 FOR_LONG = 6.0
 
@@ -72,6 +75,22 @@ class MoyskladSite(Site):
         yield {"product-1-00002"}
         main.set_images(product, [*good, ("другой.jpg", jpeg("other", 40))])
 
+    @contextmanager
+    def rotated(self) -> Iterator[None]:
+        again = self.world.sandbox.account(CHILD).add_principal("again", PrincipalKind.SOLUTION)
+        with self.with_variables(**{variable(CHILD): again.token}):
+            yield
+
+    @contextmanager
+    def another(self) -> Iterator[Callable[[], Held]]:
+        with self.with_variables(**{variable(CHILD): self.environment[variable(OTHER)]}):
+            yield lambda: self.world.shown(OTHER)
+
+    @contextmanager
+    def own_source(self) -> Iterator[bool]:
+        with self.with_variables(**{variable(CHILD): self.environment[variable(MAIN)]}):
+            yield True
+
     def assert_sound(self) -> None:
         shown = self.world.shown(CHILD)
         assert all(len(images) == len(set(images)) for images in shown.values()), "no image is there twice"
@@ -94,7 +113,7 @@ def _gif() -> bytes:
 @contextmanager
 def made(server: EmbeddedServer, folder: Path) -> Iterator[MoyskladSite]:
     """A site that was never synchronised."""
-    accounts = catalogue(products=3, images=3, variants=1, bundles=1, children=1, side=60)
+    accounts = catalogue(products=3, images=3, variants=1, bundles=1, children=2, side=60)
     with moysklad_world(server, folder, accounts) as running:
         running.write_accounts({CHILD: "all"})
         running.environment["MOYSKLAD_WORKERS"] = "1"

@@ -12,9 +12,17 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, make_listings
 from imagesync_pipelines.sandbox.faults import FaultPlan
+from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
-from imagesync_pipelines_tests.plytix_installations import ALIAS, PlytixWorld, file_name_of, plytix_world
+from imagesync_pipelines_tests.plytix_installations import (
+    ALIAS,
+    WIDE,
+    PlytixWorld,
+    file_name_of,
+    plytix_world,
+    products_of,
+)
 from imagesync_pipelines_tests.sandbox.mishaps import missing_image
 
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
@@ -102,6 +110,19 @@ class PlytixSite(Site):
 
     def number(self) -> int:
         return sum(len(self.world.shown(listing.suggested_sku)) for listing in self.world.amazon.listings)
+
+    @contextmanager
+    def another(self) -> Iterator[Callable[[], Held]]:
+        """Each run logs in anew, so the token is another one every time; here the account is too."""
+        mine = self.world.plytix
+        products = products_of(self.world.amazon.listings)
+        with (
+            plytix_sandbox(products=products, limits=WIDE, fetch=self.world.amazon.fetch, name="other") as other,
+            self.with_accounts(mine.url, other.url),
+            self.with_accounts(mine.auth_url, other.auth_url),
+        ):
+            there = replace(self, world=replace(self.world, plytix=other))
+            yield there.held
 
     def assert_sound(self) -> None:
         names = Counter(asset.filename for asset in self.world.plytix.assets())

@@ -1,11 +1,14 @@
 """A site whose target is our `product_image`: what holds of it, whichever source brings the images."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.storage.identities import keep_installation
 from imagesync_pipelines_tests.conformance.subject import Held, Site
 
 _STAMPS = "SELECT id, xmin::text, last_synced FROM imagesync.product_image ORDER BY id"
@@ -25,6 +28,14 @@ class ProductImageSite(Site):
 
     def stamps(self) -> object:
         return self.rows(_STAMPS), self.rows(_PRODUCTS)
+
+    @contextmanager
+    def another(self) -> Iterator[Callable[[], Held]]:
+        """Pages and plans below the storage root are another installation's."""
+        with self.opened() as (installation, _):
+            kept = installation.storage
+        keep_installation(kept, "another")
+        yield self.held
 
     def assert_sound(self) -> None:
         assert self.rows(_WITHOUT_ONE_PRIMARY) == []

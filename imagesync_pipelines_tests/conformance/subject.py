@@ -100,6 +100,44 @@ class Site(ABC):
         """What is known as not synchronised, by key."""
         return {row[0] for row in self.rows("SELECT connector || ' ' || key FROM imagesync.quarantine")}
 
+    @contextmanager
+    def rotated(self) -> Iterator[None]:
+        """The very same account by other credentials, for the length of a `with` block."""
+        with self.with_variables(IMAGESYNC_DATABASE_URL=f"{ours(self)}?application_name=again"):
+            yield
+
+    @abstractmethod
+    def another(self) -> AbstractContextManager[Callable[[], Held]]:
+        """Another account answers under the same name, for the length of a `with` block; gives what that one shows."""
+
+    @contextmanager
+    def own_source(self) -> Iterator[bool]:
+        """The target is its own source, for the length of a `with` block; gives whether this can be at all."""
+        yield False
+
+    @contextmanager
+    def with_variables(self, **values: str) -> Iterator[None]:
+        """These variables in the environment, for the length of a `with` block."""
+        before = dict(self.environment)
+        self.environment.update(values)
+        try:
+            yield
+        finally:
+            self.environment.clear()
+            self.environment.update(before)
+
+    @contextmanager
+    def with_accounts(self, before: str, after: str) -> Iterator[None]:
+        """Another text in the accounts file, for the length of a `with` block."""
+        file = Path(self.environment["IMAGESYNC_ACCOUNTS"])
+        text = file.read_text(encoding="utf-8")
+        assert before in text
+        file.write_text(text.replace(before, after), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(text, encoding="utf-8")
+
     @abstractmethod
     def assert_sound(self) -> None:
         """What holds at any moment, even just after kill -9."""

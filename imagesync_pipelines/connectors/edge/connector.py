@@ -4,7 +4,7 @@ from functools import partial
 
 from pydantic import Field
 
-from imagesync_pipelines.connectors.edge import applying, reading
+from imagesync_pipelines.connectors.edge import applying, marking, reading
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
@@ -112,4 +112,6 @@ CONNECTOR = Connector(
         missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
     ),
     places_of=reading.places_of,
+    declared=marking.declared,
+    forget=marking.forget_store,
 )

@@ -11,17 +11,20 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.settings import EdgeStore
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.schema import cursor, handover
 from imagesync_pipelines.sync.identity import Identity, IdentityRefusedError
 
 # Where a store says which one it is.
 STORE_ROW = "row in the store's database"
 _TABLE = "imagesync_store"
-_MAKE = f"""
+MAKE_MARK = f"""
 CREATE TABLE IF NOT EXISTS {_TABLE} (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     id uuid NOT NULL,
@@ -37,7 +40,7 @@ SELECT to_regclass(:mark) IS NOT NULL, EXISTS (
 )
 """
 _READ = f"SELECT id::text, installation, written_at FROM {_TABLE}"  # noqa: S608 - a constant of this module
-_WRITE = f"""
+WRITE_MARK = f"""
 INSERT INTO {_TABLE} (id, installation) VALUES (CAST(:id AS uuid), :installation)
     ON CONFLICT (only_one) DO UPDATE SET installation = EXCLUDED.installation, written_at = now()
 """  # noqa: S608 - a constant of this module
@@ -96,8 +99,8 @@ def identify(identity: Identity, installation: Installation, database: StoreData
     if mark is None or mark.installation != ours:
         marked = mark.id if mark is not None else before or str(uuid.uuid4())
         with database.engine.begin() as connection:
-            connection.execute(sa.text(_MAKE))
-            connection.execute(sa.text(_WRITE), {"id": marked, "installation": ours})
+            connection.execute(sa.text(MAKE_MARK))
+            connection.execute(sa.text(WRITE_MARK), {"id": marked, "installation": ours})
         identity.record([(STORE_ROW, marked)])
     return warnings
 
@@ -114,6 +117,23 @@ def read_mark(database: StoreDatabase, section: str) -> Mark | None:
             )
         row = connection.execute(sa.text(_READ)).first() if marked else None
     return None if row is None else Mark(*row)
+
+
+def forget_store(connection: sa.Connection, name: str) -> None:
+    """Forget what a store was brought to: it is another database now, and its head office is read whole."""
+    mine = (cursor.c.connector == EDGE) & (cursor.c.account == name)
+    connection.execute(cursor.delete().where(mine))
+    left = (handover.c.connector == EDGE) & (handover.c.account == name)
+    connection.execute(handover.delete().where(left))
+
+
+def declared(shared: Settings, settings: EdgeSettings) -> dict[str, str]:
+    """How the stores are declared: their numbers at the head office, by name."""
+    known = edge_stores(load_accounts(shared)).by_name
+    return {
+        name: f"store {one.store_id} of {one.head_office.url} as {one.head_office.username}"
+        for name, one in known.items()
+    }
 
 
 def _section(name: str) -> str:

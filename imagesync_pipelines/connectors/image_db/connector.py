@@ -15,9 +15,17 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
+
+
+def declared(shared: Settings, settings: ImageDbSettings) -> dict[str, str]:
+    """How the source is declared: its address and login. It does not say whose it is, and nothing is written there."""
+    url = settings.image_api_url
+    return {} if url is None else {"": f"{url} as {settings.image_api_username} (only read)"}
+
 
 CONNECTOR = Connector(
     name=NAME,
@@ -26,6 +34,7 @@ CONNECTOR = Connector(
     settings=ImageDbSettings,
     options=ImageDbOptions,
     pictures_of=plan_steps.pictures_of,
+    declared=declared,
     externals=(
         External(
             "source",

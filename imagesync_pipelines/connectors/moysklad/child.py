@@ -26,12 +26,12 @@ from imagesync_pipelines.connectors.moysklad.errors import SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, ChildRecord, MainReading, Managed
 from imagesync_pipelines.connectors.moysklad.rules import source_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
-from imagesync_pipelines.storage.schema import mirror, moysklad_account
+from imagesync_pipelines.storage.schema import mirror, moysklad_account, moysklad_entity_map
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
@@ -194,6 +194,19 @@ def identity_of_main(context: Run, account: accounts.MoyskladAccount) -> Identit
         declared=account.account_id,
         others={name: accounts.section_of(name) for name in _accounts(context).active},
     )
+
+
+def forget_child(connection: sa.Connection, alias: str) -> None:
+    """Forget a child account's entities and lists: the account is another one now."""
+    for known in (moysklad_entity_map, lists, moysklad_account):
+        connection.execute(known.delete().where(known.c.child == alias))
+
+
+def declared(shared: Settings, settings: MoyskladSettings) -> dict[str, str]:
+    """How the accounts are declared: address and login, by name."""
+    known = accounts.moysklad_accounts(load_accounts(shared))
+    named = [*([known.main] if known.main else []), *(child.account for child in known.by_name.values())]
+    return {one.name: f"{one.url} {one.login or 'with a token'}" for one in named}
 
 
 def told_by_main(context: Run) -> Told:

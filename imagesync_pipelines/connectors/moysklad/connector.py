@@ -8,6 +8,7 @@ from functools import partial
 
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading, settings
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
+from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.planned import ApplyOptions
@@ -110,6 +111,8 @@ CONNECTOR = Connector(
     checks=CHECKS,
     schedules=SCHEDULES,
     places_of=mapping.places_of,
+    declared=declared,
+    forget=forget_child,
     accounts=AccountSet(
         partition_set="moysklad_accounts",
         noun="child account",

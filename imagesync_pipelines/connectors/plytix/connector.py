@@ -4,6 +4,7 @@ from functools import partial
 
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
+from imagesync_pipelines.connectors.plytix.ledger import declared, forget_account
 from imagesync_pipelines.connectors.plytix.reading import with_pim
 from imagesync_pipelines.connectors.plytix.report import pictures_of, places_of, read_report
 from imagesync_pipelines.connectors.plytix.settings import (
@@ -42,6 +43,8 @@ CONNECTOR = Connector(
     options=PlytixOptions,
     pictures_of=pictures_of,
     places_of=places_of,
+    declared=declared,
+    forget=forget_account,
     externals=(
         External(
             "amazon",

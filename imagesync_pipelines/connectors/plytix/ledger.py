@@ -11,8 +11,10 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix.planning import SEPARATOR, Known
-from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings, plytix_accounts
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
@@ -162,6 +164,18 @@ def identity_of(context: Run, account: PlytixAccount) -> Identity:
     section = f"[plytix.accounts.{context.account}]"
     engine = context.installation.engine
     return Identity(engine, CONNECTOR, context.account, section, context.run_id, declared=account.account_id)
+
+
+def forget_account(connection: sa.Connection, account: str) -> None:
+    """Forget the assets and links of an account: it is another one now."""
+    for known in (plytix_asset, plytix_link):
+        connection.execute(known.delete().where(known.c.account == account))
+
+
+def declared(shared: Settings, settings: PlytixSettings) -> dict[str, str]:
+    """How the accounts are declared: their addresses, by name."""
+    known = plytix_accounts(load_accounts(shared)).by_name
+    return {name: f"{one.url} with an API key" for name, one in known.items()}
 
 
 def ledger_of(context: Run) -> Ledger:

@@ -31,49 +31,55 @@ FAR_EAST = "sellingpartnerapi-fe.amazon.com"
 
 
 class Marketplace(NamedTuple):
-    """A marketplace: Amazon's id, the country as it stands in SKUs (`AMZN-UK-…`), the host of its catalogue API."""
+    """A marketplace: Amazon's id, the country as it stands in SKUs (`AMZN-UK-…`), the host of its catalogue API.
+
+    name: of the country, in English. site: of its shop, which is Amazon's own name of the marketplace.
+    """
 
     id: str
     country: str
     host: str
+    name: str
+    site: str
 
 
 _ALL = (
-    Marketplace("ATVPDKIKX0DER", "US", NORTH_AMERICA),
-    Marketplace("A2EUQ1WTGCTBG2", "CA", NORTH_AMERICA),
-    Marketplace("A1AM78C64UM0Y8", "MX", NORTH_AMERICA),
-    Marketplace("A2Q3Y263D00KWC", "BR", NORTH_AMERICA),
-    Marketplace("A1F83G8C2ARO7P", "UK", EUROPE),
-    Marketplace("A28R8C7NBKEWEA", "IE", EUROPE),
-    Marketplace("A1PA6795UKMFR9", "DE", EUROPE),
-    Marketplace("A13V1IB3VIYZZH", "FR", EUROPE),
-    Marketplace("APJ6JRA9NG5V4", "IT", EUROPE),
-    Marketplace("A1RKKUPIHCS9HS", "ES", EUROPE),
-    Marketplace("A1805IZSGTT6HS", "NL", EUROPE),
-    Marketplace("A2NODRKZP88ZB9", "SE", EUROPE),
-    Marketplace("A1C3SOZRARQ6R3", "PL", EUROPE),
-    Marketplace("A33AVAJ2PDY3EV", "TR", EUROPE),
-    Marketplace("AMEN7PMS3EDWL", "BE", EUROPE),
-    Marketplace("A2VIGQ35RCS4UG", "AE", EUROPE),
-    Marketplace("A17E79C6D8DWNP", "SA", EUROPE),
-    Marketplace("ARBP9OOSHTCHU", "EG", EUROPE),
-    Marketplace("AE08WJ6YKNBMC", "ZA", EUROPE),
-    Marketplace("A21TJRUUN4KGV", "IN", EUROPE),
-    Marketplace("A1VC38T7YXB528", "JP", FAR_EAST),
-    Marketplace("A39IBJ37TRP1C6", "AU", FAR_EAST),
-    Marketplace("A19VAU5U5O7RUS", "SG", FAR_EAST),
+    Marketplace("ATVPDKIKX0DER", "US", NORTH_AMERICA, "United States", "amazon.com"),
+    Marketplace("A2EUQ1WTGCTBG2", "CA", NORTH_AMERICA, "Canada", "amazon.ca"),
+    Marketplace("A1AM78C64UM0Y8", "MX", NORTH_AMERICA, "Mexico", "amazon.com.mx"),
+    Marketplace("A2Q3Y263D00KWC", "BR", NORTH_AMERICA, "Brazil", "amazon.com.br"),
+    Marketplace("A1F83G8C2ARO7P", "UK", EUROPE, "United Kingdom", "amazon.co.uk"),
+    Marketplace("A28R8C7NBKEWEA", "IE", EUROPE, "Ireland", "amazon.ie"),
+    Marketplace("A1PA6795UKMFR9", "DE", EUROPE, "Germany", "amazon.de"),
+    Marketplace("A13V1IB3VIYZZH", "FR", EUROPE, "France", "amazon.fr"),
+    Marketplace("APJ6JRA9NG5V4", "IT", EUROPE, "Italy", "amazon.it"),
+    Marketplace("A1RKKUPIHCS9HS", "ES", EUROPE, "Spain", "amazon.es"),
+    Marketplace("A1805IZSGTT6HS", "NL", EUROPE, "Netherlands", "amazon.nl"),
+    Marketplace("A2NODRKZP88ZB9", "SE", EUROPE, "Sweden", "amazon.se"),
+    Marketplace("A1C3SOZRARQ6R3", "PL", EUROPE, "Poland", "amazon.pl"),
+    Marketplace("A33AVAJ2PDY3EV", "TR", EUROPE, "Turkey", "amazon.com.tr"),
+    Marketplace("AMEN7PMS3EDWL", "BE", EUROPE, "Belgium", "amazon.com.be"),
+    Marketplace("A2VIGQ35RCS4UG", "AE", EUROPE, "United Arab Emirates", "amazon.ae"),
+    Marketplace("A17E79C6D8DWNP", "SA", EUROPE, "Saudi Arabia", "amazon.sa"),
+    Marketplace("ARBP9OOSHTCHU", "EG", EUROPE, "Egypt", "amazon.eg"),
+    Marketplace("AE08WJ6YKNBMC", "ZA", EUROPE, "South Africa", "amazon.co.za"),
+    Marketplace("A21TJRUUN4KGV", "IN", EUROPE, "India", "amazon.in"),
+    Marketplace("A1VC38T7YXB528", "JP", FAR_EAST, "Japan", "amazon.co.jp"),
+    Marketplace("A39IBJ37TRP1C6", "AU", FAR_EAST, "Australia", "amazon.com.au"),
+    Marketplace("A19VAU5U5O7RUS", "SG", FAR_EAST, "Singapore", "amazon.sg"),
 )
 MARKETPLACES: Mapping[str, Marketplace] = MappingProxyType({one.country: one for one in _ALL})
 """All marketplaces by country."""
 HOSTS = frozenset(one.host for one in _ALL)
-# ISO's code for the United Kingdom; Amazon's own code, and that of its SKUs in Plytix, is UK.
+# ISO's code for the United Kingdom (Amazon's own code, and that of its SKUs in Plytix, is UK), and longer names.
+_ALSO = {"GB": "UK", "UNITED STATES OF AMERICA": "US", "USA": "US", "TÜRKIYE": "TR"}
 _BY_NAME: Mapping[str, str] = MappingProxyType(
-    {one.id: one.country for one in _ALL} | {country: country for country in MARKETPLACES} | {"GB": "UK"}
+    {word.upper(): one.country for one in _ALL for word in (one.id, one.country, one.name, one.site)} | _ALSO
 )
 
 
 def known_marketplace(text: str) -> str | None:
-    """The country of a marketplace that is named by country or by Amazon's id; None for anything else."""
+    """The country of a marketplace by its code or name, by its shop (amazon.fr) or Amazon's id; None for others."""
     return _BY_NAME.get(text.strip().upper())
 
 

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, MoyskladAccount, Ownership
-from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, forget_child
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
+from imagesync_pipelines.sandbox.moysklad.mutation import mutate
 from imagesync_pipelines.storage.schema import moysklad_entity_map
-from imagesync_pipelines.sync.identity import IdentityRefusedError
+from imagesync_pipelines.sync.identity import IdentityRefusedError, accept
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
@@ -182,3 +184,42 @@ def test_it_costs_no_call(world: Mixed) -> None:
     world.count_anew()
     world.sync(OTHER)
     assert (world.calls(MAIN), world.calls(OTHER)) == (1, 0)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("ownership", list(Ownership))
+def test_an_account_that_lacks_all_that_is_remembered_says_who_it_is_before_anything_is_forgotten(
+    world: Mixed, ownership: Ownership, full: bool
+) -> None:
+    """The child was synchronised with its own token; then it got the main account's."""
+    world.sync(CHILD, ownership=ownership)
+    remembered = world.child_run("any").records()
+    mutate(world.main, "add_image", entity=world.main.by_code("product-1-00000").id)
+    before = world.shown(MAIN)
+    world.count_anew()
+    mixed = world.with_tokens(child_1=world.token_of(MAIN))
+    with pytest.raises(IdentityRefusedError, match=r"child-1\] and of \[moysklad.main\] open one and the same"):
+        mixed.sync(CHILD, ownership=ownership, full=full, check_child=full)
+    assert (world.shown(MAIN), world.writes()) == (before, 0)
+    assert world.child_run("any").records() == remembered
+    world.sync(CHILD, ownership=ownership, full=full, check_child=full)
+    world.assert_same(CHILD)
+
+
+def test_a_child_that_was_moved_is_refused_until_a_person_accepts_it(world: Mixed) -> None:
+    world.sync(CHILD)
+    moved = replace(world.with_tokens(child_1=world.token_of(OTHER)), others=frozenset({CHILD}))
+    ids = {name: world.sandbox.account(name).account.id for name in (CHILD, OTHER)}
+    said = f"another account than before: {ids[OTHER]} .accountId., and {ids[CHILD]} was recorded"
+    with pytest.raises(IdentityRefusedError, match=said):
+        moved.sync(CHILD, full=True, check_child=True)
+    assert all(names == [] for names in world.shown(OTHER).values())
+    world.sync(CHILD)
+    run = world.child_run("declared")
+    declared = run.child.account.model_copy(update={"account_id": "other"})
+    identity = replace(run, child=run.child.model_copy(update={"account": declared})).identity
+    with pytest.raises(IdentityRefusedError, match=f"opens the account {ids[CHILD]} .* its account_id says other"):
+        identity.look([(ACCOUNT_ID, ids[CHILD])])
+    assert accept(world.place.engine, NAME, CHILD, forget=forget_child) == ids[OTHER]
+    moved.sync(CHILD)
+    world.assert_same(OTHER)

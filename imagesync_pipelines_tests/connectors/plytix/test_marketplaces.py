@@ -18,7 +18,7 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import open_connector
 
 ASIN, OTHER = "B07X8Z63ZL", "B077QMJFG9"
-UNKNOWN = ["A1NEWPLACEID00", "XX", "France", "amazon.fr", "FRA", 7]
+UNKNOWN = ["A1NEWPLACEID00", "XX", "Atlantis", "amazon.zz", "FRA", 7]
 # What the exporter of the original writes (docs: contracts, amazon.md), with its ids.
 EXPORTED = {
     "US": "ATVPDKIKX0DER", "CA": "A2EUQ1WTGCTBG2", "MX": "A1AM78C64UM0Y8", "BR": "A2Q3Y263D00KWC",
@@ -46,8 +46,12 @@ def summary(marketplace: object) -> dict[str, Any]:
 @pytest.mark.parametrize("country", sorted(EXPORTED))
 def test_a_marketplace_that_the_exporter_writes_is_read_at_every_level(country: str) -> None:
     amazon_id, sku = EXPORTED[country], f"AMZN-{country}-{ASIN}"
+    known = MARKETPLACES[country]
     levels = [
         ({"marketplace_id": amazon_id}, entry()),
+        ({"marketplace": known.name}, entry()),
+        ({"marketplace": known.site.capitalize()}, entry()),
+        ({}, entry(**summary(known.site))),
         ({"marketplace": country.lower()}, entry()),
         ({}, entry(marketplace=amazon_id)),
         ({}, entry(marketplace=country)),
@@ -64,6 +68,8 @@ def test_all_marketplaces_are_known_once_with_their_hosts() -> None:
     assert {country: one.id for country, one in MARKETPLACES.items() if country in EXPORTED} == EXPORTED
     assert (MARKETPLACES["EG"].host, MARKETPLACES["IN"].host, MARKETPLACES["SG"].host) == (EUROPE, EUROPE, FAR_EAST)
     assert [known_marketplace(text) for text in ("gb", " uk ", "zz", "")] == ["UK", "UK", None, None]
+    names = [word.upper() for one in MARKETPLACES.values() for word in (one.id, one.country, one.name, one.site)]
+    assert len(set(names)) == 4 * len(MARKETPLACES), "no name stands for two"
 
 
 @pytest.mark.parametrize("level", ["marketplace", "marketplace_id"])

@@ -61,6 +61,7 @@ class MoyskladApi(Transport):
         # A prefix names our own webhooks, which our writes are not to set off.
         prefix = settings.webhook_prefix
         self._writing = _JSON | ({"X-Lognex-WebHook-DisableByPrefix": prefix} if prefix else {})
+        self._whose: set[str] | None = None
         self._full: errors.StorageFullError | None = None
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
@@ -93,6 +94,17 @@ class MoyskladApi(Transport):
             if self.account.permanent_links:
                 params["fields"] = "downloadPermanentHref"
             yield from self._pages("entity/assortment", params, _BETA)
+
+    def whose(self) -> frozenset[str]:
+        """МойСклад's ids of the account, as the entities say it that came so far; '' is among them where one does not.
+
+        Where none came it is asked for one, once.
+        """
+        if self._whose is None:
+            for _ in self._pages("entity/assortment", {"limit": 1}, _BETA):
+                break
+        self._whose = self._whose or set()
+        return frozenset(self._whose)
 
     def find(self, kind: EntityType, match_field: MatchField, values: Sequence[str]) -> list[Entity]:
         """The entities of a type, archived ones left out, whose field has exactly one of these values; without images.
@@ -264,7 +276,10 @@ class MoyskladApi(Transport):
         while True:
             reply = self.call(ApiRequest("GET", path, {**params, "offset": offset}, headers={**_JSON, **headers}))
             rows, size = answers.rows_of(reply)
-            yield answers.page_of(rows, offset, size)
+            page = answers.page_of(rows, offset, size)
+            if page.entities:
+                self._whose = (self._whose or set()) | {entity.account_id for entity in page.entities}
+            yield page
             offset += limit
             if not rows or offset >= size:
                 return

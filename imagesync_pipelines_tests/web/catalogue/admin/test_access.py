@@ -18,8 +18,8 @@ CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop",
 )  # fmt: skip
-LOOKING = ("/admin/products/{product}", "/admin/quarantine", "/admin/unmatched", f"/admin/runs/{RUN_ID}",
-           f"/admin/runs/{RUN_ID}/state")  # fmt: skip
+LOOKING = ("/admin/products/{product}", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
+           f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start",)
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}"}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import sqlalchemy as sa
 
+from imagesync_pipelines.storage.identities import note_refused, record_identity
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
@@ -142,6 +143,16 @@ def test_only_chosen_items_of_that_connector_are_forgotten(world: World, admin: 
     assert [entry.id for entry in QuarantineTable(world.engine, "image_db").list()] == [ids[1]]
     assert len(QuarantineTable(world.engine, "edge/store1").list()) == 1
     assert "Choose what to forget" in admin.post("/admin/quarantine/drop", {**chosen, "ids": []}).text
+
+
+def test_accounts_are_listed_with_whose_they_are_and_what_was_refused(world: World, viewer: Browser) -> None:
+    with world.engine.begin() as connection:
+        record_identity(connection, "plytix", "main", "token", "a1", None)
+        record_identity(connection, "plytix", "main", "asset addresses", "shop", None)
+        note_refused(connection, "plytix", "main", "token", "b<2")
+    text = viewer.get("/admin/accounts").text
+    assert "asset addresses shop, token a1; recorded" in text
+    assert "imagesync identity accept plytix main b&lt;2" in text
 
 
 def test_unmatched_articles_are_listed_with_products_that_may_be_meant(world: World, viewer: Browser) -> None:
