@@ -115,13 +115,16 @@ class Identity:
     _passed: dict[bool, set[tuple[str, str]]] = field(default_factory=lambda: {True: set(), False: set()}, repr=False)
 
     def look(self, told: Iterable[tuple[str, str]]) -> None:
-        """Judge who answered and record nothing, as a run that only looks. Raises IdentityRefusedError."""
+        """Judge who answered and record nothing, as a run that only looks.
+
+        Raises IdentityRefusedError; the account that was refused is noted then, so that a person may accept it.
+        """
         self._judge(list(told), record=False)
 
     def record(self, told: Iterable[tuple[str, str]]) -> None:
         """Judge who answered, and record it where it is not yet: this run is about to write.
 
-        Raises IdentityRefusedError; what was refused is noted then, so that a person may accept it.
+        Raises IdentityRefusedError, as `look` does.
         """
         self._judge(list(told), record=True)
 
@@ -157,7 +160,7 @@ class Identity:
                 others={name: known.get(name, {}) for name in self.others if name != self.account},
             )
             refusal = self._refusal(judged)
-            if refusal and record and judged.verdict is Verdict.MOVED:
+            if judged.verdict is Verdict.MOVED:
                 identities.note_refused(connection, self.connector, self.account, judged.told_by, judged.told)
             if not refusal and record:
                 for name, places in {**named, self.account: _by_place(told)}.items():

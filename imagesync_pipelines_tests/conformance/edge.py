@@ -26,6 +26,7 @@ from imagesync_pipelines_tests.conformance.subject import (
     locked,
     ours,
     slow_call,
+    spelt_otherwise,
 )
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.edge_installations import Held as Photo
@@ -133,7 +134,7 @@ class EdgeSite(Site):
 
     @contextmanager
     def rotated(self) -> Iterator[None]:
-        with self.with_accounts(store(self), f"{store(self)}?application_name=again"):
+        with self.with_accounts(store(self), spelt_otherwise(store(self))):
             yield
 
     @contextmanager

@@ -103,7 +103,7 @@ class Site(ABC):
     @contextmanager
     def rotated(self) -> Iterator[None]:
         """The very same account by other credentials, for the length of a `with` block."""
-        with self.with_variables(IMAGESYNC_DATABASE_URL=f"{ours(self)}?application_name=again"):
+        with self.with_variables(IMAGESYNC_DATABASE_URL=spelt_otherwise(ours(self))):
             yield
 
     @abstractmethod
@@ -270,6 +270,11 @@ def locked(url: Callable[[Any], str], table: str, mode: str = "SHARE") -> Moment
             yield lambda: rows_of(url(site), WAITING)[0][0] > 0
 
     return moment
+
+
+def spelt_otherwise(url: str) -> str:
+    """The same database by another address."""
+    return sa.make_url(url).update_query_dict({"application_name": "again"}).render_as_string(hide_password=False)
 
 
 def ours(site: Site) -> str:

@@ -129,6 +129,8 @@ class ImageTarget:
                 self.stopped = error_reason(error)
                 return same_for_all(work, Outcome.REFUSED, self.stopped)
             except errors.EntityGoneError:
+                # Another account lacks it: what is written without being read was not asked who it is.
+                self.child.identity.record(only(ACCOUNT_ID, self.api.whose()))
                 forget_entities(self.child.engine, self.child.alias, [work.group])
                 self.gone.add(work.group)
                 why = "the child account does not have this entity any more; the next run looks for it again"
