@@ -5,9 +5,9 @@ import click
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.registry import CONNECTORS, connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.identities import INSTALLATION
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.sync import identity as rule
 
 
