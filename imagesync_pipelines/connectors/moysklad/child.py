@@ -37,7 +37,6 @@ from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
-# Where an image in quarantine failed that the account will not take, however often it is sent.
 # How long content that a run needs is kept for it, whatever a clean-up is told; a run that takes longer downloads anew.
 HOLD = timedelta(hours=12)
 # By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.
