@@ -56,6 +56,7 @@ class Ledger:
             keys={row.asset_id: row.key for row in found if row.key is not None},
             foreign=frozenset(row.asset_id for row in found if row.key is None),
             links={(row.product_sku, row.key): row.asset_id for row in made},
+            linked_at={(row.product_sku, row.key): row.linked_at for row in made},
         )
 
     def note_assets(self, assets: Sequence[NotedAsset]) -> None:

@@ -5,6 +5,7 @@ A product's gallery holds our pictures and other people's: which are ours, and h
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from math import ceil
 from typing import NamedTuple
@@ -39,11 +40,13 @@ class Known:
 
     keys: the canonical key of every asset that is one of our pictures, by asset id. foreign: assets that are none.
     links: the images that we put into galleries ourselves: pairs of SKU and key, with the asset that we put there.
+    linked_at: when we did.
     """
 
     keys: Mapping[str, str]
     foreign: frozenset[str] = frozenset()
     links: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    linked_at: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
 
     def assets(self) -> dict[str, str]:
         """The asset of every key."""
@@ -161,12 +164,14 @@ class Task:
     """What is to be known of one product to write it.
 
     images: those of its listing, in order. is_parent: whether the listing is a parent of others. product: as it was
-    when the plan was made.
+    when the plan was made. whole: its gallery is written whole, whatever the strategy: appending would leave it, or has
+    left it, in an order that is of our making and wrong.
     """
 
     product: PlytixProduct
     images: tuple[ListingImage, ...]
     is_parent: bool = False
+    whole: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -216,14 +221,14 @@ def plan_galleries(
     skipped = [listing.sku for listing in there if policy.skip_existing and products[listing.sku].gallery]
     left_alone = frozenset(skipped)
     planned = [listing for listing in there if listing.sku not in left_alone]
-    tasks = {listing.sku: Task(products[listing.sku], listing.images, listing.is_parent) for listing in planned}
+    tasks = {listing.sku: _task(products[listing.sku], listing, known, policy) for listing in planned}
     current = [
         row
         for task in tasks.values()
         for row in rows_of(task.product, task.keys, known, with_left=policy.remove_missing)
     ]
     now = {row.key: row for row in current}
-    wanted = [row for listing in planned for row in _wanted(listing, now, policy)]
+    wanted = [row for listing in planned for row in _wanted(tasks[listing.sku], listing, now, policy)]
     whole = {listing.sku for listing in planned if gone or (listing.images and listing.sku not in incomplete)}
     absent = {row.key for row in current if row.group in whole} - {row.key for row in wanted}
     scope = Scope(frozenset(listing.sku for listing in listings) - left_alone, None, frozenset(absent))
@@ -245,14 +250,16 @@ def plan_galleries(
         plan=guarded.plan,
         held=guarded.held,
         owned=guarded.owned,
-        cost=_cost(guarded.plan, len(uploads), policy.strategy, windows),
+        cost=_cost(guarded.plan, tasks, len(uploads), policy.strategy, windows),
         states=group_states(held),
         payload=(payload_of(approved(guarded.plan), tasks),),
         uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
         skipped=tuple(skipped),
         wrong_order=tuple(
-            sku for sku, task in tasks.items() if policy.strategy == "link" and _ends_in_wrong_order(task, known)
+            sku
+            for sku, task in tasks.items()
+            if policy.strategy == "link" and not task.whole and _ends_in_wrong_order(task, known)
         ),
     )
     # Images that we put into galleries, that left their listings, and that nothing says to remove.
@@ -320,14 +327,34 @@ def writes_of(plan: pd.DataFrame) -> tuple[dict[str, int], frozenset[str]]:
     return {str(sku): int(number) for sku, number in added.items()}, frozenset(plan.loc[sets, "group"])
 
 
-def _wanted(listing: Listing, now: Mapping[str, Row], policy: Policy) -> Iterator[Row]:
+def _task(product: PlytixProduct, listing: Listing, known: Known, policy: Policy) -> Task:
+    """A product's task; where appending ends in a wrong order and all of that is of our making, it is written whole."""
+    task = Task(product, listing.images, listing.is_parent)
+    mends = policy.strategy == "link" and _ends_in_wrong_order(task, known) and _is_as_we_appended(task, known)
+    return replace(task, whole=mends)
+
+
+def _is_as_we_appended(task: Task, known: Known) -> bool:
+    """Whether our pictures stand in the gallery as our own links put them there, run by run, each in listing order.
+
+    Then nobody else has said anything about their order.
+    """
+    sku, places = task.product.sku, {key: place for place, key in enumerate(task.keys)}
+    shown = [key for key in keys_shown(task.product, known) if key in places]
+    moments = known.linked_at
+    if any((sku, key) not in moments for key in shown):
+        return False
+    return shown == sorted(shown, key=lambda key: (moments[sku, key], places[key]))
+
+
+def _wanted(task: Task, listing: Listing, now: Mapping[str, Row], policy: Policy) -> Iterator[Row]:
     """The rows of a listing; what nobody says anything about (a thumbnail without MAIN, the order of links) stays."""
     for image in listing.images:
         key = row_key(listing.sku, image.key)
         before = now.get(key)
         position: int | None = image.position
         fingerprint = fingerprint_of(listing, image) or (IN_GALLERY if before is None else before.fingerprint)
-        if before is not None and policy.strategy == "link":
+        if before is not None and policy.strategy == "link" and not task.whole:
             position = before.position
         yield Row(key, listing.sku, position, fingerprint)
 
@@ -358,21 +385,20 @@ def _warnings(made: GalleryPlan, tasks: Mapping[str, Task], left: int) -> Iterat
         )
 
 
-def _cost(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[Window]) -> PlanCost:
+def _cost(
+    plan: pd.DataFrame, tasks: Mapping[str, Task], uploads: int, strategy: str, windows: Sequence[Window]
+) -> PlanCost:
     """Calls and minutes to apply a plan: uploads, then links and thumbnails, or one call per product.
 
     Forced rows are reckoned as if each upload gave another asset. The reads that a stored plan needs are not in it.
     """
     changing = plan[plan["change"].isin(EFFECTS)]
-    if strategy == "patch":
-        writes = changing["group"].nunique()
-    else:
-        before, after = (
-            changing[name].eq(IN_GALLERY_AND_THUMBNAIL) for name in ("fingerprint_before", "fingerprint_after")
-        )
-        thumbnails = after.fillna(False) & ~before.fillna(False)
-        writes = changing["change"].eq(Change.ADD).sum() + thumbnails.sum() + changing["reason"].eq("forced").sum()
-    calls = uploads + int(writes)
+    whole = changing["group"].map(lambda group: strategy == "patch" or tasks[group].whole).astype(bool)
+    linked = changing[~whole]
+    before, after = (linked[name].eq(IN_GALLERY_AND_THUMBNAIL) for name in ("fingerprint_before", "fingerprint_after"))
+    thumbnails = after.fillna(False) & ~before.fillna(False)
+    links = linked["change"].eq(Change.ADD).sum() + thumbnails.sum() + linked["reason"].eq("forced").sum()
+    calls = uploads + int(links) + int(changing.loc[whole, "group"].nunique())
     return PlanCost(calls, 0, minutes_for(calls, windows))
 
 

@@ -141,7 +141,7 @@ class GalleryTarget:
 
         Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
         """
-        by_patch = self.policy.strategy == "patch"
+        by_patch = self.policy.strategy == "patch" or self.tasks[work.group].whole
         # By row: why it is not as wanted, '' where it is. By picture: the asset that was linked; what was taken out.
         reasons, made, taken = dict[str, str](), dict[str, str](), list[str]()
         outcome, why = Outcome.FAILED, ""
@@ -162,8 +162,15 @@ class GalleryTarget:
             reasons = {row.key: reasons[row.key] for row in work.rows if row.key in reasons and not _is_thumbnail(row)}
         finally:
             self.links[work.group] = len(made)
-        self.ledger.end_links(work.group, made, taken)
+        # Images that were put in order stand where this write put them.
+        ordered = self._ordered(work.group) if self.tasks[work.group].whole and not why else {}
+        self.ledger.end_links(work.group, ordered | made, taken)
         return [_told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows]
+
+    def _ordered(self, sku: str) -> dict[str, str]:
+        """The images of a product that we had put into its gallery before, key to asset."""
+        known = {key: self._linked[sku, key] for key in self.tasks[sku].keys if (sku, key) in self._linked}
+        return {key: asset for key, asset in known.items() if asset == self.uploads.asset_of(key)}
 
     def _write_by_links(
         self, work: GroupWork, product: PlytixProduct, reasons: dict[str, str], made: dict[str, str]

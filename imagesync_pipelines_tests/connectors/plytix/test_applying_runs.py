@@ -65,6 +65,24 @@ def test_a_wrong_order_is_repaired_by_patch_and_told_by_link(small: Connector) -
         assert done.summary.api_calls == 1
 
 
+def test_an_order_that_is_wrong_because_an_image_failed_is_mended(small: Connector) -> None:
+    main = small.amazon.listings[0].images[0].picture.id
+    small.amazon.faults.add(missing_image(main).for_good())
+    small.sync()
+    small.amazon.faults.clear()
+    done = small.sync()
+    assert_converged(small)
+    assert done.summary.warnings == ()
+    calls = small.calls()
+    assert small.sync().summary.warnings == ()
+    assert small.calls() == calls + 1
+    # An image that comes later into the middle finds an order that is ours, however it came about.
+    small.amazon.mutate("new_image", small.amazon.listings[0].asin, variant="PT01")
+    small.write()
+    small.sync()
+    assert_converged(small)
+
+
 def test_a_thumbnail_that_somebody_changed_is_set_again_in_one_call(small: Connector) -> None:
     small.sync()
     small.plytix.mutate("set_thumbnail", sku=sku(small))
@@ -195,6 +213,11 @@ def test_a_forced_upload_of_other_content_takes_the_place_of_the_old_one(small: 
     assert told is not is_patch(small), "only a link leaves the old one beside the new one"
     calls = small.calls()
     small.sync()
+    assert small.calls() == calls + (1 if is_patch(small) else 4), "what was appended comes to its place"
+    ours = [one for one in small.plytix.filenames(sku(small, 1)) if one != "renamed.jpg"]
+    assert tuple(ours) == wanted(small)[sku(small, 1)]
+    calls = small.calls()
+    small.sync()
     assert small.calls() == calls + 1
 
 
@@ -281,6 +304,23 @@ def test_a_stored_plan_is_applied_later_and_only_where_nothing_moved(small: Conn
     assert (again.summary.refused, again.report["links_created"]) == (20, 0)
     assert "plan again" in " ".join(again.summary.warnings)
     assert_converged(small)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["its uploads take long", "by its number, in another run"])
+def test_uploads_of_our_own_do_not_make_a_plan_stale(small: Connector, later: bool) -> None:
+    small.sync()
+    for image in small.amazon.listings[1].images:
+        name = file_name(f"{image.picture.id}.jpg")
+        old = next(asset for asset in small.plytix.assets() if asset.filename == name)
+        small.plytix.mutate("rename_asset", asset_id=old.id, filename=f"renamed-{image.picture.id}.jpg")
+    with small.api() as api:
+        made = small.plan(api, "plan-run", force_reupload=True)
+        run_id, number = ("apply-run", made.plan_id) if later else ("plan-run", None)
+        small.upload(api, run_id, plan_id=number)
+        small.plytix.clock.move(6 * 60)
+        done = small.write_galleries(api, run_id, plan_id=number)
+    assert (done.summary.refused, done.summary.failed) == (0, 0)
+    assert done.summary.images_updated > 0
 
 
 def test_a_dry_run_reports_and_writes_nothing(small: Connector) -> None:

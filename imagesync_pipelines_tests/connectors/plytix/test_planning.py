@@ -16,6 +16,7 @@ from imagesync_pipelines_tests.connectors.plytix.worlds import (
     changes,
     counts,
     known,
+    linked,
     listing,
     planned,
     product,
@@ -67,6 +68,28 @@ def test_a_wrong_order_is_told_by_link_and_repaired_by_patch() -> None:
     by_patch = planned([listing("S", A, B)], products, known(a=A, b=B), PATCH)
     assert changes(by_patch) == {f"S/{A}": "update", f"S/{B}": "update"}
     assert (by_patch.wrong_order, by_patch.cost.calls) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "hours", "changed"),
+    [
+        pytest.param("bc", {"b": 1, "c": 1}, {A: "add"}, id="MAIN failed when the others were linked"),
+        pytest.param("bca", {"b": 1, "c": 1, "a": 2}, dict.fromkeys((A, B, C), "update"), id="MAIN was linked late"),
+        pytest.param("bxca", {"b": 1, "c": 1, "a": 2}, dict.fromkeys((A, B, C), "update"), id="beside somebody's"),
+        pytest.param("ac", {"a": 1, "c": 1}, {B: "add"}, id="an image that came into the middle"),
+        pytest.param("bca", {"b": 1, "c": 1, "a": 1}, None, id="somebody put them into another order"),
+        pytest.param("bca", {"b": 2, "c": 1, "a": 3}, None, id="somebody moved what was linked later"),
+        pytest.param("bca", {"b": 1, "c": 1}, None, id="somebody linked one of them"),
+    ],
+)
+def test_a_wrong_order_of_our_making_is_mended_by_link_in_one_call(
+    gallery: str, hours: dict[str, int], changed: dict[str, str] | None
+) -> None:
+    ledger = linked("S", known(a=A, b=B, c=C), **hours)
+    plan = planned([listing("S", A, B, C)], [product("S", *gallery, thumbnail="a")], ledger, LINK)
+    assert changes(plan) == {f"S/{key}": change for key, change in (changed or {}).items()}
+    assert plan.wrong_order == (() if changed is not None else ("S",))
+    assert plan.cost.calls == (1 if changed is not None else 0)
 
 
 def test_an_image_in_the_middle_moves_no_other() -> None:

@@ -1,6 +1,8 @@
 """Listings and products for the tests of this connector, and how they are planned."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import GalleryPlan, Known, Policy, plan_galleries
@@ -36,6 +38,13 @@ def known(links: Sequence[tuple[str, str]] = (), **assets: str) -> Known:
     """A ledger with these assets (asset=key) and these links of ours (SKU, key)."""
     ids = {key: asset_id for asset_id, key in assets.items()}
     return Known(dict(assets), frozenset(), {(sku, key): ids[key] for sku, key in links})
+
+
+def linked(sku: str, ledger: Known, **hours: int) -> Known:
+    """The same ledger, with links of ours on a product: asset=the hour at which it was linked."""
+    made = {(sku, ledger.keys[asset]): asset for asset in hours}
+    moments = {(sku, ledger.keys[asset]): datetime(2026, 11, 1, hour, tzinfo=UTC) for asset, hour in hours.items()}
+    return replace(ledger, links=made, linked_at=moments)
 
 
 def planned(
