@@ -122,15 +122,24 @@ class EdgeWorld:
         nth = int(store.removeprefix("store")) - 1
         return {str(row.id): row for row in listed(self.office, self.office.stores[nth]) if row.checksum}
 
+    def primaries(self, store: str = STORE) -> set[str]:
+        """The photos that are to be shown first, one of each product: of several the first, then the newest."""
+        rows = sorted(self.listed(store).items())
+        rows = sorted(rows, key=lambda item: item[1].updated_at, reverse=True)
+        chosen: dict[Any, str] = {}
+        for photo_id, row in sorted(rows, key=lambda item: item[1].sort_order):
+            if row.is_primary:
+                chosen.setdefault(row.product_id, photo_id)
+        return set(chosen.values())
+
     def assert_converged(self, store: str = STORE) -> None:
         """The store has exactly what the head office lists, and every byte of it."""
-        held, wanted = self.photos(store), self.listed(store)
+        held, wanted, primaries = self.photos(store), self.listed(store), self.primaries(store)
         assert held.keys() == wanted.keys()
         for photo_id, photo in held.items():
             row = wanted[photo_id]
-            assert photo == Held(
-                str(row.product_id), row.checksum, row.checksum, "synced", "", row.sort_order, row.is_primary
-            )
+            first = photo_id in primaries
+            assert photo == Held(str(row.product_id), row.checksum, row.checksum, "synced", "", row.sort_order, first)
 
     def url_of(self, store: str | None) -> str:
         """The URL of a store's database, or of ours (store None)."""

@@ -67,11 +67,10 @@ class EdgeSite(Site):
 
     def wanted(self) -> Held:
         found: dict[str, dict[str, Photo]] = defaultdict(dict)
+        primaries = self.world.primaries()
         for key, row in self.world.listed().items():
-            product = str(row.product_id)
-            found[product][key] = Photo(
-                product, row.checksum, row.checksum, "synced", "", row.sort_order, row.is_primary
-            )
+            product, first = str(row.product_id), key in primaries
+            found[product][key] = Photo(product, row.checksum, row.checksum, "synced", "", row.sort_order, first)
         return found
 
     def stamps(self) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -118,9 +119,21 @@ def test_an_import_without_an_object_is_no_image_and_keeps_the_old_one(place: Ed
     place.assert_converged()
 
 
-def test_two_primary_photos_of_a_product_are_both_kept(place: EdgeWorld) -> None:
+def test_two_primary_photos_of_a_product_are_both_kept_and_one_is_first(place: EdgeWorld) -> None:
     place.office.mutate("second_primary")
     assert place.run().summary.images_added == 1
+    place.assert_converged()
+    assert place.run(full=True).summary.images_updated == 0
+
+
+def test_many_photos_that_were_replaced_are_updates_in_their_places(place: EdgeWorld) -> None:
+    products = sorted({str(row.product_id) for row in place.listed().values()})[:8]
+    for product in products:
+        place.office.mutate("replace", product_id=UUID(product))
+    done = place.run()
+    summary = done.summary
+    assert (summary.images_updated, summary.images_added, summary.images_deleted, summary.held_back) == (8, 0, 0, 0)
+    assert done.left.doubles == 0
     place.assert_converged()
 
 

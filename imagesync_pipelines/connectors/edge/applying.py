@@ -186,6 +186,11 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
             f"{left.mismatched} photos whose bytes are not what the head office lists",
             {"number": left.mismatched},
         ),
+        "every_product_has_one_primary": CheckResult(
+            not left.doubles,
+            f"{left.doubles} products with several primary photos; `imagesync edge migrate` repairs them",
+            {"number": left.doubles},
+        ),
         "no_database_is_nearly_full": CheckResult(
             used <= allowed, f"{left.database_bytes:,} bytes, {known}", {"bytes": left.database_bytes, "share": used}
         ),
@@ -248,6 +253,7 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
         bytes_downloaded=done.bytes,
         seconds=(datetime.now(UTC) - context.started_at).total_seconds(),
         photos=photos,
+        doubles=store.products_with_several_primaries(run.database),
         database_bytes=size,
         grown_bytes=None if before is None else size - before.database_bytes,
         capacity_bytes=None if capacity is None else int(capacity * GIGABYTE),

@@ -53,6 +53,7 @@ _OF_BINARIES = {
     "still at work.",
     "every_photo_matches_its_checksum": "No photo's bytes differ twice in a row from the listed checksum; once "
     "may be a photo being replaced.",
+    "every_product_has_one_primary": "No product of a store shows more than one photo first.",
     "no_database_is_nearly_full": "A store's database uses no more of its capacity_gb than EDGE_MAX_STORAGE_SHARE.",
 }
 CHECKS = (

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.primaries import Payloads, places
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import Guarded, approved, guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
@@ -27,11 +28,10 @@ _MISMATCH = "checksum mismatch: listed {listed}"
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
 LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
-    {name: pa.int64() if name == "size" else pa.large_string() for name in ("checksum", "size", *PRODUCT_VALUES)}
+    dict.fromkeys(("checksum", "is_primary", "updated_at", *PRODUCT_VALUES), pa.large_string())
+    | dict.fromkeys(("size", "sort_order"), pa.int64())
 )
 
-Payloads = Callable[[Sequence[str]], pd.DataFrame]
-"""Looks up photos by their keys: the columns key and payload, the JSON text of a Photo's fields; a row each."""
 PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 
 
@@ -61,10 +61,11 @@ def plan_photos(
 ) -> PhotoPlan:
     """Plan from what the head office lists (mirror) and what the store has (current, as store.read_current gives it).
 
-    mirror: key (photo id), group_key (product id), fingerprint, checksum, size, as storage.mirror.read_mirror gives it,
-    without what is gone. unknown_products: those that the store does not have. max_bytes: of one photo. Only rows whose
-    checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an update without
-    them. Raises ValueError for frames that are otherwise.
+    mirror: key (photo id), group_key (product id), fingerprint and LISTED_VALUES, as storage.mirror.read_mirror gives
+    it, without what is gone, with one primary of each product. A photo with other bytes in the place of one that is
+    gone is one update of that row. unknown_products: those that the store does not have. max_bytes: of one photo.
+    Only rows whose checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an
+    update without them. Raises ValueError for frames that are otherwise.
     """
     listed, there = _listed(mirror, unknown_products, max_bytes), current[["key", "group"]]
     waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
@@ -74,7 +75,7 @@ def plan_photos(
     current = _in_group_of(listed, current.drop(index=bare.index[among(bare, listed["key"])]))
     usable = listed["reject"] == ""
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
-    built = build_plan(listed[usable], current, scope, rejected=rejected)
+    built = build_plan(listed[usable], current, scope, rejected=rejected, match_position=True)
     guarded = guard(built, scope, deletion_limits, owned=there)
     written = _written(approved(guarded.plan), listed, current)
     fetched = written[written["needs_bytes"] & among(written["key"], _changed(guarded.plan)["key"])]
@@ -148,7 +149,7 @@ def _listed(mirror: pd.DataFrame, unknown: Collection[str], max_bytes: int) -> p
     reject[(mirror["checksum"] == "") | (size <= 0)] = NO_IMAGE_UPSTREAM
     listed = mirror.rename(columns={"group_key": "group", "checksum": "content"})
     return listed[["key", "group", "fingerprint", "content", "size"]].assign(
-        position=pd.Series(pd.NA, index=mirror.index, dtype="Int64"), reject=reject
+        position=places(mirror["is_primary"] == "true", mirror["sort_order"]), reject=reject
     )
 
 

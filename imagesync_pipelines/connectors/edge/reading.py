@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos, product_labels
+from imagesync_pipelines.connectors.edge.primaries import with_one_primary
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage import mirror
@@ -55,7 +56,8 @@ class BinariesHandOver(BaseModel):
     """What applying did; tried: photos whose bytes were to be fetched, failed and mismatched among them.
 
     settled_at: the state of the mirror (mirror_at) that the store has now; None: not all of it. seconds: since the run
-    started. photos: by status. database_bytes: after the run; grown_bytes: since the hand-over before.
+    started. photos: by status. doubles: products with several primary photos. database_bytes: after the run;
+    grown_bytes: since the hand-over before.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +69,7 @@ class BinariesHandOver(BaseModel):
     bytes_downloaded: int = 0
     seconds: float = 0.0
     photos: dict[str, int] = Field(default_factory=dict)
+    doubles: int = 0
     database_bytes: int = 0
     grown_bytes: int | None = None
     capacity_bytes: int | None = None
@@ -218,7 +221,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     _set_aside(context, listed)
     applied = context.handovers.newest(BINARIES, BinariesHandOver)
     settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
-    what = "; ".join(finding.what for finding in findings)
+    what = "; ".join(finding.what for finding in findings if finding.told)
     advice = f"The store's table could be better: {what}. `imagesync edge migrate --store {context.account}` does it."
     left = listed.model_copy(
         update={
@@ -230,7 +233,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             and not waiting
             and run.broken_off() is None
             and not held.anything_allowed(context),
-            "warnings": (*([advice] if findings else []), *told, *listed.warnings),
+            "warnings": (*([advice] if what else []), *told, *listed.warnings),
         }
     )
     context.keep(LISTING, left)
@@ -297,7 +300,8 @@ def plan_store(
     # One snapshot, so that the payloads are those of the rows that were planned.
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         mirror_at = mirror.mirror_at(connection, *mine)
-        wanted = mirror.read_mirror(connection, *mine, LISTED_VALUES)
+        payloads = partial(mirror.read_payloads, connection, *mine)
+        wanted, payloads_of = with_one_primary(mirror.read_mirror(connection, *mine, LISTED_VALUES), payloads)
         absent = mirror.read_gone(connection, *mine, PROVEN_GONE)
         proof = None
         # A full scan of this run's lineage proves what was gone, whatever listing came in between: what that saw again
@@ -323,7 +327,7 @@ def plan_store(
             held=found.held,
             owned=found.owned,
             cost=found.cost,
-            payload=payload_of(found.written, partial(mirror.read_payloads, connection, *mine)),
+            payload=payload_of(found.written, payloads_of),
             scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},
             warnings=(*listed.warnings, *found.warnings),
             scan_id=listed.scan_id,

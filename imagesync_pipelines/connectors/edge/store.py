@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import KEPT, Photo, fingerprint, kept_of
+from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import create_database, engine_of
@@ -35,7 +36,7 @@ CURRENT_COLUMNS = ("key", "group", "position", "fingerprint", "content", "checks
 
 _ROWS_PER_PART = 2_000
 _SCHEMA = pa.schema(
-    (name, pa.bool_() if name == "has_bytes" else pa.large_string()) for name in CURRENT_COLUMNS if name != "position"
+    (name, {"has_bytes": pa.bool_(), "position": pa.int64()}.get(name, pa.large_string())) for name in CURRENT_COLUMNS
 )
 
 _READ = """
@@ -80,6 +81,12 @@ UPDATE {table} t SET id = w.after
   FROM unnest(CAST(:before AS uuid[]), CAST(:after AS uuid[])) AS w (before, after)
  WHERE t.id = w.before
 """
+
+_GIVE_WAY = """
+UPDATE {table} SET is_primary = false
+ WHERE is_primary AND product_id = ANY(CAST(:products AS uuid[])) AND id <> ALL(CAST(:ids AS uuid[]))
+"""
+_DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) several"
 
 _PARK = """
 INSERT INTO imagesync_photo_waiting (photo_id, product_id)
@@ -171,7 +178,8 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
     """What is in the store's table, as CURRENT_COLUMNS; `photo_ids` limits it to those photos.
 
     content is the checksum of a picture that is there and synced, else NA. The fingerprint of a row that is not synced
-    or has no picture is unlike any that can be wanted. error is '' when there is none.
+    or has no picture is unlike any that can be wanted. position is the place in the product, as primaries.places has
+    it. error is '' when there is none.
     """
     statement = _READ.format(table=database.table)
     values: dict[str, list[str]] = {}
@@ -183,8 +191,7 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
         # Portions become compact columns at once: rows of Python objects would take ten times the memory.
         parts = [_columns(rows) for rows in found.partitions(_ROWS_PER_PART)]
     frame = frame_of(pa.concat_tables([_columns([]), *parts]))
-    frame.insert(2, "position", pd.Series(pd.NA, index=frame.index, dtype="Int64"))
-    return frame
+    return frame.assign(position=frame["position"].astype("Int64"))
 
 
 def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
@@ -275,13 +282,22 @@ def rename(connection: sa.Connection, table: str, ids: Sequence[tuple[str, str]]
         _execute(connection, _RENAME, table, before=before, after=after)
 
 
+def give_way(connection: sa.Connection, table: str, photos: Sequence[Photo]) -> None:
+    """Let those of these photos that are primary be the only ones of their products, before they are written."""
+    primaries = [photo for photo in photos if photo.is_primary]
+    if primaries:
+        products = [photo.product_id for photo in primaries]
+        _execute(connection, _GIVE_WAY, table, products=products, ids=[photo.photo_id for photo in primaries])
+
+
 def note_unwritten(connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, str, str | None]]) -> None:
     """Note status and reason (None: as before) of photos that are not written, and add those that are not there.
 
-    A picture that is there stays as it is, and so does what is known of it.
+    A picture that is there stays as it is, and so does what is known of it. What has no picture is nobody's primary.
     """
     if photos:
         listed, statuses, reasons = map(list, zip(*photos, strict=True))
+        listed = [photo._replace(is_primary=False) for photo in listed]
         _execute(connection, _NOTE, table, **_lists_of(listed), statuses=statuses, reasons=reasons)
 
 
@@ -314,6 +330,12 @@ def storage_used(database: StoreDatabase) -> tuple[int, dict[str, int]]:
     with database.engine.connect() as connection:
         size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
         return int(size or 0), dict(connection.execute(sa.text(counts)).all())
+
+
+def products_with_several_primaries(database: StoreDatabase) -> int:
+    """How many products show more than one photo as their primary."""
+    with database.engine.connect() as connection:
+        return int(connection.scalar(sa.text(_DOUBLES.format(table=database.table))) or 0)
 
 
 def scrub(
@@ -351,14 +373,16 @@ def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
 
 
 def _columns(rows: Sequence[sa.Row[Any]]) -> pa.Table:
-    """One part of the table as CURRENT_COLUMNS without the position."""
+    """One part of the table as CURRENT_COLUMNS."""
     found = []
     for *values, has_bytes, status, error in map(tuple, rows):
         photo = Photo._make(values)
         digest, is_done = fingerprint(photo), status == "synced" and has_bytes
         content = photo.checksum if is_done else None
         shown = digest if is_done else f"{status} {digest}"
-        found.append((photo.photo_id, photo.product_id, shown, content, photo.checksum, has_bytes, status, error))
+        place = FIRST if photo.is_primary else photo.sort_order
+        known = (photo.checksum, has_bytes, status, error)
+        found.append((photo.photo_id, photo.product_id, place, shown, content, *known))
     columns = zip(*found, strict=True) if found else [()] * len(_SCHEMA)
     return pa.Table.from_arrays([pa.array(*one) for one in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)
 

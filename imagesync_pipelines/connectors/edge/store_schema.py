@@ -58,6 +58,21 @@ _DEFAULTS = {"caption": "''", "image": "''", "is_active": "true", "created_at": 
 _WIDTHS = {"object_key": 500, "filename": 255, "content_type": 100, "checksum": 64, "sync_status": 20}
 _EXTERNAL = "ALTER TABLE {table} ALTER COLUMN image_binary SET STORAGE EXTERNAL"
 
+# Deferred: a set-based flip of primaries has two of them for a moment.
+_ONE_PRIMARY = """
+ALTER TABLE {table} ADD CONSTRAINT {table}_one_primary
+    EXCLUDE USING btree (product_id WITH =) WHERE (is_primary) DEFERRABLE INITIALLY DEFERRED
+"""
+_HAS_ONE_PRIMARY = "SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass(:table) AND conname = :name"
+# A picture that is there comes first, then the order, then what was changed last; the next run sets right what differs.
+_REPAIR = """
+UPDATE {table} t SET is_primary = false
+  FROM (SELECT id, row_number() OVER (PARTITION BY product_id
+                                      ORDER BY image_binary IS NULL, sort_order, updated_at DESC, id) AS place
+          FROM {table} WHERE is_primary) several
+ WHERE t.id = several.id AND several.place > 1
+"""
+
 # Of each column: its width in characters, whether an INSERT must name it, the letter of its storage.
 _COLUMNS_NOW = """
 SELECT a.attname, CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END AS length,
@@ -77,11 +92,15 @@ SELECT string_agg(a.attname, ', ' ORDER BY k.place)
 
 
 class TableFinding(NamedTuple):
-    """What a table lacks: a sentence for people, the statement that adds it, and whether a run needs it."""
+    """What a table lacks: a sentence for people, the statement that adds it, and whether a run needs it.
+
+    told: whether runs tell of it by themselves.
+    """
 
     what: str
     statement: str
     needed: bool
+    told: bool = True
 
 
 def create_or_check(database: StoreDatabase) -> list[TableFinding]:
@@ -95,7 +114,7 @@ def create_or_check(database: StoreDatabase) -> list[TableFinding]:
             made = {"id": "uuid PRIMARY KEY", "product_id": "uuid NOT NULL", "created_at": "timestamptz DEFAULT now()"}
             made |= {name: kind for name, (kind, _) in _COLUMNS.items()}
             columns = ", ".join(f"{name} {kind}" for name, kind in made.items())
-            for statement in (f"CREATE TABLE {{table}} ({columns})", _EXTERNAL, *_INDEXES.values()):
+            for statement in (f"CREATE TABLE {{table}} ({columns})", _EXTERNAL, *_INDEXES.values(), _ONE_PRIMARY):
                 connection.execute(sa.text(statement.format(table=database.table)))
         return _findings(connection, database.table)
 
@@ -148,6 +167,15 @@ def _findings(connection: sa.Connection, table: str) -> list[TableFinding]:
     for names, statement in _INDEXES.items():
         if not any(f"{indexed}, ".startswith(f"{names}, ") for indexed in there):
             found.append(TableFinding(f"{table} has no index on {names}", statement.format(table=table), needed=False))
+    if not connection.scalar(sa.text(_HAS_ONE_PRIMARY), {"table": table, "name": f"{table}_one_primary"}):
+        # The runs see to it by themselves; the constraint is for whoever else writes.
+        several = f"{table} may hold several primary photos of a product"
+        found += [
+            TableFinding(
+                f"{several}: all but the first give way", _REPAIR.format(table=table), needed=False, told=False
+            ),
+            TableFinding(several, _ONE_PRIMARY.format(table=table), needed=False, told=False),
+        ]
     return found
 
 

@@ -252,6 +252,7 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
     renamed = [(row.key_before, row.key) for row, *_ in written if row.key_before and row.key_before != row.key]
     with run.database.engine.begin() as connection:
         store.rename(connection, table, renamed)
+        store.give_way(connection, table, [photo for _, photo, _ in written])
         store.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
         hashed = store.write_without_bytes(connection, table, bare, moment)
         doubted = {photo.photo_id for photo in bare} - hashed

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from PIL import Image
 
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
-from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
+from imagesync_pipelines.connectors.edge.planning import payload_of, plan_photos
+from imagesync_pipelines.connectors.edge.primaries import Payloads
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.storage.quarantine import QuarantineItem
@@ -67,9 +68,17 @@ def photo(number: int, body: bytes | None = None, **fields: Any) -> Photo:
 
 def mirror_of(photos: Sequence[Photo]) -> pd.DataFrame:
     """The mirror's frame of these photos, as storage/mirror.py reads it for planning."""
-    rows = [(one.photo_id, one.product_id, fingerprint(one), one.checksum, one.size) for one in photos]
-    columns = ["key", "group_key", "fingerprint", "checksum", "size"]
-    return pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(columns[:4], "str"), "size": "int64"})
+    rows = [
+        (
+            *(one.photo_id, one.product_id, fingerprint(one), one.checksum),
+            *(str(one.is_primary).lower(), one.updated_at.isoformat(), one.size, one.sort_order),
+        )
+        for one in photos
+    ]
+    texts = ["key", "group_key", "fingerprint", "checksum", "is_primary", "updated_at"]
+    numbers = ["size", "sort_order"]
+    types = {**dict.fromkeys(texts, "str"), **dict.fromkeys(numbers, "int64")}
+    return pd.DataFrame(rows, columns=[*texts, *numbers]).astype(types)
 
 
 def payloads_of(photos: Sequence[Photo]) -> Payloads:

@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.edge.errors import (
 )
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import DOUBTED, StoreDatabase, mark_pending, read_current
-from imagesync_pipelines.connectors.edge.target import KEPT_FOR_NOW, MOVED, PhotosApplied, apply_photos
+from imagesync_pipelines.connectors.edge.target import MOVED, PhotosApplied, apply_photos
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines.upstream.errors import UnavailableError
 from imagesync_pipelines_tests.connectors.edge.photos import (
@@ -111,7 +111,7 @@ def test_a_replaced_photo_retires_the_old_one_once_the_new_one_is_there(store: S
     sync(store, [old], source)
     mark_pending(store, [new])
     done = sync(store, [new], source, Scope(None, None, frozenset({old.photo_id})))
-    assert (done.applied.added, done.applied.removed) == (1, 1)
+    assert (done.applied.updated, done.applied.gone) == (1, {old.photo_id})
     assert set(rows_of(store)) == {new.photo_id}
 
 
@@ -121,8 +121,8 @@ def test_the_old_photo_stays_while_the_new_one_cannot_be_fetched(store: StoreDat
     basket = Basket()
     broken = Source(answers={new.photo_id: [ObjectMissingError("no bytes")]})
     done = sync(store, [new], broken, basket=basket)
-    assert (done.applied.failed, done.applied.removed) == (2, 0)
-    assert basket.items[old.photo_id].reason == KEPT_FOR_NOW
+    assert (done.applied.failed, done.applied.gone) == (1, frozenset())
+    assert list(basket.items) == [new.photo_id]
     rows = rows_of(store)
     assert bytes(rows[old.photo_id]["image_binary"]) == picture(1)
     assert (rows[new.photo_id]["sync_status"], rows[new.photo_id]["image_binary"]) == ("failed", None)

@@ -66,7 +66,7 @@ def test_every_asset_tells_what_the_ui_plots(place: EdgeWorld) -> None:
     assert listing["lag/seconds"] >= 0
     assert listing["every_page_was_read"] is True
     assert "1 downloads" in plan["cost"]
-    assert "new" in plan["changes"]
+    assert "replaced" in plan["changes"]
     assert (binaries["photos/downloaded"], binaries["photos/verified"], binaries["photos/failed"]) == (1, 1, 0)
     assert binaries["photos/success_rate"] == 1.0
     assert binaries["dagster/row_count"] == len(place.photos())
@@ -74,7 +74,7 @@ def test_every_asset_tells_what_the_ui_plots(place: EdgeWorld) -> None:
     assert "database/grown_bytes" in binaries
     assert 0 < binaries["database/used_share"] < 1
     assert report["report/sent"] >= 1
-    assert (line.connector, line.partition, line.job, line.added, line.deleted) == ("edge", STORE, "edge__sync", 1, 1)
+    assert (line.connector, line.partition, line.job, line.added, line.updated) == ("edge", STORE, "edge__sync", 0, 1)
 
 
 def checks_of(

@@ -20,6 +20,7 @@ from imagesync_pipelines.connectors.edge.planning import (
     plan_photos,
     product_labels,
 )
+from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.store import CURRENT_COLUMNS
 from imagesync_pipelines.sync.model import DeletionLimits, Scope
 from imagesync_pipelines_tests.connectors.edge.photos import (
@@ -39,7 +40,8 @@ def row_of(held: Photo, status: str = "synced", *, has_bytes: bool = True) -> tu
     done = status == "synced" and has_bytes
     shown = fingerprint(held) if done else f"{status} {fingerprint(held)}"
     content = held.checksum if done else None
-    return held.photo_id, held.product_id, None, shown, content, held.checksum, has_bytes, status, ""
+    place = FIRST if held.is_primary else held.sort_order
+    return held.photo_id, held.product_id, place, shown, content, held.checksum, has_bytes, status, ""
 
 
 def current_of(*rows: tuple[object, ...]) -> pd.DataFrame:

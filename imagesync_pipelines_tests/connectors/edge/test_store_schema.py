@@ -4,7 +4,13 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.errors import StoreNotReadyError
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store
+from imagesync_pipelines.connectors.edge.store import (
+    StoreDatabase,
+    mark_pending,
+    open_store,
+    products_with_several_primaries,
+    write_with_bytes,
+)
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, migrate, require_ready
 from imagesync_pipelines_tests.connectors.edge.photos import photo, rows_of, run_sql, some_id
 from imagesync_pipelines_tests.connectors.edge.test_store import put
@@ -104,3 +110,25 @@ def test_a_missing_index_does_not_stop_a_run(store: StoreDatabase) -> None:
     assert [finding.what for finding in findings] == ["product_photo has no index on sync_status"]
     require_ready(findings, "north")
     assert migrate(store) == ["product_photo has no index on sync_status"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_migrate_leaves_one_primary_of_a_product_and_sees_to_it_from_then_on(database_url: str, shape: str) -> None:
+    database = opened(database_url, shape)
+    migrate(database)
+    run_sql(database, f"ALTER TABLE {database.table} DROP CONSTRAINT {database.table}_one_primary")
+    put(database, 1, 2)
+    with database.engine.begin() as connection:
+        second = photo(9, product_id=photo(1).product_id, updated_at=photo(9).updated_at)
+        write_with_bytes(connection, database.table, [(second, b"x")], second.updated_at)
+    findings = create_or_check(database)
+    assert [finding.told for finding in findings] == [False, False], "no run tells of it"
+    require_ready(findings, "store1")
+    assert products_with_several_primaries(database) == 1
+    migrate(database)
+    assert products_with_several_primaries(database) == 0
+    assert rows_of(database)[second.photo_id]["is_primary"], "of two the newer one"
+    assert create_or_check(database) == []
+    with pytest.raises(sa.exc.IntegrityError):
+        run_sql(database, f"UPDATE {database.table} SET is_primary = true")
+    database.engine.dispose()

@@ -1,0 +1,63 @@
+"""Which photo of a product is shown first: one, also where the head office calls several primary."""
+
+from collections.abc import Callable, Sequence
+
+import orjson
+import pandas as pd
+
+from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
+
+Payloads = Callable[[Sequence[str]], pd.DataFrame]
+"""Looks up photos by their keys: the columns key and payload, the JSON text of a Photo's fields; a row each."""
+# Before every sort_order that a column holds: the primary's place in its product, whatever its order.
+FIRST = -(2**31) - 1
+
+
+def places(is_primary: pd.Series, sort_order: pd.Series) -> pd.Series:
+    """The place of each photo in its product: what is replaced at the head office has the same one."""
+    return sort_order.astype("Int64").mask(is_primary, FIRST)
+
+
+def second_primaries(mirror: pd.DataFrame) -> list[str]:
+    """The keys of photos that the head office calls primary although another one of their product is.
+
+    The first by their order is, of several the newest. mirror: with the columns of planning.LISTED_VALUES; a photo
+    without an image counts for nothing.
+    """
+    usable = (mirror["checksum"] != "") & (mirror["size"] > 0)
+    rows = mirror[usable & (mirror["is_primary"] == "true")]
+    several = rows[rows["group_key"].duplicated(keep=False)]
+    ordered = several.sort_values("key").sort_values("updated_at", ascending=False, kind="stable")
+    ordered = ordered.sort_values("sort_order", kind="stable")
+    return sorted(ordered.loc[ordered["group_key"].duplicated(), "key"])
+
+
+def with_one_primary(mirror: pd.DataFrame, payloads: Payloads) -> tuple[pd.DataFrame, Payloads]:
+    """The mirror and its payloads with one primary photo of each product."""
+    second = second_primaries(mirror)
+    if not second:
+        return mirror, payloads
+    chosen = frozenset(second)
+
+    def changed(keys: Sequence[str]) -> pd.DataFrame:
+        found = payloads(keys)
+        texts = [_not_primary(text) if key in chosen else text for key, text in zip(*_columns(found), strict=True)]
+        return found.assign(payload=pd.Series(texts, index=found.index, dtype="str"))
+
+    told = changed(second)
+    prints = {
+        key: fingerprint(Photo.from_payload(orjson.loads(text))) for key, text in zip(*_columns(told), strict=True)
+    }
+    rows = mirror["key"].isin(second)
+    return mirror.assign(
+        is_primary=mirror["is_primary"].mask(rows, "false"),
+        fingerprint=mirror["fingerprint"].mask(rows, mirror["key"].map(prints)).astype("str"),
+    ), changed
+
+
+def _columns(found: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    return found["key"], found["payload"]
+
+
+def _not_primary(text: str) -> str:
+    return orjson.dumps({**orjson.loads(text), "is_primary": False}).decode()
