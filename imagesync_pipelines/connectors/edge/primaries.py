@@ -1,6 +1,6 @@
 """Which photo of a product is shown first: one, also where the head office calls several primary."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import orjson
 import pandas as pd
@@ -18,23 +18,27 @@ def places(is_primary: pd.Series, sort_order: pd.Series) -> pd.Series:
     return sort_order.astype("Int64").mask(is_primary, FIRST)
 
 
-def second_primaries(mirror: pd.DataFrame) -> list[str]:
+def second_primaries(mirror: pd.DataFrame, there: Collection[str]) -> list[str]:
     """The keys of photos that the head office calls primary although another one of their product is.
 
     The first by their order is, of several the newest. mirror: with the columns of planning.LISTED_VALUES; a photo
-    without an image counts for nothing.
+    without an image counts for nothing. there: photos whose picture the store has. One of these gives way when the
+    picture of the other is written, and not before: that may fail.
     """
     usable = (mirror["checksum"] != "") & (mirror["size"] > 0)
     rows = mirror[usable & (mirror["is_primary"] == "true")]
     several = rows[rows["group_key"].duplicated(keep=False)]
     ordered = several.sort_values("key").sort_values("updated_at", ascending=False, kind="stable")
     ordered = ordered.sort_values("sort_order", kind="stable")
-    return sorted(ordered.loc[ordered["group_key"].duplicated(), "key"])
+    firsts = ordered.drop_duplicates("group_key").set_index("group_key")["key"]
+    second = ordered[ordered["group_key"].duplicated()]
+    waits = second["key"].isin(there) & ~second["group_key"].map(firsts).isin(there)
+    return sorted(second.loc[~waits, "key"])
 
 
-def with_one_primary(mirror: pd.DataFrame, payloads: Payloads) -> tuple[pd.DataFrame, Payloads]:
-    """The mirror and its payloads with one primary photo of each product."""
-    second = second_primaries(mirror)
+def with_one_primary(mirror: pd.DataFrame, payloads: Payloads, there: Collection[str]) -> tuple[pd.DataFrame, Payloads]:
+    """The mirror and its payloads with one primary photo of each product; see second_primaries."""
+    second = second_primaries(mirror, there)
     if not second:
         return mirror, payloads
     chosen = frozenset(second)

@@ -301,7 +301,7 @@ def plan_store(
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         mirror_at = mirror.mirror_at(connection, *mine)
         payloads = partial(mirror.read_payloads, connection, *mine)
-        wanted, payloads_of = with_one_primary(mirror.read_mirror(connection, *mine, LISTED_VALUES), payloads)
+        wanted = mirror.read_mirror(connection, *mine, LISTED_VALUES)
         absent = mirror.read_gone(connection, *mine, PROVEN_GONE)
         proof = None
         # A full scan of this run's lineage proves what was gone, whatever listing came in between: what that saw again
@@ -310,6 +310,8 @@ def plan_store(
         if listed.full and listed.scan_id is not None and (own or listed.mirror_at == mirror_at):
             proof = Proof(listed.scan_id, listed.complete, listed.reason)
         current = store.read_current(run.database)
+        there = set(current.loc[current["has_bytes"], "key"])
+        wanted, payloads_of = with_one_primary(wanted, payloads, there)
         found = plan_photos(
             wanted,
             # What is listed in a form that cannot be read is left alone.

@@ -127,8 +127,11 @@ def test_of_several_primary_photos_the_first_then_the_newest_is_the_one() -> Non
         another(2, 5, is_primary=False),
         another(2, 6),
     ]
-    assert second_primaries(mirror_of(photos)) == sorted(photos[place].photo_id for place in (0, 2))
-    mirror, payloads = with_one_primary(mirror_of(photos), payloads_of(photos))
+    assert second_primaries(mirror_of(photos), ()) == sorted(photos[place].photo_id for place in (0, 2))
+    old = photos[0].photo_id
+    assert second_primaries(mirror_of(photos), {old}) == [photos[2].photo_id], "it waits for the other's picture"
+    assert old in second_primaries(mirror_of(photos), {old, photos[1].photo_id})
+    mirror, payloads = with_one_primary(mirror_of(photos), payloads_of(photos), ())
     told = mirror.set_index("key")["fingerprint"]
     assert told[photos[0].photo_id] == fingerprint(photos[0]._replace(is_primary=False))
     assert told[photos[1].photo_id] == fingerprint(photos[1])
