@@ -7,6 +7,7 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history as read_history
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage import plans as stored
+from imagesync_pipelines.sync.guard import held_rows
 
 SHOWN = 40
 
@@ -24,7 +25,7 @@ def plan(plan_id: int | None, connector: str) -> None:
         rows = plans.load(found.id)
     click.secho(f"plan {found.id} of {found.connector}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
     print_plan_line(found)
-    changes = rows[rows["change"] != "keep"]
+    changes = rows[(rows["change"] != "keep") | rows.index.isin(held_rows(rows).index)]
     # Where a connector has no other name for its products, they are the groups.
     changes = changes if "product" in changes else changes.assign(product=changes["group"])
     columns = ["change", "product", "key", "reason"]
@@ -38,7 +39,10 @@ def plan(plan_id: int | None, connector: str) -> None:
 @click.option("--replan", is_flag=True, help="plan products again that moved since, instead of refusing them")
 @click.pass_context
 def apply(context: click.Context, plan_id: int, replan: bool) -> None:
-    """Apply the stored plan PLAN (its number is printed by a dry run and by `imagesync plan`)."""
+    """Apply the stored plan PLAN (its number is printed by a dry run and by `imagesync plan`).
+
+    What it shows as held back by the deletion limits is carried out too: naming the plan is a person's word.
+    """
     with progress_bars() as progress:
         outcome = runs.apply_plan(plan_id, replan=replan, progress=progress)
     context.exit(print_outcome(outcome))

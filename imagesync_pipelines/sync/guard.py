@@ -122,6 +122,11 @@ def approved(plan: pd.DataFrame, but: frozenset[str] = frozenset()) -> pd.DataFr
     )
 
 
+def held_rows(plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a guarded plan that are held back; none of a plan of an earlier release."""
+    return plan[plan[RULING].isin(HELD)] if RULING in plan else plan.iloc[:0]
+
+
 def is_replacement(plan: pd.DataFrame) -> pd.Series:
     """Which rows put other content under another key in a place (True/False)."""
     return (plan["change"] == Change.UPDATE) & (plan["reason"] == REPLACED)

@@ -22,6 +22,9 @@ from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, 
 GROUPS_PER_READ = 100
 # How long what a run has read of the target counts as what is there.
 FRESH_FOR = timedelta(minutes=5)
+# What is written as a whole replaces what somebody else may have added meanwhile: the list that is to be replaced is
+# read at most so long before, ahead for others too; what is older is read again.
+WHOLE_FRESH_FOR = timedelta(seconds=30)
 # So many groups in a row without an answer are no matter of single groups.
 GIVE_UP_AFTER = 10
 # Errors of the system or of the way to it; any other is of one group and says nothing of the next.

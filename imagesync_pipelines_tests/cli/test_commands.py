@@ -9,6 +9,7 @@ import pytest
 
 from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync import held
 from imagesync_pipelines_tests.cli.terminals import call
 from imagesync_pipelines_tests.installations import FIRST, SECOND, World, block_status, world
 
@@ -167,3 +168,21 @@ def test_an_unknown_sku_is_told(place: World, capsys: Shown) -> None:
     shown = call(place, capsys, "sync", "image-db", "--sku", "no-such-sku")
     assert shown.code == 1
     assert "no product with the SKU no-such-sku" in shown.out
+
+
+def test_what_is_held_back_is_listed_allowed_and_kept(place: World, capsys: Shown) -> None:
+    with place.opened() as (installation, _):
+        rows = [held.HeldRow(key, "g", "f", held.LIMIT, "held back: 9 removals are more than 3") for key in "abc"]
+        held.hold(installation.engine, "image_db", "", "test", rows)
+        numbers = [str(one.id) for one in held.undecided(installation.engine)]
+    listed = call(place, capsys, "held", "list", "--connector", "image_db")
+    assert listed.code == 3
+    assert "3 held back, 0 decided" in listed.out
+    assert "9 removals are more than 3" in listed.out
+    assert "not held: 0" in call(place, capsys, "held", "allow", "0").err
+    assert "1 allowed" in call(place, capsys, "held", "allow", numbers[0]).out
+    assert "2 kept" in call(place, capsys, "held", "keep", "--all").out
+    assert call(place, capsys, "held", "list").code == 0
+    assert "nothing was chosen" in call(place, capsys, "held", "keep").err
+    with place.opened() as (installation, _):
+        held.hold(installation.engine, "image_db", "", "test", [])

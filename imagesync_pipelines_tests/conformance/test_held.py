@@ -25,6 +25,23 @@ def decide(site: Any, ids: list[int], decision: str) -> None:
         assert held.decide(installation.engine, ids, decision, "anna") == len(ids)
 
 
+def test_removals_of_two_runs_of_a_day_count_together(subject: Subject, site: Any) -> None:
+    site.sync(**subject.whole)
+    site.change()
+    first = site.sync(**subject.whole).summary["images_deleted"]
+    assert first > 0
+    site.environment["IMAGESYNC_DELETION_LIMIT_COUNT"] = str(first)
+    site.change()
+    done = site.sync(**subject.whole)
+    assert (done.summary["images_deleted"], done.summary["held_back"] > 0) == (0, True)
+    assert any(f"({first} of them in the last 24 hours)" in warning for warning in done.summary["warnings"])
+    assert done.summary["images_added"] > 0, "nothing else is held back"
+    del site.environment["IMAGESYNC_DELETION_LIMIT_COUNT"]
+    again = site.sync(**subject.whole)
+    assert (again.summary["images_deleted"], again.summary["held_back"]) == (done.summary["held_back"], 0)
+    site.assert_right()
+
+
 def test_what_is_held_back_is_told_until_a_person_decides(subject: Subject, site: Any) -> None:
     site.sync(**subject.whole)
     site.environment.update(TIGHT)

@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import islice
 
@@ -30,9 +30,8 @@ from imagesync_pipelines.storage.contents import ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
+from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
 
-# The owner may write at any time; a list older than this is read again before it is replaced.
-FRESH_FOR = timedelta(seconds=30)
 # An entity that somebody writes to in the same moment is read and written again so often.
 _TRIES = 3
 # The frame of one entity in a request of many: its address, its type and brackets.
@@ -200,7 +199,7 @@ class ImageTarget:
                 self._read_now(old)
 
     def _is_old(self, key: str) -> bool:
-        return key not in self._lists or self.child.context.clock() - self._lists[key][0] > FRESH_FOR
+        return key not in self._lists or self.child.context.clock() - self._lists[key][0] > WHOLE_FRESH_FOR
 
     def _read_now(self, keys: Sequence[str]) -> None:
         ids = {key: self.tasks[key].child_id for key in keys}

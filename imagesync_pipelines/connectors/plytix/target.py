@@ -5,7 +5,7 @@ and pictures, each one uploaded once, however many products show it and however 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 
 import pandas as pd
@@ -18,6 +18,7 @@ from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
+from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
 NOT_UPLOADED = "the image is not in Plytix: "
@@ -27,8 +28,6 @@ NOT_THERE = "Plytix accepted the gallery, but its answer lacks this image; the n
 STILL_THERE = "Plytix accepted the gallery, but its answer still holds this image; the next run looks again"
 STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet"
 
-# Somebody else may write to a gallery at any time; older than this, it is read again before it is replaced.
-FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
 # What is not about one picture or product: everything after it would end the same way.
@@ -291,7 +290,7 @@ class GalleryTarget:
         """A product as it was at most 30 seconds ago; with it, those that come next are read again in one call."""
         with self._reading:
             self._begun.add(sku)
-            if self.clock() - self._read_at[sku] > FRESH_FOR:
+            if self.clock() - self._read_at[sku] > WHOLE_FRESH_FOR:
                 others = (other for other in sorted(self.tasks) if other not in self._begun)
                 self._read([sku, *islice(others, LOOK_AHEAD - 1)])
             return self._products.get(sku)

@@ -10,6 +10,7 @@ from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProd
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of, row_key
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
+from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
 from imagesync_pipelines.web.catalogue.pages.history import plan_page
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
@@ -18,7 +19,7 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 def save(
     world: World, rows: list[dict], *, connector: str = "image_db", payload: pd.DataFrame | None = None, **scope: object
 ) -> int:
-    columns = ("key", "key_before", "group", "change", "reason", "product")
+    columns = ("key", "key_before", "group", "change", "reason", "product", "ruling")
     frame = pd.DataFrame([{**dict.fromkeys(columns), **row} for row in rows], columns=list(columns)).astype("str")
     frame = frame.mask(frame == "None")
     counts = frame["change"].value_counts().to_dict()
@@ -133,6 +134,19 @@ def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(
     text = site.get(f"/plans/{plan_id}").text
     for told in ("photo-1", "b2b0c2f2", "jakarta", "one photo is late", "3 removals were held back"):
         assert told in text
+
+
+def test_what_is_held_back_is_shown_with_the_plan_and_in_the_history(site: Site, world: World) -> None:
+    row = {"key": "photo-1", "group": "g", "change": "keep", "reason": "held back: 9 removals are more than 3"}
+    plan_id = save(world, [{**row, "ruling": "limit"}, {**row, "key": "photo-2", "ruling": ""}], held_back=1)
+    text = site.get(f"/plans/{plan_id}").text
+    assert "9 removals are more than 3" in text
+    assert "photo-1" in text
+    assert "photo-2" not in text
+    rows = [HeldRow("photo-1", "g", "f", LIMIT, "held back: 9 removals are more than 3")]
+    hold(world.engine, "edge", "jakarta", "", rows, plan_id=plan_id)
+    assert f"`imagesync apply {plan_id}` carries them out" in site.get("/history").text
+    assert "held back since" not in site.get("/history?connector=plytix").text
 
 
 def test_many_rows_are_paged(site: Site, world: World) -> None:

@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.connector import RowPictures, keys_alone
+from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles, freshness, render
@@ -23,7 +25,7 @@ SHOWN = 50
 PLANS = 100
 ROWS = 50
 ConnectorName = Annotated[str, Query(max_length=50)]
-Change = Literal["", "add", "update", "remove", "reject"]
+Change = Literal["", "add", "update", "remove", "reject", "held"]
 CHANGES = get_args(Change)[1:]
 Start = Annotated[int, Query(ge=0, le=10_000_000)]
 
@@ -42,6 +44,7 @@ def history(request: Request, opened: Here, connector: ConnectorName = "") -> Re
         "durations": durations_plot(told),
         "size": (WIDTH, HEIGHT),
         "freshness": freshness(opened.engine),
+        "held": held.sentences(held.undecided(opened.engine, chosen or None)),
     }
     return render(request, "history.html", context)
 
@@ -137,12 +140,13 @@ def plans(request: Request, opened: Here, connector: ConnectorName = "") -> Resp
 def plan(request: Request, opened: Here, plan_id: RowId, change: Change = "", start: Start = 0) -> Response:
     """One plan with its rows of one change, some at a time; without a change the first that it has."""
     header = Plans(opened.engine, opened.storage).header(plan_id)
-    shown: str = change or next((one for one in CHANGES if header.counts.get(one)), CHANGES[0])
+    counts = {**dict.fromkeys(CHANGES, 0), **header.counts, "held": int(header.scope.get("held_back", 0))}
+    shown: str = change or next((one for one in CHANGES if counts[one]), CHANGES[0])
     lines, total = plan_page(opened, header, shown, start, ROWS)
     context = {
         "plan": header,
         "change": shown,
-        "changes": [(one, int(header.counts.get(one, 0))) for one in CHANGES],
+        "changes": [(one, counts[one]) for one in CHANGES],
         "lines": lines,
         "total": total,
         "start": start,
@@ -153,12 +157,12 @@ def plan(request: Request, opened: Here, plan_id: RowId, change: Change = "", st
 
 
 def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit: int) -> tuple[list[PlanLine], int]:
-    """The rows of a plan with this change from a place on, and how many have it.
+    """The rows of a plan with this change from a place on, and how many have it; "held": what is held back.
 
     Raises PlanMissingError.
     """
     rows = Plans(opened.engine, opened.storage).load(header.id)
-    found = rows[rows["change"] == change]
+    found = rows[rows["change"] == change] if change != "held" else held_rows(rows)
     records = found.iloc[start : start + limit].to_dict(orient="records")
     part = [{str(name): value for name, value in record.items()} for record in records]
     there = header.connector in connector_titles()  # a connector may have been taken out since
