@@ -56,7 +56,10 @@ def night(home: Path) -> Iterator[tuple[Connector, Sandbox]]:
 def _empty(place: Installation) -> None:
     with place.engine.begin() as connection:
         connection.execute(
-            sa.text("TRUNCATE imagesync.product, imagesync.scan, imagesync.plan RESTART IDENTITY CASCADE")
+            sa.text(
+                "TRUNCATE imagesync.product, imagesync.scan, imagesync.plan, imagesync.held, imagesync.removal "
+                "RESTART IDENTITY CASCADE"
+            )
         )
 
 
