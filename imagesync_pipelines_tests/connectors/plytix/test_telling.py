@@ -256,7 +256,8 @@ def test_an_applied_plan_is_told_number_by_number_with_what_making_it_took(monke
     assert summary.completed_at is not None
     assert summary.completed_at > NOON
     assert summary == Summary(
-        "completed", NOON, summary.completed_at, 1, 2, 3, 2, "", ("w", "x", *held.sentences([one] * 9)), 4, 5, 9, 6, 7, 8, 10, 11
+        "completed", NOON, summary.completed_at, 1, 2, 3, 2, "", ("w", "x", *held.sentences([one] * 9)),
+        4, 5, 9, 6, 7, 8, 10, 11,
     )  # fmt: skip
 
 
