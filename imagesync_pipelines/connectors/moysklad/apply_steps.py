@@ -37,6 +37,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     ImageRow,
     Wanted,
 )
+from imagesync_pipelines.connectors.moysklad.moved import as_entities, left_cards
 from imagesync_pipelines.connectors.moysklad.planning import chosen_keys, needed_of, policy_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
@@ -268,8 +269,10 @@ def known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) 
     A list is written whole, so one that an image joined is another list. The id of an image is that of its name and
     bytes, and its key has it.
     """
-    ids, alias = read_map(child.engine, child.child), child.alias
+    alias, left = child.alias, left_cards(child.engine, child.alias)
+    ids = read_map(child.engine, child.child) | left
     entities = {entity.key: entity for some in mirrored(child.engine, EVERYTHING, tasks) for entity in some}
+    entities |= {card.key: card for card in as_entities(left.keys() & tasks.keys(), alias)}
     chosen = {key: chosen_keys(entity, child.child.mode) for key, entity in entities.items()}
     planned = set(loaded.rows["key"])
     moved = {}

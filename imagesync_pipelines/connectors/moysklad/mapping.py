@@ -1,9 +1,10 @@
 """The step entity_map: which entity of a child account is which of the main account (docs/contracts/moysklad.md).
 
 An id means nothing in another account, and no field is surely unique: none or several matches are told, never
-guessed. What was found stays, since ids do not change; only what was found by the field that the account names now
-counts. A counterpart whose entity was deleted in the main account passes, with the images that we manage there, to
-the entity that has its value now.
+guessed. What was found stays, since ids do not change, as long as both still have the value by which it was found: what
+moved is matched anew (moved.py). Only what was found by the field that the account names now counts. A counterpart
+whose entity was deleted in the main account passes, with the images that we manage there, to the entity that has its
+value now.
 """
 
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.connectors.moysklad import moved as moved_cards
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, look_at, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
@@ -30,8 +32,8 @@ from imagesync_pipelines.connectors.moysklad.model import (
     key_parts,
     values_of,
 )
-from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of, kinds_in, mirrored
-from imagesync_pipelines.connectors.moysklad.settings import ChosenEntities
+from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of, kinds_in, mirrored, reading_of
+from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChosenEntities
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
@@ -89,22 +91,43 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
     """
     child.refuse_off()
     calls, new = api.calls, 0
+    moved_on: list[Counterpart] = []
     mapped: Counter[str] = Counter()
     unmapped: list[WithoutCounterpart] = []
     said: set[str] = set()
     with child.context.lock():
-        for entities in mirrored(child.engine, options.of_run(child.context)):
-            found = find_counterparts(child, api, [entity for entity in entities if entity.images])
+        moved_cards.forget_settled(child.engine, child.alias)
+        choice = options.of_run(child.context)
+        before = moved_cards.matches_of(child.engine, child.child)
+        moved = _moved(child, api, before, whole=choice == EVERYTHING, said=said)
+        for entities in mirrored(child.engine, choice):
+            asked = [entity for entity in entities if entity.images or entity.key in moved]
+            found = find_counterparts(child, api, asked, moved)
             if child.mirror:
                 child.note_others({match.key: match.images for match in found.new})
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
+            moved_on += [one for one in found.new if one.key in before and before[one.key].child_id != one.child_id]
             unmapped += found.unmatched
             said |= set(found.accounts)
     warnings = [
         f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
         f"{first.reason}."
         for first in unmapped[:1]
+    ]
+    warnings += [
+        f"{len(moved_on)} entities have another counterpart in {child.alias} than before, because a value of "
+        f"{child.child.match_field} moved, such as {first.key}: found by {first.value} now, before by "
+        f"{before[first.key].value}. Their images move with it; removals pass the deletion limits."
+        for first in moved_on[:1]
+    ]
+    now = moved_cards.matches_of(child.engine, child.child)
+    stay = sorted(key for key in moved if key in now and now[key] == before[key])
+    warnings += [
+        f"{len(stay)} entities have no {child.child.match_field} in common any more with their counterpart in "
+        f"{child.alias}, such as {first} (it was {before[first].value}); no other one has it, so they keep theirs. "
+        "Give both the same value."
+        for first in stay[:1]
     ]
     calls = api.calls - calls
     left = ChildMap(
@@ -121,6 +144,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
         numbers={
             "entities/mapped": mapped.total(),
             "entities/new": new,
+            "entities/moved": len(moved_on),
             "entities/unmapped": len(unmapped),
             "api/calls": calls,
         },
@@ -170,8 +194,32 @@ def forget_entities(engine: sa.Engine, alias: str, keys: Collection[str]) -> Non
                 connection.execute(known.delete().where(known.c.child == alias, among(known.c.entity_key, keys)))
 
 
-def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Entity]) -> Mapped:
+def _moved(
+    child: ChildRun, api: MoyskladApi, before: Mapping[str, moved_cards.Match], *, whole: bool, said: set[str]
+) -> frozenset[str]:
+    """The keys of entities whose remembered match is not true any more, except those that are being written.
+
+    In a full run the child account is asked for what its entities have now, 1,000 per call; said: the ids of the
+    account that they tell.
+    """
+    moved = moved_cards.moved_in_main(child.engine, child.child)
+    reading = reading_of(child.context)
+    if whole and reading is not None and reading.full:
+        kinds = {key_parts(key)[0] for key in before}
+        there = [entity for kind in TYPES if kind in kinds for entity in api.entities(kind)]
+        said |= {entity.account_id for entity in there}
+        child.identity.look(only(ACCOUNT_ID, said))
+        moved |= moved_cards.moved_there(before, there, child.child.match_field)
+    return frozenset(moved - {intent.group for intent in child.open_intents()})
+
+
+def find_counterparts(
+    child: ChildRun, api: MoyskladApi, entities: Sequence[Entity], moved: Collection[str] = ()
+) -> Mapped:
     """Find the counterparts of these entities of the main account; the child account is asked for unknown ones only.
+
+    moved: keys whose remembered match is not true any more. They are looked for anew; one that is not found keeps what
+    it has, unless that is another's now.
 
     The products of unknown variants are looked for as well, whether they were asked for or not. What is found is
     committed type by type. Whose the entities are that were found is looked at before anything is written. Raises
@@ -187,11 +235,12 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
     forget_entities(child.engine, child.alias, own)
     known = {key: child_id for key, child_id in known.items() if key not in own}
     with child.engine.connect() as connection:
-        unknown = [entity for entity in entities if entity.key not in known]
+        unknown = [entity for entity in entities if entity.key not in known or entity.key in moved]
         products = {f"product:{entity.product_id}" for entity in unknown if entity.type == "variant"}
         unknown += entities_of(connection, sorted(products - {entity.key for entity in unknown} - known.keys()))
         shared = _shared_places(connection, field) if unknown else frozenset()
-        deleted = read_gone(connection, NAME, MAIN, [DELETED]) if unknown else frozenset()
+        loose = read_gone(connection, NAME, MAIN, [DELETED]) | frozenset(moved) if unknown else frozenset()
+        left = moved_cards.left_cards(child.engine, child.alias) if unknown else {}
         connection.commit()
         # Variants are looked for within their product, and TYPES has products first.
         for kind in TYPES:
@@ -201,15 +250,19 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             said |= {candidate.account_id for candidate in candidates}
             child.identity.look(only(ACCOUNT_ID, said))
             counterparts = {key_parts(key)[1]: child_id for key, child_id in known.items()}
-            taken = {child_id: key for key, child_id in known.items() if key not in deleted}
+            taken = {child_id: key for key, child_id in known.items() if key not in loose}
             found, without = match_entities(
                 wanted, candidates, field, products=counterparts, taken=taken, shared=shared
             )
-            _keep(connection, child.child, found, {known[key]: key for key in deleted & known.keys()})
+            gives_way = {known[key]: key for key in loose & known.keys()} | {left[key]: key for key in left}
+            lost = _keep(connection, child.child, found, gives_way)
             connection.commit()
+            known = {key: child_id for key, child_id in known.items() if key not in lost}
             known |= {match.key: match.child_id for match in found}
+            loose -= {match.key for match in found}
+            left = moved_cards.left_cards(child.engine, child.alias) if lost else left
             new += found
-            unmatched += without
+            unmatched += [one for one in without if one.key not in known]
     asked = {entity.key for entity in entities}
     ids = {key: child_id for key, child_id in known.items() if key in asked}
     return Mapped(ids, new, [entity for entity in unmatched if entity.key in asked], said)
@@ -301,24 +354,20 @@ def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozen
 
 
 def _keep(
-    connection: sa.Connection, child: MoyskladChild, matches: Sequence[Counterpart], orphaned: Mapping[str, str]
-) -> None:
+    connection: sa.Connection, child: MoyskladChild, matches: Sequence[Counterpart], gives_way: Mapping[str, str]
+) -> Collection[str]:
     """Write what was found; what the same entities were found by earlier, by another field, gives way.
 
-    orphaned: child ids to the keys of their deleted entities, which give way as well: what we manage under their keys
-    is managed under those of the new ones.
+    gives_way: child ids to the keys of entities that were deleted or whose match moved, and of cards that were left;
+    what we manage there is managed under the keys that they are found for now. Gives the keys that gave way.
     """
     if not matches:
-        return
+        return ()
     ids, keys = [match.child_id for match in matches], [match.key for match in matches]
-    passed = {orphaned[match.child_id]: match.key for match in matches if match.child_id in orphaned}
+    lost = moved_cards.pass_on(connection, child.alias, gives_way, dict(zip(ids, keys, strict=True)))
     earlier = (table.c.child == child.alias) & (among(table.c.child_id, ids) | among(table.c.entity_key, keys))
-    gives_way = (table.c.field != child.match_field) | among(table.c.entity_key, passed)
-    connection.execute(table.delete().where(earlier & gives_way))
-    for before, after in passed.items():
-        connection.execute(lists.delete().where(lists.c.child == child.alias, lists.c.entity_key == after))
-        moved = lists.update().where(lists.c.child == child.alias, lists.c.entity_key == before)
-        connection.execute(moved.values(entity_key=after))
+    connection.execute(table.delete().where(earlier & (table.c.field != child.match_field)))
     names = ("child", "entity_key", "child_id", "field", "value")
     rows = [(child.alias, match.key, match.child_id, child.match_field, match.value) for match in matches]
     connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+    return lost

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad import planning, rules
+from imagesync_pipelines.connectors.moysklad import moved, planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget_entities, read_map
@@ -39,10 +39,15 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     child.refuse_off()
     context, calls = child.context, api.calls
     with context.lock():
-        lists = _Lists(child, api, read_map(child.engine, child.child))
+        # Cards that are nobody's counterpart any more are judged where a run is about everything.
+        choice = options.of_run(context)
+        left = moved.left_cards(child.engine, child.alias) if choice == EVERYTHING else {}
+        lists = _Lists(child, api, read_map(child.engine, child.child) | left)
         recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
-        entities = [entity for some in mirrored(child.engine, options.of_run(context), ids) for entity in some]
+        entities = [entity for some in mirrored(child.engine, choice, ids) for entity in some]
+        entities += moved.as_entities(left, child.alias)
+        ids |= left
         checked = _Lists(child, api, ids)
         looked = {entity.key: ids[entity.key] for entity in entities}
         if not options.check_child:
