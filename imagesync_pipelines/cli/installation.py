@@ -11,6 +11,9 @@ from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.embedded import leave_running, stop_server
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 
+# What we make in a home, by name; what begins with "postgres." is the embedded server's.
+_OURS = ("dagster", "storage", "postgres", "objects", "sandbox", "catalogue.secret", "head_office.secret")
+
 
 @click.command("env")
 def env() -> None:
@@ -28,7 +31,10 @@ def env() -> None:
 
 @click.command("clean")
 def clean() -> None:
-    """Stop the embedded database and remove IMAGESYNC_HOME: all runs, plans, raw pages and product images in it."""
+    """Stop the embedded database and remove what we made in IMAGESYNC_HOME: runs, plans, raw pages, product images.
+
+    Anything else in that folder stays, and the folder with it.
+    """
     home = load_settings(Settings).home.resolve()
     if not home.exists():
         click.echo(f"{home} is not there; nothing to clean")
@@ -37,7 +43,15 @@ def clean() -> None:
     if not any((home / name).is_dir() for name in ("dagster", "postgres")):
         raise click.ClickException(f"{home} does not look like an IMAGESYNC_HOME; remove it by hand if you mean it")
     stop_server(home)
-    shutil.rmtree(home)
+    for place in list(home.iterdir()):
+        if place.name in _OURS or place.name.startswith("postgres."):
+            shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+    left = sorted(place.name for place in home.iterdir())
+    if left:
+        shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        click.echo(f"removed what is ours in {home}; this is not, and stays: {shown}")
+        return
+    home.rmdir()
     click.echo(f"removed {home}")
 
 

@@ -153,8 +153,14 @@ def test_clean_removes_a_home_and_nothing_else(tmp_path: Path, capsys: Shown) ->
     assert "does not look like an IMAGESYNC_HOME" in refused.err
     assert home.exists()
     (home / "dagster").mkdir()
+    (home / "storage" / "plans").mkdir(parents=True)
+    (home / "postgres.lock").touch()
     removed = call(None, capsys, "clean", IMAGESYNC_HOME=str(home))
-    assert removed.out == f"removed {home}\n"
+    assert removed.out == f"removed what is ours in {home}; this is not, and stays: somebodys files\n"
+    assert [place.name for place in home.iterdir()] == ["somebodys files"]
+    (home / "somebodys files").rmdir()
+    (home / "dagster").mkdir()
+    assert call(None, capsys, "clean", IMAGESYNC_HOME=str(home)).out == f"removed {home}\n"
     assert not home.exists()
 
 

@@ -264,6 +264,20 @@ def test_too_many_removals_are_held_back_until_a_person_lifts_the_limits(databas
     assert set(world.images()) == {"10.jpg"}
 
 
+def test_a_stored_plan_puts_no_picture_on_the_product_that_lost_the_sku_since(world: World) -> None:
+    world.put(**{"10__jpg": picture(1), "20__jpg": picture(2)})
+    run = world.context()
+    files(run, NoOptions())
+    number = plan(run, FolderPlanOptions(dry_run=True)).shown["plan_id"]
+    assert isinstance(number, int)
+    with world.installation.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE imagesync.product SET sku = 'other' WHERE sku = '10'"))
+    summary = product_images(world.context(), ApplyOptions(plan_id=number)).summary
+    assert summary is not None
+    assert (summary.images_added, summary.refused, set(world.images())) == (1, 1, {"20.jpg"})
+    assert "the source does not have it any more (by the products as they are now)" in summary.warnings[-1]
+
+
 def test_content_that_was_lost_is_read_again(world: World) -> None:
     world.put(**{"10__jpg": picture(1)})
     world.sync()
