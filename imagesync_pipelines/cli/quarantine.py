@@ -54,7 +54,10 @@ def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
     with runs.opened() as (installation, _):
         table = QuarantineTable(installation.engine, connector)
         entries = _chosen(table, ids, everything=not ids)
-        asked = table.ask_again([entry.id for entry in entries]) if entries else 0
+        if not entries:
+            click.echo(f"{connector} has nothing in quarantine")
+            return
+        asked = table.ask_again([entry.id for entry in entries])
     click.echo(f"{len(entries)} items of {connector}; {asked} that were refused are sent again")
     if name == DEFAULT_SOURCE:
         context.invoke(replay, ids=ids, everything=not ids, connector=name)

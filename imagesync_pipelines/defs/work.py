@@ -156,8 +156,16 @@ def context_of(
         installation=installation,
         settings=load_settings(connector.settings),
         tell=context.log.warning,
+        is_dry_run=is_dry_run(context.run),
         **more,
     )
+
+
+def is_dry_run(run: dg.DagsterRun) -> bool:
+    """Whether a run is only to be looked at: by its job, or because any of its steps was told so."""
+    config: Mapping[str, Any] = run.run_config
+    told = ((op or {}).get("config") or {} for op in (config.get("ops") or {}).values())
+    return run.job_name.endswith("__dry_run") or any(options.get("dry_run") is True for options in told)
 
 
 def ancestors_of(context: AnyContext) -> tuple[str, ...]:

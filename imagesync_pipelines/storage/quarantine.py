@@ -48,11 +48,15 @@ _ENTRIES = sa.select(quarantine.c.group_key.label("group"), *(c for c in quarant
 
 @dataclass(frozen=True)
 class QuarantineTable:
-    """The quarantine of one connector; satisfies the engine's Quarantine. `run_id` is noted on what is put in."""
+    """The quarantine of one connector; satisfies the engine's Quarantine. `run_id` is noted on what is put in.
+
+    read_only: of a dry run, which leaves it as it is.
+    """
 
     engine: sa.Engine
     connector: str
     run_id: str | None = None
+    read_only: bool = False
 
     def put(self, items: Sequence[QuarantineItem]) -> None:
         """Put items in, all or none; one that is there already keeps `first_seen` and gets the newest reason."""
@@ -61,7 +65,7 @@ class QuarantineTable:
             row = storable(vars(item))
             row["group_key"] = row.pop("group")
             rows[row["stage"], row["key"]] = {**row, "connector": self.connector, "run_id": self.run_id}
-        if not rows:
+        if not rows or self.read_only:
             return
         statement = insert(quarantine)
         newest = {name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")}
@@ -98,5 +102,7 @@ class QuarantineTable:
         return self._delete(among(quarantine.c.id, ids))
 
     def _delete(self, condition: sa.ColumnElement[bool]) -> int:
+        if self.read_only:
+            return 0
         mine = quarantine.c.connector == self.connector
         return write_rows(self.engine, quarantine.delete().where(mine, condition))

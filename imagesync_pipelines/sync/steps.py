@@ -176,7 +176,7 @@ class RunContext(Generic[S]):
     were added since. known_blocks: the connector's page partitions, in the order of
     adding. add_blocks: adds some after these. tell: hears of things before the step is done, like plain http.
     note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it. locks:
-    those that the run holds now.
+    those that the run holds now. is_dry_run: the run is only to be looked at, from its first step on.
     """
 
     connector: str
@@ -194,6 +194,7 @@ class RunContext(Generic[S]):
     tell: Callable[[str], None] = lambda text: None
     note_summary: Callable[[Summary], None] = lambda summary: None
     locks: list[HeldLock] = field(default_factory=list)
+    is_dry_run: bool = False
 
     @property
     def run_id(self) -> str:
@@ -218,7 +219,7 @@ class RunContext(Generic[S]):
     @property
     def quarantine(self) -> QuarantineTable:
         """What could not be synchronised in this account."""
-        return QuarantineTable(self.installation.engine, self.owner, self.run_id)
+        return QuarantineTable(self.installation.engine, self.owner, self.run_id, self.is_dry_run)
 
     @property
     def handovers(self) -> HandOvers:

@@ -89,16 +89,18 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     assert call(place, capsys, "history", "--connector", "plytix").out.startswith("the last 0 runs")
 
 
-def test_quarantine_is_listed_replayed_and_dropped(place: World, capsys: Shown) -> None:
+def test_quarantine_is_listed_tried_again_and_dropped(place: World, capsys: Shown) -> None:
     listed = call(place, capsys, "quarantine", "list")
     before = int(re.search(r"(\d+) items of image_db in quarantine", listed.out)[1])  # type: ignore[index]
     assert before > 0
     item = str(place.rows("SELECT id FROM imagesync.quarantine ORDER BY id LIMIT 1")[0][0])
 
     calls = place.sandbox.ledger.count()
-    replayed = call(place, capsys, "quarantine", "replay", item)
+    replayed = call(place, capsys, "quarantine", "retry", "--connector", "image_db", item)
     assert replayed.code in (0, 3), replayed.err
+    assert "1 items of image_db; 0 that were refused are sent again" in replayed.out
     assert "0 of 1 left the quarantine" in replayed.out
+    assert "moysklad has nothing" in call(place, capsys, "quarantine", "retry", "--connector", "moysklad").out
     assert place.sandbox.ledger.count() == calls, "a replay reads stored pages"
 
     dropped = call(place, capsys, "quarantine", "drop", item)

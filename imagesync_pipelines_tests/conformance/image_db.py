@@ -70,6 +70,18 @@ class ImageDbSite(ProductImageSite):
                 record["original_file"]["file_url"] = f"{address}?X-Amz-Expires=60&X-Amz-Signature={number:064x}"
                 catalogue.replace(file_id, record)
 
+    def blur(self) -> None:
+        catalogue = self.world.sandbox.catalogue
+        record = next(
+            found
+            for found in map(catalogue.record, reversed(self.images()[:-1]))
+            if any(export["resolution"] for export in found["exported_files"])
+        )
+        for export in record["exported_files"]:
+            export["file_size"] = "much"
+        record["original_file"]["uploaded_from"] = 7
+        catalogue.replace(record["original_file"]["file_id"], record)
+
     def lose(self) -> None:
         for file_id in self.world.sandbox.catalogue.file_ids()[-60:]:
             self.world.sandbox.mutate("delete", file_id=file_id)

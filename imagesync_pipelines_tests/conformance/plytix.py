@@ -78,6 +78,10 @@ class PlytixSite(Site):
         mapping = self.world.mapping
         mapping.write_text(re.sub(r'(\.jpg)"', rf'\1?Expires={number}&Signature={number}"', mapping.read_text()))
 
+    def blur(self) -> None:
+        mapping = self.world.mapping
+        mapping.write_text(re.sub(r'"width": \d+', '"width": "1500 px", "height": NaN, "was"', mapping.read_text()))
+
     def change(self) -> None:
         amazon, (first, second, *_) = self.world.amazon, self.children()
         amazon.mutate("new_image", first, variant="PT03")

@@ -70,6 +70,9 @@ class Site(ABC):
     def broken(self) -> AbstractContextManager[set[str]]:
         """A new item that cannot be synchronised, well again after the `with` block; gives the groups that it is in."""
 
+    def blur(self) -> None:  # noqa: B027
+        """At the source: details of an image cannot be read any more; where there are none that can be so, nothing."""
+
     def written(self) -> Held:
         """What runs wrote into the target, without what they only announced there."""
         return self.held()

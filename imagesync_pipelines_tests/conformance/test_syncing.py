@@ -68,10 +68,12 @@ def test_a_dry_run_writes_nothing_and_its_plan_is_carried_out_by_its_number(subj
     assert look.plan.applied_at is None
     assert site.held() == held
     assert written(site, kept) == set(subject.reading_writes)
+    calls = site.calls()
     with site.entered():
         done = runs.apply_plan(look.plan.id)
     assert done.status is not runs.Status.FAILED, done.error
     assert done.summary["images_added"] == look.plan.counts["add"]
+    assert done.summary["api_calls"] <= site.calls() - calls, "only those of this very run"
     site.assert_right()
 
 
@@ -99,9 +101,15 @@ def test_a_bad_item_stops_nobody_is_told_and_leaves_the_quarantine_when_it_is_we
     assert site.set_aside() == set()
     with site.broken() as groups:
         site.change()
+        site.blur()
+        kept = kept_tables(site)
+        site.sync(dry_run=True)
+        assert written(site, kept) <= set(subject.reading_writes)
         done = site.sync()
         assert done.status is runs.Status.PARTIAL, done
         assert done.summary["warnings"]
+        assert done.plan is not None
+        assert done.summary["rejected"] == done.plan.counts["reject"]
         assert without(site.held(), groups) == without(site.wanted(), groups)
         assert site.set_aside()
     again = site.sync(**subject.whole)
