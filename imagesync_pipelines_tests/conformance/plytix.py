@@ -79,8 +79,8 @@ class PlytixSite(Site):
         mapping.write_text(re.sub(r'(\.jpg)"', rf'\1?Expires={number}&Signature={number}"', mapping.read_text()))
 
     def blur(self) -> None:
-        mapping = self.world.mapping
-        mapping.write_text(re.sub(r'"width": \d+', '"width": "1500 px", "height": NaN, "was"', mapping.read_text()))
+        text = re.sub(r'"width": (\d+)', r'"width": "\1 px"', self.world.mapping.read_text())
+        self.world.mapping.write_text(re.sub(r'"height": \d+', '"height": NaN', text))
 
     def change(self) -> None:
         amazon, (first, second, *_) = self.world.amazon, self.children()
