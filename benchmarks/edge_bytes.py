@@ -91,8 +91,15 @@ def new_store(home: Path) -> StoreDatabase:
 
 def mirror_of(photos: list[Photo]) -> pd.DataFrame:
     """The mirror's frame of these photos."""
-    rows = [(one.photo_id, one.product_id, fingerprint(one), one.checksum, one.size) for one in photos]
-    return pd.DataFrame(rows, columns=["key", "group_key", "fingerprint", "checksum", "size"])
+    rows = [
+        (
+            *(one.photo_id, one.product_id, fingerprint(one), one.checksum, str(one.is_primary).lower()),
+            *(one.updated_at.isoformat(), one.size, one.sort_order),
+        )
+        for one in photos
+    ]
+    texts = ["key", "group_key", "fingerprint", "checksum", "is_primary", "updated_at"]
+    return pd.DataFrame(rows, columns=[*texts, "size", "sort_order"])
 
 
 def payloads_of(photos: list[Photo]) -> Payloads:

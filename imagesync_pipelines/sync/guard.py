@@ -53,55 +53,69 @@ def guard(
     plan is missing.
     """
     check_columns(plan, "plan", PLAN_COLUMNS)
-    memory, old = deletion_limits.memory, plan["key_before"]
-    removed = plan["change"] == Change.REMOVE
-    replaced = is_replacement(plan)
     if owned is None:
         there = plan[plan["fingerprint_before"].notna()]
         owned = pd.DataFrame({"key": there["key_before"], "group": there["group"]})
+    leaving = plan[(plan["change"] == Change.REMOVE) | is_replacement(plan)]
+    judged, warnings = _judged(leaving, plan, scope, deletion_limits, owned, doubts or {})
+    stays = judged[judged[RULING].isin([*HELD, Ruling.UNPROVEN, Ruling.KEPT])]
     ruling = pd.Series("", index=plan.index, dtype="str")
-    why = pd.Series("", index=plan.index, dtype="str")
+    ruling[judged.index] = judged[RULING]
+    change, reason = plan["change"].copy(), plan["reason"].copy()
+    change[stays.index], reason[stays.index] = str(Change.KEEP), stays["reason"]
+    return Guarded(
+        plan.assign(**{RULING: ruling, "change": change, "reason": reason}),
+        judged[judged[RULING].isin(HELD)].reset_index(drop=True),
+        owned.loc[:, ["key", "group"]].reset_index(drop=True),
+        tuple(warnings),
+    )
+
+
+def _judged(
+    leaving: pd.DataFrame,
+    plan: pd.DataFrame,
+    scope: Scope,
+    deletion_limits: DeletionLimits,
+    owned: pd.DataFrame,
+    doubts: Mapping[str, str],
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that take something away, with RULING and why it is so, and a sentence per reason for holding back."""
+    memory, old = deletion_limits.memory, leaving["key_before"]
+    removed, replaced = leaving["change"] == Change.REMOVE, leaving["change"] == Change.UPDATE
+    ruling = pd.Series("", index=leaving.index, dtype="str")
+    why = leaving["reason"].copy()
 
     def rule(rows: pd.Series, said: Ruling, reason: str | pd.Series) -> None:
-        ruling[rows] = said
+        ruling[rows] = str(said)
         why[rows] = reason
 
-    leaving = removed | replaced
     complete = scope.proof is not None and scope.proof.complete
-    allowed = leaving & (old.map(memory.allowed) == plan["fingerprint_before"]).fillna(False).astype(bool)
-    unproven = removed & ~allowed & ~(plan["key"].isin(list(scope.absent)) | complete)
+    allowed = (old.map(memory.allowed) == leaving["fingerprint_before"]).fillna(False).astype(bool)
+    unproven = removed & ~allowed & ~(leaving["key"].isin(list(scope.absent)) | complete)
     because = _why_unproven(scope)
-    kept = leaving & ~unproven & old.isin(list(memory.kept))
-    reasons = _doubts(plan, doubts or {})
-    doubted = leaving & ~unproven & ~kept & ~allowed & reasons.notna()
+    kept = ~unproven & old.isin(list(memory.kept))
+    reasons = _doubts(leaving, doubts)
+    doubted = ~unproven & ~kept & ~allowed & reasons.notna()
     rule(unproven, Ruling.UNPROVEN, NOT_JUDGED + because)
-    rule(allowed, Ruling.ALLOWED, plan["reason"])
+    rule(allowed, Ruling.ALLOWED, leaving["reason"])
     rule(kept, Ruling.KEPT, _KEPT)
     rule(doubted, Ruling.DOUBT, HELD_BACK + reasons[doubted])
     warnings = [f"{int(doubted.sum())} removals are held back: {text}." for text in reasons[doubted].unique()]
     # An incremental reading has nothing to say of what it did not read; a full one that proved nothing has.
     if unproven.any() and scope.proof is not None:
         warnings.append(f"{int(unproven.sum())} removals are not judged: {because}.")
-    open_rows = ruling == ""
     for rows, trip, noun in (
-        (removed & open_rows, _why_removals_trip, "removals"),
-        (replaced & open_rows, _why_replacements_trip, "replacements"),
+        (leaving[removed & (ruling == "")], _why_removals_trip, "removals"),
+        (leaving[replaced & (ruling == "")], _why_replacements_trip, "replacements"),
     ):
-        tripped = "" if deletion_limits.lifted or not rows.any() else trip(plan, rows, owned, deletion_limits)
-        if tripped:
-            rule(rows, Ruling.LIMIT, HELD_BACK + tripped)
-            warnings.append(f"All {int(rows.sum())} {noun} are held back: {tripped}.")
-        elif deletion_limits.lifted:
-            ruling[rows] = Ruling.ALLOWED
-    stays = ~ruling.isin(["", Ruling.ALLOWED])
-    judged = plan.assign(**{RULING: ruling})
-    held = judged[ruling.isin(HELD)]
-    return Guarded(
-        judged.assign(change=plan["change"].mask(stays, str(Change.KEEP)), reason=plan["reason"].mask(stays, why)),
-        held.assign(reason=why[held.index]).reset_index(drop=True),
-        owned.loc[:, ["key", "group"]].reset_index(drop=True),
-        tuple(warnings),
-    )
+        if rows.empty:
+            continue
+        if deletion_limits.lifted:
+            ruling[rows.index] = str(Ruling.ALLOWED)
+        elif tripped := trip(plan, rows, owned, deletion_limits):
+            ruling[rows.index], why[rows.index] = str(Ruling.LIMIT), HELD_BACK + tripped
+            warnings.append(f"All {len(rows)} {noun} are held back: {tripped}.")
+    return leaving.assign(**{RULING: ruling, "reason": why}), warnings
 
 
 def approved(plan: pd.DataFrame, but: frozenset[str] = frozenset()) -> pd.DataFrame:
@@ -163,10 +177,10 @@ def _doubts(plan: pd.DataFrame, doubts: Mapping[str, str]) -> pd.Series:
 
 
 def _why_removals_trip(
-    plan: pd.DataFrame, removed: pd.Series, owned: pd.DataFrame, deletion_limits: DeletionLimits
+    plan: pd.DataFrame, removed: pd.DataFrame, owned: pd.DataFrame, deletion_limits: DeletionLimits
 ) -> str:
     """Why the deletion limits hold these removals back; empty when they do not."""
-    old = plan.loc[removed, "key_before"]
+    old = removed["key_before"]
     earlier = _gone_earlier(deletion_limits.memory.removed, owned, old)
     removals = len(old) + len(earlier)
     said = _counted(removals, "removals", len(earlier))
@@ -175,9 +189,11 @@ def _why_removals_trip(
     there = len(owned) + len(earlier)
     if removals > deletion_limits.floor and removals > deletion_limits.share * there:
         return f"{said} of {there} rows are more than {deletion_limits.share:.0%}"
-    losing = pd.concat([plan.loc[removed, "group"], pd.Series(list(earlier.values()), dtype="str")], ignore_index=True)
+    losing = pd.concat([removed["group"], pd.Series(list(earlier.values()), dtype="str")], ignore_index=True)
     added = plan.loc[plan["change"].isin([Change.ADD, Change.UPDATE]), "group"]
-    staying = pd.concat([owned.loc[~among(owned["key"], old), "group"], added])
+    # Only groups that lose anything are looked at: there may be a million others.
+    theirs = owned[among(owned["group"], losing)]
+    staying = pd.concat([theirs.loc[~among(theirs["key"], old), "group"], added])
     bare = int(losing[~among(losing, staying)].nunique())
     if bare > deletion_limits.bare:
         return f"{bare} groups would be left without any row, more than {deletion_limits.bare}"
@@ -185,10 +201,10 @@ def _why_removals_trip(
 
 
 def _why_replacements_trip(
-    plan: pd.DataFrame, replaced: pd.Series, owned: pd.DataFrame, deletion_limits: DeletionLimits
+    plan: pd.DataFrame, replaced: pd.DataFrame, owned: pd.DataFrame, deletion_limits: DeletionLimits
 ) -> str:
     """Why the limit of replacements holds these back; empty when it does not."""
-    old = plan.loc[replaced, "key_before"]
+    old = replaced["key_before"]
     earlier = _gone_earlier(deletion_limits.memory.replaced, owned, old)
     number, there, share = len(old) + len(earlier), len(owned), deletion_limits.replaced_share
     if number > deletion_limits.replaced_floor and number > share * there:
