@@ -112,3 +112,25 @@ def test_a_mirror_s_lists_are_read_once_before_its_first_write(world: World) -> 
     assert world.calls(CHILD, "assortment") == 1
     world.sync(ownership=Ownership.MIRROR)
     assert world.calls(CHILD, "assortment") == 1
+
+
+def test_replacements_above_their_limit_stay_as_they_are_until_a_person_applies_them(
+    database: sa.Engine, tmp_path: Path
+) -> None:
+    shared = {**LOW, "replacement_limit_share": 0.1, "replacement_limit_floor": 1}
+    with open_world(database, tmp_path, shared=shared) as world:
+        world.sync()
+        child, main = world.child(), world.main
+        before = {one.id: child.images(one.id) for one in child.entities()}
+        replaced = 0
+        for one in main.entities():
+            there = main.images(one.id)
+            main.set_images(one.id, [(f"new{n}.jpg", jpeg(f"new{n}{one.id}", 60)) for n in range(len(there))])
+            replaced += len(there)
+        for full in (False, True):
+            made, done = world.run(full=full, check_child=full)
+            assert (made.held, made.counts[Change.ADD], done.summary.images_updated) == (replaced, 0, 0)
+            assert {one.id: child.images(one.id) for one in child.entities()} == before
+        done = world.apply(made.plan_id)
+        assert (done.summary.images_updated, done.summary.held_back) == (replaced, 0)
+        world.assert_same()
