@@ -5,6 +5,7 @@ Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 
 
 import logging
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterable
@@ -42,6 +43,8 @@ def root(debug: bool) -> None:
 
 def main() -> None:
     """Entry point of the console script: people get one clear line; a trace means that the mistake is ours."""
+    # As at any other end: what we hold is given back, and the embedded database is stopped when nobody else uses it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         root(standalone_mode=True)
     except ImagesyncError as error:

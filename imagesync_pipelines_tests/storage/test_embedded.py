@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,17 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, leave_running, stop_server
+from imagesync_pipelines.storage import embedded, supervisor
+from imagesync_pipelines.storage.embedded import (
+    EmbeddedServer,
+    ensure_server,
+    file_system_of,
+    is_on_network,
+    leave_running,
+    stop_server,
+)
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.supervisor import OWNER_FILE
 
 USER = """
 import sys
@@ -24,6 +34,14 @@ sys.stdin.readline()
 """
 
 
+OTHER_CONTAINER = """
+import sys
+from pathlib import Path
+import sqlalchemy as sa
+from imagesync_pipelines.storage.embedded import ensure_server
+with sa.create_engine(ensure_server(Path(sys.argv[1])).url("postgres", "psycopg")).connect() as connection:
+    print(connection.execute(sa.text("SELECT answer FROM kept")).scalar(), flush=True)
+"""
 # Imports first: the interpreter itself may lie below a folder that only root may pass.
 ORDINARY_USER = """
 import os, pwd, sys
@@ -36,6 +54,7 @@ os.setgroups([])
 os.setgid(pwd.getpwnam("pgserver").pw_gid)
 os.setuid(pwd.getpwnam("pgserver").pw_uid)
 own, roots = Path(sys.argv[1]), Path(sys.argv[2])
+sys.executable = sys.argv[3]
 server = ensure_server(own)
 with sa.create_engine(server.url("postgres", "psycopg")).connect() as connection:
     print(connection.execute(sa.text("SELECT 41 + 1")).scalar(), (own / "postgres").owner())
@@ -84,16 +103,17 @@ def test_two_processes_may_open_a_fresh_home_at_once_and_the_last_one_stops_it(h
     assert not (home / "postgres" / "postmaster.pid").exists()
 
 
-def test_a_killed_process_does_not_keep_the_server_from_stopping(home: Path) -> None:
-    killed = _user(home)
+def test_killed_processes_do_not_keep_the_server_from_stopping(home: Path) -> None:
+    killed, other = _user(home), _user(home)
     pid = int(killed.stdout.readline())
+    assert int(other.stdout.readline()) == pid
     killed.kill()
     killed.communicate()
     assert _runs(pid)
-    other = _user(home)
-    assert int(other.stdout.readline()) == pid
-    other.communicate("done\n")
-    assert not _runs(pid)
+    server = [psutil.Process(pid)]
+    other.kill()
+    other.communicate()
+    assert psutil.wait_procs(server, timeout=30)[1] == []
 
 
 def test_a_server_that_is_left_running_outlives_its_users_until_it_is_stopped(home: Path) -> None:
@@ -127,6 +147,105 @@ def test_a_pid_file_that_names_somebody_elses_process_is_not_believed(home: Path
     stale = f"{os.getpid()}\n{home / 'postgres'}\n1700000000\n5432\n{home / 'postgres'}\n\n  1 1\nready   \n"
     (home / "postgres" / "postmaster.pid").write_text(stale)
     assert _ask(ensure_server(home), "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("left", [b"\x00" * 90, b"", b"no number\n" * 9], ids=["NUL bytes", "empty", "other lines"])
+def test_a_pid_file_that_a_power_cut_left_stops_no_command(home: Path, left: bytes) -> None:
+    ensure_server(home)
+    stop_server(home)
+    (home / "postgres" / "postmaster.pid").write_bytes(left)
+    stop_server(home)
+    assert _ask(ensure_server(home), "SELECT 1") == 1
+
+
+def test_a_user_that_is_ended_by_sigterm_leaves_no_server_behind(home: Path) -> None:
+    user = _user(home)
+    server = psutil.Process(int(user.stdout.readline()))
+    user.terminate()
+    assert user.wait() == -signal.SIGTERM
+    assert psutil.wait_procs([server], timeout=30)[1] == []
+    assert not (home / "postgres" / "postmaster.pid").exists(), "it was shut down, not killed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["ended", "killed"])
+def test_the_server_ends_with_its_supervisor_however_that_ends(home: Path, number: signal.Signals) -> None:
+    server = ensure_server(home)
+    _ask(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    supervisor = int((home / OWNER_FILE).read_text())
+    assert psutil.Process(server.pid).ppid() == supervisor
+    ended = [psutil.Process(server.pid)]
+    os.kill(supervisor, number)
+    assert psutil.wait_procs(ended, timeout=30)[1] == []
+    again = ensure_server(home)
+    assert _ask(again, "SELECT answer FROM kept") == 42
+
+
+def test_a_second_supervisor_is_refused(home: Path) -> None:
+    ensure_server(home)
+    assert supervisor.main(home, "", home / "log", ["/bin/false"]) == supervisor.TAKEN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a namespace of processes, as a container has one")
+def test_a_second_container_on_the_same_home_uses_the_server_of_the_first(home: Path) -> None:
+    """Its processes do not see those of the first one; two servers on one data folder lost rows."""
+    server = ensure_server(home)
+    _ask(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    words = ["unshare", "--pid", "--ipc", "--fork", "--mount-proc", sys.executable, "-c", OTHER_CONTAINER, str(home)]
+    other = subprocess.run(words, check=False, capture_output=True, text=True)
+    if "Operation not permitted" in other.stderr:
+        pytest.skip("this machine allows no namespaces")
+    assert other.stdout == "42\n", other.stderr
+    assert _runs(server.pid), "the second container has ended, the first one goes on"
+    assert _ask(server, "SELECT count(*) FROM kept") == 1
+
+
+def test_a_server_of_a_release_without_a_supervisor_is_joined_and_stopped(home: Path) -> None:
+    data = home / "postgres"
+    ensure_server(home)
+    stop_server(home)
+    embedded._run("pg_ctl", "start", "-w", "-D", str(data), "-l", str(data / "log"), "-o", f"-h '' -k {data}")
+    old = embedded._ready(data)
+    assert ensure_server(home) == old
+    assert _ask(ensure_server(home), "SELECT 1") == 1
+    stop_server(home)
+    assert not _runs(old.pid)
+
+
+MOUNTS = r"""
+22 27 0:20 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+30 22 0:30 / /mnt/share rw master:2 - nfs4 server:/export rw,vers=4.2
+31 22 0:31 / /mnt/share/disk rw - xfs /dev/sdb1 rw
+32 22 0:32 / /mnt/two\040words rw - cifs //server/share rw
+33 22 0:33 / /mnt/far rw - fuse.sshfs me@host: rw
+34 22 0:34 / /mnt/again rw - nfs4 server:/old rw
+35 22 0:34 / /mnt/again rw - btrfs /dev/sdc rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "refused"),
+    [
+        ("/home/me/.imagesync", "ext4", False),
+        ("/mnt/share/home", "nfs4", True),
+        ("/mnt/shared", "ext4", False),
+        ("/mnt/share/disk/home", "xfs", False),
+        ("/mnt/two words/home", "cifs", True),
+        ("/mnt/far", "fuse.sshfs", True),
+        ("/mnt/again/home", "btrfs", False),
+    ],
+)
+def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(path: str, kind: str, refused: bool) -> None:
+    assert file_system_of(Path(path), MOUNTS) == kind
+    assert is_on_network(kind) is refused
+
+
+def test_on_a_network_file_system_the_server_is_refused_with_what_to_set(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "file_system_of", lambda path, mounts: "nfs4")
+    with pytest.raises(StorageError, match=r"network file system \(nfs4\).*IMAGESYNC_HOME.*IMAGESYNC_DATABASE_URL"):
+        ensure_server(home)
+    assert not (home / "postgres").exists()
 
 
 def test_a_home_with_a_long_path_and_odd_characters_works(home: Path) -> None:
@@ -186,7 +305,7 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     ensure_server(home)
     stop_server(home)
     (home / "postgres" / "PG_VERSION").write_text("16\n")
-    with pytest.raises(StorageError, match=r"(?s)embedded PostgreSQL failed \(pg_ctl start\).*version"):
+    with pytest.raises(StorageError, match=r"(?s)embedded PostgreSQL in .* did not start.*version"):
         ensure_server(home)
 
 
@@ -196,10 +315,14 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
 )
 def test_an_ordinary_user_has_a_server_too_but_not_on_the_home_of_another(home: Path) -> None:
     ensure_server(home / "of root")
+    # That of these tests may lie below a folder that only root may pass; the supervisor needs no package.
+    interpreter = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")
+    if interpreter is None:
+        pytest.skip("there is no interpreter that an ordinary user may run")
     (home / "own").mkdir()
     shutil.chown(home / "own", "pgserver")
     done = subprocess.run(
-        [sys.executable, "-c", ORDINARY_USER, str(home / "own"), str(home / "of root")],
+        [sys.executable, "-c", ORDINARY_USER, str(home / "own"), str(home / "of root"), interpreter],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     stop_server(home / "of root")
