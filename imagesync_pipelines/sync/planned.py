@@ -261,6 +261,8 @@ def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Cal
         rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
+    # What fails after this (a report on a full disk) takes nothing of it back.
+    context.note_summary(applied_summary(context, loaded, applied, warnings=(), calls=0))
     return applied
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from imagesync_pipelines.connectors.folder.reading import files
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, product_images
 from imagesync_pipelines.defs.work import is_permanent
+from imagesync_pipelines.products import applying
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Contents, own_address, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
@@ -26,7 +28,7 @@ from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.planned import ApplyOptions
-from imagesync_pipelines.sync.steps import RunContext, StepResult
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")
 URL = "https://images.example.com"
@@ -218,6 +220,23 @@ def test_a_dry_run_leaves_the_list_of_files_that_name_no_product_as_it_is(world:
     files(run, NoOptions())
     assert plan(run, FolderPlanOptions(dry_run=True)).numbers["files/unmatched"] == 1
     assert world.scalars(unmatched_article.c.number) == []
+
+
+def test_what_was_written_is_known_though_the_step_fails_afterwards(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(engine: sa.Engine) -> int:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(applying, "repair_primaries", full)
+    world.put(**{"10__jpg": picture(1)})
+    noted: list[Summary] = []
+    run = replace(world.context(), note_summary=noted.append)
+    files(run, NoOptions())
+    plan(run, FolderPlanOptions())
+    with pytest.raises(OSError, match="No space left"):
+        product_images(run, ApplyOptions())
+    assert [summary.images_added for summary in noted] == [1]
 
 
 def test_a_file_that_is_gone_takes_its_image_away(world: World) -> None:

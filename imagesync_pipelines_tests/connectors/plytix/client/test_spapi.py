@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
+from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi, item_from_json
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.model import ItemImage
 from imagesync_pipelines.connectors.plytix.rules import MARKETPLACES
@@ -115,6 +115,14 @@ def test_twenty_items_are_asked_for_in_one_call_and_the_rate_is_never_exceeded(d
                 "client_secret": "secret-4711",
             }
         ]
+
+
+def test_a_detail_of_an_image_that_cannot_be_read_costs_no_picture() -> None:
+    raw = an_item(asin(1))
+    raw["images"][0]["images"][0] |= {"width": "1500 px", "height": 900}
+    item, left_out = item_from_json(raw, MARKETPLACES["US"])
+    assert item.images == (ItemImage("MAIN", LINK.format(f"9{asin(1)}"), None, 900),)
+    assert left_out == ("images.0.images.0.width '1500 px'",)
 
 
 def test_an_item_is_read_for_its_marketplace_only(database: sa.Engine) -> None:
