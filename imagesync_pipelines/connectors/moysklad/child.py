@@ -31,7 +31,7 @@ from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
-from imagesync_pipelines.storage.schema import mirror, moysklad_account, moysklad_entity_map
+from imagesync_pipelines.storage.schema import cursor, mirror, moysklad_account, moysklad_entity_map
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
@@ -196,9 +196,10 @@ def identity_of_main(context: Run, account: accounts.MoyskladAccount) -> Identit
 
 
 def forget_child(connection: sa.Connection, alias: str) -> None:
-    """Forget a child account's entities and lists: the account is another one now."""
+    """Forget a child account's entities and lists: the account is another one now. The main one is read whole next."""
     for known in (moysklad_entity_map, lists, moysklad_account):
         connection.execute(known.delete().where(known.c.child == alias))
+    connection.execute(cursor.delete().where(cursor.c.connector == NAME, cursor.c.account == alias))
 
 
 def declared(shared: Settings, settings: MoyskladSettings) -> dict[str, str]:
