@@ -1,4 +1,4 @@
-"""Whose Plytix account it is: by its token, else by the addresses of its assets; where neither says it, nobody knows."""
+"""Whose Plytix account it is: by its token, else by the addresses of its assets; else nobody knows."""
 
 from collections.abc import Iterator
 from pathlib import Path
