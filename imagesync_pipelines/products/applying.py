@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget
+from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
@@ -135,7 +136,12 @@ def apply_images(
     return StepResult(
         rows=rows,
         numbers={"primaries/repaired": repaired},
-        shown={"plan_id": plan_id, "errors": Texts(applied.errors), "dagster/table_name": "imagesync.product_image"},
+        shown={
+            "plan_id": plan_id,
+            "errors": Texts(applied.errors),
+            "dagster/table_name": "imagesync.product_image",
+            "account": f"installation {installation_id(engine)}",
+        },
         lines=[
             f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
             f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "

@@ -39,7 +39,7 @@ def test_a_plan_that_is_looked_at_records_nothing_and_the_run_that_writes_both(c
     assert recorded(connector) == {}
     connector.sync()
     assert recorded(connector) == {"token": connector.plytix.tokens.account_id}
-    connector.amazon.mutate("new_image", connector.amazon.listings[0].asin, variant="PT09")
+    connector.amazon.mutate("new_image", connector.amazon.listings[0].asin, variant="PT01")
     connector.write()
     connector.sync()
     assert recorded(connector) == {"token": connector.plytix.tokens.account_id, "asset addresses": "sandbox"}
@@ -49,7 +49,7 @@ def test_without_an_id_in_the_token_the_addresses_say_it_before_anything_is_writ
     connector.plytix.switches.token_names_account = False
     connector.sync()
     assert recorded(connector) == {}, "an empty library says nothing, which refuses nothing"
-    connector.amazon.mutate("new_image", connector.amazon.listings[0].asin, variant="PT09")
+    connector.amazon.mutate("new_image", connector.amazon.listings[0].asin, variant="PT01")
     connector.write()
     connector.sync()
     assert recorded(connector) == {"asset addresses": "sandbox"}

@@ -137,7 +137,7 @@ def test_a_byte_order_mark_does_no_harm() -> None:
         ({"amazon_asin": ASIN, "suggested_sku": "MCA0032-M-13"}, "is no product of Amazon"),
         ({"amazon_asin": ASIN, "suggested_sku": "AMZN-US-B000000001"}, "does not belong to B07X8Z63ZL"),
         ({"suggested_sku": f"AMZN-US-{ASIN}", "marketplace": "CA"}, "does not belong to B07X8Z63ZL in CA"),
-        ({"amazon_asin": ASIN, "marketplace": "Germany"}, "marketplace 'Germany' is unknown"),
+        ({"amazon_asin": ASIN, "marketplace": "Atlantis"}, "marketplace 'Atlantis' is unknown"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_set_aside_and_the_others_are_read(bad: object, said: str) -> None:

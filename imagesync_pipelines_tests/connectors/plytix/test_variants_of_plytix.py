@@ -153,12 +153,12 @@ def test_two_marketplaces_share_pictures_and_not_the_order(database: sa.Engine, 
         assert_converged(connector)
 
 
-def test_a_marketplace_is_named_by_its_country_or_by_amazons_id(database: sa.Engine, tmp_path: Path) -> None:
+def test_a_marketplace_is_named_by_its_country_its_shop_or_amazons_id(database: sa.Engine, tmp_path: Path) -> None:
     with open_connector(database, tmp_path, listings=[*PAIR, *in_marketplace(PAIR, "CA")]) as connector:
-        for name in ("CA", "ca", "A2EUQ1WTGCTBG2"):
+        for name in ("CA", "ca", "Canada", "amazon.ca", "A2EUQ1WTGCTBG2"):
             connector.choose("run", marketplace=name)
             assert connector.at("run").need("listings", ListingsRead).marketplace == "CA"
             chosen = connector.at("run").need("images", ImagesChosen)
             assert {listing.marketplace for listing in chosen.listings} == {"CA"}
-        with pytest.raises(SettingsError, match="no marketplace 'Canada'"):
-            connector.choose("run", marketplace="Canada")
+        with pytest.raises(SettingsError, match="no marketplace 'Atlantis'"):
+            connector.choose("run", marketplace="Atlantis")
