@@ -227,6 +227,13 @@ held = table(
     sa.UniqueConstraint("connector", "account", "origin", "key"),
 )
 
+doubt = table(
+    "doubt",
+    *keys("connector", "account", "key"),
+    moment("since", comment="when an answer lacked it for the first time"),
+    sa.Column("readings", sa.Integer, nullable=False, comment="how many complete readings lacked it"),
+)
+
 removal = table(
     "removal",
     *keys("connector", "account", "key"),
@@ -403,6 +410,11 @@ moysklad_entity_map = table(
     sa.Column("field", sa.Text, nullable=False, comment="by which it was found"),
     sa.Column("value", sa.Text, nullable=False, comment="the value that both have"),
     moment("matched_at", default_now=True),
+    moment(
+        "gone_at",
+        nullable=True,
+        comment="since when the child account does not have it; what we manage there is kept for its return",
+    ),
     # Two entities of the main account must never write into one of the child's.
     sa.UniqueConstraint("child", "child_id"),
 )

@@ -21,8 +21,9 @@ from imagesync_pipelines.sync.guard import RULING, is_replacement
 from imagesync_pipelines.sync.model import Change, Memory, Ruling
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, Table
 
-# The kinds of what is held: the guard's two, and products that left the ERP above the limits.
-LIMIT, DOUBT, PRODUCTS_GONE = "limit", "doubt", "products gone"
+# The kinds of what is held: the guard's two, products that left the ERP above the limits, what an account without any
+# right would lack too.
+LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN = "limit", "doubt", "products gone", "unseen"
 ALLOW, KEEP = "allow", "keep"
 # Who holds the rows of plans.
 GUARD = ""
@@ -31,6 +32,7 @@ WINDOW = timedelta(hours=24)
 _DOES = {
     LIMIT: "`imagesync held list` shows them; `imagesync held allow` lets them go, `imagesync held keep` keeps them",
     DOUBT: "`imagesync held list` shows them; they go when a second look agrees, or with `imagesync held allow`",
+    UNSEEN: "they stay until it shows them again, or until `imagesync held allow`; `imagesync held list` shows them",
     PRODUCTS_GONE: "`--allow-products-gone` lets them go, `imagesync held keep` keeps them",
 }
 _CONFLICT = ["connector", "account", "origin", "key"]
@@ -38,7 +40,7 @@ _CONFLICT = ["connector", "account", "origin", "key"]
 
 @dataclass(frozen=True)
 class HeldRow:
-    """What somebody holds back. kind: LIMIT, DOUBT or PRODUCTS_GONE; change: what would have happened to it."""
+    """What somebody holds back. kind: LIMIT, DOUBT, PRODUCTS_GONE or UNSEEN; change: what would have happened to it."""
 
     key: str
     group: str

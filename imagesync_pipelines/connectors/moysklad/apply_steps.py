@@ -28,6 +28,7 @@ from imagesync_pipelines.connectors.moysklad.child import (
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN, read_map
+from imagesync_pipelines.connectors.moysklad.missing import hold_missing
 from imagesync_pipelines.connectors.moysklad.model import (
     ACCOUNT_ID,
     NAME,
@@ -43,7 +44,7 @@ from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, Sta
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
-from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget, gone_warnings
+from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
 from imagesync_pipelines.imaging.derivatives import CannotDeriveError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
@@ -219,6 +220,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
             identify=lambda: child.identity.record(said),
         )
         _remember_refused(child, target)
+        hold_missing(child, target.missing)
     _settle_requests(child, applied, target.stopped)
     warnings = applied_warnings(
         context, loaded, applied, groups="entities", found=_warnings(target, content), stopped=target.stopped
@@ -332,7 +334,7 @@ def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
     if target.reasons:
         first = next(iter(target.reasons.values()))
         found.append(f"{len(target.reasons)} images could not be written, such as: {first}")
-    return found + gone_warnings(target.gone)
+    return found
 
 
 def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:

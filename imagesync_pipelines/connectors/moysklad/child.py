@@ -33,6 +33,7 @@ from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_inten
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
 from imagesync_pipelines.storage.schema import cursor, mirror, moysklad_account, moysklad_entity_map
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
+from imagesync_pipelines.sync.doubts import Doubts
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
@@ -72,6 +73,11 @@ class ChildRun:
     def contents(self) -> Contents:
         """The pictures that are kept, of all connectors."""
         return Contents(self.engine, self.context.installation.storage, self.context.clock)
+
+    @property
+    def doubts(self) -> Doubts:
+        """The entities that answers of the account lacked."""
+        return Doubts(self.engine, self.context.connector, self.alias, self.context.clock)
 
     def kept_of(self, sources: Iterable[str]) -> dict[str, Content]:
         """What is kept of images of the main account, by identity, and held for this run."""

@@ -9,6 +9,7 @@ value now.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import orjson
@@ -170,7 +171,7 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     query = (
         sa.select(table.c.child, images, sa.func.max(lists.c.changed_at), sa.func.min(table.c.field))
         .join_from(table, lists, both)
-        .where(table.c.value == sku)
+        .where(table.c.value == sku, table.c.gone_at.is_(None))
         .group_by(table.c.child)
         .having(images > 0)
         .order_by(table.c.child)
@@ -179,19 +180,41 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
         yield ImagePlace(child, count, since, f"on the article that was found by its {field}")
 
 
-def read_map(engine: sa.Engine, child: MoyskladChild) -> dict[str, str]:
-    """All of a child account's map: key to id in the child account, found by the field that it names now."""
-    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field)
+def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:
+    """All of a child account's map: key to id in the child account, found by the field that it names now.
+
+    gone: instead those that the child account does not have any more.
+    """
+    there = table.c.gone_at.is_not(None) if gone else table.c.gone_at.is_(None)
+    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field) & there
     with engine.connect() as connection:
         return {row.entity_key: row.child_id for row in connection.execute(sa.select(table).where(chosen))}
 
 
 def forget_entities(engine: sa.Engine, alias: str, keys: Collection[str]) -> None:
     """Forget entities of a child account and what we manage there: their counterparts are looked for anew."""
+    with engine.begin() as connection:
+        _forget(connection, alias, keys)
+
+
+def _forget(connection: sa.Connection, alias: str, keys: Collection[str]) -> None:
+    for known in (lists, table) if keys else ():
+        connection.execute(known.delete().where(known.c.child == alias, among(known.c.entity_key, keys)))
+
+
+def mark_gone(engine: sa.Engine, alias: str, keys: Collection[str], at: datetime) -> None:
+    """Look for the counterparts of these entities anew; which images there are ours stays known, for their return."""
     if keys:
         with engine.begin() as connection:
-            for known in (lists, table):
-                connection.execute(known.delete().where(known.c.child == alias, among(known.c.entity_key, keys)))
+            gone = table.update().where(table.c.child == alias, among(table.c.entity_key, keys))
+            connection.execute(gone.values(gone_at=at))
+
+
+def number_gone(engine: sa.Engine, alias: str, since: datetime) -> int:
+    """How many counterparts were given up since then."""
+    query = sa.select(sa.func.count()).where(table.c.child == alias, table.c.gone_at > since)
+    with engine.connect() as connection:
+        return connection.scalar(query) or 0
 
 
 def _moved(
@@ -234,6 +257,7 @@ def find_counterparts(
     own = {key for key, child_id in known.items() if child_id == key_parts(key)[1]}
     forget_entities(child.engine, child.alias, own)
     known = {key: child_id for key, child_id in known.items() if key not in own}
+    gone = read_map(child.engine, child.child, gone=True)
     with child.engine.connect() as connection:
         unknown = [entity for entity in entities if entity.key not in known or entity.key in moved]
         products = {f"product:{entity.product_id}" for entity in unknown if entity.type == "variant"}
@@ -254,10 +278,15 @@ def find_counterparts(
             found, without = match_entities(
                 wanted, candidates, field, products=counterparts, taken=taken, shared=shared
             )
+            # What is managed on a card that is gone for good goes with it.
+            away = {one.key for one in found if gone.get(one.key, one.child_id) != one.child_id}
+            _forget(connection, child.alias, away)
             gives_way = {known[key]: key for key in loose & known.keys()} | {left[key]: key for key in left}
+            gives_way |= {child_id: key for key, child_id in gone.items() if key not in away}
             lost = _keep(connection, child.child, found, gives_way)
             connection.commit()
             known = {key: child_id for key, child_id in known.items() if key not in lost}
+            gone = {key: child_id for key, child_id in gone.items() if key not in lost and key not in away}
             known |= {match.key: match.child_id for match in found}
             loose -= {match.key for match in found}
             left = moved_cards.left_cards(child.engine, child.alias) if lost else left

@@ -23,7 +23,7 @@ _MOVED_IN_MAIN = """
 SELECT known.entity_key
   FROM imagesync.moysklad_entity_map known
   JOIN imagesync.mirror m ON m.connector = :connector AND m.account = :main AND m.key = known.entity_key
- WHERE known.child = :child AND known.field = :field AND m.gone_at IS NULL
+ WHERE known.child = :child AND known.field = :field AND known.gone_at IS NULL AND m.gone_at IS NULL
    AND NOT coalesce(CASE jsonb_typeof(m.payload -> :name)
                     WHEN 'array' THEN m.payload -> :name @> to_jsonb(known.value)
                     ELSE m.payload ->> :name = known.value END, false)
@@ -48,7 +48,8 @@ class Match(NamedTuple):
 def matches_of(engine: sa.Engine, child: MoyskladChild) -> dict[str, Match]:
     """What is remembered, by key, found by the field that the account names now."""
     query = sa.select(table.c.entity_key, table.c.child_id, table.c.value)
-    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field)
+    there = table.c.gone_at.is_(None)
+    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field) & there
     with engine.connect() as connection:
         return {key: Match(child_id, value) for key, child_id, value in connection.execute(query.where(chosen))}
 

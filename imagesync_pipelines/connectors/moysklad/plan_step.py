@@ -8,14 +8,19 @@ import pandas as pd
 from imagesync_pipelines.connectors.moysklad import moved, planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget_entities, read_map
+from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, read_map
+from imagesync_pipelines.connectors.moysklad.missing import doubt_missing
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
-from imagesync_pipelines.connectors.moysklad.target import gone_warnings, read_lists
+from imagesync_pipelines.connectors.moysklad.target import read_lists
+from imagesync_pipelines.sync.doubts import due
+from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.planned import POLICY, Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
+
+_DOUBTED = "the child account says that it does not have it any more, which is doubted"
 
 
 def plan(context: Run, options: ChildPlanOptions) -> StepResult:
@@ -40,27 +45,31 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     context, calls = child.context, api.calls
     with context.lock():
         # Cards that are nobody's counterpart any more are judged where a run is about everything.
-        choice = options.of_run(context)
+        choice, limits = options.of_run(context), limits_of(context, lifted=options.allow_mass_delete)
         left = moved.left_cards(child.engine, child.alias) if choice == EVERYTHING else {}
-        lists = _Lists(child, api, read_map(child.engine, child.child) | left)
+        lists = _Lists(child, api, read_map(child.engine, child.child) | left, limits, options.dry_run)
         recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, choice, ids) for entity in some]
         entities += moved.as_entities(left, child.alias)
         ids |= left
-        checked = _Lists(child, api, ids)
+        checked = _Lists(child, api, ids, limits, options.dry_run)
         looked = {entity.key: ids[entity.key] for entity in entities}
         if not options.check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
             owned = child.records(looked) if child.mirror else {}
-            looked = {key: looked[key] for key, record in owned.items() if record.others}
+            again = due(child.doubts.open(), context.clock())
+            looked = {
+                key: child_id
+                for key, child_id in looked.items()
+                if key in again or owned.get(key, ChildRecord()).others
+            }
         checked.look(looked, entities)
         # A mirror is written whole: where its list could not be read, nobody knows what that would take away.
-        unseen = checked.gone | (checked.unread.keys() if child.mirror else set())
+        unseen = checked.missing | (checked.unread.keys() if child.mirror else set())
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
         records = child.records()
         limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
-        limits = limits_of(context, lifted=options.allow_mass_delete)
         refused = {} if options.check_child else child.refused()
         found = planning.plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
@@ -89,7 +98,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
     )
-    drifted = (len(checked.drifted) if options.check_child else 0) + len(checked.gone)
+    drifted = (len(checked.drifted) if options.check_child else 0) + len(checked.missing)
     return plan_result(
         context,
         planned,
@@ -116,14 +125,17 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
 class _Lists:
     """Lists of the account that are read now and noted, for the engine too, which asks where an outcome is unknown.
 
-    ids: the map. gone: entities that the account does not have any more, forgotten and matched anew; drifted: those
-    that were not as we left them; unread: key to reason of those whose list did not come, since the engine asked last;
-    nothing is concluded from that.
+    ids: the map. missing: entities that the account says it does not have any more; gone: those that are given up.
+    drifted: those that were not as we left them; unread: key to reason of those whose list did not come, or is doubted,
+    since the engine asked last; nothing is concluded from that.
     """
 
     child: ChildRun
     api: MoyskladApi
     ids: Mapping[str, str]
+    limits: DeletionLimits
+    dry_run: bool
+    missing: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
@@ -142,28 +154,37 @@ class _Lists:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
         records = self.child.records(ids)
         expected = {entity.key: rules.expected_of(entity.images or ()) for entity in entities if entity.key in ids}
-        for found in read_lists(self.api, ids, self.child.identity.look):
+        doubted, missing, there = self.child.doubts.open(), set[str](), set[str]()
+        for found in read_lists(self.api, ids, self.child.identity.look, doubted):
             seen = {}
             for key, listed in found.items():
                 known = records.get(key, ChildRecord())
                 if listed is None:
-                    self.gone.add(key)
+                    missing.add(key)
                 elif isinstance(listed, str):
                     self.unread[key] = listed
                 else:
-                    there = rules.recognised(listed, known, expected.get(key, ()))
-                    seen[key] = rules.seen_of(there, self.child.child.ownership)
+                    there.add(key)
+                    images = rules.recognised(listed, known, expected.get(key, ()))
+                    seen[key] = rules.seen_of(images, self.child.child.ownership)
                     if seen[key].images != known.images:
                         self.drifted.add(key)
             self.child.note(seen)
-            forget_entities(self.child.engine, self.child.alias, found.keys() & self.gone)
+        judged = doubt_missing(self.child, missing, there, self.limits, dry_run=self.dry_run)
+        self.missing |= missing
+        self.unread |= dict.fromkeys(missing - judged.gone, _DOUBTED)
+        self.gone |= judged.gone
 
     def warnings(self) -> list[str]:
-        """What was found, for people."""
-        found = gone_warnings(self.gone)
-        if self.unread:
-            key, why = next(iter(self.unread.items()))
-            found.append(f"{len(self.unread)} entities of the child account could not be read, such as {key}: {why}.")
+        """What was found, for people; what is doubted is told of as long as it is held."""
+        found = [
+            f"{len(self.gone)} entities are not in the child account any more, such as {key}; the next run looks for "
+            "them again."
+            for key in sorted(self.gone)[:1]
+        ]
+        unread = {key: why for key, why in self.unread.items() if why is not _DOUBTED}
+        for key, why in list(unread.items())[:1]:
+            found.append(f"{len(unread)} entities of the child account could not be read, such as {key}: {why}.")
         return found
 
 

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
-from imagesync_pipelines.connectors.moysklad.mapping import forget_entities
+from imagesync_pipelines.connectors.moysklad.missing import end_doubts
 from imagesync_pipelines.connectors.moysklad.model import (
     ACCOUNT_ID,
     ChildRecord,
@@ -41,32 +41,35 @@ Listed = tuple[ImageRow, ...] | str | None
 
 
 def read_lists(
-    api: MoyskladApi, ids: Mapping[str, str], identify: Callable[[Told], None]
+    api: MoyskladApi, ids: Mapping[str, str], identify: Callable[[Told], None], doubted: Collection[str] = ()
 ) -> Iterator[dict[str, Listed]]:
     """Read the images of these entities (key to child id), 100 per call; by key.
 
-    identify: hears whose account they are in before they are given. From images that did not come nothing is concluded.
-    Raises IdentityRefusedError and the errors of the API.
+    From images that did not come nothing is concluded, nor from an answer that lacks rows it counts. What is not in an
+    answer is asked for once more, except what is doubted already. identify: hears whose account answered, before
+    anything is concluded. Raises IdentityRefusedError and the errors of the API.
     """
     remaining = iter(ids.items())
     while portion := dict(islice(remaining, EXPANDED_LIMIT)):
-        found: dict[str, Listed] = {}
-        for page in api.assortment(ids=list(portion.values())):
-            found |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
-            for entity in page.entities:
-                images = entity.delivered
-                found[entity.id] = "its images were not delivered, or not all of them" if images is None else images
-        # Another account lacks them all: it is asked who it is before anything counts as gone.
-        identify(only(ACCOUNT_ID, api.whose()))
-        yield {key: found.get(child_id) for key, child_id in portion.items()}
+        found = _asked(api, portion, identify)
+        missing = {key: portion[key] for key, listed in found.items() if listed is None and key not in doubted}
+        yield found | _asked(api, missing, identify) if missing else found
 
 
-def gone_warnings(gone: Collection[str]) -> list[str]:
-    """What is told of entities (keys) that the child account does not have any more."""
-    return [
-        f"{len(gone)} entities are not in the child account any more, such as {key}; the next run looks for them again."
-        for key in sorted(gone)[:1]
-    ]
+def _asked(api: MoyskladApi, ids: Mapping[str, str], identify: Callable[[Told], None]) -> dict[str, Listed]:
+    """One answer about at most 100 entities."""
+    found: dict[str, Listed] = {}
+    counted = 0
+    for page in api.assortment(ids=list(ids.values())):
+        counted += page.size if page.offset == 0 else 0
+        found |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
+        for entity in page.entities:
+            images = entity.delivered
+            found[entity.id] = "its images were not delivered, or not all of them" if images is None else images
+    # Another account lacks them all: it is asked who it is before anything counts as gone.
+    identify(only(ACCOUNT_ID, api.whose()))
+    lacking = None if counted == len(found.keys() & set(ids.values())) else "the answer lacks rows that it counts"
+    return {key: found.get(child_id, lacking) for key, child_id in ids.items()}
 
 
 @dataclass
@@ -80,7 +83,7 @@ class ImageTarget:
     account takes, in bytes; what its server names is believed and kept.
     stopped: why the rest of the plan was left, '' while it was not: it waits for the next run. sent, removed: images
     per entity type. reasons: why images are not there, by row key; refused: those of them that the account will not
-    take, however often they are sent. gone: entities that it does not have any more.
+    take, however often they are sent. missing: entities that it says it does not have any more.
     """
 
     child: ChildRun
@@ -93,7 +96,7 @@ class ImageTarget:
     removed: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
     _begun: set[str] = field(default_factory=set)
     _lists: dict[str, tuple[datetime, Listed]] = field(default_factory=dict)
 
@@ -104,6 +107,7 @@ class ImageTarget:
         self.kept = self.child.kept_of(sources)
         self._order = sorted(self.tasks)
         self._records = self.child.records(self._order)
+        self._doubted = set(self.child.doubts.open())
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What we know of these entities: whether another run of ours wrote them since.
@@ -121,7 +125,11 @@ class ImageTarget:
         for attempt in range(_TRIES):
             try:
                 there, fresh = self.there(work.group, again=attempt > 0)
-                return self._write(work, self.tasks[work.group], there, fresh=fresh)
+                try:
+                    return self._write(work, self.tasks[work.group], there, fresh=fresh)
+                except errors.EntityGoneError as error:
+                    # A write that is told so is no proof: the entity is read.
+                    refused = str(error)
             except errors.FATAL:
                 raise
             except errors.AccountStoppedError as error:
@@ -130,9 +138,9 @@ class ImageTarget:
             except errors.EntityGoneError:
                 # Another account lacks it: what is written without being read was not asked who it is.
                 self.child.identity.record(only(ACCOUNT_ID, self.api.whose()))
-                forget_entities(self.child.engine, self.child.alias, [work.group])
-                self.gone.add(work.group)
-                why = "the child account does not have this entity any more; the next run looks for it again"
+                self.child.doubts.note([work.group])
+                self.missing.add(work.group)
+                why = "the child account says that it does not have this entity any more; a later run looks again"
                 return same_for_all(work, Outcome.FAILED, why)
             except errors.ChangedMeanwhileError as error:
                 refused = str(error)
@@ -156,9 +164,9 @@ class ImageTarget:
         )
         try:
             writer.write(listing)
-        except (ContentMissingError, errors.AccountStoppedError) as error:
+        except (ContentMissingError, errors.AccountStoppedError, errors.EntityGoneError) as error:
             self.child.note({work.group: rules.seen_of(writer.now, self.child.child.ownership)})
-            if isinstance(error, errors.AccountStoppedError):
+            if not isinstance(error, ContentMissingError):
                 raise
             return same_for_all(work, Outcome.FAILED, error_reason(error))
         self.refused |= writer.refused
@@ -203,8 +211,12 @@ class ImageTarget:
 
     def _read_now(self, keys: Sequence[str]) -> None:
         ids = {key: self.tasks[key].child_id for key in keys}
-        for found in read_lists(self.api, ids, self.child.identity.record):
+        for found in read_lists(self.api, ids, self.child.identity.record, self._doubted):
             self._lists |= {key: (self.child.context.clock(), listed) for key, listed in found.items()}
+            back = {key for key, listed in found.items() if isinstance(listed, tuple)} & self._doubted
+            if back:
+                end_doubts(self.child, back)
+                self._doubted -= back
 
     def listing(self, task: EntityTask, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
