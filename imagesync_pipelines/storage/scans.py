@@ -10,13 +10,14 @@ it by its content, so a row never points at half a page.
 
 import hashlib
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 import zstandard
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from upath import UPath
 
 from imagesync_pipelines.storage.database import fields_of, read_rows
@@ -26,6 +27,14 @@ from imagesync_pipelines.storage.schema import raw_page, scan
 
 PROVEN = "proven"
 UNPROVEN = "unproven"
+
+
+# The first half of the locks of `under_way`: no other lock of two numbers in this database has it.
+_SCANS = 0x7363616E
+_UNDER_WAY = sa.text("""
+(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = :scans AND objsubid = 2
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+""").bindparams(scans=_SCANS)
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,22 @@ class Scan:
     state: str
     reason: str
     part: str
+
+
+@contextmanager
+def under_way(engine: sa.Engine, scan_id: int) -> Iterator[None]:
+    """Whoever reads pages into a scan says so for the length of a `with` block: no pruning takes it meanwhile.
+
+    It is a lock in the database, so it ends with the process, however that ends.
+    """
+    names = {"scans": _SCANS, "scan": scan_id}
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:scans, CAST(:scan AS integer))"), names)
+        try:
+            yield
+        finally:
+            with suppress(DBAPIError):  # with its connection the lock is gone as well
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:scans, CAST(:scan AS integer))"), names)
 
 
 def start_scan(engine: sa.Engine, connector: str, *, page_size: int, block_size: int, part: str = "") -> int:
@@ -194,14 +219,14 @@ class RawPages:
     def prune(self, keep_scans: int) -> int:
         """Forget old scans with their pages; returns how many scans went.
 
-        The newest `keep_scans` stay, and the newest proven one; with 0 everything goes.
+        The newest `keep_scans` stay, the newest proven one (with 0 neither), and what is being read at this moment.
         """
         mine = scan.c.connector == self.connector
         newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
         proven = newest.where(scan.c.state == PROVEN).limit(min(keep_scans, 1))
         with self.engine.begin() as connection:
             # One statement: a scan that begins meanwhile is not seen by it, so it stays.
-            old = [mine, scan.c.id.not_in(newest.limit(keep_scans)), scan.c.id.not_in(proven)]
+            old = [mine, *(scan.c.id.not_in(kept) for kept in (newest.limit(keep_scans), proven, _UNDER_WAY))]
             gone = connection.execute(scan.delete().where(*old)).rowcount
         # Also folders that an earlier prune left when it was killed: every folder has a scan before its first page.
         connectors_folder = self.root / "raw_pages" / self.connector

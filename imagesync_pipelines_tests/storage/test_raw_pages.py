@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.scans import RawPages, finish_scan, get_scan, start_scan
+from imagesync_pipelines.storage.scans import RawPages, finish_scan, get_scan, start_scan, under_way
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -121,3 +121,13 @@ def test_pruning_clears_what_a_killed_prune_left(pages: RawPages) -> None:
     left.write_bytes(b"left over")
     pages.prune(keep_scans=1)
     assert _files(pages) == [Path(entry.path).name]
+
+
+def test_pruning_leaves_what_is_being_read_whoever_reads_it(pages: RawPages) -> None:
+    read, *newer = [_scan(pages) for _ in range(4)]
+    with under_way(pages.engine, read):
+        assert pages.prune(keep_scans=1) == 2
+        pages.put(read, 1, b"x", records=1)
+    assert get_scan(pages.engine, read).state == "open"
+    assert pages.prune(keep_scans=1) == 1
+    assert get_scan(pages.engine, newer[-1]).state == "open"

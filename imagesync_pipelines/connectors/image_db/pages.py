@@ -193,19 +193,22 @@ def stored_pages(context: Run) -> RawPages:
 def read_all(context: Run, session: UpstreamSession, page_size: int | None = None) -> Reading:
     """Scan over all pages, and again (setting) while a scan does not prove to be complete.
 
-    A scan that lacks images which we show is confirmed by another one (setting): a record that is deleted and one that
-    is added between two pages can hide a third from a scan that looks complete, but hardly twice the same. Only what
-    both lack may be removed. A page that fails for good ends it at once: the pages that were read stay, and the scan
-    proves nothing. Raises the session's errors when the API cannot be reached or refuses us.
+    A record without a legible id is no reason to scan again: it is set aside, and removals wait. A scan that lacks
+    images which we show is confirmed by another one (setting): a record that is deleted and one that is added between
+    two pages can hide a third from a scan that looks complete, but hardly twice the same. Only what both lack may be
+    removed. A page that fails for good ends it at once: the pages that were read stay, and the scan proves nothing.
+    Raises the session's errors when the API cannot be reached or refuses us.
     """
     calls, received = session.calls, session.bytes
     engine, settings = context.installation.engine, context.settings
+    stored_pages(context).prune(keep_scans=KEPT_SCANS)
     shown = _shown_images(engine) if settings.image_db_confirm_removals else frozenset[str]()
     lacking: frozenset[str] | None = None
     for number in range(1, 2 + settings.image_db_walk_repeats + bool(shown)):  # noqa: B007 - told below
         reading = _begin(context, page_size)
         try:
-            _read(context, session, reading, 1)
+            with scans.under_way(engine, reading.scan_id):
+                _read(context, session, reading, 1)
         except BaseException as error:
             # Left open, its pages would look like those of a scan that is under way.
             scans.void_scan(engine, reading.scan_id, f"the scan was broken off: {error}")
@@ -219,10 +222,10 @@ def read_all(context: Run, session: UpstreamSession, page_size: int | None = Non
                 reading.reason = f"it lacks {len(lacking)} images that are shown, which no second scan has confirmed"
         reading.calls, reading.bytes = session.calls - calls, session.bytes - received
         _finish(engine, reading)
-        if reading.complete or reading.failed:
+        # Another scan would find the same record that nobody can read.
+        if reading.complete or reading.failed or illegible_in(reading.facts) == reading.reason:
             break
-    if reading.complete:
-        stored_pages(context).prune(keep_scans=KEPT_SCANS)
+    stored_pages(context).prune(keep_scans=KEPT_SCANS)
     if number > 1:
         reading.notes.append(f"all pages were read {number} times, because the catalogue had changed")
     return reading
@@ -242,8 +245,9 @@ def read_spans(context: Run, session: UpstreamSession, spans: Sequence[range], p
     reading = Reading(latest.id, size) if latest is not None and joins else _begin(context, size, told)
     reading.reason = f"only {told} were read{' again' if joins else ''}"
     scans.void_scan(engine, reading.scan_id, reading.reason)
-    for span in sorted(spans, key=lambda span: span.start):
-        _read(context, session, reading, span.start, span.stop - 1)
+    with scans.under_way(engine, reading.scan_id):
+        for span in sorted(spans, key=lambda span: span.start):
+            _read(context, session, reading, span.start, span.stop - 1)
     reading.calls, reading.bytes = session.calls - calls, session.bytes - received
     if not joins:
         _finish(engine, reading)
@@ -335,15 +339,18 @@ def why_incomplete(pages: Iterable[PageFacts], started_at: datetime, ended_at: d
     """
     ordered = sorted(pages)
     distinct = {one for facts in ordered for one in facts.file_ids}
-    bad, illegible = {facts.page: facts.unidentified for facts in ordered if facts.unidentified}, ""
-    if bad:
-        illegible = f"{sum(bad.values())} records have no legible file_id, on {_pages(list(bad))}"
     counts = [facts.api_count for facts in ordered]
     return (
         _gaps([facts.page for facts in ordered], [facts.page for facts in ordered if facts.is_last])
-        or why_unproven(counts, len(distinct), rows="images", source="the API", illegible=illegible)
+        or why_unproven(counts, len(distinct), rows="images", source="the API", illegible=illegible_in(ordered))
         or _times([facts.fetched_at for facts in ordered], started_at, ended_at, max_seconds)
     )
+
+
+def illegible_in(pages: Iterable[PageFacts]) -> str:
+    """What is told of records that may be any image, each page once; '' when there are none."""
+    bad = {facts.page: facts.unidentified for facts in sorted(pages) if facts.unidentified}
+    return f"{sum(bad.values())} records have no legible file_id, on {_pages(list(bad))}" if bad else ""
 
 
 def _gaps(numbers: list[int], ends: list[int]) -> str:

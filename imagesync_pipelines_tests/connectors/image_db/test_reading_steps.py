@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.image_db.record_store import About, Batches
 from imagesync_pipelines.connectors.image_db.settings import NO_END, RecordsOptions
 from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines_tests.connectors.image_db.made_up import link, record
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
 
 SKU = "100001"
@@ -232,3 +233,23 @@ def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(
     connector.source.broken.clear()
     assert connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE)).records == 4
     assert connector.records().records == 10
+
+
+def test_one_record_without_a_legible_id_costs_no_other_scan_and_no_disk_and_removals_wait(
+    connector: Connector, database: sa.Engine
+) -> None:
+    assert connector.sync() == (10, 0, 0)
+    del connector.source.records[9]  # this one left,
+    connector.source.records[5] = record(None, links=[link(SKU)])  # and who this one is nobody can tell
+    before = calls(connector)
+    for _ in range(6):
+        assert connector.sync() == (0, 0, 0)
+    assert calls(connector) == before + 6 * 3
+    with database.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM imagesync.scan")) == 4
+    assert len(connector.shown()[SKU]) == 10
+    about = connector.records()
+    assert "Nothing is removed this time: 1 records have no legible file_id, on page 2." in about.warnings
+    assert any("records were set aside" in warning for warning in about.warnings)
+    connector.source.records[5] = image(6, SKU)
+    assert connector.sync() == (0, 0, 1)
