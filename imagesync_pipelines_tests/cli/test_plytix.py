@@ -101,7 +101,7 @@ def test_cleanup_plans_what_is_gone_and_apply_takes_it_out(place: PlytixWorld, c
     place.write_mapping(listings[:15])
     gone = listings[15]
     limited = call(
-        place, capsys, "plytix", "cleanup", "--missing-from", str(place.mapping), IMAGESYNC_DELETION_LIMIT_FLOOR="3"
+        place, capsys, "plytix", "cleanup", "--missing-from", str(place.mapping), IMAGESYNC_DELETION_LIMIT_COUNT="3"
     )
     assert limited.code == 3
     assert "All 4 removals are held back" in limited.out
