@@ -233,7 +233,7 @@ def overview(engine: sa.Engine, declared: Mapping[str, Mapping[str, str]]) -> li
         )
     for connector, names in declared.items():
         for name, words in names.items():
-            lines.setdefault((connector, name), AccountLine(connector, name, f"unproven, declared as {words}"))
+            lines.setdefault((connector, name), AccountLine(connector, name, f"unproven so far, declared as {words}"))
     return [lines[place] for place in sorted(lines)]
 
 
