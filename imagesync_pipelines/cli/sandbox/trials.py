@@ -13,19 +13,27 @@ import click
 import dagster as dg
 import sqlalchemy as sa
 
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.sandbox import stand_ins
+from imagesync_pipelines.connectors.edge.settings import edge_stores
+from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
+from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, variable
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.web.head_office import tables
 
 ALL, FIRST, STORE = "child-1", "child-2", "store1"
 EMPTIED, REPLACED = 6, 20
 BACKUP = "imagesync_backup"
+
+_WHOLE = "SELECT id::text FROM {table} WHERE sync_status = 'synced' AND md5(image_binary) = checksum"
+_DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) AS two"
 
 
 @dataclass(frozen=True)
@@ -68,16 +76,31 @@ def _cut_erp_file(place: stand_ins.SandboxHome) -> Seen:
     return _said(outcome), outcome.status is runs.Status.FAILED and _images() == before
 
 
+def _replaced_photos(office: HeadOfficeSandbox) -> Seen:
+    for _ in range(REPLACED):
+        office.mutate("replace")
+    first, second = (_sync("edge", STORE, full=False) for _ in range(2))
+    told = (
+        f"{first.summary['images_updated']} updated, {first.summary['images_deleted']} removed; then: {_said(second)}"
+    )
+    seen = tables.scope().subquery()
+    listed = {
+        str(one) for one in office.bench.scalars(sa.select(seen.c.photo_id).where(seen.c.store_id == office.stores[0]))
+    }
+    there, doubles = _of_store(STORE)
+    return told, there == listed and not doubles and second.status is runs.Status.COMPLETED
+
+
 def _wrong_token(sandbox: MoyskladSandbox) -> Seen:
     main, before = sandbox.account(MAIN), _pictures(sandbox.account(MAIN))
     name = variable(FIRST)
     mine = os.environ[name]
     os.environ[name] = main.token
     try:
-        outcomes = [_sync("moysklad", FIRST, full=True) for _ in range(2)]
+        outcome = _sync("moysklad", FIRST, full=True)
     finally:
         os.environ[name] = mine
-    return _said(outcomes[-1]), outcomes[-1].status is runs.Status.FAILED and _pictures(main) == before
+    return _said(outcome), outcome.status is runs.Status.FAILED and _pictures(main) == before
 
 
 def _retry_after_dry_run(sandbox: MoyskladSandbox) -> Seen:
@@ -153,6 +176,16 @@ def _images() -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(*columns))]
 
 
+def _of_store(name: str) -> tuple[set[str], int]:
+    """The photos in a store's database that are whole, and how many of its products have two primaries."""
+    with open_installation() as place:
+        account = edge_stores(load_accounts(place.settings)).named(name)
+        with opened_store(place, account) as database, database.engine.connect() as connection:
+            whole = connection.execute(sa.text(_WHOLE.format(table=database.table))).scalars()
+            doubles = connection.execute(sa.text(_DOUBLES.format(table=database.table))).scalar_one()
+    return set(whole), int(doubles)
+
+
 def _sync(connector: str, account: str = "", **asked: Any) -> runs.RunOutcome:
     return dict(runs.sync(connector, [account] if account else (), **asked))[account]
 
@@ -163,7 +196,7 @@ def _said(outcome: runs.RunOutcome) -> str:
 
 
 OF_IMAGE_DB: Trials = (("the ERP's file of variants is cut off inside its last SKU", _cut_erp_file),)
-OF_EDGE: Trials = ()
+OF_EDGE: Trials = ((f"{REPLACED} photos are replaced at the head office between two hourly runs", _replaced_photos),)
 OF_MOYSKLAD: Trials = (
     ("a child's token is the main account's", _wrong_token),
     ("a retry after somebody's dry run", _retry_after_dry_run),
