@@ -96,9 +96,15 @@ def read_table(path: UPath, columns: Sequence[str] = MATCHED_BY) -> pa.Table:
     """These columns of all records, in the order of the file.
 
     links: list of {number, variant, front}; image_format is empty when no browser can show any file of the record.
+    Raises BatchMissingError for a file that is damaged.
     """
-    with path.open("rb") as file:
-        return pq.read_table(file, columns=list(columns), use_threads=False)
+    try:
+        with path.open("rb") as file:
+            return pq.read_table(file, columns=list(columns), use_threads=False)
+    except pa.ArrowInvalid as error:
+        raise BatchMissingError(
+            f"the kept records in {path} are damaged (was the power cut?); materialise image_db/records and plan again"
+        ) from error
 
 
 def read_external_ids(path: UPath) -> list[str]:
@@ -195,7 +201,7 @@ class Batches:
         """The URLs of pictures of these images in a batch, by external id; none when its records cannot be read."""
         try:
             table = read_table(self.records(name), ("external_id", "thumbnail_url", "image_url"))
-        except (FileNotFoundError, pa.ArrowInvalid):
+        except (FileNotFoundError, BatchMissingError):
             return {}
         found = table.filter(pc.is_in(table["external_id"], pa.array(sorted(images), pa.string()))).to_pylist()
         return {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in found}
@@ -244,8 +250,8 @@ class Batches:
             frame, unused = (
                 pd.read_parquet(io.BytesIO(self.handovers.file(name, file).read_bytes())) for file in _UNMATCHED
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, pa.ArrowInvalid):
             raise BatchMissingError(
-                f"nothing was planned from the records of {name}; materialise image_db/plan"
+                f"nothing was planned from the records of {name}, or it is damaged; materialise image_db/plan"
             ) from None
         return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)

@@ -8,7 +8,7 @@ replaced, since writing needs an entity that was found there.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -254,12 +254,16 @@ def open_api(context: Run, account: accounts.MoyskladAccount) -> AbstractContext
 def left_by(context: Run, step: str, kind: type[H]) -> H | None:
     """The hand-over of a step of this run's lineage; None when it left none.
 
-    A run of an earlier release, which this one executes again, left a file with the same fields.
+    A run of an earlier release, which this one executes again, left a file with the same fields; one that is empty or
+    damaged counts as none.
     """
     found = context.find(step, kind)
     folder = context.installation.storage / "notes" / NAME / context.account / _NOTES_OF_BEFORE[step]
     paths = [] if found is not None else [folder / f"{run_id}.json" for run_id in context.lineage.ancestors]
-    return found or next((kind.model_validate_json(path.read_bytes()) for path in paths if path.exists()), None)
+    for path in paths:
+        with suppress(FileNotFoundError, ValidationError):
+            return kind.model_validate_json(path.read_bytes())
+    return found
 
 
 def look_at(context: Run, step: str, kind: type[H]) -> H:

@@ -117,10 +117,10 @@ def keep_report(root: UPath, run_id: str, report: Mapping[str, Any]) -> None:
 
 
 def read_report(root: UPath, run_id: str) -> dict[str, Any]:
-    """The report of a run; empty when it broke before it had one."""
+    """The report of a run; empty when it broke before it had one, or the file is damaged."""
     try:
         found = orjson.loads((root / _REPORTS / f"{run_id}.json").read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, orjson.JSONDecodeError):
         return {}
     return dict(found)
 

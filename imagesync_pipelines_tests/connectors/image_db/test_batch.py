@@ -11,7 +11,14 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.columns import RawPage, RejectLine, chunk_of
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, read_external_ids, write_chunks
+from imagesync_pipelines.connectors.image_db.record_store import (
+    STEP,
+    About,
+    Batches,
+    read_external_ids,
+    read_table,
+    write_chunks,
+)
 from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -118,3 +125,13 @@ def test_a_batch_that_cannot_be_read_counts_as_none_and_stops_no_other(batches: 
     with pytest.raises(BatchMissingError, match="the records of two"):
         batches.about("two")
     assert read_external_ids(batches.records("one")) == ["1", "2"]
+
+
+@pytest.mark.parametrize("left", [b"", b"\x00" * 400, b"PAR1 cut"], ids=["empty", "NUL", "cut"])
+def test_damaged_records_are_told_with_what_to_do_and_show_no_picture(batches: Batches, left: bytes) -> None:
+    make(batches, "a", 1)
+    batches.records("a").parent.mkdir(parents=True, exist_ok=True)
+    batches.records("a").write_bytes(left)
+    with pytest.raises(BatchMissingError, match=r"are damaged.*materialise image_db/records"):
+        read_table(batches.records("a"))
+    assert batches.pictures("a", ["1"]) == {}

@@ -1,6 +1,7 @@
 """Which entities a run is about, what the queue is told of its requests, and the one reading that runs share."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, reading
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content, pictures_of_plan
-from imagesync_pipelines.connectors.moysklad.model import MainReading
+from imagesync_pipelines.connectors.moysklad.child import _NOTES_OF_BEFORE, left_by
+from imagesync_pipelines.connectors.moysklad.model import NAME, MainReading
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
 from imagesync_pipelines.connectors.moysklad.reading import read_once
 from imagesync_pipelines.connectors.moysklad.settings import NOTHING, ChildPlanOptions, ChosenEntities
+from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.steps import StepResult, Table
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
@@ -176,3 +180,14 @@ def test_pictures_of_a_plan_are_those_whose_content_is_kept(world: World) -> Non
     bodies = {body for name, body, _ in world.pictures(FIRST, MAIN)}
     everything = pictures_of_plan(run, made.plan_id, 100)
     assert bodies <= {everything.fetch(source) for _, source in everything.labels}
+
+
+def test_a_damaged_file_that_a_run_of_an_earlier_release_left_counts_as_none(world: World) -> None:
+    context = replace(world.context("again"), lineage=Lineage("again", ("cut", "whole")))
+    with world.api(MAIN) as main:
+        read = reading.read_main_account(world.context("now"), main)
+    folder = context.installation.storage / "notes" / NAME / context.account / _NOTES_OF_BEFORE[reading.MAIN_IMAGES]
+    write_whole(folder / "cut.json", b"")
+    assert left_by(context, reading.MAIN_IMAGES, MainReading) is None
+    write_whole(folder / "whole.json", read.model_dump_json().encode())
+    assert left_by(context, reading.MAIN_IMAGES, MainReading) == read
