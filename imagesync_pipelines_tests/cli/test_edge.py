@@ -32,7 +32,7 @@ def test_a_synchronisation_prints_every_store_and_ends_well(place: EdgeWorld, ca
     shown = call(place, capsys, "sync", "edge")
     assert shown.code == 0, shown.err
     assert re.findall(r"^store (\w+)$", shown.out, re.M) == ["store1", "store2"]
-    assert "images added 1" in shown.out
+    assert "images updated 1" in shown.out
     place.assert_converged()
 
 

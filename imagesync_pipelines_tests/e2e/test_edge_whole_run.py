@@ -87,6 +87,5 @@ def test_a_dry_run_hides_nothing_from_the_run_after_it(place: EdgeWorld) -> None
     place.office.mutate("replace")
     assert place.sync(dry_run=True).plan is not None
     after = place.sync()
-    assert after.summary["images_added"] == 1
-    assert after.summary["images_updated"] == 1
+    assert (after.summary["images_added"], after.summary["images_updated"]) == (0, 2)
     place.assert_converged()
