@@ -21,7 +21,7 @@ LOCK_TAG = {"imagesync/liveness": "lock"}
 SENSOR = "dead_runs"
 LOOK_SECONDS = 30
 # A run whose connection was cut takes its lock again within this time, and one that ends is marked as ended.
-AGAIN_SECONDS = 5 * liveness.WATCH_SECONDS
+AGAIN_SECONDS = 6 * liveness.WATCH_SECONDS
 
 
 @contextmanager

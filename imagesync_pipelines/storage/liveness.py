@@ -16,7 +16,7 @@ from imagesync_pipelines.storage.errors import LockLostError, TransactionPoolerE
 from imagesync_pipelines.storage.locks import HeldLock, lock_key, own_session
 
 # How soon a lock is taken again whose connection was cut: the run itself goes on living.
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 # Shared: a run may have several processes.
 _TAKE = sa.text("SELECT pg_advisory_lock_shared(:key), pg_backend_pid()")
 _SERVER = sa.text("SELECT pg_backend_pid()")
