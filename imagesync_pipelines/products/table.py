@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -76,12 +76,14 @@ SELECT s.kind, s.erp_id, s.sku, o.id, s.variant_code, s.legacy_sku, s.base_sku, 
 
 # `replaced`: another product of the ERP has the SKU by now, so this one is surely not there under it.
 _GONE = """
-SELECT p.id, EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku = p.sku) AS replaced
+SELECT p.id, p.kind || ':' || p.erp_id AS key, p.sku,
+       EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku = p.sku) AS replaced
   FROM imagesync.product p
  WHERE p.left_erp_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.erp_id = p.erp_id)
    AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id = p.erp_id)
    AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id IS NULL AND a.sku = p.sku)
+ ORDER BY p.id
 """
 
 _READ = """
@@ -91,18 +93,26 @@ SELECT id, kind, sku, parent_id, variant_code, legacy_sku, base_sku, name, left_
 _NOT_TEXT = {"id": pa.int64(), "parent_id": pa.int64(), "in_erp": pa.bool_()}
 
 
+class HeldProduct(NamedTuple):
+    """A product that the ERP no longer has and that stays for the time being; key: its kind and id in the ERP."""
+
+    key: str
+    sku: str
+
+
 @dataclass(frozen=True)
 class ProductsWritten:
     """What one load of the ERP changed.
 
-    deactivated: products that left the ERP. held: those that the ERP no longer has and that stay for the time being.
-    warnings: sentences for the run's summary.
+    deactivated: products that left the ERP. held: those that stay for the time being; because: why, a sentence.
+    warnings: further sentences for the run's summary.
     """
 
     added: int
     updated: int
     deactivated: int
-    held: int
+    held: tuple[HeldProduct, ...]
+    because: str
     total: int
     warnings: tuple[str, ...]
 
@@ -131,7 +141,7 @@ def write_products(
         connection.execute(sa.text(_ADOPT))
         _refuse_none(connection, rows, set_aside, deletion_limits)
         unknown = int((set_aside["erp_id"].isna() & set_aside["sku"].isna()).sum())
-        left, held, warning = _mark_gone(connection, deletion_limits, unknown)
+        left, held, because = _mark_gone(connection, deletion_limits, unknown)
         updated = added = 0
         for kind in ("parent", "variant"):  # variants find their new parents
             updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
@@ -139,12 +149,12 @@ def write_products(
         total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
         if added + updated + left > total * NEW_STATISTICS_SHARE:
             connection.execute(sa.text("ANALYZE imagesync.product"))
-    warnings = [warning] if warning else []
+    warnings = []
     if taken:
         warnings.append(
             f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they are not taken over."
         )
-    return ProductsWritten(added, updated, left, held, total, tuple(warnings))
+    return ProductsWritten(added, updated, left, held, because, total, tuple(warnings))
 
 
 def read_products(engine: sa.Engine) -> pd.DataFrame:
@@ -186,30 +196,38 @@ def _refuse_none(
             )
 
 
-def _mark_gone(connection: sa.Connection, limits: DeletionLimits, unknown: int) -> tuple[int, int, str]:
-    """Mark the products that the ERP no longer has: how many, how many stay all the same, and a warning of those.
+def _mark_gone(
+    connection: sa.Connection, limits: DeletionLimits, unknown: int
+) -> tuple[int, tuple[HeldProduct, ...], str]:
+    """Mark the products that the ERP no longer has: how many, which stay all the same, and why.
 
-    unknown: rows of the ERP that may be any product.
+    unknown: rows of the ERP that may be any product. What a person allowed (limits.memory, by SKU) leaves, what he
+    keeps stays and is not told.
     """
     still = connection.scalar(sa.select(sa.func.count()).where(product.c.left_erp_at.is_(None))) or 0
     gone = connection.execute(sa.text(_GONE)).all()
     too_many = len(gone) > limits.floor and (len(gone) > limits.count or len(gone) > limits.share * still)
     waits = bool(unknown) or (too_many and not limits.lifted)
-    left = [row.id for row in gone if row.replaced or not waits]
+    allowed, kept = limits.memory.allowed, limits.memory.kept
+    stay = [
+        row for row in gone if not row.replaced and (row.key in kept or (waits and allowed.get(row.key) != row.sku))
+    ]
+    left = sorted({row.id for row in gone} - {row.id for row in stay})
     if left:
         leave = product.update().where(among(product.c.id, left))
         connection.execute(leave.values(left_erp_at=sa.func.now(), is_active=False, updated_at=sa.func.now()))
-    if not (held := len(gone) - len(left)):
-        return len(left), 0, ""
+    held = tuple(HeldProduct(row.key, row.sku) for row in stay)
+    if all(one.key in kept for one in held):
+        return len(left), held, ""
     missing = f"The ERP no longer has {len(gone)} of {still} products"
     if unknown:
         because = (
-            f"{missing}; {held} of them stay, because {unknown} rows of the ERP have neither a legible id nor a "
+            f"{missing}; {len(held)} of them stay, because {unknown} rows of the ERP have neither a legible id nor a "
             "legible SKU and may be any of them. Mend these rows."
         )
     else:
         because = (
-            f"{missing}; that is more than the deletion limits allow, so {held} of them stay with their images. If it "
-            f"is right, run once with {_SWITCH}."
+            f"{missing}; that is more than the deletion limits allow, so {len(held)} of them stay with their images. "
+            f"If it is right, run once with {_SWITCH}."
         )
     return len(left), held, because

@@ -9,8 +9,10 @@ import requests
 import sqlalchemy as sa
 from PIL import Image
 
+from imagesync_pipelines.products.erp import ErpError
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
+from imagesync_pipelines.sync import held
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, assert_same_tables, from_scratch
 from imagesync_pipelines_tests.sandbox.image_db.odd import insert_odd_records, odd_records
 
@@ -380,3 +382,29 @@ def test_an_article_that_moves_to_another_image_leaves_no_row_behind(
     assert result.written[2] >= 1
     assert row["id"] not in {found["id"] for found in connector.rows(shown)}
     assert_same_tables(connector, from_scratch(connectors, sandbox))
+
+
+def test_products_gone_from_the_erp_keep_their_images_while_a_person_did_not_let_them_go(connector: Connector) -> None:
+    engine, file = connector.place.engine, connector.settings.erp_variants_file
+    assert file is not None
+    before, whole = len(connector.table()), file.read_text()
+    lines = whole.splitlines(keepends=True)
+    # A file that is whole, by its form, and has half of the products; then one that was cut off.
+    file.write_text("".join(lines[: len(lines) // 2]))
+    connector.products()
+    waiting = held.undecided(engine)
+    assert {one.kind for one in waiting} == {held.PRODUCTS_GONE}
+    assert "more than the deletion limits allow" in waiting[0].reason
+    assert connector.sync().written == (0, 0, 0)
+    assert "--allow-products-gone" in " ".join(held.sentences(held.undecided(engine)))
+    file.write_text(whole[: int(len(whole) * 0.96)])
+    with pytest.raises(ErpError, match=r"variants\.csv line \d+: .*nothing was changed"):
+        connector.products()
+    assert len(connector.table()) == before
+    file.write_text("".join(lines[: len(lines) // 2]))
+    held.decide(engine, [one.id for one in waiting], held.ALLOW, "anna")
+    connector.products()
+    assert held.entries(engine) == []
+    file.write_text(whole)
+    connector.products()
+    assert connector.sync().written == (0, 0, 0)

@@ -1,6 +1,7 @@
 """The ERP's products in our table: what a load adds, changes, marks as gone, and what it must leave alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -8,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.erp import ErpError, judge
-from imagesync_pipelines.products.table import ProductsWritten, read_products, write_products
+from imagesync_pipelines.products.table import HeldProduct, ProductsWritten, read_products, write_products
 from imagesync_pipelines.storage.schema import product
-from imagesync_pipelines.sync.model import DeletionLimits
+from imagesync_pipelines.sync.model import DeletionLimits, Memory
 
 LIMITS = DeletionLimits(share=0.1, count=500, bare=25, floor=2)
 Load = Callable[..., ProductsWritten]
@@ -151,7 +152,7 @@ def test_a_sku_given_to_another_product_is_free_even_when_the_deletion_limits_ho
     load(*(variant(str(n), f"v{n}") for n in range(10)))
     done = load(variant("0", "v5"), *(variant(str(n), f"v{n}") for n in (1, 2)))
     assert done.deactivated == 1
-    assert "7 of 10" in done.warnings[0]
+    assert "7 of 10" in done.because
     assert now(database, "erp_id")["v5"] == "0"
     assert len(now(database, "id")) == 9
 
@@ -174,9 +175,21 @@ def test_the_deletion_limits_hold_back_what_looks_like_a_half_read_erp(
     load(*rows)
     done = load(*rows[gone:], deletion_limits=deletion_limits)
     assert done.deactivated == marked
-    assert len(done.warnings) == (0 if marked else 1)
+    assert len(done.held) == gone - marked
     assert len(now(database, "id")) == there - marked
-    assert all("--allow-products-gone" in warning and f"{gone} of {there}" in warning for warning in done.warnings)
+    assert bool(done.held) == ("--allow-products-gone" in done.because and f"{gone} of {there}" in done.because)
+
+
+def test_a_person_lets_products_go_one_by_one_or_keeps_them(load: Load, database: sa.Engine) -> None:
+    rows = [variant(str(number), f"v{number}") for number in range(20)]
+    load(*rows)
+    assert [one.key for one in load(*rows[4:]).held] == [f"variant:{number}" for number in range(4)]
+    memory = Memory(allowed={"variant:0": "v0", "variant:1": "another SKU than then"}, kept=frozenset({"variant:2"}))
+    done = load(*rows[4:], deletion_limits=replace(LIMITS, memory=memory))
+    assert (done.deactivated, [one.sku for one in done.held]) == (1, ["v1", "v2", "v3"])
+    done = load(*rows[4:], deletion_limits=replace(LIMITS, lifted=True, memory=memory))
+    assert (done.deactivated, done.because) == (2, "")
+    assert set(now(database, "id")) == {f"v{number}" for number in (2, *range(4, 20))}
 
 
 def test_a_kind_without_any_row_is_refused_unless_a_person_says_so(load: Load, database: sa.Engine) -> None:
@@ -193,9 +206,9 @@ def test_nothing_leaves_while_a_row_may_be_any_product(load: Load, database: sa.
     rows = [variant(str(number), f"v{number}") for number in range(40)]
     load(*rows)
     done = load(*rows[1:], variant("1.2E+01", "1.10E+05"), deletion_limits=DeletionLimits(0, 0, 0, 0, lifted=True))
-    assert (done.deactivated, done.held) == (0, 1)
-    assert "neither a legible id nor a legible SKU" in done.warnings[0]
-    assert load(*rows[1:], variant("1.2E+01", "v0")).held == 0
+    assert (done.deactivated, done.held) == (0, (HeldProduct("variant:0", "v0"),))
+    assert "neither a legible id nor a legible SKU" in done.because
+    assert load(*rows[1:], variant("1.2E+01", "v0")).held == ()
     assert (load(*rows[1:]).deactivated, len(now(database, "id"))) == (1, 39)
 
 

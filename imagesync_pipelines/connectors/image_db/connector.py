@@ -92,7 +92,7 @@ CONNECTOR = Connector(
             "dry_run",
             "Read all pages and plan; nothing is written to product_image. Apply it later with its number.",
             steps=("erp_products", "api_pages", "records", "plan"),
-            presets={"plan": {"dry_run": True}},
+            presets={"erp_products": {"dry_run": True}, "plan": {"dry_run": True}},
         ),
         Job(
             "partial",

@@ -20,6 +20,7 @@ from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.files import remove_folder
 from imagesync_pipelines.storage.quarantine import QuarantineItem
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
@@ -50,23 +51,33 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
     Raises ErpError when the ERP cannot be read, is refused or gives nothing; then nothing is changed.
     """
     read = erp.read_erp(context.settings)
-    limits = deletion_limits(context.installation.settings, lifted=options.allow_products_gone)
+    memory = held.memory_of(context, ERP_STEP)
+    limits = deletion_limits(context.installation.settings, lifted=options.allow_products_gone, memory=memory)
     written = products.write_products(context.installation.engine, read.rows, read.set_aside, limits)
-    warnings = (*read.warnings, *written.warnings)
-    context.keep(ERP_STEP, ErpLoad(warnings=warnings))
+    why = [written.because] if written.because else []
+    if not options.dry_run:
+        rows = [
+            held.HeldRow(one.key, one.sku, one.sku, held.PRODUCTS_GONE, written.because or "kept by a person", "leave")
+            for one in written.held
+        ]
+        held.hold(context.installation.engine, context.connector, context.account, ERP_STEP, rows)
+    # What is held is told by every run.
+    told = (*read.warnings, *written.warnings)
+    context.keep(ERP_STEP, ErpLoad(warnings=(*told, *why) if options.dry_run else told))
+    warnings = (*told, *why)
     return StepResult(
         rows=written.total,
         numbers={
             "products/added": written.added,
             "products/updated": written.updated,
             "products/deactivated": written.deactivated,
-            "products/held_back": written.held,
+            "products/held_back": len(written.held),
             "products/set_aside": len(read.set_aside),
         },
         shown={"warnings": Texts(warnings), "set_aside": Table(read.set_aside)},
         lines=[
             f"{written.total} products: {written.added} added, {written.updated} updated, {written.deactivated} left "
-            f"the ERP, {written.held} are gone there and stay for now, {len(read.set_aside)} set aside."
+            f"the ERP, {len(written.held)} are gone there and stay for now, {len(read.set_aside)} set aside."
         ],
         warnings=warnings,
     )
@@ -265,7 +276,7 @@ def _quarantine_rejects(context: Run, rejects: Collection[RejectLine], file: UPa
     table = context.quarantine
     bad = {one.external_id or f"page {one.page}, reject {one.place}": one for one in rejects}
     table.put([QuarantineItem(key, None, RECORD_STAGE, one.reason, one.raw) for key, one in bad.items()])
-    held = [entry for entry in table.list() if entry.stage == RECORD_STAGE and entry.key not in bad]
-    if held:
+    before = [entry for entry in table.list() if entry.stage == RECORD_STAGE and entry.key not in bad]
+    if before:
         valid = set(read_external_ids(file))
-        table.drop([entry.id for entry in held if whole or entry.key in valid])
+        table.drop([entry.id for entry in before if whole or entry.key in valid])

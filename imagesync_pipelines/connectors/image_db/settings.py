@@ -48,6 +48,7 @@ class ErpOptions(BaseModel):
     allow_products_gone: bool = Field(
         default=False, description="let products leave with their images even when unusually many are gone from the ERP"
     )
+    dry_run: bool = Field(default=False, description="only look: what is held back is not noted")
 
 
 class PagesOptions(BaseModel):
