@@ -34,7 +34,7 @@ _logger = logging.getLogger("imagesync")
 STOPPED = "Stopped before it was done; what was written is kept."
 TRACEBACK_CHARACTERS = 4000
 # Names of run config options of an earlier release, accepted for one more.
-EARLIER_NAMES = {"allow_mass_delete": "lift_brake"}
+EARLIER_NAMES = {"allow_mass_delete": ("lift_brake",), "allow_products_gone": ("lift_brake", "allow_mass_delete")}
 # Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
 PARENT_TAG = "dagster/parent_run_id"
 
@@ -186,20 +186,26 @@ def ancestors_of(context: AnyContext) -> tuple[str, ...]:
 def config_of(options: type[BaseModel]) -> type[dg.Config]:
     """A step's options as Dagster explains them in the launchpad: the same names, defaults and descriptions."""
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in options.model_fields.items()}
-    for name, earlier in EARLIER_NAMES.items():
-        if (info := options.model_fields.get(name)) is not None:
-            fields[earlier] = (info.annotation, Field(info.default, description=f"earlier name of {name}"))
+    for name, earlier in _earlier_names(options):
+        info = options.model_fields[name]
+        fields[earlier] = (info.annotation, Field(info.default, description=f"earlier name of {name}"))
     return create_model(f"{options.__name__}Config", __base__=dg.Config, __doc__=options.__doc__, **fields)
 
 
 def options_from(options: type[BaseModel], config: Mapping[str, Any]) -> BaseModel:
     """The options of a step from run config; an option under its earlier name counts as well."""
     values = dict(config)
-    for name, earlier in EARLIER_NAMES.items():
+    for name, earlier in _earlier_names(options):
         if earlier in values:
             given = values.pop(earlier)
             values[name] = values.get(name) or given
     return options.model_validate(values)
+
+
+def _earlier_names(options: type[BaseModel]) -> list[tuple[str, str]]:
+    """Each option that a step has, with every earlier name of it that is none of another option's now."""
+    has = options.model_fields
+    return [(name, one) for name, names in EARLIER_NAMES.items() if name in has for one in names if one not in has]
 
 
 def secrets_of(connector: Connector) -> Collection[SecretStr]:
