@@ -85,7 +85,8 @@ def rows_of(
 
     wanted: the keys of its listing, in order. The places of those that are there are dealt out in the order of the
     gallery, so that a picture is out of place only when it stands before one that it should follow; what other people
-    put between them changes nothing. with_left: pictures that are not wanted are rows too, if we put them there.
+    put between them changes nothing. with_left: pictures that are not wanted are rows too, if we put them there,
+    whatever asset they have by now.
     as_linked: what we put there is a row also when we uploaded it anew since, so that no upload of ours looks like a
     change of the gallery.
     """
@@ -98,6 +99,10 @@ def rows_of(
             fingerprint = IN_GALLERY_AND_THUMBNAIL if product.thumbnail == asset_id else IN_GALLERY
             position = next(free) if key in places else None
             rows.append(Row(row_key(product.sku, key), product.sku, position, fingerprint))
+    if with_left and not as_linked:
+        with_older = keys_shown(product, known, as_linked=True).keys()
+        left = [row_key(product.sku, key) for key in with_older if key not in places and key not in shown]
+        rows += [Row(key, product.sku, None, IN_GALLERY) for key in left]
     return rows
 
 
@@ -266,7 +271,7 @@ def plan_galleries(
     left = sum(
         (sku, key) in known.links
         for sku, task in tasks.items()
-        for key in keys_shown(task.product, known).keys() - set(task.keys)
+        for key in keys_shown(task.product, known, as_linked=True).keys() - set(task.keys)
         if not policy.remove_missing
     )
     return replace(made, warnings=(*guarded.warnings, *_warnings(made, tasks, left)))

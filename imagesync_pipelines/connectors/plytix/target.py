@@ -234,10 +234,12 @@ class GalleryTarget:
         sent = self.uploads.assets_of(self.tasks[work.group].keys)
         ours = {key: asset for key, asset in sent.items() if key in written or asset in product.gallery}
         removed = [planning.picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
-        taken = self.uploads.assets_of(removed)
+        # With the asset that we had put there: the picture may have been uploaded again for another product since.
+        assets = ((key, (self.uploads.asset_of(key), self._linked.get((work.group, key)))) for key in removed)
+        taken = {key: {asset for asset in both if asset is not None} for key, both in assets}
         # An image that was uploaded again: the asset that we had put there makes room for the new one.
         replaced = {old for key, asset in ours.items() if (old := self._linked.get((work.group, key), asset)) != asset}
-        gallery = planning.merged(product.gallery, list(ours.values()), replaced | set(taken.values()))
+        gallery = planning.merged(product.gallery, list(ours.values()), replaced.union(*taken.values()))
         new = {key: asset for key, asset in ours.items() if asset not in product.gallery}
         thumbnail = self._new_thumbnail(work, product, reasons)
         changed = gallery != list(product.gallery)
@@ -254,11 +256,13 @@ class GalleryTarget:
         held = set(answered.gallery if answered is not None else gallery)
         for row in work.rows:
             gone = row.change is Change.REMOVE
-            if row.key not in reasons and (self.uploads.asset_of(planning.picture_key(row.key)) in held) is gone:
+            key = planning.picture_key(row.key)
+            is_there = not held.isdisjoint(taken[key]) if gone else self.uploads.asset_of(key) in held
+            if row.key not in reasons and is_there is gone:
                 reasons[row.key] = STILL_THERE if gone else NOT_THERE
         reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered)
         made = {key: asset for key, asset in new.items() if asset in held}
-        return reasons, made, [key for key in removed if taken.get(key) not in held]
+        return reasons, made, [key for key in removed if held.isdisjoint(taken[key])]
 
     def _without_gone_assets(self, product: PlytixProduct, sent: Mapping[str, str]) -> PlytixProduct | None:
         """After a refused patch: upload again what Plytix does not have any more; the product as it is now.

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.plan_steps import DOUBTFUL
+from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector, wanted
 
@@ -145,3 +146,22 @@ def test_a_file_with_an_entry_that_cannot_be_read_makes_nothing_gone(removing: C
     made, _ = removing.clean_up(allow_mass_delete=True)
     assert made.counted("remove") == 0
     assert made.summary.warnings[0].startswith(DOUBTFUL)
+
+
+def test_an_asset_that_was_made_anew_for_one_product_leaves_the_other_with_its_listing(removing: Connector) -> None:
+    one, two = removing.amazon.listings[1:3]
+    image = next(
+        image for image in two.images if image.variant != "MAIN" and image.picture in [i.picture for i in one.images]
+    )
+    name = file_name(f"{image.picture.id}.jpg")
+    old = next(asset for asset in removing.plytix.assets() if asset.filename == name)
+    removing.plytix.mutate("rename_asset", asset_id=old.id, filename="renamed.jpg")
+    removing.write([one])
+    removing.sync(force_reupload=True)
+    assert old.id in removing.plytix.gallery(two.suggested_sku)
+    removing.amazon.mutate("remove_image", two.asin, variant=image.variant)
+    removing.write()
+    done = removing.sync()
+    assert old.id not in removing.plytix.gallery(two.suggested_sku)
+    assert (done.summary.images_deleted, done.summary.failed) == (1, 0)
+    assert len(removing.plytix.gallery(two.suggested_sku)) == len(wanted(removing)[two.suggested_sku])
