@@ -428,6 +428,18 @@ moysklad_child_images = table(
     moment("changed_at", default_now=True),
 )
 
+target_memory = table(
+    "target_memory",
+    sa.Column("target", sa.Text, primary_key=True, comment="<connector>/<account>"),
+    sa.Column(
+        "counter",
+        sa.BigInteger,
+        nullable=False,
+        comment="of the last run of ours that wrote there; the target has it too",
+    ),
+    moment("noted_at", default_now=True),
+)
+
 moysklad_account = table(
     "moysklad_account",
     sa.Column("child", sa.Text, primary_key=True),

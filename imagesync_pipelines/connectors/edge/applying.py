@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import store
+from imagesync_pipelines.connectors.edge import marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
@@ -84,6 +84,9 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
     loaded, calls = load_plan(context, plan_id, by_person=by_person), run.api.calls
     with run.lock():
         told = run.identify(record=True)
+        whole = listed is not None and listed.full and listed.complete
+        if whole or not marking.restored(run.identity, run.engine, run.database):
+            marking.move_on(run.identity, run.engine, run.database)
         payload = context.plans.payload_portions(loaded.header.id)
         _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()

@@ -16,9 +16,10 @@ from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage import memory
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.schema import cursor, handover
+from imagesync_pipelines.storage.schema import cursor, handover, target_memory
 from imagesync_pipelines.sync.identity import Identity, IdentityRefusedError
 
 # Where a store says which one it is.
@@ -29,9 +30,13 @@ CREATE TABLE IF NOT EXISTS {_TABLE} (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     id uuid NOT NULL,
     installation text NOT NULL,
-    written_at timestamptz NOT NULL DEFAULT now()
+    written_at timestamptz NOT NULL DEFAULT now(),
+    counter bigint NOT NULL DEFAULT 0
 )
 """
+# A store that a release before this one marked has no counter yet.
+_WITH_COUNTER = f"ALTER TABLE {_TABLE} ADD COLUMN IF NOT EXISTS counter bigint NOT NULL DEFAULT 0"
+_MOVE_ON = f"UPDATE {_TABLE} SET counter = :counter, written_at = now()"  # noqa: S608 - a constant of this module
 # Our own head office keeps its photos under this name.
 _THERE = """
 SELECT to_regclass(:mark) IS NOT NULL, EXISTS (
@@ -39,7 +44,9 @@ SELECT to_regclass(:mark) IS NOT NULL, EXISTS (
      WHERE n.nspname = 'head_office' AND c.relname = 'photo'
 )
 """
-_READ = f"SELECT id::text, installation, written_at FROM {_TABLE}"  # noqa: S608 - a constant of this module
+_READ = f"""
+SELECT id::text, installation, written_at, (to_jsonb(mark) ->> 'counter')::bigint FROM {_TABLE} mark
+"""  # noqa: S608 - a constant of this module
 WRITE_MARK = f"""
 INSERT INTO {_TABLE} (id, installation) VALUES (CAST(:id AS uuid), :installation)
     ON CONFLICT (only_one) DO UPDATE SET installation = EXCLUDED.installation, written_at = now()
@@ -47,11 +54,12 @@ INSERT INTO {_TABLE} (id, installation) VALUES (CAST(:id AS uuid), :installation
 
 
 class Mark(NamedTuple):
-    """The row: the store's id, the installation that wrote it last, and when."""
+    """The row: the store's id, the installation that wrote it last, when, and the number of that run."""
 
     id: str
     installation: str
     written_at: datetime
+    counter: int | None = None
 
 
 def identity_of(
@@ -119,12 +127,34 @@ def read_mark(database: StoreDatabase, section: str) -> Mark | None:
     return None if row is None else Mark(*row)
 
 
+def restored(identity: Identity, engine: sa.Engine, database: StoreDatabase) -> str:
+    """What a person has to know where the store's database or ours was restored from a backup; '' where neither was."""
+    mark, target = read_mark(database, identity.section), f"{EDGE}/{identity.account}"
+    why = memory.restored(memory.counter_of(engine, target), mark.counter if mark is not None else None)
+    return why and (
+        f"The database of store {identity.account} and ours do not remember the same last run ({why}): one of them was "
+        "restored from a backup. The head office is read whole, and what differs is written."
+    )
+
+
+def move_on(identity: Identity, engine: sa.Engine, database: StoreDatabase) -> None:
+    """Remember, in the store's database and then in ours, that a run writes to it. Call it when the store is marked."""
+    mark, target = read_mark(database, identity.section), f"{EDGE}/{identity.account}"
+    counter = max(memory.counter_of(engine, target) or 0, (mark.counter if mark is not None else 0) or 0) + 1
+    with database.engine.begin() as connection:
+        if mark is not None and mark.counter is None:
+            connection.execute(sa.text(_WITH_COUNTER))
+        connection.execute(sa.text(_MOVE_ON), {"counter": counter})
+    memory.note_counter(engine, target, counter)
+
+
 def forget_store(connection: sa.Connection, name: str) -> None:
     """Forget what a store was brought to: it is another database now, and its head office is read whole."""
     mine = (cursor.c.connector == EDGE) & (cursor.c.account == name)
     connection.execute(cursor.delete().where(mine))
     left = (handover.c.connector == EDGE) & (handover.c.account == name)
     connection.execute(handover.delete().where(left))
+    connection.execute(target_memory.delete().where(target_memory.c.target == f"{EDGE}/{name}"))
 
 
 def declared(shared: Settings, settings: EdgeSettings) -> dict[str, str]:

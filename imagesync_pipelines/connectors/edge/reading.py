@@ -208,16 +208,20 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     with run.lock():
         findings = create_or_check(run.database)
         require_ready(findings, context.account)
+        restored = marking.restored(run.identity, run.engine, run.database)
         told = [] if dry_run else run.identify(record=True)
         listed = take_listing(
             run.engine,
             run.account,
             run.api,
             run.settings,
-            full=full,
+            full=full or bool(restored),
             mark_pending=lambda photos: None if dry_run else store.mark_pending(run.database, photos),
         )
         waiting = store.anything_pending(run.database)
+        # What was restored is settled when the run that read everything writes (applying.py).
+        if not dry_run and not restored and (listed.new or listed.changed or listed.gone):
+            marking.move_on(run.identity, run.engine, run.database)
     _set_aside(context, listed)
     applied = context.handovers.newest(BINARIES, BinariesHandOver)
     settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
@@ -233,7 +237,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             and not waiting
             and run.broken_off() is None
             and not held.anything_allowed(context),
-            "warnings": (*([advice] if what else []), *told, *listed.warnings),
+            "warnings": (*([advice] if what else []), *([restored] if restored else []), *told, *listed.warnings),
         }
     )
     context.keep(LISTING, left)

@@ -80,7 +80,8 @@ def test_a_store_without_its_row_is_adopted_and_that_is_told(world: EdgeWorld) -
     world.run(full=True)
     (mark,) = world.rows(_MARK)
     world.rows("DROP TABLE imagesync_store")
-    (told,) = world.run(full=True).summary.warnings
+    restored, told = world.run(full=True).summary.warnings
+    assert "restored from a backup" in restored
     assert "does not say any more which store it is" in told
     assert world.rows(_MARK) == [mark]
     world.rows("UPDATE imagesync_store SET installation = 'another'")
@@ -106,3 +107,32 @@ def test_a_declared_store_is_looked_at_in_the_very_first_run(world: EdgeWorld) -
     use(world, declared, "0b0c5f3e-54ef-4d3c-a8f5-9a0b3c1d2e4f")
     with pytest.raises(IdentityRefusedError, match=f"opens the account {declared} .* and its account_id says 0b0c5f3e"):
         world.run(full=True)
+
+
+def test_a_store_restored_from_a_backup_is_noticed_by_the_next_hourly_run_and_read_whole(world: EdgeWorld) -> None:
+    world.run(full=True)
+    world.rows("CREATE TABLE backup AS SELECT * FROM product_photo")
+    ((counter,),) = world.rows("SELECT counter FROM imagesync_store")
+    world.office.mutate("add")
+    assert world.run().summary.images_added == 1
+    whole = world.photos()
+    world.rows("DELETE FROM product_photo")
+    world.rows("INSERT INTO product_photo SELECT * FROM backup")
+    world.rows(f"UPDATE imagesync_store SET counter = {counter}")
+    again = world.run().summary
+    assert again.images_added == 1
+    assert any("restored from a backup" in warning for warning in again.warnings)
+    assert world.photos() == whole
+    quiet = world.run().summary
+    assert (quiet.images_added, quiet.warnings) == (0, ())
+
+
+def test_our_own_database_restored_from_a_backup_is_noticed_too_and_nothing_is_done_twice(world: EdgeWorld) -> None:
+    world.run(full=True)
+    before = world.stamps()
+    world.rows("UPDATE imagesync.target_memory SET counter = counter - 1", None)
+    again = world.run().summary
+    assert (again.images_added, again.images_updated, again.images_deleted) == (0, 0, 0)
+    assert any("restored from a backup" in warning for warning in again.warnings)
+    assert world.stamps() == before
+    assert world.run().summary.warnings == ()
