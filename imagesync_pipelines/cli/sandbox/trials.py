@@ -5,7 +5,8 @@ they were. That each of them holds in every connector is for the tests: docs/saf
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,14 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.settings import edge_stores
-from imagesync_pipelines.connectors.edge.store import opened_store
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, StockEntity
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, variable
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.schema import product_image
@@ -30,7 +32,7 @@ from imagesync_pipelines.web.head_office import tables
 
 ALL, FIRST, STORE = "child-1", "child-2", "store1"
 EMPTIED, REPLACED = 6, 20
-BACKUP = "imagesync_backup"
+BACKUP = "sandbox_backup"
 
 _WHOLE = "SELECT id::text FROM {table} WHERE sync_status = 'synced' AND md5(image_binary) = checksum"
 _DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) AS two"
@@ -80,15 +82,27 @@ def _replaced_photos(office: HeadOfficeSandbox) -> Seen:
     for _ in range(REPLACED):
         office.mutate("replace")
     first, second = (_sync("edge", STORE, full=False) for _ in range(2))
-    told = (
-        f"{first.summary['images_updated']} updated, {first.summary['images_deleted']} removed; then: {_said(second)}"
-    )
+    changed = f"{first.summary['images_updated']} updated, {first.summary['images_deleted']} removed"
+    told = f"{changed}; the next hour: {_said(second)}"
+    return told, _is_right(office) and second.status is runs.Status.COMPLETED
+
+
+def _is_right(office: HeadOfficeSandbox) -> bool:
+    """Whether the store has the photos that the head office lists for it, whole, and one primary for each product."""
     seen = tables.scope().subquery()
-    listed = {
-        str(one) for one in office.bench.scalars(sa.select(seen.c.photo_id).where(seen.c.store_id == office.stores[0]))
-    }
-    there, doubles = _of_store(STORE)
-    return told, there == listed and not doubles and second.status is runs.Status.COMPLETED
+    query = sa.select(seen.c.photo_id).where(seen.c.store_id == office.stores[0])
+    with _opened(STORE) as database, database.engine.connect() as connection:
+        whole = set(connection.execute(sa.text(_WHOLE.format(table=database.table))).scalars())
+        doubles = connection.execute(sa.text(_DOUBLES.format(table=database.table))).scalar_one()
+    return whole == {str(one) for one in office.bench.scalars(query)} and not doubles
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[StoreDatabase]:
+    with open_installation() as place:
+        account = edge_stores(load_accounts(place.settings)).named(name)
+        with opened_store(place, account) as database:
+            yield database
 
 
 def _wrong_token(sandbox: MoyskladSandbox) -> Seen:
@@ -101,6 +115,31 @@ def _wrong_token(sandbox: MoyskladSandbox) -> Seen:
     finally:
         os.environ[name] = mine
     return _said(outcome), outcome.status is runs.Status.FAILED and _pictures(main) == before
+
+
+def _swapped_codes(sandbox: MoyskladSandbox) -> Seen:
+    main = sandbox.account(MAIN)
+    parents = {variant.product_id for variant in main.entities(EntityType.VARIANT)}
+    one, other, *_ = [one for one in main.entities(EntityType.PRODUCT) if one.images and one.id not in parents]
+    _swap(main, one, other)
+    try:
+        told = _said(_sync("moysklad", FIRST, full=True))
+        return told, _shown(sandbox, FIRST) == {code: pictures[:1] for code, pictures in _shown(sandbox, MAIN).items()}
+    finally:
+        _swap(main, other, one)
+        _sync("moysklad", FIRST, full=True)
+
+
+def _swap(account: AccountHandle, one: StockEntity, other: StockEntity) -> None:
+    """Each gets the codes that the other one had when these copies were made."""
+    for entity, codes in ((one, other), (other, one)):
+        account.change(
+            entity.id,
+            external_code=codes.external_code,
+            code=codes.code,
+            article=codes.article,
+            barcodes=codes.barcodes,
+        )
 
 
 def _retry_after_dry_run(sandbox: MoyskladSandbox) -> Seen:
@@ -169,21 +208,18 @@ def _pictures(account: AccountHandle) -> dict[str, list[bytes]]:
     return {entity.id: [image.content for image in entity.images] for entity in account.entities()}
 
 
+def _shown(sandbox: MoyskladSandbox, account: str) -> dict[str, list[bytes]]:
+    """The pictures of an account, in order, by the code that all accounts have; of what is in the main one."""
+    known = {entity.external_code for entity in sandbox.account(MAIN).entities()}
+    found = sandbox.account(account).entities()
+    return {one.external_code: [image.content for image in one.images] for one in found if one.external_code in known}
+
+
 def _images() -> list[tuple[Any, ...]]:
     """Every product image of the catalogue."""
     columns = (product_image.c.product_id, product_image.c.external_id, product_image.c.is_primary)
     with open_installation() as place, place.engine.connect() as connection:
         return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(*columns))]
-
-
-def _of_store(name: str) -> tuple[set[str], int]:
-    """The photos in a store's database that are whole, and how many of its products have two primaries."""
-    with open_installation() as place:
-        account = edge_stores(load_accounts(place.settings)).named(name)
-        with opened_store(place, account) as database, database.engine.connect() as connection:
-            whole = connection.execute(sa.text(_WHOLE.format(table=database.table))).scalars()
-            doubles = connection.execute(sa.text(_DOUBLES.format(table=database.table))).scalar_one()
-    return set(whole), int(doubles)
 
 
 def _sync(connector: str, account: str = "", **asked: Any) -> runs.RunOutcome:
@@ -199,5 +235,6 @@ OF_IMAGE_DB: Trials = (("the ERP's file of variants is cut off inside its last S
 OF_EDGE: Trials = ((f"{REPLACED} photos are replaced at the head office between two hourly runs", _replaced_photos),)
 OF_MOYSKLAD: Trials = (
     ("a child's token is the main account's", _wrong_token),
+    ("two products of the main account swap their codes", _swapped_codes),
     ("a retry after somebody's dry run", _retry_after_dry_run),
 )
