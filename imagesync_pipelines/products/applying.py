@@ -113,15 +113,18 @@ def apply_images(
     plan_again: Callable[[Collection[str]], Loaded] | None = None,
     *,
     again: str = "plan again",
+    first: Callable[[], None] = lambda: None,
 ) -> StepResult:
     """Apply a plan of product images under the connector's lock; primaries that are not right are set right.
 
     known: what the source is known to want now. open_payload: the values of a plan's rows while it is applied.
     plan_again: plans the products that moved since the plan was made, which are applied in the same run; None: they are
-    refused with that reason. again: what a person can do about those. Raises AccountBusyError.
+    refused with that reason. again: what a person can do about those. first: done before, under the lock. Raises
+    AccountBusyError.
     """
     engine, plan_id = context.installation.engine, loaded.header.id
     with context.lock():
+        first()
         apply = partial(_apply, context, open_payload)
         applied = carry_out(context, loaded, known, apply)
         if plan_again is not None and applied.refused:

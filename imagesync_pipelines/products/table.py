@@ -18,6 +18,7 @@ from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits
 
 _ASIDE = ("kind", "erp_id", "sku")
+_STAGED = (*COLUMNS, "id")
 # PostgreSQL itself gathers statistics a minute later; a load right after the first would take 9 s for 45,000 products.
 NEW_STATISTICS_SHARE = 0.1
 
@@ -26,7 +27,7 @@ _SWITCH = "--allow-products-gone"
 _STAGE = (
     # One load at a time, and no batch of images in between: a batch locks its products (primaries.py).
     "LOCK TABLE imagesync.product IN EXCLUSIVE MODE",
-    f"CREATE TEMPORARY TABLE erp_stage ({' text, '.join(COLUMNS)} boolean) ON COMMIT DROP",
+    f"CREATE TEMPORARY TABLE erp_stage ({' text, '.join(COLUMNS)} boolean, id bigint) ON COMMIT DROP",
     "CREATE TEMPORARY TABLE erp_aside (kind text, erp_id text, sku text) ON COMMIT DROP",
 )
 _INDEXES = ("CREATE INDEX ON erp_stage (kind, erp_id)", "CREATE INDEX ON erp_stage (kind, sku)", "ANALYZE erp_stage")
@@ -66,8 +67,10 @@ UPDATE imagesync.product p
 """
 
 _INSERT = """
-INSERT INTO imagesync.product (kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active)
-SELECT s.kind, s.erp_id, s.sku, o.id, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active
+INSERT INTO imagesync.product
+       (id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active) OVERRIDING SYSTEM VALUE
+SELECT coalesce(s.id, nextval(pg_get_serial_sequence('imagesync.product', 'id'))),
+       s.kind, s.erp_id, s.sku, o.id, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active
   FROM erp_stage s LEFT JOIN imagesync.product o
     ON o.kind = 'parent' AND o.erp_id = s.parent_erp_id AND o.left_erp_at IS NULL
  WHERE s.kind = :kind
@@ -90,6 +93,7 @@ _READ = """
 SELECT id, kind, sku, parent_id, variant_code, legacy_sku, base_sku, name, left_erp_at IS NULL
   FROM imagesync.product ORDER BY id
 """
+_IDS = "SELECT id, kind, erp_id FROM imagesync.product ORDER BY id"
 _NOT_TEXT = {"id": pa.int64(), "parent_id": pa.int64(), "in_erp": pa.bool_()}
 
 
@@ -116,9 +120,30 @@ class ProductsWritten:
     total: int
     warnings: tuple[str, ...]
 
+    @property
+    def changes_anything(self) -> bool:
+        """Whether a product changed."""
+        return bool(self.added or self.updated or self.deactivated)
+
+
+class ProductsSeen(NamedTuple):
+    """All products as a load would leave them.
+
+    products: as read_products gives them. ids: id, kind, erp_id; new products have ids that nobody else gets.
+    before: as products_at said when it was looked.
+    """
+
+    products: pd.DataFrame
+    ids: pd.DataFrame
+    before: datetime | None
+
 
 def write_products(
-    engine: sa.Engine, rows: pd.DataFrame, set_aside: pd.DataFrame, deletion_limits: DeletionLimits
+    engine: sa.Engine,
+    rows: pd.DataFrame,
+    set_aside: pd.DataFrame,
+    deletion_limits: DeletionLimits,
+    ids: pd.DataFrame | None = None,
 ) -> ProductsWritten:
     """Bring `product` up to what the ERP says, in one transaction.
 
@@ -127,28 +152,59 @@ def write_products(
     are missing than the deletion limits allow: then all stay and a warning says so, because a half-read ERP looks
     exactly like a great clearance. They stay as well while a row has neither a legible id nor a legible SKU: it may be
     any of them. A SKU that comes back under a new id of the ERP is the same product: its images and pins stay.
+    ids: those that new products get, as look_at_products gave them out.
 
     Raises ErpError when the ERP has no products of a kind of which we know some, unless the limits are lifted.
     """
     with engine.begin() as connection:
-        _execute(connection, _STAGE)
-        copy_rows(connection, "erp_stage", COLUMNS, _tuples(rows, COLUMNS))
-        copy_rows(connection, "erp_aside", _ASIDE, _tuples(set_aside, _ASIDE))
-        _execute(connection, _INDEXES)
-        taken = 0
-        while found := connection.execute(sa.text(_TAKEN)).rowcount:
-            taken += found
-        connection.execute(sa.text(_ADOPT))
-        _refuse_none(connection, rows, set_aside, deletion_limits)
-        unknown = int((set_aside["erp_id"].isna() & set_aside["sku"].isna()).sum())
-        left, held, because = _mark_gone(connection, deletion_limits, unknown)
-        updated = added = 0
-        for kind in ("parent", "variant"):  # variants find their new parents
-            updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
-            added += connection.execute(sa.text(_INSERT), {"kind": kind}).rowcount
-        total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
-        if added + updated + left > total * NEW_STATISTICS_SHARE:
+        done = _load(connection, rows, set_aside, deletion_limits, ids)
+        if done.added + done.updated + done.deactivated > done.total * NEW_STATISTICS_SHARE:
             connection.execute(sa.text("ANALYZE imagesync.product"))
+    return done
+
+
+def look_at_products(
+    engine: sa.Engine, rows: pd.DataFrame, set_aside: pd.DataFrame, deletion_limits: DeletionLimits
+) -> tuple[ProductsWritten, ProductsSeen]:
+    """What write_products would do, and the products as it would leave them; it is done and taken back.
+
+    Raises as write_products does.
+    """
+    with engine.connect() as connection, connection.begin() as transaction:
+        _execute(connection, _STAGE[:1])
+        before = _changed_at(connection)
+        done = _load(connection, rows, set_aside, deletion_limits, None)
+        types = {"id": pa.int64(), "kind": pa.string(), "erp_id": pa.string()}
+        seen = ProductsSeen(_read(connection), frame_of(read_columns(connection, _IDS, types)), before)
+        transaction.rollback()
+    return done, seen
+
+
+def _load(
+    connection: sa.Connection,
+    rows: pd.DataFrame,
+    set_aside: pd.DataFrame,
+    deletion_limits: DeletionLimits,
+    ids: pd.DataFrame | None,
+) -> ProductsWritten:
+    _execute(connection, _STAGE)
+    if ids is not None:
+        rows = rows.merge(ids.astype({"id": "Int64"}), how="left", on=["kind", "erp_id"])
+    copy_rows(connection, "erp_stage", _STAGED, _tuples(rows.reindex(columns=_STAGED), _STAGED))
+    copy_rows(connection, "erp_aside", _ASIDE, _tuples(set_aside, _ASIDE))
+    _execute(connection, _INDEXES)
+    taken = 0
+    while found := connection.execute(sa.text(_TAKEN)).rowcount:
+        taken += found
+    connection.execute(sa.text(_ADOPT))
+    _refuse_none(connection, rows, set_aside, deletion_limits)
+    unknown = int((set_aside["erp_id"].isna() & set_aside["sku"].isna()).sum())
+    left, held, because = _mark_gone(connection, deletion_limits, unknown)
+    updated = added = 0
+    for kind in ("parent", "variant"):  # variants find their new parents
+        updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
+        added += connection.execute(sa.text(_INSERT), {"kind": kind}).rowcount
+    total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
     warnings = []
     if taken:
         warnings.append(
@@ -159,16 +215,24 @@ def write_products(
 
 def read_products(engine: sa.Engine) -> pd.DataFrame:
     """All products, those that left the ERP too, ordered by id: the columns of rules.StoredProduct."""
-    types = {name: _NOT_TEXT.get(name, pa.string()) for name in StoredProduct._fields}
     with engine.connect() as connection:
-        return frame_of(read_columns(connection, _READ, types)).astype({"parent_id": "Int64"})
+        return _read(connection)
+
+
+def _read(connection: sa.Connection) -> pd.DataFrame:
+    types = {name: _NOT_TEXT.get(name, pa.string()) for name in StoredProduct._fields}
+    return frame_of(read_columns(connection, _READ, types)).astype({"parent_id": "Int64"})
 
 
 def products_at(engine: sa.Engine) -> datetime | None:
     """When the products last changed, those that left included; None: there are none."""
-    moment = sa.select(sa.func.max(sa.func.greatest(product.c.updated_at, product.c.left_erp_at)))
     with engine.connect() as connection:
-        found: datetime | None = connection.scalar(moment)
+        return _changed_at(connection)
+
+
+def _changed_at(connection: sa.Connection) -> datetime | None:
+    moment = sa.select(sa.func.max(sa.func.greatest(product.c.updated_at, product.c.left_erp_at)))
+    found: datetime | None = connection.scalar(moment)
     return found
 
 

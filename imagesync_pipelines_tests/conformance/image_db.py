@@ -158,8 +158,6 @@ SUBJECT = Subject(
     beside=slow_pages(0),
     # Every page, and one call to find out how many there are.
     quiet_calls=PAGES + 1,
-    # The ERP's products are taken over before they are matched.
-    reading_writes=("product",),
     after_plan=("product_images", "unmatched_articles"),
     applies="product_images",
     automation=Automation(

@@ -90,7 +90,7 @@ CONNECTOR = Connector(
         Job("sync", "Read all pages, plan, apply the plan. Choose all partitions: a part of them never removes."),
         Job(
             "dry_run",
-            "Read all pages and plan; nothing is written to product_image. Apply it later with its number.",
+            "Read all pages and plan; no product and no image is written. Apply it later with its number.",
             steps=("erp_products", "api_pages", "records", "plan"),
             presets={"erp_products": {"dry_run": True}, "plan": {"dry_run": True}},
         ),

@@ -13,7 +13,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db import planning
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
 from imagesync_pipelines.connectors.image_db.planning import PlannedImages
-from imagesync_pipelines.connectors.image_db.reading_steps import ERP_STEP, ErpLoad
+from imagesync_pipelines.connectors.image_db.reading_steps import ERP_STEP, ErpLoad, products_seen, take_over_seen
 from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
@@ -37,6 +37,8 @@ THUMBNAIL_SECONDS = 5.0
 SHOWN_PICTURES = 12
 # In a plan's scope: when the products last changed before it was made.
 _PRODUCTS_AT = "products_at"
+# In a plan's scope: the run that only looked at the products that the plan was made from.
+_PRODUCTS_SEEN_BY = "products_seen_by"
 
 
 class ProductImagesPlanned(NamedTuple):
@@ -101,8 +103,11 @@ def make_plan(
     batches, engine = Batches(context.handovers), context.installation.engine
     erp = context.find(ERP_STEP, ErpLoad) if only_groups is None else None
     about = batches.about(batch) if batch is not None else batches.of(context.lineage)
-    products_at = products.products_at(engine)
-    name, all_products = about.run_id, products.read_products(engine)
+    if erp is not None and erp.looked_at:
+        products_at, all_products = erp.before, products_seen(context, erp)
+    else:
+        products_at, all_products = products.products_at(engine), products.read_products(engine)
+    name = about.run_id
     found = planning.plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, found)
     current = read_current(engine, context.connector)
@@ -137,6 +142,7 @@ def make_plan(
             "matched": len(images.matched),
             "unmatched": len(images.unmatched),
             _PRODUCTS_AT: products_at.isoformat() if products_at is not None else None,
+            **({_PRODUCTS_SEEN_BY: erp.looked_at} if erp is not None and erp.looked_at else {}),
             **({PIECE: True} if only_groups is not None else {}),
         },
         warnings=(
@@ -158,7 +164,7 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
 
     A product whose images changed since the plan is refused and planned again next time (with `replan` at once, from
     the same records); a row that the database does not take goes to quarantine, the others go on. Exactly one image per
-    product is primary; a pin stays.
+    product is primary; a pin stays. The plan of a dry run brings the ERP's products with it, as it saw them.
 
     Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and BatchMissingError when the records of the plan
     are no longer kept.
@@ -175,6 +181,13 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         made = make_plan(context, ProductImagePlanOptions(), batch=_newest_batch(batches, batch), only_groups=groups)
         return load_plan(context, made.plan_id, by_person=False)
 
+    taken_over = 0
+
+    def first() -> None:
+        nonlocal taken_over
+        seen_by = str(loaded.scope.get(_PRODUCTS_SEEN_BY, ""))
+        taken_over = take_over_seen(context, seen_by) if seen_by else 0
+
     done = apply_images(
         context,
         loaded,
@@ -182,9 +195,12 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         payload,
         again if options.replan else None,
         again="plan again, or apply it with --replan",
+        first=first,
     )
+    said = [f"{taken_over} products were taken over as the plan's run saw them in the ERP."] if taken_over else []
     return replace(
         done,
+        lines=[*said, *done.lines],
         shown={**done.shown, "unmatched_articles": int(loaded.scope.get("unmatched", 0))},
         details=lambda: (
             f"{key}: {change}, {reason}" if reason else f"{key}: {change}"

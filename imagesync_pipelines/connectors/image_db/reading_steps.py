@@ -1,5 +1,6 @@
 """The steps before the plan: products of the ERP, pages and records of the image database."""
 
+import io
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -18,11 +19,12 @@ from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOp
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
-from imagesync_pipelines.storage.files import remove_folder
+from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
+from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
 from imagesync_pipelines.sync.steps import PartitionOutcomes, StepResult, Table, Texts
 from imagesync_pipelines.upstream.details import details_told
@@ -31,13 +33,23 @@ from imagesync_pipelines.upstream.session import UpstreamSession
 RECORD_STAGE = "record"
 ERP_STEP = "erp_products"
 KEPT_BATCHES = 3
+# What a load that only looked keeps: rows and rows set aside as it read them, all products after it, ids by the ERP's.
+_SEEN = ("erp_rows.parquet", "erp_set_aside.parquet", "products.parquet", "product_ids.parquet")
 RESET_PAGES = "imagesync image-db reset-pages"
 
 
 class ErpLoad(BaseModel):
-    """What taking over the ERP's products leaves for the plan: sentences for the run's summary."""
+    """What taking over the ERP's products leaves for the plan.
+
+    warnings: sentences for the run's summary. looked_at: the run that only looked and keeps what it saw, '' when the
+    products are written (or none would change). before: when the products last changed before it looked.
+    allow_products_gone: as it was asked.
+    """
 
     warnings: tuple[str, ...] = ()
+    looked_at: str = ""
+    before: datetime | None = None
+    allow_products_gone: bool = False
 
 
 @collector_paused()
@@ -47,24 +59,29 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
     Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes inactive and
     is never deleted; when far more are missing than usual they stay, with their images, until a person allows it. A
     file with a fault of form (cut off, columns shifted, a quotation mark that swallows rows) is refused whole.
+    A dry run judges and tells the same and writes no product; its plan is made from what it saw.
 
     Raises ErpError when the ERP cannot be read, is refused or gives nothing; then nothing is changed.
     """
     read = erp.read_erp(context.settings)
-    memory = held.memory_of(context, ERP_STEP)
-    limits = deletion_limits(context.installation.settings, lifted=options.allow_products_gone, memory=memory)
-    written = products.write_products(context.installation.engine, read.rows, read.set_aside, limits)
-    why = [written.because] if written.because else []
-    if not options.dry_run:
-        rows = [
-            held.HeldRow(one.key, one.sku, one.sku, held.PRODUCTS_GONE, written.because or "kept by a person", "leave")
-            for one in written.held
-        ]
-        held.hold(context.installation.engine, context.connector, context.account, ERP_STEP, rows)
-    # What is held is told by every run.
+    load = ErpLoad(allow_products_gone=options.allow_products_gone)
+    if options.dry_run:
+        written, seen = products.look_at_products(
+            context.installation.engine, read.rows, read.set_aside, _leaving_limits(context, load)
+        )
+        if written.changes_anything:
+            frames = (read.rows, read.set_aside, seen.products, seen.ids)
+            for name, frame in zip(_SEEN, frames, strict=True):
+                body = frame.to_parquet(index=False, compression="zstd")
+                write_whole(context.handovers.file(context.run_id, name), body)
+            load = load.model_copy(update={"looked_at": context.run_id, "before": seen.before})
+    else:
+        written = _take_over(context, load, read.rows, read.set_aside)
+    why = (written.because,) if written.because else ()
     told = (*read.warnings, *written.warnings)
-    context.keep(ERP_STEP, ErpLoad(warnings=(*told, *why) if options.dry_run else told))
     warnings = (*told, *why)
+    # What is held is told by every run.
+    context.keep(ERP_STEP, load.model_copy(update={"warnings": warnings if options.dry_run else told}))
     return StepResult(
         rows=written.total,
         numbers={
@@ -77,10 +94,57 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
         shown={"warnings": Texts(warnings), "set_aside": Table(read.set_aside)},
         lines=[
             f"{written.total} products: {written.added} added, {written.updated} updated, {written.deactivated} left "
-            f"the ERP, {len(written.held)} are gone there and stay for now, {len(read.set_aside)} set aside."
+            f"the ERP, {len(written.held)} are gone there and stay for now, {len(read.set_aside)} set aside"
+            f"{'; only looked at, nothing was written.' if options.dry_run else '.'}"
         ],
         warnings=warnings,
     )
+
+
+def products_seen(context: Run, load: ErpLoad) -> pd.DataFrame:
+    """All products as a load that only looked saw them. Raises BatchMissingError."""
+    return _seen(context, load.looked_at)[2]
+
+
+def take_over_seen(context: Run, run_id: str) -> int:
+    """Write the products that a run only looked at, as it saw them; call it under the connector's lock.
+
+    Returns how many changed. Products that changed since that run win: then nothing is written, and what its plan
+    says of them is stale. Raises BatchMissingError when what it saw is no longer kept.
+    """
+    rows, set_aside, _, ids = _seen(context, run_id)
+    load = context.handovers.find([run_id], ERP_STEP, ErpLoad)
+    if load is None or load.before != products.products_at(context.installation.engine):
+        return 0
+    written = _take_over(context, load, rows, set_aside, ids)
+    return written.added + written.updated + written.deactivated
+
+
+def _seen(context: Run, run_id: str) -> list[pd.DataFrame]:
+    try:
+        files = [context.handovers.file(run_id, name).read_bytes() for name in _SEEN]
+    except FileNotFoundError:
+        raise BatchMissingError(
+            f"the ERP's products as run {run_id} saw them are no longer kept; make the plan again"
+        ) from None
+    return [pd.read_parquet(io.BytesIO(body)) for body in files]
+
+
+def _leaving_limits(context: Run, load: ErpLoad) -> DeletionLimits:
+    memory = held.memory_of(context, ERP_STEP)
+    return deletion_limits(context.installation.settings, lifted=load.allow_products_gone, memory=memory)
+
+
+def _take_over(
+    context: Run, load: ErpLoad, rows: pd.DataFrame, set_aside: pd.DataFrame, ids: pd.DataFrame | None = None
+) -> products.ProductsWritten:
+    """Write the ERP's products, and note those that are held."""
+    engine = context.installation.engine
+    written = products.write_products(engine, rows, set_aside, _leaving_limits(context, load), ids)
+    because = written.because or "kept by a person"
+    stay = [held.HeldRow(one.key, one.sku, one.sku, held.PRODUCTS_GONE, because, "leave") for one in written.held]
+    held.hold(engine, context.connector, context.account, ERP_STEP, stay)
+    return written
 
 
 def api_pages(context: Run, options: PagesOptions) -> StepResult:

@@ -48,7 +48,7 @@ class ErpOptions(BaseModel):
     allow_products_gone: bool = Field(
         default=False, description="let products leave with their images even when unusually many are gone from the ERP"
     )
-    dry_run: bool = Field(default=False, description="only look: what is held back is not noted")
+    dry_run: bool = Field(default=False, description="only look: no product is written, nothing is noted as held")
 
 
 class PagesOptions(BaseModel):
@@ -95,7 +95,7 @@ class ProductImageOptions(ApplyOptions):
 class ImageDbOptions(ProductImagePlanOptions, RecordsOptions, ErpOptions):
     """What a person may ask of one synchronisation; what has a description is an option of the command line."""
 
-    dry_run: bool = Field(default=False, description="stop after the plan: nothing is written to product_image")
+    dry_run: bool = Field(default=False, description="stop after the plan: no product and no image is written")
     limit: int | None = Field(default=None, ge=1, description="read N pages only (never removes)")
     external_ids: list[str] = Field(default=[])
 

@@ -13,7 +13,8 @@ from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, Pa
 from imagesync_pipelines.connectors.image_db.pages import PAGES_STEP, PagesLanded
 from imagesync_pipelines.connectors.image_db.reading_steps import KEPT_BATCHES
 from imagesync_pipelines.connectors.image_db.record_store import About, Batches
-from imagesync_pipelines.connectors.image_db.settings import NO_END, RecordsOptions
+from imagesync_pipelines.connectors.image_db.settings import NO_END, ErpOptions, RecordsOptions
+from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.connectors.image_db.made_up import link, record
@@ -253,3 +254,60 @@ def test_one_record_without_a_legible_id_costs_no_other_scan_and_no_disk_and_rem
     assert any("records were set aside" in warning for warning in about.warnings)
     connector.source.records[5] = image(6, SKU)
     assert connector.sync() == (0, 0, 1)
+
+
+def erp_files(connector: Connector, folder: Path, *variants: str) -> None:
+    """Let the ERP be these lines of a file of variants."""
+    for name, lines in (("parents", ()), ("variants", variants)):
+        text = "".join(f"{line}\n" for line in ("id,sku,name", *lines))
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    files = {f"erp_{name}_file": folder / f"{name}.csv" for name in ("parents", "variants")}
+    connector.settings = connector.settings.model_copy(update=files)
+
+
+def test_a_dry_run_tells_what_the_erp_would_change_with_file_and_line_writes_no_product_and_plans_from_it(
+    connector: Connector, tmp_path: Path
+) -> None:
+    engine, new = connector.place.engine, "200002"
+    connector.products(SKU, "300003", "400004")
+    connector.source.records += [image(20, new), image(21, "300003")]
+    assert connector.sync() == (11, 0, 0)
+    lines = (f"{SKU},{SKU},Another name", f"{new},{new},New", "400004,4.00E+05,Shortened")
+    erp_files(connector, tmp_path, *lines)
+    before = read_products(engine)
+
+    connector.scan()
+    connector.records()
+    told = reading_steps.erp_products(connector.context(), ErpOptions(dry_run=True))
+    numbers = {name.removeprefix("products/"): number for name, number in told.numbers.items()}
+    assert numbers == {"added": 1, "updated": 1, "deactivated": 1, "held_back": 0, "set_aside": 1}
+    assert "variants.csv line 4: sku 4.00E+05 was shortened by a spreadsheet" in told.warnings[0]
+    look = connector.plan(dry_run=True)
+    assert look.planned.counts == {"add": 1, "update": 10, "remove": 1, "keep": 0, "reject": 0}
+    assert any("variants.csv line 4" in warning for warning in look.planned.warnings)
+    assert read_products(engine).equals(before)
+
+    assert connector.apply(plan_id=look.plan_id).written == (1, 10, 1)
+    assert connector.shown()[new] == ["20"]
+    # That was the plan that the real run makes: nothing is left for it.
+    done = reading_steps.erp_products(connector.context(), ErpOptions())
+    assert [done.numbers[f"products/{name}"] for name in ("added", "updated", "deactivated")] == [0, 0, 0]
+    assert connector.sync() == (0, 0, 0)
+
+
+def test_the_plan_of_a_dry_run_takes_over_no_products_once_they_changed_otherwise(
+    connector: Connector, tmp_path: Path
+) -> None:
+    new = "200002"
+    connector.source.records += [image(20, new)]
+    connector.sync()
+    erp_files(connector, tmp_path, f"{SKU},{SKU},Old name", f"{new},{new},New")
+    connector.records()
+    reading_steps.erp_products(connector.context(), ErpOptions(dry_run=True))
+    look = connector.plan(dry_run=True)
+    assert look.planned.counts["add"] == 1
+    erp_files(connector, tmp_path, f"{SKU},{SKU},Newer name")
+    reading_steps.erp_products(connector.context(), ErpOptions())
+    applied = connector.apply(plan_id=look.plan_id)
+    assert (applied.written, applied.summary.refused) == ((0, 0, 0), 11)
+    assert set(read_products(connector.place.engine)["name"]) == {"Newer name"}
