@@ -19,6 +19,7 @@ from imagesync_pipelines.sync.held import ALLOW, DOUBT, KEEP, HeldEntry, HeldRow
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan
 from imagesync_pipelines.sync.planned import (
+    Loaded,
     Planned,
     applied_summary,
     carry_out,
@@ -67,14 +68,14 @@ class Account:
         loaded = load_plan(context, plan_id)
         leaving = list(loaded.rows.loc[loaded.rows["change"] == Change.REMOVE, "key"])
 
-        def effect() -> Applied:
+        def effect(_: Loaded) -> Applied:
             for key in leaving[: len(leaving) // 2] if dies else leaving:
                 del self.holds[key]
             if dies:
                 raise KeyboardInterrupt
             return Applied(removed=len(leaving), gone=frozenset(leaving))
 
-        return applied_summary(context, loaded, carry_out(context, loaded, effect), warnings=(), calls=0)
+        return applied_summary(context, loaded, carry_out(context, loaded, lambda _: (), effect), warnings=(), calls=0)
 
     def sync(self, wanted: str) -> Summary:
         """A whole run."""
