@@ -130,6 +130,27 @@ def _swapped_codes(sandbox: MoyskladSandbox) -> Seen:
         _sync("moysklad", FIRST, full=True)
 
 
+def _restored_backup(office: HeadOfficeSandbox) -> Seen:
+    """The store's database is as it was before the last hour, whose news were read long ago."""
+    with _opened(STORE) as database:
+        store = database.engine.url
+    _copy(store, store.database, BACKUP)
+    for _ in range(REPLACED // 4):
+        office.mutate("replace")
+    _sync("edge", STORE, full=False)
+    _copy(store, BACKUP, store.database)
+    outcome = _sync("edge", STORE, full=False)
+    return _said(outcome), _is_right(office) and bool(outcome.summary.get("warnings"))
+
+
+def _copy(server: sa.URL, name: str | None, to: str | None) -> None:
+    """Make a database of a server equal to another one, as a backup or from it; nobody may be at work in either."""
+    engine = sa.create_engine(server.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {to} WITH (FORCE)"))
+        connection.execute(sa.text(f"CREATE DATABASE {to} TEMPLATE {name}"))
+
+
 def _swap(account: AccountHandle, one: StockEntity, other: StockEntity) -> None:
     """Each gets the codes that the other one had when these copies were made."""
     for entity, codes in ((one, other), (other, one)):
@@ -232,7 +253,10 @@ def _said(outcome: runs.RunOutcome) -> str:
 
 
 OF_IMAGE_DB: Trials = (("the ERP's file of variants is cut off inside its last SKU", _cut_erp_file),)
-OF_EDGE: Trials = ((f"{REPLACED} photos are replaced at the head office between two hourly runs", _replaced_photos),)
+OF_EDGE: Trials = (
+    (f"{REPLACED} photos are replaced at the head office between two hourly runs", _replaced_photos),
+    ("a store's database is restored from a backup", _restored_backup),
+)
 OF_MOYSKLAD: Trials = (
     ("a child's token is the main account's", _wrong_token),
     ("two products of the main account swap their codes", _swapped_codes),
