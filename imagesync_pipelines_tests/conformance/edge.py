@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store import open_store, store_lock
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.faults import answer
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import (
@@ -25,6 +26,7 @@ from imagesync_pipelines_tests.conformance.subject import (
     Subject,
     locked,
     ours,
+    rows_changed,
     slow_call,
     spelt_otherwise,
 )
@@ -90,13 +92,34 @@ class EdgeSite(Site):
             statement = sa.text("DELETE FROM head_office.photo WHERE id = ANY(CAST(:ids AS uuid[]))")
             connection.execute(statement, {"ids": gone})
 
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        data = '{"photos": [], "total": 0, "has_more": false, "next_offset": null, "deleted_ids": []}'
+        nothing = answer(200, f'{{"status": "success", "data": {data}}}', "application/json")
+        self.world.office.faults.add(nothing.at(LISTING).for_good())
+        yield
+        self.world.office.faults.clear()
+
+    @contextmanager
+    def nameless(self) -> Iterator[str]:
+        photo_id = self.unchanged()
+        with rows_changed("head_office.original._as_json", lambda row: row["id"] == photo_id):
+            yield self.photos()[photo_id].product_id
+
+    def unchanged(self) -> str:
+        """A photo of a product that has been left alone."""
+        held, listed = self.photos(), self.world.listed()
+        changed = {str(row.product_id) for key, row in listed.items() if key not in held}
+        changed |= {
+            photo.product_id
+            for key, photo in held.items()
+            if key not in listed or listed[key].checksum != photo.checksum
+        }
+        return max(key for key, photo in held.items() if photo.product_id not in changed)
+
     def leave(self) -> Callable[[], object]:
         """A photo of a product that has been left alone, without a word of the head office."""
-        engine, held = self.world.office.office.engine, self.photos()
-        listed = self.world.listed()
-        changed = {str(row.product_id) for key, row in listed.items() if key not in held}
-        changed |= {photo.product_id for key, photo in held.items() if key not in listed}
-        photo_id = max(key for key, photo in held.items() if photo.product_id not in changed)
+        engine, photo_id = self.world.office.office.engine, self.unchanged()
         with engine.begin() as connection:
             taken = sa.text("DELETE FROM head_office.photo WHERE id = CAST(:id AS uuid) RETURNING *")
             row = dict(connection.execute(taken, {"id": photo_id}).mappings().one())

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,23 @@ class FolderSite(ProductImageSite):
         self.put("A1_3.png")
         self.put("A2_1.png")
         (self.pictures / "A3_2.png").unlink()
+
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        away = self.pictures.rename(self.pictures.with_name("away"))
+        self.pictures.mkdir()
+        yield
+        self.pictures.rmdir()
+        away.rename(self.pictures)
+
+    @contextmanager
+    def nameless(self) -> Iterator[str]:
+        """A name that is not in the characters that the system says it is in."""
+        self.put("A7_3.png")
+        well = self.pictures / "A7_3.png"
+        bad = well.rename(os.fsdecode(os.fsencode(self.pictures) + b"/A7_3\xff.png"))
+        yield "A7"
+        bad.rename(well)
 
     def lose(self) -> None:
         for path in self.pictures.glob("A[4-7]_*"):

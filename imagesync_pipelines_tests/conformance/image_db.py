@@ -8,6 +8,7 @@ from typing import Any
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.faults import answer
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.product_images import ProductImageSite, by_product
@@ -81,6 +82,28 @@ class ImageDbSite(ProductImageSite):
             export["file_size"] = "much"
         record["original_file"]["uploaded_from"] = 7
         catalogue.replace(record["original_file"]["file_id"], record)
+
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        nothing = answer(200, '{"count": 0, "next": null, "previous": null, "results": []}', "application/json")
+        self.world.sandbox.faults.add(nothing.at(ENDPOINT).for_good())
+        yield
+        self.world.sandbox.faults.clear()
+
+    @contextmanager
+    def nameless(self) -> Iterator[str]:
+        catalogue, file_id = self.world.sandbox.catalogue, self.images()[-1]
+        (sku, *_), *_ = self.rows(
+            "SELECT p.sku FROM imagesync.product p JOIN imagesync.product_image i ON i.product_id = p.id "
+            f"WHERE i.external_id = '{file_id}'"
+        )
+        place = catalogue.file_ids().index(file_id)
+        record = catalogue.remove(file_id)
+        unknown = -1
+        catalogue.insert({**record, "original_file": {**record["original_file"], "file_id": unknown}}, place)
+        yield sku
+        catalogue.remove(unknown)
+        catalogue.insert(record, place)
 
     def lose(self) -> None:
         for file_id in self.world.sandbox.catalogue.file_ids()[-60:]:

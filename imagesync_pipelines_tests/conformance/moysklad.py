@@ -11,12 +11,21 @@ from PIL import Image
 
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.faults import answer
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
 from imagesync_pipelines.sandbox.moysklad.server import variable
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
+from imagesync_pipelines_tests.conformance.subject import (
+    Automation,
+    Held,
+    Moment,
+    Site,
+    Subject,
+    rows_changed,
+    slow_call,
+)
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
 # The second one is in no accounts file.
@@ -55,6 +64,19 @@ class MoyskladSite(Site):
         mutate(self.world.main, "add_image", entity=self.product(0))
         mutate(self.world.main, "replace_image", entity=self.product(1))
         mutate(self.world.main, "remove_image", entity=self.product(1), place=2)
+
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        nothing = answer(200, '{"meta": {"size": 0, "limit": 1000, "offset": 0}, "rows": []}', "application/json")
+        self.world.sandbox.faults.add(nothing.at("main assortment").for_good())
+        yield
+        self.world.sandbox.faults.clear()
+
+    @contextmanager
+    def nameless(self) -> Iterator[str]:
+        product = self.product(2)
+        with rows_changed("moysklad.lists.entity_json", lambda row: row["id"] == product):
+            yield "product-1-00002"
 
     def lose(self) -> None:
         for entity in self.world.main.entities():

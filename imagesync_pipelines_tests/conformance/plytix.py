@@ -89,6 +89,20 @@ class PlytixSite(Site):
         amazon.mutate("remove_image", second, variant="PT02")
         self.write()
 
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        self.world.write_mapping([], "list")
+        yield
+        self.write()
+
+    @contextmanager
+    def nameless(self) -> Iterator[str]:
+        asin = self.children()[-1]
+        (listing,) = (one for one in self.world.amazon.listings if one.asin == asin)
+        self.world.spoil(self.world.mapping.read_text().replace(asin, "?"))
+        yield listing.suggested_sku
+        self.write()
+
     def lose(self) -> None:
         for asin in self.children():
             listing = next(one for one in self.world.amazon.listings if one.asin == asin)

@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 import sqlalchemy as sa
@@ -69,6 +71,17 @@ class Site(ABC):
     @abstractmethod
     def broken(self) -> AbstractContextManager[set[str]]:
         """A new item that cannot be synchronised, well again after the `with` block; gives the groups that it is in."""
+
+    @abstractmethod
+    def emptied(self) -> AbstractContextManager[None]:
+        """The source answers as if it had nothing at all, for the length of a `with` block."""
+
+    @abstractmethod
+    def nameless(self) -> AbstractContextManager[str]:
+        """The identity of one item is not legible, for the length of a `with` block; gives the group that it is in.
+
+        Of a group that `change` leaves alone.
+        """
 
     def blur(self) -> None:  # noqa: B027
         """At the source: details of an image cannot be read any more; where there are none that can be so, nothing."""
@@ -273,6 +286,21 @@ def locked(url: Callable[[Any], str], table: str, mode: str = "SHARE") -> Moment
             yield lambda: rows_of(url(site), WAITING)[0][0] > 0
 
     return moment
+
+
+@contextmanager
+def rows_changed(function: str, hit: Callable[[Mapping[str, Any]], bool]) -> Iterator[None]:
+    """Rows that a function of a stand-in writes have no legible id where `hit` says so, in a `with` block."""
+    where = f"imagesync_pipelines.sandbox.{function}"
+    module, _, name = where.rpartition(".")
+    write = getattr(import_module(module), name)
+
+    def nameless(*given: Any) -> Any:
+        row = write(*given)
+        return {**row, "id": None} if hit(row) else row
+
+    with patch(where, nameless):
+        yield
 
 
 def spelt_otherwise(url: str) -> str:

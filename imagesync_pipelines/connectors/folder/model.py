@@ -24,6 +24,9 @@ class KnownFile(BaseModel):
     format: str
 
 
+NAMELESS = "its name is in no characters that can be read (UTF-8 is needed); give it another name"
+
+
 class FilesScan(BaseModel):
     """What a scan of the folder found; a scan without a proof shows no file as gone.
 

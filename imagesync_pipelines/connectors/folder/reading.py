@@ -78,7 +78,7 @@ def list_files(root: UPath) -> dict[str, Listed]:
     """Every file below the folder that is looked at, by its canonical path. Raises FolderError.
 
     Where several names have one canonical form, the one that is written so counts and the others are unclear; where
-    none is, all of them are.
+    none is, all of them are. So is one whose name is in no characters that can be read: it may be any file.
     """
     base = root.path.rstrip("/")
     try:
@@ -87,10 +87,16 @@ def list_files(root: UPath) -> dict[str, Listed]:
     except OSError as error:
         raise model.FolderError(f"the folder cannot be listed: {error}; nothing was changed") from None
     alike: dict[str, dict[str, Listed]] = {}
+    nameless: dict[str, Listed] = {}
     for path, facts in sorted(found.items()):
         below = path[len(base) :].lstrip("/")
         size = int(facts.get("size") or 0)
-        if facts.get("type") != "directory" and not is_ignored(below, size):
+        if facts.get("type") == "directory" or is_ignored(below, size):
+            continue
+        shown = below.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        if shown != below:
+            nameless[shown] = Listed(path, _changed(facts), size, model.NAMELESS)
+        else:
             alike.setdefault(canonical(below), {})[below] = Listed(path, _changed(facts), size)
     listed = {}
     for key, files in alike.items():
@@ -100,18 +106,21 @@ def list_files(root: UPath) -> dict[str, Listed]:
         else:
             listed[key] = files.popitem()[1]._replace(unclear=unclear)
         listed |= {below: one._replace(unclear=unclear) for below, one in files.items()}
-    return listed
+    return listed | nameless
 
 
 def scan(context: Run, root: UPath) -> model.FilesScan:
     """List the folder, read what is new or changed, and bring the mirror up to it in one transaction.
 
-    An empty or missing folder looks like one that is not mounted: it proves nothing.
+    An empty or missing folder looks like one that is not mounted: it proves nothing. Nor does one with a file that may
+    be any.
     """
     engine = context.installation.engine
     there = list_files(root)
     scan_id = scans.start_scan(engine, model.NAME, page_size=len(there), block_size=1)
-    reason = "" if there else f"the folder {root} is empty or not there"
+    nameless = sum(listed.unclear == model.NAMELESS for listed in there.values())
+    reason = f"{nameless} files have a name that cannot be read, and may be any" if nameless else ""
+    reason = reason if there else f"the folder {root} is empty or not there"
     with engine.connect() as connection, mirror.staging(connection):
         reader = _Reader(context, root, _known(connection))
         connection.commit()

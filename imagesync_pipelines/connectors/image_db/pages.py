@@ -197,14 +197,16 @@ def read_all(context: Run, session: UpstreamSession, page_size: int | None = Non
     images which we show is confirmed by another one (setting): a record that is deleted and one that is added between
     two pages can hide a third from a scan that looks complete, but hardly twice the same. Only what both lack may be
     removed. A page that fails for good ends it at once: the pages that were read stay, and the scan proves nothing.
+    An answer without any image proves nothing where some are shown.
     Raises the session's errors when the API cannot be reached or refuses us.
     """
     calls, received = session.calls, session.bytes
     engine, settings = context.installation.engine, context.settings
     stored_pages(context).prune(keep_scans=KEPT_SCANS)
-    shown = _shown_images(engine) if settings.image_db_confirm_removals else frozenset[str]()
+    shown = _shown_images(engine)
+    confirms = settings.image_db_confirm_removals and bool(shown)
     lacking: frozenset[str] | None = None
-    for number in range(1, 2 + settings.image_db_walk_repeats + bool(shown)):  # noqa: B007 - told below
+    for number in range(1, 2 + settings.image_db_walk_repeats + confirms):  # noqa: B007 - told below
         reading = _begin(context, page_size)
         try:
             with scans.under_way(engine, reading.scan_id):
@@ -216,9 +218,12 @@ def read_all(context: Run, session: UpstreamSession, page_size: int | None = Non
         started = scans.get_scan(engine, reading.scan_id).started_at
         ended = max((fact.fetched_at for fact in reading.facts), default=started)
         reading.reason = why_incomplete(reading.facts, started, ended, settings.image_db_walk_max_seconds)
+        if reading.complete and shown and not any(fact.file_ids for fact in reading.facts):
+            # A user that lost the right to see images looks the same.
+            reading.reason = f"it lists no image at all, but {len(shown)} are shown; nothing is concluded from that"
         if reading.complete:
             before, lacking = lacking, shown.difference(*(fact.file_ids for fact in reading.facts))
-            if lacking and (before is None or not lacking <= before):
+            if confirms and lacking and (before is None or not lacking <= before):
                 reading.reason = f"it lacks {len(lacking)} images that are shown, which no second scan has confirmed"
         reading.calls, reading.bytes = session.calls - calls, session.bytes - received
         _finish(engine, reading)
