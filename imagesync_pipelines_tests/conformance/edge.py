@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import sqlalchemy as sa
 
@@ -15,7 +16,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store import open_store, store_lock
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.faults import answer
+from imagesync_pipelines.sandbox.faults import altered, answer
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import (
@@ -26,7 +27,6 @@ from imagesync_pipelines_tests.conformance.subject import (
     Subject,
     locked,
     ours,
-    rows_changed,
     slow_call,
     spelt_otherwise,
 )
@@ -103,8 +103,15 @@ class EdgeSite(Site):
     @contextmanager
     def nameless(self) -> Iterator[str]:
         photo_id = self.unchanged()
-        with rows_changed("head_office.original._as_json", lambda row: row["id"] == photo_id):
+        office = self.world.office
+        office.faults.add(altered().at(LISTING).for_good())
+
+        def unread(body: bytes) -> bytes:
+            return body.replace(photo_id.encode(), b"?" * len(photo_id))
+
+        with patch("imagesync_pipelines.sandbox.wire.flipped", unread):
             yield self.photos()[photo_id].product_id
+        office.faults.clear()
 
     def unchanged(self) -> str:
         """A photo of a product that has been left alone."""

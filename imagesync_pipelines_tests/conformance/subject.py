@@ -7,10 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import dagster as dg
 import sqlalchemy as sa
@@ -286,21 +284,6 @@ def locked(url: Callable[[Any], str], table: str, mode: str = "SHARE") -> Moment
             yield lambda: rows_of(url(site), WAITING)[0][0] > 0
 
     return moment
-
-
-@contextmanager
-def rows_changed(function: str, hit: Callable[[Mapping[str, Any]], bool]) -> Iterator[None]:
-    """Rows that a function of a stand-in writes have no legible id where `hit` says so, in a `with` block."""
-    where = f"imagesync_pipelines.sandbox.{function}"
-    module, _, name = where.rpartition(".")
-    write = getattr(import_module(module), name)
-
-    def nameless(*given: Any) -> Any:
-        row = write(*given)
-        return {**row, "id": None} if hit(row) else row
-
-    with patch(where, nameless):
-        yield
 
 
 def spelt_otherwise(url: str) -> str:
