@@ -124,6 +124,16 @@ class Contents:
         query = sa.select(*_COLUMNS).where(among(table.c.source, sources))
         return {content.source: content for content in read_rows(self.engine, query, Content)}
 
+    def sources_of(self, sha256: str) -> list[str] | None:
+        """Under which sources a picture is kept, known by its bytes; None: no such picture was ever kept here.
+
+        A database that was restored from a backup lacks the sources of files that were kept since: there are none.
+        """
+        query = sa.select(table.c.source).where(table.c.sha256 == sha256).order_by(table.c.source)
+        with self.engine.connect() as connection:
+            found = list(connection.scalars(query))
+        return found if found or self._path(sha256).exists() else None
+
     def checks(self, sources: Collection[str]) -> dict[str, AddressCheck]:
         """What is noted of these sources, by source."""
         query = sa.select(address_check).where(among(address_check.c.source, sources))

@@ -81,15 +81,19 @@ def installation_id(engine: sa.Engine) -> str:
     return found
 
 
-def kept_installation(storage: UPath) -> str:
-    """The id of the database that the storage root belongs to; '' while nothing was written there."""
+def kept_installation(storage: UPath) -> tuple[str, int]:
+    """The id of the database that the storage root belongs to, and the number of its last run that wrote.
+
+    '' and 0 while nothing was written there. A number that cannot be read is none.
+    """
     file = storage / _FILE
     try:
-        return file.read_text().strip()
+        identity, _, number = file.read_text().strip().partition("\n")
     except FileNotFoundError:
-        return ""
+        return "", 0
+    return identity.strip(), int(number) if number.isdecimal() else 0
 
 
-def keep_installation(storage: UPath, identity: str) -> None:
-    """Say in the storage root whose pages and plans are there."""
-    write_whole(storage / _FILE, f"{identity}\n".encode())
+def keep_installation(storage: UPath, identity: str, counter: int) -> None:
+    """Say in the storage root whose pages and plans are there, and how far that database was brought."""
+    write_whole(storage / _FILE, f"{identity}\n{counter}\n".encode())

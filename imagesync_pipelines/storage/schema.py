@@ -438,6 +438,12 @@ target_memory = table(
         comment="of the last run of ours that wrote there; the target has it too",
     ),
     moment("noted_at", default_now=True),
+    moment(
+        "restored_at",
+        nullable=True,
+        comment="of the installation: when our database was restored from a backup; of a target: the one of these "
+        "after which it was read whole",
+    ),
 )
 
 moysklad_account = table(

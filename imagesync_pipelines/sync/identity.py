@@ -14,7 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage import identities
+from imagesync_pipelines.storage import identities, memory
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.schema import held, intent, product_image, quarantine
 
@@ -273,18 +273,50 @@ def accept(
 def accept_installation(installation: Installation) -> str:
     """Put our database and the storage root together, by a person's word; gives the database's id."""
     ours = identities.installation_id(installation.engine)
-    identities.keep_installation(installation.storage, ours)
+    identities.keep_installation(installation.storage, ours, _counter(installation))
     return ours
+
+
+def take_as_restored(installation: Installation) -> datetime:
+    """Believe of no target what our database remembers of it, until it was read whole: it is that of a backup.
+
+    Gives the moment that is noted.
+    """
+    ours = identities.installation_id(installation.engine)
+    kept, counter = identities.kept_installation(installation.storage)
+    return memory.note_restored(installation.engine, counter if kept == ours else 0)
+
+
+def move_installation_on(installation: Installation) -> None:
+    """Remember in our database, then in the storage root, that a run is about to write. Call it when both are checked.
+
+    A database that is restored from a backup is then older than the storage root.
+    """
+    counter = memory.move_installation_on(installation.engine)
+    identities.keep_installation(installation.storage, identities.installation_id(installation.engine), counter)
+
+
+def _counter(installation: Installation) -> int:
+    return memory.counter_of(installation.engine, identities.INSTALLATION) or 0
 
 
 def check_installation(installation: Installation, *, record: bool) -> str:
     """Whether pages and plans below the storage root are of this very database; what a person has to know, '' if none.
 
-    record: the run is about to write. A database without any image and account is adopted with a warning. Raises
-    IdentityRefusedError, with both ids.
+    record: the run is about to write. A database without any image and account is adopted with a warning; one that is
+    older than the storage root is taken for a restored one. Raises IdentityRefusedError, with both ids.
     """
-    ours, kept = identities.installation_id(installation.engine), identities.kept_installation(installation.storage)
+    ours, (kept, counter) = (
+        identities.installation_id(installation.engine),
+        identities.kept_installation(installation.storage),
+    )
     warning = ""
+    if kept == ours and counter > _counter(installation):
+        take_as_restored(installation)
+        warning = (
+            "Our database remembers less than the storage root does, so it was restored from a backup. What it "
+            "remembers of each account is not believed until a run has read that account."
+        )
     if kept not in ("", ours):
         if not _is_empty(installation.engine):
             raise IdentityRefusedError(
@@ -297,7 +329,7 @@ def check_installation(installation: Installation, *, record: bool) -> str:
             f"{kept}, is taken over."
         )
     if record and kept != ours:
-        identities.keep_installation(installation.storage, ours)
+        identities.keep_installation(installation.storage, ours, _counter(installation))
     return warning
 
 

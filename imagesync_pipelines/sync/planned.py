@@ -9,11 +9,13 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.memory import note_read, unread_since
 from imagesync_pipelines.storage.plans import DRY_RUN, ONLY_NAMED, NewPlan, PlanHeader
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
+from imagesync_pipelines.sync.identity import move_installation_on
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
 from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.stale import SourceNow, stale_groups
@@ -28,6 +30,8 @@ STATE = "state"
 BATCH = "batch"
 # In a plan's scope: the settings that decide what is written, name → value as a person knows them.
 POLICY = "policy"
+# In a plan's scope: when our database was restored, where the plan was made from all of a target that was read since.
+READ_SINCE = "read_since_restored"
 # In the payload of plans that releases before the connectors' declarations stored.
 _STATE_BEFORE = "state_before"
 
@@ -111,6 +115,18 @@ def deletion_limits(settings: Settings, *, lifted: bool, memory: Memory | None =
 def limits_of(context: RunContext[Any], *, lifted: bool) -> DeletionLimits:
     """The deletion limits of the context's account, with what went lately and what a person decided."""
     return deletion_limits(context.installation.settings, lifted=lifted, memory=held.memory_of(context))
+
+
+def restored_note(context: RunContext[Any]) -> tuple[str, tuple[str, ...]]:
+    """When our database was restored, if the account was not read whole since, and that in a sentence for people."""
+    restored_at = unread_since(context.installation.engine, context.owner)
+    if not restored_at:
+        return "", ()
+    return restored_at, (
+        f"Our database was restored from a backup ({restored_at[:16].replace('T', ' ')} UTC): what it remembers of "
+        f"{context.account} is not believed, and what is there under our names and bytes is taken for ours again. "
+        "A run that reads all of it ends this.",
+    )
 
 
 def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "") -> int:
@@ -250,6 +266,8 @@ def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Cal
     IdentityRefusedError when the database is another installation's.
     """
     context.check_installation(record=True)
+    if loaded.total:
+        move_installation_on(context.installation)
     context.plans.mark_begun(loaded.header.id, context.run_id)
     fresh, stale = fresh_part(loaded, known)
     if not loaded.approved:
@@ -261,6 +279,8 @@ def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Cal
         rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
+    if loaded.scope.get(READ_SINCE):
+        note_read(context.installation.engine, context.owner, loaded.scope[READ_SINCE])
     # What fails after this (a report on a full disk) takes nothing of it back.
     context.note_summary(applied_summary(context, loaded, applied, warnings=(), calls=0))
     return applied

@@ -85,6 +85,10 @@ class EdgeSite(Site):
         for operator in ("add", "replace", "delete_row"):
             self.world.office.mutate(operator)
 
+    def change_again(self) -> None:
+        for operator in ("replace", "replace", "delete_row"):
+            self.world.office.mutate(operator)
+
     def lose(self) -> None:
         """Photos vanish at the head office without a word, as the original one does it."""
         gone = sorted(self.photos())[:7]

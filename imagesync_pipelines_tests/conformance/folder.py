@@ -92,6 +92,10 @@ class FolderSite(ProductImageSite):
         yield "A7"
         bad.rename(well)
 
+    def change_again(self) -> None:
+        self.put("A1_3.png")
+        self.put("A2_1.png")
+
     def lose(self) -> None:
         for path in self.pictures.glob("A[4-7]_*"):
             path.unlink()

@@ -61,6 +61,9 @@ class ImageDbSite(ProductImageSite):
         self.world.sandbox.mutate("re_export", file_id=second)
         self.world.sandbox.mutate("insert")
 
+    def change_again(self) -> None:
+        self.change()
+
     def sign(self, number: int) -> None:
         """The addresses of originals that no browser shows; those of the exports stay."""
         catalogue = self.world.sandbox.catalogue

@@ -77,6 +77,10 @@ class MoyskladSite(Site):
         with patch("imagesync_pipelines.sandbox.moysklad.lists.entity_json", shown):
             yield "product-1-00002"
 
+    def change_again(self) -> None:
+        mutate(self.world.main, "replace_image", entity=self.product(0), place=3)
+        mutate(self.world.main, "replace_image", entity=self.product(1))
+
     def lose(self) -> None:
         for entity in self.world.main.entities():
             if entity.external_code != "product-1-00000" and self.world.main.images(entity.id):

@@ -103,6 +103,12 @@ class PlytixSite(Site):
         yield listing.suggested_sku
         self.write()
 
+    def change_again(self) -> None:
+        first, second, *_ = self.children()
+        self.world.amazon.mutate("new_image", first, variant="PT03")
+        self.world.amazon.mutate("new_image", second, variant="PT01")
+        self.write()
+
     def lose(self) -> None:
         for asin in self.children():
             listing = next(one for one in self.world.amazon.listings if one.asin == asin)

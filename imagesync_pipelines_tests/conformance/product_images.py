@@ -34,7 +34,7 @@ class ProductImageSite(Site):
         """Pages and plans below the storage root are another installation's."""
         with self.opened() as (installation, _):
             kept = installation.storage
-        keep_installation(kept, "another")
+        keep_installation(kept, "another", 0)
         yield self.held
 
     def assert_sound(self) -> None:

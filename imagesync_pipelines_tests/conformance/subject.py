@@ -59,6 +59,10 @@ class Site(ABC):
         """At the source: one image is added, one replaced, one taken away; no group that `broken` breaks."""
 
     @abstractmethod
+    def change_again(self) -> None:
+        """At the source: what `change` added, or put in another's place, is replaced, so that it is wanted no more."""
+
+    @abstractmethod
     def lose(self) -> None:
         """At the source: so many images vanish at once that the deletion limits hold their removal back."""
 

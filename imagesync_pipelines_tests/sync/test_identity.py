@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage import identities
+from imagesync_pipelines.storage import identities, memory
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.schema import target_memory
 from imagesync_pipelines.sync.identity import (
     UNPROVEN,
     Identity,
@@ -19,6 +20,8 @@ from imagesync_pipelines.sync.identity import (
     Verdict,
     check_installation,
     judge,
+    move_installation_on,
+    take_as_restored,
 )
 
 A, B = ("place", "a"), ("place", "b")
@@ -122,13 +125,34 @@ def test_the_storage_of_another_database_is_refused_and_an_empty_database_is_ado
     database: sa.Engine, tmp_path: Path
 ) -> None:
     place = Installation(Settings(), Locations(tmp_path, tmp_path, UPath(tmp_path), "", "", {}), database)
-    assert check_installation(place, record=False) == identities.kept_installation(place.storage) == ""
+    assert check_installation(place, record=False) == identities.kept_installation(place.storage)[0] == ""
     assert check_installation(place, record=True) == ""
-    ours = identities.kept_installation(place.storage)
+    ours, _ = identities.kept_installation(place.storage)
     assert ours == identities.installation_id(database)
-    identities.keep_installation(place.storage, "another")
+    identities.keep_installation(place.storage, "another", 7)
     assert "(installation " + ours in check_installation(place, record=False)
     account(database, "main").record([A])
     with pytest.raises(IdentityRefusedError, match=rf"installation {ours}, and .* belongs to installation another"):
         check_installation(place, record=True)
-    assert identities.kept_installation(place.storage) == "another"
+    assert identities.kept_installation(place.storage) == ("another", 7)
+
+
+def test_a_database_that_is_older_than_the_storage_root_is_one_of_a_backup(database: sa.Engine, tmp_path: Path) -> None:
+    place = Installation(Settings(), Locations(tmp_path, tmp_path, UPath(tmp_path), "", "", {}), database)
+    for _ in range(2):
+        assert check_installation(place, record=True) == ""
+        move_installation_on(place)
+    assert identities.kept_installation(place.storage) == (identities.installation_id(database), 2)
+    assert memory.unread_since(database, "plytix/main") == ""
+    with database.begin() as connection:
+        connection.execute(target_memory.update().values(counter=1))
+    assert "restored from a backup" in check_installation(place, record=False)
+    assert check_installation(place, record=True) == "", "it is told once; the accounts' runs go on to tell it"
+    restored_at = memory.unread_since(database, "plytix/main")
+    memory.note_read(database, "plytix/main", restored_at)
+    assert memory.unread_since(database, "plytix/main") == ""
+    assert memory.unread_since(database, "plytix/other") == restored_at
+    assert take_as_restored(place).isoformat() != restored_at
+    assert memory.unread_since(database, "plytix/main") > restored_at
+    move_installation_on(place)
+    assert identities.kept_installation(place.storage)[1] == 3

@@ -1,22 +1,35 @@
 """The step plan: a child account's plan, made from the mirror, stored with all that applying needs."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import starmap
 
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad import moved, planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.errors import EntityGoneError
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, read_map
 from imagesync_pipelines.connectors.moysklad.missing import doubt_missing
-from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
+from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity, ImageRow, Managed
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import read_lists
 from imagesync_pipelines.sync.doubts import due
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.planned import POLICY, Planned, limits_of, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import (
+    POLICY,
+    READ_SINCE,
+    Planned,
+    limits_of,
+    plan_result,
+    restored_note,
+    rows_to_show,
+    store_plan,
+)
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
 
@@ -47,15 +60,17 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         # Cards that are nobody's counterpart any more are judged where a run is about everything.
         choice, limits = options.of_run(context), limits_of(context, lifted=options.allow_mass_delete)
         left = moved.left_cards(child.engine, child.alias) if choice == EVERYTHING else {}
+        restored_at, told = restored_note(context)
+        check_child = options.check_child or bool(restored_at)
         lists = _Lists(child, api, read_map(child.engine, child.child) | left, limits, options.dry_run)
         recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, choice, ids) for entity in some]
         entities += moved.as_entities(left, child.alias)
         ids |= left
-        checked = _Lists(child, api, ids, limits, options.dry_run)
+        checked = _Lists(child, api, ids, limits, options.dry_run, recall=bool(restored_at))
         looked = {entity.key: ids[entity.key] for entity in entities}
-        if not options.check_child:
+        if not check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
             owned = child.records(looked) if child.mirror else {}
             again = due(child.doubts.open(), context.clock())
@@ -70,7 +85,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
         records = child.records()
         limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
-        refused = {} if options.check_child else child.refused()
+        refused = {} if check_child else child.refused()
         found = planning.plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
@@ -94,11 +109,22 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         cost=cost,
         states=found.states,
         payload=[planning.payload_of(found)],
-        scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier, POLICY: planning.policy_of(child.child)},
-        warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
+        scope={
+            "limit": limit,
+            "skipped": skipped,
+            "earlier_calls": earlier,
+            POLICY: planning.policy_of(child.child),
+            READ_SINCE: restored_at if choice == EVERYTHING and not checked.unread else "",
+        },
+        warnings=(
+            *told,
+            *(warning for one in before for warning in one.warnings),
+            *found.warnings,
+            *checked.warnings(),
+        ),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
     )
-    drifted = (len(checked.drifted) if options.check_child else 0) + len(checked.missing)
+    drifted = (len(checked.drifted) if check_child else 0) + len(checked.missing)
     return plan_result(
         context,
         planned,
@@ -115,9 +141,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
             "entities/drifted": drifted,
             "api/calls": planned.calls,
         },
-        lines=[f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."]
-        if options.check_child and ids
-        else (),
+        lines=[f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."] if check_child and ids else (),
     )
 
 
@@ -127,7 +151,8 @@ class _Lists:
 
     ids: the map. missing: entities that the account says it does not have any more; gone: those that are given up.
     drifted: those that were not as we left them; unread: key to reason of those whose list did not come, or is doubted,
-    since the engine asked last; nothing is concluded from that.
+    since the engine asked last; nothing is concluded from that. recall: our database was restored from a backup, so
+    images that it does not know are looked at, each by a download.
     """
 
     child: ChildRun
@@ -138,6 +163,7 @@ class _Lists:
     missing: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
+    recall: bool = False
     unread: dict[str, str] = field(default_factory=dict)
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
@@ -166,6 +192,8 @@ class _Lists:
                 else:
                     there.add(key)
                     images = rules.recognised(listed, known, expected.get(key, ()))
+                    if self.recall and not self.child.mirror:
+                        images = tuple(starmap(self._recalled, zip(listed, images, strict=True)))
                     seen[key] = rules.seen_of(images, self.child.child.ownership)
                     if seen[key].images != known.images:
                         self.drifted.add(key)
@@ -174,6 +202,18 @@ class _Lists:
         self.missing |= missing
         self.unread |= dict.fromkeys(missing - judged.gone, _DOUBTED)
         self.gone |= judged.gone
+
+    def _recalled(self, row: ImageRow, image: Managed) -> Managed:
+        """An image that we do not know, by its bytes: ours if we kept them once, else the owner's as before."""
+        if image.source:
+            return image
+        with suppress(EntityGoneError):
+            sha256 = hashlib.sha256(self.api.download(row)).hexdigest()
+            kept = self.child.contents.sources_of(sha256)
+            ours = [source for source in kept or () if source.startswith(rules.source_of(""))]
+            if ours or kept == []:
+                return image._replace(source=rules.recalled(sha256))
+        return image
 
     def warnings(self) -> list[str]:
         """What was found, for people; what is doubted is told of as long as it is held."""

@@ -33,6 +33,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
 from imagesync_pipelines.storage import mirror
+from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Texts
@@ -62,13 +63,15 @@ def main_images(context: Run, options: ReadingOptions) -> StepResult:
         if options.requests:
             Queue(context.installation.engine).take(context.account, context.run_id, context.clock())
     keys = options.of_run(context).keys
+    context.check_installation()
+    full = options.full or bool(unread_since(context.installation.engine, context.owner))
 
     def read() -> MainReading:
         with main_api(context) as api:
-            return read_main_account(context, api, full=options.full, keys=keys)
+            return read_main_account(context, api, full=full, keys=keys)
 
     shares = bool(options.since) and not options.requests
-    found = read_once(context, options.since, read, full=options.full, keys=keys) if shares else read()
+    found = read_once(context, options.since, read, full=full, keys=keys) if shares else read()
     what = "all of it" if found.full else f"{len(found.asked)} entities asked for" if found.asked else "what changed"
     number = sum(found.seen.values())
     return StepResult(

@@ -76,6 +76,11 @@ def source_of(source: str) -> str:
     return f"{NAME}:{MAIN}:{source}"
 
 
+def recalled(sha256: str) -> str:
+    """What a copy is known as whose original is forgotten, and which is ours by its bytes: of none that is wanted."""
+    return f"sha256:{sha256}"
+
+
 def image_of(source: str) -> str:
     """The id in the main account of what a copy is a copy of."""
     return source.partition(_SMALLER)[0]

@@ -8,14 +8,22 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import Run, identity_of, ledger_of
-from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingsRead, ProductsRead
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
 from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.storage.plans import CLEAN_UP
-from imagesync_pipelines.sync.planned import POLICY, limits_of, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import (
+    POLICY,
+    READ_SINCE,
+    limits_of,
+    plan_result,
+    restored_note,
+    rows_to_show,
+    store_plan,
+)
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
@@ -45,7 +53,20 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
         api.limiter.windows(),
         incomplete={entry.where for entry in chosen.set_aside},
     )
+    restored_at, told = restored_note(context)
+    everything = bool(restored_at) and not read.stopped and _is_everything(context, chosen)
+    galleries = replace(
+        galleries, scope={READ_SINCE: restored_at if everything else ""}, warnings=(*told, *galleries.warnings)
+    )
     return _stored(context, api, galleries, policy, chosen, read, dry_run=options.dry_run)
+
+
+def _is_everything(context: Run, chosen: ImagesChosen) -> bool:
+    """Whether the listings are all that there are, or at least those of every product that we put anything into."""
+    listed = context.find("listings", ListingsRead)
+    if listed is None or listed.marketplace:
+        return False
+    return listed.whole or set(ledger_of(context).linked_skus()) <= {listing.sku for listing in chosen.listings}
 
 
 def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> StepResult:
@@ -106,6 +127,7 @@ def _stored(
             image_url=[image.url if image else "" for image in found],
         ).astype({"variant": "str", "image_url": "str"}),
         scope={
+            **galleries.scope,
             "strategy": policy.strategy,
             "remove_missing": policy.remove_missing,
             "force": policy.force,

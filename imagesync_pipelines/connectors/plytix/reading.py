@@ -20,6 +20,7 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.frames import row_frame
+from imagesync_pipelines.sync.planned import restored_note
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 LISTING_STAGE = "listing"
@@ -140,6 +141,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     ledger, identity, calls = ledger_of(context), identity_of(context, api.account), api.calls
     skus = [listing.sku for listing in chosen.listings]
     with context.lock():
+        restored_at = restored_note(context)[0]
         unsettled = [intent.group for intent in ledger.open_intents()]
         try:
             # What is to be settled is asked for in the same call.
@@ -150,7 +152,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
                 read_at=context.clock(),
                 products=tuple(found[sku] for sku in skus if sku in found),
                 unknown=tuple(sku for sku in skus if sku not in found),
-                recognised=recognise(api, ledger, found, chosen.listings),
+                recognised=recognise(api, ledger, found, chosen.listings, anew=bool(restored_at)),
             )
             _settle(ledger, [found[sku] for sku in unsettled if sku in found])
         except HourSpentError as error:
@@ -189,46 +191,61 @@ def _settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
 
 
 def recognise(
-    api: PlytixApi, ledger: Ledger, found: Mapping[str, model.PlytixProduct], listings: Sequence[model.Listing]
+    api: PlytixApi,
+    ledger: Ledger,
+    found: Mapping[str, model.PlytixProduct],
+    listings: Sequence[model.Listing],
+    *,
+    anew: bool = False,
 ) -> int:
     """Note every asset of these galleries that the ledger does not know; returns how many are pictures of ours.
 
     If any is, the ledger was lost: the images that a product shows and its listing wants were then put there by us,
     and the other pictures of the listings are looked for by their names before they are uploaded again. A name to which
     Plytix added a suffix is ours where the product's listing wants that very picture. Every asset is asked for once:
-    then the ledger knows it.
+    then the ledger knows it. anew: the ledger is that of a backup; every asset is asked for, and all pictures of ours
+    that a product shows were put there by us, whether its listing still wants them or not.
     """
     known = ledger.known()
     wanted = {listing.sku: {image.key for image in listing.images} for listing in listings}
     expected: dict[str, set[str]] = {}
     for sku, product in found.items():
         for asset_id in product.gallery:
-            if asset_id not in known.keys and asset_id not in known.foreign:
+            if anew or (asset_id not in known.keys and asset_id not in known.foreign):
                 expected.setdefault(asset_id, set()).update(wanted.get(sku, ()))
     if not expected:
         return 0
     named = api.assets_by_id(list(expected))
-    by_key = known.assets()
+    by_key = {} if anew else known.assets()
     ours: dict[str, str] = {}
+    also: dict[str, str] = {}
     noted = []
     for asset_id, keys in expected.items():
         name = named[asset_id].filename if asset_id in named else ""
         key, renamed = rules.key_of_file_name(name), rules.key_of_renamed_file(name)
         if renamed in keys and key not in keys:
             key = renamed
+        if anew:
+            key = known.keys.get(asset_id) or key
         if key is not None and key not in by_key:
             by_key[key] = asset_id
             ours[asset_id] = key
+        elif key is not None and anew:
+            also[asset_id] = key
         noted.append(NotedAsset(asset_id, ours.get(asset_id), name))
     ledger.note_assets(noted)
     if not ours:
         return 0
-    ledger.adopt_links(
-        (sku, ours[asset_id], asset_id)
+    links = {
+        (sku, shown[asset_id]): asset_id
+        # Of two assets of one picture the one that is the picture's counts.
+        for shown in (also, ours)
         for sku, product in found.items()
         for asset_id in product.gallery
-        if ours.get(asset_id) in wanted.get(sku, ())
-    )
+        if asset_id in shown and (anew or shown[asset_id] in wanted.get(sku, ()))
+    }
+    ledger.adopt_links((sku, key, asset_id) for (sku, key), asset_id in links.items())
+    by_key |= {key: asset_id for key, asset_id in known.assets().items() if key not in by_key}
     missing = {rules.file_name(key): key for keys in wanted.values() for key in sorted(keys) if key not in by_key}
     by_name = api.assets_by_filename(list(missing))
     ledger.note_assets([NotedAsset(asset.id, missing[name], name) for name, asset in by_name.items()])
