@@ -69,6 +69,20 @@ def judge(
     return Judged(gone=allowed | agreed, waiting=asked - agreed)
 
 
+def waiting(
+    missing: Collection[str], doubts: Mapping[str, Doubt], now: datetime, *, known: int, limits: DeletionLimits
+) -> frozenset[str]:
+    """What a complete reading of a source lacks and is not believed yet; known: how many we know there.
+
+    Up to the deletion limits it is believed at once, above them at the second look. What is taken away from
+    a target because of it passes the limits there.
+    """
+    number = len(missing)
+    if number <= limits.floor or (number <= limits.count and number <= limits.share * known):
+        return frozenset()
+    return frozenset(key for key in missing if key not in doubts or now - doubts[key].since < SECOND_LOOK)
+
+
 def due(doubts: Mapping[str, Doubt], now: datetime) -> frozenset[str]:
     """What is to be looked at once more, whatever a run is about: it was missed once, and long enough ago."""
     return frozenset(key for key, one in doubts.items() if one.readings == 1 and now - one.since >= SECOND_LOOK)

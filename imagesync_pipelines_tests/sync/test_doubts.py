@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.sync.doubts import Doubt, Doubts, due, judge
+from imagesync_pipelines.sync.doubts import Doubt, Doubts, due, judge, waiting
 from imagesync_pipelines.sync.model import DeletionLimits, Memory
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -72,3 +72,19 @@ def test_doubts_are_kept_per_account_and_a_reading_that_comes_too_soon_counts_as
     doubts.end(["b"])
     assert doubts.open() == {"a": Doubt(NOW, 2)}
     assert others.open() == {}
+
+
+@pytest.mark.parametrize(
+    ("missing", "doubts", "waits"),
+    [
+        pytest.param(KNOWN[:4], {}, [], id="as many as the limits allow"),
+        pytest.param(KNOWN[:5], {}, KNOWN[:5], id="more, for the first time"),
+        pytest.param(KNOWN[:5], since(9.9, KNOWN[:5]), KNOWN[:5], id="again, too soon"),
+        pytest.param(KNOWN[:5], since(10, KNOWN[:5]), [], id="again, ten minutes later"),
+        pytest.param(KNOWN[:6], since(10, KNOWN[:5]), KNOWN[5:6], id="one of them for the first time"),
+    ],
+)
+def test_what_a_source_lacks_above_the_limits_waits_for_a_second_look(
+    missing: list[str], doubts: dict[str, Doubt], waits: list[str]
+) -> None:
+    assert waiting(missing, doubts, NOW, known=len(KNOWN), limits=LIMITS) == set(waits)

@@ -171,8 +171,8 @@ class MainReading(HandOver):
     asked: the entities that were asked for, or none. full: everything was asked for. complete: everything asked for was
     surely seen; reason: why not. seen: entities per type; images: those on them. new, changed (those that are back
     among them), deleted, archived: rows of the mirror that this reading wrote. unread: key to reason of entities that
-    stay as the mirror had them. accounts: ids of the accounts that the entities say they are in, '' among them where
-    one does not say.
+    stay as the mirror had them. doubted: keys of those that are gone, and stay until a second look agrees. accounts:
+    ids of the accounts that the entities say they are in, '' among them where one does not say.
     """
 
     asked: tuple[str, ...] = ()
@@ -186,6 +186,7 @@ class MainReading(HandOver):
     deleted: int
     archived: int
     unread: dict[str, str]
+    doubted: frozenset[str] = frozenset()
     cursor_before: datetime | None = None
     cursor_after: datetime | None = None
     calls: int

@@ -34,8 +34,10 @@ from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.memory import unread_since
+from imagesync_pipelines.sync.doubts import Doubts, due, waiting
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.identity import Told, only
+from imagesync_pipelines.sync.planned import deletion_limits
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Texts
 
 MAIN_IMAGES = "main_images"
@@ -100,13 +102,36 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
     """
     engine, settings, main = context.installation.engine, context.settings, _main(context)
     identity = identity_of_main(context, api.account)
+    doubts, now = Doubts(engine, NAME, MAIN, context.clock), context.clock()
+    limits = deletion_limits(context.installation.settings, lifted=False)
     with main.lock():
+        doubted = doubts.open()
+        again = due(doubted, now)
         if keys:
-            read = read_entities(engine, api, keys, identity.look)
+            read, looked_at = read_entities(engine, api, keys, identity.look), frozenset(keys)
         else:
             overlap, repeats = timedelta(minutes=settings.overlap_minutes), settings.walk_repeats
-            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats, identify=identity.look)
+            read = read_main(
+                engine,
+                api,
+                full=full,
+                overlap=overlap,
+                repeats=repeats,
+                identify=identity.look,
+                again=again,
+                waiting=lambda gone, known: waiting(gone, doubted, now, known=known, limits=limits),
+            )
+            looked_at = again if not read.full else frozenset(doubted) if read.complete else frozenset()
+        still = read.doubted | (doubted.keys() - looked_at)
+        if not context.is_dry_run:
+            doubts.note(read.doubted)
+            doubts.end(doubted.keys() - still)
     warnings = []
+    if still:
+        warnings.append(
+            f"The main account lacks {len(still)} entities at once, which is more than the deletion limits allow, such "
+            f"as {min(still)}; they stay as they were read before, and the first run ten minutes later looks again."
+        )
     if not read.complete:
         warnings.append(f"The reading of the main account does not prove to be complete: {read.reason}.")
     if read.unread:
@@ -160,6 +185,8 @@ def read_main(
     overlap: timedelta,
     repeats: int,
     identify: Callable[[Told], None] = lambda told: None,
+    again: Collection[str] = (),
+    waiting: Callable[[Collection[str], int], Collection[str]] = lambda gone, known: (),
 ) -> MainReading:
     """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
 
@@ -167,7 +194,9 @@ def read_main(
     times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Raises RowsMissingError when
     no images came at all although there are some, and every error of the API, with nothing changed. Call it under the
     lock of the main account. An entity whose row cannot be used does not hold the cursor: the next full reading asks
-    for it again. identify: hears whose account answered before anything is changed.
+    for it again. identify: hears whose account answered before anything is changed. again: keys of doubted entities
+    that are asked for once more. waiting: of the entities (keys) that are gone, and of how many that there were, those
+    that are doubted: they stay.
     """
     calls = api.calls
     with engine.connect() as connection:
@@ -186,13 +215,19 @@ def read_main(
             there = 0 if reason or since or scan.distinct else mirror.count_live(connection, NAME, MAIN)
             if there:
                 reason = f"the main account lists nothing, but there were {there}; nothing is concluded from that"
-            missing = mirror.unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
+            if since is None:
+                missing = mirror.unstaged_keys(connection, NAME, MAIN) if not reason else []
+            else:
+                missing = sorted(again)
+            known = mirror.count_live(connection, NAME, MAIN)
             connection.commit()
             deleted = scan.confirm(missing)
+            doubted = frozenset(waiting(deleted, known))
             scan.identify(identify)
             after = max(filter(None, (before, None if reason else scan.newest)), default=None)
             found = scan.kept(
-                deleted,
+                deleted - doubted,
+                doubted=doubted,
                 full=since is None,
                 complete=not reason,
                 reason=reason,

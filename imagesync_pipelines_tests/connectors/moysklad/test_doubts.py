@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad.accounts import Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.mapping import read_map
+from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.model import EntityType
+from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.sync import held
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, Done, World, open_world
 
@@ -131,3 +133,30 @@ def test_a_dry_run_only_looks(world: World) -> None:
         world.plan(run, api, main, check_child=True, dry_run=True)
     assert run.doubts.open() == {}
     assert held.entries(world.place.engine) == []
+
+
+def live(world: World) -> set[str]:
+    """The entities of the main account that we know."""
+    with world.place.engine.connect() as connection:
+        return set(read_mirror(connection, NAME, MAIN)["key"])
+
+
+def test_a_main_account_that_lacks_much_at_once_is_looked_at_again_before_its_entities_are_gone(world: World) -> None:
+    world.sync()
+    before = live(world)
+    lost = {key for key in before if not key.startswith("product:")}
+    for key in lost:
+        world.main.delete(key.partition(":")[2])
+    for full in (True, True, False):
+        done = world.sync(full=full)
+        assert f"The main account lacks {len(lost)} entities at once" in told(done)
+        assert live(world) == before
+    later(world)
+    world.count_anew()
+    done = world.sync()
+    assert world.calls(MAIN, "assortment") == 2, "the listing, and one second look"
+    assert live(world) == before - lost
+    assert "lacks" not in told(done)
+    world.count_anew()
+    assert world.sync().summary.warnings == ()
+    assert world.calls() == 1, "no doubt costs nothing"
