@@ -74,5 +74,5 @@ def test_a_plan_from_before_another_run_writes_nothing_that_the_other_run_change
     done = connector.apply(stale)
     assert (done.summary.images_added, done.summary.images_updated, done.summary.images_deleted) == (0, 0, 0)
     assert done.summary.refused == len(connector.rows(shown[0]))
-    assert any("changed since" in error for error in done.errors)
+    assert any("plan again" in error for error in done.errors)
     assert connector.stamps() == after
