@@ -31,7 +31,7 @@ def read_pages(*pages: list, at: datetime = START) -> list[RawPage]:
 
 def write(folder: Path, pages: list[RawPage], pages_per_chunk: int = 2) -> Stored:
     chunks = (chunk_of(pages[at : at + pages_per_chunk], MIN_HEIGHT) for at in range(0, len(pages), pages_per_chunk))
-    return write_chunks(folder / "records.parquet", chunks)
+    return write_chunks(UPath(folder) / "records.parquet", chunks)
 
 
 def types_of(path: Path) -> dict[str, str]:
