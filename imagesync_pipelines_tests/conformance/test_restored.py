@@ -45,4 +45,6 @@ def test_after_a_restored_backup_the_target_is_as_it_should_be_and_nothing_is_do
     done = site.sync()
     assert done.status is not runs.Status.FAILED, done.error
     site.assert_right()
-    site.assert_quiet(site.sync())
+    again = site.sync()
+    site.assert_quiet(again)
+    assert not any("restored from a backup" in warning for warning in again.summary["warnings"]), "it was read whole"
