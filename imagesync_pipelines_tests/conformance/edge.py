@@ -266,7 +266,6 @@ SUBJECT = Subject(
     quiet_calls=1,
     writes={"a report": lambda site: (STATUS, site.world.office.faults)},
     # The source mirror and its cursor are durable state: what a dry run read is not read again.
-    reading_writes=("cursor",),
     after_plan=("photo_binaries",),
     applies="photo_binaries",
     whole={"full": True},

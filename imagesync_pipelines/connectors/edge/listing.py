@@ -121,6 +121,7 @@ def take_listing(
     *,
     full: bool,
     mark_pending: Callable[[Sequence[Photo]], object],
+    moves_cursor: bool = True,
 ) -> ListingHandOver:
     """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
 
@@ -128,7 +129,8 @@ def take_listing(
     EDGE_WALK_REPEATS times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Photos that
     are new or changed are given in portions to `mark_pending`, which notes in the store's own database that they are to
     be written and commits, before mirror and cursor move in one transaction. Raises StoreUnknownError and every other
-    error of the API with nothing changed. Call it under the store's lock.
+    error of the API with nothing changed. Call it under the store's lock. moves_cursor: not in a dry run, after which
+    the same changes are listed again.
     """
     calls, received, mine = api.calls, api.bytes, (EDGE, store.name)
     with engine.connect() as connection:
@@ -162,7 +164,7 @@ def take_listing(
             gone += mirror.mark_gone(connection, *mine, not_found, NOT_FOUND)
             if all_seen:
                 gone += mirror.mark_missing_gone(connection, *mine, NOT_LISTED)
-            after = None if reason else scan.cursor()
+            after = None if reason or not moves_cursor else scan.cursor()
             if after is not None:
                 mirror.move_cursor(connection, *mine, after.isoformat())
             connection.commit()

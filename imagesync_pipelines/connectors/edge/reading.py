@@ -217,6 +217,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             run.settings,
             full=full or bool(restored),
             mark_pending=lambda photos: None if dry_run else store.mark_pending(run.database, photos),
+            moves_cursor=not dry_run,
         )
         waiting = store.anything_pending(run.database)
         # What was restored is settled when the run that read everything writes (applying.py).

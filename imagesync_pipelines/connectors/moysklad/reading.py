@@ -120,6 +120,7 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
                 identify=identity.look,
                 again=again,
                 waiting=lambda gone, known: waiting(gone, doubted, now, known=known, limits=limits),
+                moves_cursor=not context.is_dry_run,
             )
             looked_at = again if not read.full else frozenset(doubted) if read.complete else frozenset()
         still = read.doubted | (doubted.keys() - looked_at)
@@ -187,6 +188,7 @@ def read_main(
     identify: Callable[[Told], None] = lambda told: None,
     again: Collection[str] = (),
     waiting: Callable[[Collection[str], int], Collection[str]] = lambda gone, known: (),
+    moves_cursor: bool = True,
 ) -> MainReading:
     """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
 
@@ -235,7 +237,7 @@ def read_main(
                 cursor_after=after,
                 calls=api.calls - calls,
             )
-            if after is not None:
+            if after is not None and moves_cursor:
                 mirror.move_cursor(connection, NAME, MAIN, after.isoformat())
             connection.commit()
     return found
