@@ -148,7 +148,10 @@ def take_listing(
             if not (reason or since or scan.distinct) and (there := mirror.count_live(connection, *mine)):
                 reason = f"HO lists no photo at all, but there were {there}; nothing is removed on that"
             all_seen = since is None and not reason
+            # What is gone by the proof of a whole listing is not gone anew by the head office's word.
             deleted = scan.deleted - mirror.staged_keys(connection, scan.deleted)
+            if deleted:
+                deleted &= set(mirror.unstaged_keys(connection, *mine))
             # A complete listing of everything answers what became of replaced photos without asking.
             left = [] if all_seen else [key for key in mirror.left_behind(connection, *mine) if key not in deleted]
             connection.commit()
