@@ -86,7 +86,7 @@ SELECT p.id, p.kind || ':' || p.erp_id AS key, p.sku,
    AND NOT EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.erp_id = p.erp_id)
    AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id = p.erp_id)
    AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id IS NULL AND a.sku = p.sku)
- ORDER BY p.id
+ ORDER BY p.kind, p.sku, p.id
 """
 
 _READ = """
