@@ -9,7 +9,7 @@ from upath import UPath
 
 from imagesync_pipelines.storage.database import fields_of
 from imagesync_pipelines.storage.files import write_whole
-from imagesync_pipelines.storage.schema import account_identity as table
+from imagesync_pipelines.storage.schema_accounts import account_identity as table
 
 # Under these the id of our own database is kept among the identities, and where it is said.
 INSTALLATION, ROW = "installation", "row in its database"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.identities import INSTALLATION
-from imagesync_pipelines.storage.schema import target_memory as table
+from imagesync_pipelines.storage.schema_accounts import target_memory as table
 
 
 def counter_of(engine: sa.Engine, target: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.schema import rate_budget
+from imagesync_pipelines.storage.schema_accounts import rate_budget
 
 TICKS = 20
 # The tick under way, and those before it that reach into the window which ends now.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage import schema
+from imagesync_pipelines.storage import schema, schema_accounts
 from imagesync_pipelines.storage.schema import SCHEMA, identity, moment, table, texts
 
 api_key = table(
@@ -113,5 +113,5 @@ sa.Index("unmatched_article_candidates_idx", _candidates, postgresql_using="gin"
 
 # Where the images of a product also live, asked for by its SKU. One connector's rows of the mirror have an index of
 # their own, which its migration alone names (0010_baseline.sql).
-sa.Index("plytix_link_product_sku_idx", schema.plytix_link.c.product_sku)
-sa.Index("moysklad_entity_map_value_idx", schema.moysklad_entity_map.c.value)
+sa.Index("plytix_link_product_sku_idx", schema_accounts.plytix_link.c.product_sku)
+sa.Index("moysklad_entity_map_value_idx", schema_accounts.moysklad_entity_map.c.value)

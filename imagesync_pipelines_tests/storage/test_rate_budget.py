@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.storage.rate_budget import LONGEST_BLOCK_SECONDS, Lease, Window, block, give_back, left, take
-from imagesync_pipelines.storage.schema import rate_budget
+from imagesync_pipelines.storage.schema_accounts import rate_budget
 
 TEN = Window(4, 10)
 HOUR = Window(10, 3600)

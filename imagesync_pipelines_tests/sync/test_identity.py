@@ -11,7 +11,7 @@ from upath import UPath
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import identities, memory
 from imagesync_pipelines.storage.installation import Installation, Locations
-from imagesync_pipelines.storage.schema import target_memory
+from imagesync_pipelines.storage.schema_accounts import target_memory
 from imagesync_pipelines.sync.identity import (
     UNPROVEN,
     Identity,

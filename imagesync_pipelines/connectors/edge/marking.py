@@ -19,7 +19,8 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import memory
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.schema import cursor, handover, target_memory
+from imagesync_pipelines.storage.schema import cursor, handover
+from imagesync_pipelines.storage.schema_accounts import target_memory
 from imagesync_pipelines.sync.identity import Identity, IdentityRefusedError
 
 # Where a store says which one it is.

@@ -31,8 +31,9 @@ from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
-from imagesync_pipelines.storage.schema import cursor, mirror, moysklad_account, moysklad_entity_map
-from imagesync_pipelines.storage.schema import moysklad_child_images as lists
+from imagesync_pipelines.storage.schema import cursor, mirror
+from imagesync_pipelines.storage.schema_accounts import moysklad_account, moysklad_entity_map
+from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.sync.doubts import Doubts
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult

@@ -37,8 +37,8 @@ from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChosenEntities
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
-from imagesync_pipelines.storage.schema import moysklad_child_images as lists
-from imagesync_pipelines.storage.schema import moysklad_entity_map as table
+from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
+from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Table, Texts

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.model import MATCHED_BY, NAME, Entity, key_parts, values_of
-from imagesync_pipelines.storage.schema import moysklad_child_images as lists
-from imagesync_pipelines.storage.schema import moysklad_entity_map as table
+from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
+from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
 
 # The field of a card that was a counterpart and is nobody's any more.
 LEFT = "left"

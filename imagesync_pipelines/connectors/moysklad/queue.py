@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, read_rows
-from imagesync_pipelines.storage.schema import moysklad_queue as table
+from imagesync_pipelines.storage.schema_accounts import moysklad_queue as table
 
 PRIORITY = 50
 ATTEMPTS = 3

@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, Plytix
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
-from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
+from imagesync_pipelines.storage.schema_accounts import plytix_asset, plytix_link
 from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext

@@ -14,7 +14,8 @@ from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
-from imagesync_pipelines.storage.schema import plytix_link, product
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.storage.schema_accounts import plytix_link
 from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
 from imagesync_pipelines.sync.steps import Json
 

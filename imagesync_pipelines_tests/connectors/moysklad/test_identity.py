@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, Managed
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
-from imagesync_pipelines.storage.schema import moysklad_entity_map
+from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
 from imagesync_pipelines.sync.identity import IdentityRefusedError, accept
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world

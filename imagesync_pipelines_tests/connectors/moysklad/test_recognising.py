@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage import memory
-from imagesync_pipelines.storage.schema import image_content, moysklad_child_images
+from imagesync_pipelines.storage.schema import image_content
+from imagesync_pipelines.storage.schema_accounts import moysklad_child_images
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import noise
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

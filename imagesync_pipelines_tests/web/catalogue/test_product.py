@@ -4,13 +4,8 @@ import re
 from datetime import timedelta
 
 from imagesync_pipelines.products.primaries import pin_image, set_pin
-from imagesync_pipelines.storage.schema import (
-    mirror,
-    moysklad_child_images,
-    moysklad_entity_map,
-    plytix_link,
-    unmatched_article,
-)
+from imagesync_pipelines.storage.schema import mirror, unmatched_article
+from imagesync_pipelines.storage.schema_accounts import moysklad_child_images, moysklad_entity_map, plytix_link
 from imagesync_pipelines.web.catalogue.models import Product
 from imagesync_pipelines.web.catalogue.pages.products import places_of
 from imagesync_pipelines.web.catalogue.queries import product_view, products_of_skus

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.schema import rate_budget
+from imagesync_pipelines.storage.schema_accounts import rate_budget
 
 
 @pytest.fixture(scope="module")

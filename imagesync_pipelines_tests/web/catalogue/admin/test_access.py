@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
 from imagesync_pipelines.products.primaries import pin_image
-from imagesync_pipelines.storage.schema import mirror, plytix_link, product, quarantine, unmatched_article
+from imagesync_pipelines.storage.schema import mirror, product, quarantine, unmatched_article
+from imagesync_pipelines.storage.schema_accounts import plytix_link
 from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
