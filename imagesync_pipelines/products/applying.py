@@ -21,6 +21,7 @@ from imagesync_pipelines.sync.guard import approved, guard
 from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import (
+    Broke,
     Known,
     Loaded,
     Planned,
@@ -129,7 +130,7 @@ def apply_images(
         applied = carry_out(context, loaded, known, apply)
         if plan_again is not None and applied.refused:
             piece = plan_again(applied.refused_in)
-            applied = applied.plus(carry_out(context, piece, known, apply))
+            applied = applied.plus(carry_out(context, piece, known, apply, before=applied))
         repaired = repair_primaries(engine)
     with engine.connect() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
@@ -174,7 +175,10 @@ def write_unmatched(engine: sa.Engine, source: str, found: Unmatched, read_ids: 
 
 
 def _apply(
-    context: RunContext[Any], open_payload: Callable[[Loaded], AbstractContextManager[Payload]], loaded: Loaded
+    context: RunContext[Any],
+    open_payload: Callable[[Loaded], AbstractContextManager[Payload]],
+    loaded: Loaded,
+    broke: Broke,
 ) -> Applied:
     with open_payload(loaded) as payload:
         return apply_database(
@@ -187,6 +191,7 @@ def _apply(
             fatal=SERVER_GONE,
             before_write=context.check_locks,
             on_progress=lambda done: context.progress("rows written", done, loaded.total),
+            broke=broke,
         )
 
 

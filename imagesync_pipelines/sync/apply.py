@@ -134,9 +134,21 @@ class Tally:
         self.affected.update(results.loc[done, "group"].unique().tolist())
         self.take(map(RowResult._make, results[~done].itertuples(index=False, name=None)))
 
+    @contextmanager
+    def telling(self, plan: pd.DataFrame, broke: Callable[[Applied], None]) -> Iterator[None]:
+        """Tell what was counted so far when the `with` block raises."""
+        try:
+            yield
+        except BaseException:
+            broke(self._sum(plan))
+            raise
+
     def result(self, plan: pd.DataFrame) -> Applied:
         """The sum, with the rows of the plan that needed nothing; takes out of quarantine what is as wanted now."""
         self._release(plan)
+        return self._sum(plan)
+
+    def _sum(self, plan: pd.DataFrame) -> Applied:
         kept = plan.loc[plan["change"] == Change.KEEP, "group"]
         moved = (plan["change"] == Change.UPDATE) & (plan["key_before"] != plan["key"])
         leaving = plan[(plan["change"] == Change.REMOVE) | moved]
@@ -178,6 +190,7 @@ def apply_database(
     fatal: tuple[type[BaseException], ...] = (),
     before_write: Callable[[], None] = lambda: None,
     on_progress: Callable[[int], None] = lambda done: None,
+    broke: Callable[[Applied], None] = lambda so_far: None,
 ) -> Applied:
     """Apply the changing rows of a guarded plan.
 
@@ -186,7 +199,8 @@ def apply_database(
     text and go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are:
     what was written stays, no further batch is begun, and the next run plans what is missing. before_write is called
     before each batch; LockLostError from it ends the run as well. writers: how many batches
-    are applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far.
+    are applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far,
+    broke what was done before an error that is raised.
     """
     tally, done, rows = Tally(quarantine), 0, changing_rows(plan)
 
@@ -200,7 +214,7 @@ def apply_database(
         return [outcomes(rows.iloc[group], Outcome.FAILED, error_reason(error))]
 
     halving = partial(apply_halving, write=write, refused=refused, fatal=(*fatal, LockLostError))
-    with collector_paused():
+    with collector_paused(), tally.telling(plan, broke):
         for _, results in side_by_side(_batches(rows["group"], rows_per_batch), halving, writers):
             for result in results:
                 tally.take_frame(result)
@@ -306,21 +320,47 @@ def _batches(groups: pd.Series, rows_per_batch: int) -> Iterator[list[slice]]:
 def side_by_side(items: Iterable[T], do: Callable[[T], R], workers: int) -> Iterator[tuple[T, R]]:
     """Items with what came of them as they end, at most `workers` at a time; the next is made ready here meanwhile.
 
-    Never more are begun than can run: after an error no further one starts, and those under way are waited for.
+    Never more are begun than can run: after an error, of `items` too, no further one starts, those under way are waited
+    for and given, and then the error is raised.
     """
     running: dict[Future[R], T] = {}
+    errors: list[BaseException] = []
+
+    def ready() -> Iterator[T]:
+        left = iter(items)
+        while not errors:
+            try:
+                item = next(left)
+            except StopIteration:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised in the end
+                errors.append(error)
+                return
+            yield item
 
     def ended() -> Iterator[tuple[T, R]]:
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            yield running.pop(future), future.result()
+        try:
+            over = wait(running, return_when=FIRST_COMPLETED).done
+        except BaseException as error:  # noqa: BLE001 - an interruption; raised in the end
+            errors.append(error)
+            over = wait(running).done
+        for future in over:
+            item, broke = running.pop(future), future.exception()
+            if broke is None:
+                yield item, future.result()
+            else:
+                errors.append(broke)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="sync") as pool:
-        for item in items:
+        for item in ready():
             while len(running) == workers:
                 yield from ended()
-            running[pool.submit(do, item)] = item
+            if not errors:
+                running[pool.submit(do, item)] = item
         while running:
             yield from ended()
+    for error in errors[:1]:
+        raise error
 
 
 def apply_halving(

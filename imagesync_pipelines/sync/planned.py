@@ -258,12 +258,25 @@ def fresh_part(loaded: Loaded, known: Known) -> tuple[Loaded, dict[str, str]]:
     return replace(loaded, rows=rows[~rows["group"].isin(list(stale)) | (rows["change"] == Change.REJECT)]), stale
 
 
-def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Callable[[Loaded], Applied]) -> Applied:
+Broke = Callable[[Applied], None]
+"""Hears what an application did before the error that it raises."""
+
+
+def carry_out(
+    context: RunContext[Any],
+    loaded: Loaded,
+    known: Known,
+    apply: Callable[[Loaded, Broke], Applied],
+    *,
+    before: Applied | None = None,
+    spent: Callable[[], int] = lambda: 0,
+) -> Applied:
     """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock.
 
     known: what its source is known to want now; the groups that are stale by that are refused, `apply` gets the others.
-    What it takes away is noted first, where no person named it; what went is held back no more. Raises
-    IdentityRefusedError when the database is another installation's.
+    What it takes away is noted first, where no person named it; what went is held back no more. An application that
+    breaks off tells what it did until then. before: what this run applied already; spent: calls since that began.
+    Raises IdentityRefusedError when the database is another installation's.
     """
     context.check_installation(record=True)
     if loaded.total:
@@ -272,9 +285,19 @@ def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Cal
     fresh, stale = fresh_part(loaded, known)
     if not loaded.approved:
         held.note_leaving(context, fresh.rows)
-    applied = apply(fresh)
+    # Asked now: what breaks an application off may be the database itself.
+    waiting = held.undecided(context.installation.engine, context.connector, context.account)
+
+    def note(done: Applied) -> None:
+        so_far = done if before is None else before.plus(done)
+        context.note_summary(
+            applied_summary(context, loaded, so_far, warnings=(), calls=spent(), waiting=waiting)
+        )
+
+    applied = apply(fresh, note)
     if applied.gone:
         held.release(context.installation.engine, context.connector, context.account, applied.gone)
+        waiting = held.undecided(context.installation.engine, context.connector, context.account)
     if stale:
         rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
@@ -282,7 +305,7 @@ def carry_out(context: RunContext[Any], loaded: Loaded, known: Known, apply: Cal
     if loaded.scope.get(READ_SINCE):
         note_read(context.installation.engine, context.owner, loaded.scope[READ_SINCE])
     # What fails after this (a report on a full disk) takes nothing of it back.
-    context.note_summary(applied_summary(context, loaded, applied, warnings=(), calls=0))
+    note(applied)
     return applied
 
 
@@ -299,6 +322,7 @@ def carry_out_remotely(
     states_read_at: datetime | None = None,
     bulk: BulkTarget | None = None,
     identify: Callable[[], None],
+    spent: Callable[[], int],
 ) -> Applied:
     """As carry_out, into somebody else's system; see apply_remote. what: is written, as progress tells it.
 
@@ -310,7 +334,7 @@ def carry_out_remotely(
         context,
         loaded,
         known,
-        lambda fresh: apply_remote(
+        lambda fresh, broke: apply_remote(
             fresh.rows,
             target,
             intents,
@@ -324,7 +348,9 @@ def carry_out_remotely(
             before_write=context.check_locks,
             clock=context.clock,
             on_progress=lambda number: context.progress(f"{what} written", number, loaded.total),
+            broke=broke,
         ),
+        spent=spent,
     )
 
 
@@ -373,10 +399,15 @@ def applied_summary(
     warnings: tuple[str, ...],
     calls: int,
     received: int = 0,
+    waiting: Sequence[held.HeldEntry] | None = None,
 ) -> Summary:
-    """The summary of a run that applied a plan; calls and bytes of making it count when this very run made it."""
+    """The summary of a run that applied a plan; calls and bytes of making it count when this very run made it.
+
+    waiting: what is held back, None: it is asked.
+    """
     scope = loaded.scope
-    waiting = held.undecided(context.installation.engine, context.connector, context.account)
+    if waiting is None:
+        waiting = held.undecided(context.installation.engine, context.connector, context.account)
     # What a person approved is not held back any more.
     of_plan = [text for text in scope.get("warnings", ()) if not (loaded.approved and "are held back: " in text)]
     return Summary(

@@ -83,6 +83,7 @@ def apply_remote(
     before_write: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[int], None] = lambda done: None,
+    broke: Callable[[apply.Applied], None] = lambda so_far: None,
 ) -> apply.Applied:
     """Apply the changing rows of a guarded plan, at most `workers` groups at a time, rows of one group never.
 
@@ -95,8 +96,8 @@ def apply_remote(
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
     keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
     in a row got no answer, the rest is REFUSED. Errors in `fatal`, interruptions and what before_write raises, which is
-    called before each group, start no further group, wait for those under way and are raised. on_progress gets the
-    number of rows done so far.
+    called before each group, start no further group, wait for those under way and are raised; `broke` gets what
+    was done before. on_progress gets the number of rows done so far.
     """
     tally = apply.Tally(quarantine)
     fatal = (*fatal, IdentityRefusedError)
@@ -127,18 +128,19 @@ def apply_remote(
                 elif last:
                     take(apply.same_for_all(work, Outcome.REFUSED, refused[work.group]))
 
-    if bulk is not None:
-        for results in _in_bulk(bulk, due(last=False), intents, fatal):
+    with tally.telling(plan, broke):
+        if bulk is not None:
+            for results in _in_bulk(bulk, due(last=False), intents, fatal):
+                take(results)
+                answered |= {result.group for result in results}
+        silent = 0
+        written = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers)
+        for _, (results, error) in written:
             take(results)
-            answered |= {result.group for result in results}
-    silent = 0
-    written = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers)
-    for _, (results, error) in written:
-        take(results)
-        if error is None or isinstance(error, NO_ANSWERS):
-            silent = 0 if error is None else silent + 1
-        if silent >= GIVE_UP_AFTER:
-            target.stopped = f"{silent} in a row got no answer, the last: {error}"
+            if error is None or isinstance(error, NO_ANSWERS):
+                silent = 0 if error is None else silent + 1
+            if silent >= GIVE_UP_AFTER:
+                target.stopped = f"{silent} in a row got no answer, the last: {error}"
     return tally.result(plan)
 
 

@@ -93,8 +93,8 @@ class Site(ABC):
         return self.held()
 
     def number(self) -> int:
-        """How many pictures the target shows."""
-        return sum(len(shown) for shown in self.held().values() if isinstance(shown, Sized))
+        """How many pictures the target shows, without what runs only announced there."""
+        return sum(len(shown) for shown in self.written().values() if isinstance(shown, Sized))
 
     def sign(self, number: int) -> None:  # noqa: B027
         """At the source: addresses get another signature, each number another one; where there are none, nothing."""

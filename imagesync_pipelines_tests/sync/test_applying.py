@@ -134,9 +134,10 @@ def test_a_server_that_is_gone_is_raised_and_not_halved() -> None:
 def test_a_lock_that_is_lost_ends_the_run_at_the_next_batch_and_no_row_is_blamed() -> None:
     wanted = many(8)
     target, quarantine = FakeDatabase({}, rows_of(frame(*wanted))), FakeQuarantine()
-    plan = build_plan(frame(*wanted), frame(), WHOLE)
+    plan, told = build_plan(frame(*wanted), frame(), WHOLE), list[Applied]()
     with pytest.raises(LockLostError):
-        apply_database(plan, target, quarantine, rows_per_batch=4, before_write=lost_after(2))
+        apply_database(plan, target, quarantine, rows_per_batch=4, before_write=lost_after(2), broke=told.append)
+    assert [(one.added, one.affected) for one in told] == [(8, {row[1] for row in target.rows.values()})]
     assert {key.partition("/")[0] for key in target.rows} == {f"g{number:03}" for number in range(4)}
     assert quarantine.items == {}
 
@@ -182,10 +183,12 @@ def test_when_the_server_is_gone_batches_under_way_end_and_no_further_one_begins
 
     wanted = many(20)
     target = HalfGone({}, rows_of(frame(*wanted)))
-    plan = build_plan(frame(*wanted), frame(), WHOLE)
+    plan, told = build_plan(frame(*wanted), frame(), WHOLE), list[Applied]()
+    options = {"rows_per_batch": 4, "writers": 2, "fatal": (ServerGoneError,), "broke": told.append}
     with pytest.raises(ServerGoneError):
-        apply_database(plan, target, FakeQuarantine(), rows_per_batch=4, writers=2, fatal=(ServerGoneError,))
+        apply_database(plan, target, FakeQuarantine(), **options)  # type: ignore[arg-type]
     assert set(target.rows) == {"g002/0", "g002/1", "g003/0", "g003/1"}
+    assert [one.added for one in told] == [4], "what was under way counts"
 
 
 def test_a_group_that_moved_since_the_plan_is_refused_with_its_reason_and_the_others_go_on() -> None:

@@ -19,6 +19,7 @@ from imagesync_pipelines.sync.held import ALLOW, DOUBT, KEEP, HeldEntry, HeldRow
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan
 from imagesync_pipelines.sync.planned import (
+    Broke,
     Loaded,
     Planned,
     applied_summary,
@@ -68,10 +69,12 @@ class Account:
         loaded = load_plan(context, plan_id)
         leaving = list(loaded.rows.loc[loaded.rows["change"] == Change.REMOVE, "key"])
 
-        def effect(_: Loaded) -> Applied:
-            for key in leaving[: len(leaving) // 2] if dies else leaving:
+        def effect(_: Loaded, broke: Broke) -> Applied:
+            gone = leaving[: len(leaving) // 2] if dies else leaving
+            for key in gone:
                 del self.holds[key]
             if dies:
+                broke(Applied(removed=len(gone)))
                 raise KeyboardInterrupt
             return Applied(removed=len(leaving), gone=frozenset(leaving))
 

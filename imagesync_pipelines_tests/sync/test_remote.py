@@ -238,9 +238,10 @@ def test_after_a_fatal_error_no_group_is_started_and_those_under_way_are_finishe
                 time.sleep(0.05)
             return FakeRemote.apply(self, work)
 
-    connector.target = Breaking({}, connector.target.wanted)
+    connector.target, told = Breaking({}, connector.target.wanted), list[Applied]()
     with pytest.raises(type(error)):
-        connector.run(workers=2, fatal=(CredentialsRefusedError,))
+        connector.run(workers=2, fatal=(CredentialsRefusedError,), broke=told.append)
+    assert [one.affected for one in told] == [set(started) - {"g002"}], "it is told what was done until then"
     assert set(started) <= {f"g{n:03}" for n in range(5)}
     assert list(connector.intents.open) == ["g002"]
     assert {row[1] for row in connector.intents.ledger.values()} == set(started) - {"g002"}
@@ -248,9 +249,10 @@ def test_after_a_fatal_error_no_group_is_started_and_those_under_way_are_finishe
 
 
 def test_a_lock_that_is_lost_ends_the_run_at_the_next_group() -> None:
-    connector = Connector(many(30))
+    connector, told = Connector(many(30)), list[Applied]()
     with pytest.raises(LockLostError):
-        connector.run(workers=1, before_write=lost_after(7))
+        connector.run(workers=1, before_write=lost_after(7), broke=told.append)
+    assert [(one.added, len(one.affected)) for one in told] == [(14, 7)]
     assert len(connector.target.calls) == 7
     assert not connector.intents.open
 

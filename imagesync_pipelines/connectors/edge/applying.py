@@ -30,6 +30,7 @@ from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
+    Broke,
     Loaded,
     applied_summary,
     applied_warnings,
@@ -91,12 +92,13 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()
 
-        def write(fresh: Loaded) -> Applied:
+        def write(fresh: Loaded, broke: Broke) -> Applied:
             nonlocal done
-            done = _write(run, fresh.rows, fresh.total, payload)
+            done = _write(run, fresh.rows, fresh.total, payload, broke)
             return done.applied
 
-        applied = done.applied = carry_out(context, loaded, partial(known_now, run), write)
+        known = partial(known_now, run)
+        applied = done.applied = carry_out(context, loaded, known, write, spent=lambda: run.api.calls - calls)
     mirror_at = loaded.scope["mirror_at"]
     settled = mirror_at is not None and not applied.refused and not done.gone
     # Photos that failed are told by their causes, of which the engine knows nothing.
@@ -200,7 +202,9 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
     }
 
 
-def _write(run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.DataFrame]) -> PhotosApplied:
+def _write(
+    run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.DataFrame], broke: Broke
+) -> PhotosApplied:
     done = apply_photos(
         plan,
         payload,
@@ -210,6 +214,7 @@ def _write(run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.D
         before_write=run.context.check_locks,
         on_written=lambda written: queue(run.engine, run.context.account, written),
         on_progress=lambda number: run.context.progress("photos written", number, total),
+        broke=broke,
     )
     if done.gone:
         with run.engine.begin() as connection:

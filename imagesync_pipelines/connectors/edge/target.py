@@ -103,6 +103,7 @@ def apply_photos(
     before_write: Callable[[], None] = lambda: None,
     on_written: Callable[[Sequence[PhotoReport]], None] = lambda reports: None,
     on_progress: Callable[[int], None] = lambda done: None,
+    broke: Callable[[Applied], None] = lambda so_far: None,
 ) -> PhotosApplied:
     """Apply the changing rows of a guarded plan (planning.plan_photos) with its payload (planning.payload_of).
 
@@ -110,7 +111,8 @@ def apply_photos(
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
     proven keeps the picture that is there, and no photo of its product is removed in this run. before_write is called
     before every commit, and what it raises ends the run. on_written is
-    called after every commit with what is to be told to the head office, on_progress gets the number of rows done.
+    called after every commit with what is to be told to the head office, on_progress gets the number of rows done,
+    broke what was done before an error that is raised.
 
     Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
@@ -119,7 +121,10 @@ def apply_photos(
     settings, done = downloads.settings, 0
     limit = max(1, settings.memory_budget // BATCH_SHARE)
     rows = _rows_to_write(plan, photos_of(payload), run)
-    with closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead:
+    with (
+        run.tally.telling(plan, broke),
+        closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead,
+    ):
         try:
             for ready in ahead:
                 if ready is not None:
@@ -132,8 +137,8 @@ def apply_photos(
         except UpstreamError:
             _flush(run)
             raise
-    _flush(run)
-    on_progress(done)
+        _flush(run)
+        on_progress(done)
     run.done.applied = run.tally.result(plan)
     return run.done
 

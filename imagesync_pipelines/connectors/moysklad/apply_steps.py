@@ -218,6 +218,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
             fatal=FATAL,
             bulk=bulk,
             identify=lambda: child.identity.record(said),
+            spent=lambda: content.calls + api.calls - calls,
         )
         _remember_refused(child, target)
         hold_missing(child, target.missing)

@@ -139,6 +139,7 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
             states_read_at=read_at,
             fatal=FATAL,
             identify=lambda: identity.record(_told(context, api, loaded)),
+            spent=lambda: made.calls + api.calls - calls,
         )
     report = make_report(
         scope["basis"],
