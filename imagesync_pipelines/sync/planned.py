@@ -290,9 +290,7 @@ def carry_out(
 
     def note(done: Applied) -> None:
         so_far = done if before is None else before.plus(done)
-        context.note_summary(
-            applied_summary(context, loaded, so_far, warnings=(), calls=spent(), waiting=waiting)
-        )
+        context.note_summary(applied_summary(context, loaded, so_far, warnings=(), calls=spent(), waiting=waiting))
 
     applied = apply(fresh, note)
     if applied.gone:
