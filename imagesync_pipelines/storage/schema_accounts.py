@@ -74,7 +74,7 @@ moysklad_child_images = table(
     "moysklad_child_images",
     *keys("child", "entity_key"),
     sa.Column("images", JSONB, nullable=False, comment="what we manage there, in order, as last written or seen"),
-    sa.Column("writing", JSONB, comment="what was about to be written; NULL: the outcome is known"),
+    sa.Column("writing", JSONB(none_as_null=True), comment="what was about to be written; NULL: the outcome is known"),
     sa.Column("others", sa.Integer, nullable=False, comment="how many images are the owner's"),
     moment("changed_at", default_now=True),
 )

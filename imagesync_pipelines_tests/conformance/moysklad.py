@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class MoyskladSite(Site):
     """Five entities of three images, and one child account that has none of them."""
 
     world: MoyskladWorld
+    blurred: ExitStack
 
     def sync(self, **options: Any) -> runs.RunOutcome:
         return self.world.sync(**options)[CHILD]
@@ -49,6 +50,19 @@ class MoyskladSite(Site):
 
     def calls(self) -> int:
         return self.world.sandbox.calls()
+
+    def blur(self) -> None:
+        product = self.product(0)
+
+        def shown(*given: Any) -> Any:
+            row = entity_json(*given)
+            if row["id"] == product:
+                row["updated"] = "yesterday"
+                for image in row["images"].get("rows", ()):
+                    image["size"] = "much"
+            return row
+
+        self.blurred.enter_context(patch("imagesync_pipelines.sandbox.moysklad.lists.entity_json", shown))
 
     def product(self, nth: int) -> str:
         """The id of a product of the main account."""
@@ -142,7 +156,8 @@ def made(server: EmbeddedServer, folder: Path) -> Iterator[MoyskladSite]:
     with moysklad_world(server, folder, accounts) as running:
         running.write_accounts({CHILD: "all"})
         running.environment["MOYSKLAD_WORKERS"] = "1"
-        yield MoyskladSite(running.environment, running)
+        with ExitStack() as blurred:
+            yield MoyskladSite(running.environment, running, blurred)
 
 
 def slow(endpoint: str, after: int) -> Moment:

@@ -1,13 +1,17 @@
 """Schedules and sensors of every connector: when they run by themselves, and what they leave alone."""
 
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.conformance.subject import Subject
@@ -41,6 +45,22 @@ def test_nothing_starts_by_itself_while_something_that_it_needs_is_missing(
         **dict.fromkeys(automation.never, "STOPPED"),
         **dict.fromkeys(automation.always, "RUNNING"),
     }
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_of_schedules_that_start_the_same_the_full_one_has_its_minute_to_itself(name: str) -> None:
+    connector, zone = connector_named(name), load_settings(Settings).timezone
+    settings, repository = load_settings(connector.settings), build_definitions().get_repository_def()
+    of_jobs = defaultdict(list)
+    for schedule in connector.schedules:
+        of_jobs[schedule.job].append(schedule)
+    for job, several in of_jobs.items():
+        (full,) = (schedule for schedule in several if schedule.gives_way_to is None)
+        moment = next(schedule_execution_time_iterator(MOMENT.timestamp(), full.cron(settings), zone))
+        for name_of in (f"{name}__{job}__{schedule.name}" for schedule in several if schedule is not full):
+            with dg.build_schedule_context(scheduled_execution_time=moment) as context:
+                data = repository.get_schedule_def(name_of).evaluate_tick(context)
+            assert data.skip_message == "The daily full run starts at this very minute."
 
 
 def tick(subject: Subject, instance: dg.DagsterInstance) -> Any:

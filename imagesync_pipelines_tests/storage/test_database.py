@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -14,6 +15,7 @@ from imagesync_pipelines.storage import database as code
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
+from imagesync_pipelines.storage.identities import read_identities
 from imagesync_pipelines_tests.storage.schemas import schema_of
 
 
@@ -62,6 +64,38 @@ def test_the_head_named_in_the_code_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", "imagesync_pipelines:storage/migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == code.HEAD
+
+
+def upgraded_to(url: str, revision: str) -> sa.Engine:
+    """A database as a release with this migration as its newest one left it."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    config = Config()
+    config.set_main_option("script_location", "imagesync_pipelines:storage/migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    return engine
+
+
+def test_what_an_earlier_release_knew_of_accounts_is_known(empty_url: str) -> None:
+    ids = [("child-1", " 11AA-b "), ("child-2", "22bb"), ("child-3", " ")]
+    rows = [{"connector": "moysklad/account_id", "account": name, "value": value} for name, value in ids]
+    lists = """
+    INSERT INTO imagesync.moysklad_child_images (child, entity_key, images, writing, others)
+    VALUES ('child-1', 'product:1', '[]', 'null', 0), ('child-1', 'product:2', '[]', '[]', 0)
+    """
+    with upgraded_to(empty_url, "0015").begin() as connection:
+        connection.execute(schema.cursor.insert(), [*rows, {"connector": "moysklad", "account": "main", "value": "t"}])
+        connection.execute(sa.text(lists))
+    with code.open_database(empty_url).connect() as connection:
+        found = [(one.account, one.told_by, one.identity) for one in read_identities(connection, "moysklad")]
+        cursors = connection.execute(sa.select(schema.cursor.c.connector, schema.cursor.c.value)).all()
+        writing = connection.execute(
+            sa.text("SELECT entity_key FROM imagesync.moysklad_child_images WHERE writing IS NULL")
+        )
+        assert list(writing.scalars()) == ["product:1"]
+    assert found == [("child-1", "accountId", "11aa-b"), ("child-2", "accountId", "22bb")]
+    assert cursors == [("moysklad", "t")]
 
 
 def test_opening_at_once_upgrades_once(empty_url: str) -> None:

@@ -80,6 +80,7 @@ SCHEDULES = (
         lambda chosen: str(chosen.incremental_schedule),
         "What changed in the main account, child by child; a child at work or switched off is left out.",
         options=lambda moment: {"full": False, "since": moment.isoformat()},
+        gives_way_to=lambda chosen: str(chosen.full_schedule),
     ),
     Schedule(
         "daily_full",

@@ -17,6 +17,8 @@ EntityType = Literal["product", "bundle", "variant"]
 TYPES: tuple[EntityType, ...] = get_args(EntityType)
 # The most images that a product, bundle or variant has (docs/contracts/moysklad.md).
 MOST_IMAGES = 10
+# Where an image's row does not say how many bytes it has.
+UNKNOWN_SIZE = -1
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class ImageRow:
     """One image of an entity, as its account lists it.
 
     id: the last part of its address, the same for the same file name and bytes, so one entity may have it twice.
-    size: bytes. download_href: where the API redirects to the bytes. permanent_href: where they are without an API
-    call; '' where there is none.
+    size: bytes, or UNKNOWN_SIZE. download_href: where the API redirects to the bytes. permanent_href: where they are
+    without an API call; '' where there is none.
     """
 
     id: str
@@ -41,7 +43,7 @@ class Entity:
 
     product_id: the product of a variant, '' for the others. image_count: how many images the account says that it has,
     -1 where it does not say. images: in order; None where the rows were not delivered, which is never the same as none.
-    account_id: МойСклад's id of the account that it is in; '' where it does not say.
+    account_id: МойСклад's id of the account that it is in; '' where it does not say. updated: None where it is no time.
     """
 
     type: EntityType
@@ -53,7 +55,7 @@ class Entity:
     barcodes: tuple[str, ...]
     archived: bool
     product_id: str
-    updated: datetime
+    updated: datetime | None
     image_count: int
     images: tuple[ImageRow, ...] | None
     account_id: str = ""

@@ -34,7 +34,7 @@ DELETE FROM imagesync.moysklad_entity_map known
  WHERE child = :child AND field = :left
    AND NOT EXISTS (SELECT FROM imagesync.moysklad_child_images kept
                     WHERE kept.child = known.child AND kept.entity_key = known.entity_key
-                      AND (kept.images <> '[]' OR jsonb_typeof(kept.writing) = 'array'))
+                      AND (kept.images <> '[]' OR kept.writing IS NOT NULL))
 """
 
 

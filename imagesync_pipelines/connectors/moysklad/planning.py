@@ -309,7 +309,7 @@ def cost_of(
     calls = writes + reads + downloads
     pace = f", at least {minutes:g} minutes at the accounts' pace" if minutes else ""
     said = f"{calls} calls ({writes} writes and {reads} reads there, {downloads} downloads of the main account){pace}"
-    return PlanCost(calls, sum(image.size for image in wanted.values()), minutes), said
+    return PlanCost(calls, sum(max(0, image.size) for image in wanted.values()), minutes), said
 
 
 def earlier_calls(there: int, wanted: int) -> int:

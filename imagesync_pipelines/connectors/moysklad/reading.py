@@ -39,6 +39,7 @@ from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.planned import deletion_limits
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Texts
+from imagesync_pipelines.upstream.details import details_told
 
 MAIN_IMAGES = "main_images"
 DELETED = "the main account does not have it any more"
@@ -127,7 +128,7 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
         if not context.is_dry_run:
             doubts.note(read.doubted)
             doubts.end(doubted.keys() - still)
-    warnings = []
+    warnings = [*read.warnings]
     if still:
         warnings.append(
             f"The main account lacks {len(still)} entities at once, which is more than the deletion limits allow, such "
@@ -299,6 +300,7 @@ class _Scan:
         self._unread: dict[str, str] = {}
         self._archived: set[str] = set()
         self._accounts: set[str] = set()
+        self._left_out: list[tuple[str, str]] = []
 
     def read(self, since: datetime | None) -> str:
         """Read everything, or what changed since then; why it does not prove to be complete, '' when it does."""
@@ -349,17 +351,19 @@ class _Scan:
             archived=mirror.mark_gone(self._connection, NAME, MAIN, self._archived, ARCHIVED),
             unread=self._unread,
             accounts=frozenset(self._accounts),
+            warnings=tuple(details_told("The main account", self._left_out)),
             **told,
         )
 
     def _take(self, page: AssortmentPage) -> None:
         """Stage the rows of a page, and note what it tells; of what is only seen, the mirror's row stays."""
         self._unread |= page.illegible
+        self._left_out += page.left_out
         seen = [key for key in page.illegible if key.partition(":")[0] in TYPES]
         rows = []
         for entity in page.entities:
             self._accounts.add(entity.account_id)
-            self.newest = entity.updated if self.newest is None else max(self.newest, entity.updated)
+            self.newest = max(filter(None, (self.newest, entity.updated)), default=None)
             if entity.archived:
                 self._archived.add(entity.key)
                 seen.append(entity.key)

@@ -16,7 +16,15 @@ from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client import answers
 from imagesync_pipelines.connectors.moysklad.client.calls import REDIRECTS, MoyskladDialect, rate_limit, session_policy
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part, values_of
+from imagesync_pipelines.connectors.moysklad.model import (
+    TYPES,
+    UNKNOWN_SIZE,
+    Entity,
+    EntityType,
+    ImageRow,
+    Part,
+    values_of,
+)
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.answers import Answer
@@ -183,8 +191,8 @@ class MoyskladApi(Transport):
     def download(self, row: ImageRow) -> bytes:
         """The bytes of an image, exactly as many as its row says; whether they are a picture is for others to see.
 
-        No call where the row has a permanent link that works; a link that expired is asked for once again. Raises
-        EntityGoneError for an image that is gone.
+        What its row does not say is not compared. No call where the row has a permanent link that works; a link that
+        expired is asked for once again. Raises EntityGoneError for an image that is gone.
         """
         if row.permanent_href:
             try:
@@ -203,7 +211,7 @@ class MoyskladApi(Transport):
 
     def _fetched(self, url: str, row: ImageRow) -> bytes:
         fetched = fetch_image(url, self._fetching, timing=self._timing)
-        if len(fetched.body) != row.size:
+        if row.size not in (UNKNOWN_SIZE, len(fetched.body)):
             raise AlteredBodyError(
                 f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
                 host=urlsplit(fetched.url).netloc,

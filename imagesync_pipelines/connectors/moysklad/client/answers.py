@@ -1,23 +1,34 @@
 """What is sent, what an answer holds and what a refusal means (docs/contracts/moysklad.md).
 
-An image has no `id`: it is the last part of its address. Times are Moscow's. A refusal's body may be empty, HTML of a
-proxy, or lack the code; texts are for people only and never decide, but one: the number of megabytes that 51004
-names.
+An image has no `id`: it is the last part of its address. Times are Moscow's. The size of an image and the time of an
+entity only describe. A refusal's body may be empty, HTML of a proxy, or lack the code; texts are for people only and
+never decide, but one: the number of megabytes that 51004 names.
 """
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
+from pydantic import Field, TypeAdapter
+from pydantic.functional_validators import PlainValidator
 
 from imagesync_pipelines.connectors.moysklad import errors
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, Part
+from imagesync_pipelines.connectors.moysklad.model import (
+    TYPES,
+    UNKNOWN_SIZE,
+    Entity,
+    EntityType,
+    ImageRow,
+    KeptImage,
+    Part,
+)
 from imagesync_pipelines.upstream.answers import Answer, Place
+from imagesync_pipelines.upstream.details import read_details
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
 
 # Values of one filter: the whole head of a request has 8 KB, and a Cyrillic letter takes six bytes of it.
@@ -41,7 +52,26 @@ def type_of(row: Mapping[str, Any]) -> EntityType | None:
     return next((known for known in TYPES if known == named), None)
 
 
-def entity_of(row: Mapping[str, Any]) -> Entity:
+def _moment(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return datetime.fromisoformat(value).replace(tzinfo=MOSCOW)
+
+
+class _EntityDetails(NamedTuple):
+    updated: Annotated[datetime | None, PlainValidator(_moment)] = None
+
+
+class _ImageDetails(NamedTuple):
+    size: Annotated[int, Field(strict=True, ge=0)] = UNKNOWN_SIZE
+
+
+_OF_ENTITY, _OF_IMAGE = TypeAdapter(_EntityDetails), TypeAdapter(_ImageDetails)
+Told = Callable[[str, str], object]
+"""Hears of details that cannot be read: of what, and which."""
+
+
+def entity_of(row: Mapping[str, Any], told: Told = lambda of, what: None) -> Entity:
     """An entity of a list or an answer. Raises RowError."""
     kind = type_of(row)
     if kind is None:
@@ -52,13 +82,13 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     count = _object(about, "meta").get("size") if about else None
     # Each is an object of one kind and its digits.
     codes = row["barcodes"] if isinstance(row.get("barcodes"), list) else []
-    try:
-        updated = datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
-    except ValueError:
-        raise RowError("updated is no date and time") from None
+    entity_id = _text(row, "id")
+    details, left_out = read_details(_OF_ENTITY, {"updated": row.get("updated")}, ["updated"])
+    for what in left_out:
+        told(f"{kind}:{entity_id}", what)
     return Entity(
         type=kind,
-        id=_text(row, "id"),
+        id=entity_id,
         name=_optional(row, "name"),
         external_code=_optional(row, "externalCode"),
         code=_optional(row, "code"),
@@ -66,25 +96,26 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         barcodes=tuple(str(code) for one in codes if isinstance(one, dict) for code in one.values()),
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
-        updated=updated,
+        updated=details.updated,
         image_count=count if isinstance(count, int) else -1,
-        images=tuple(image_of(image) for image in rows) if isinstance(rows, list) else None,
+        images=tuple(image_of(image, told) for image in rows) if isinstance(rows, list) else None,
         account_id=_optional(row, "accountId").lower(),
     )
 
 
-def image_of(row: object) -> ImageRow:
+def image_of(row: object, told: Told = lambda of, what: None) -> ImageRow:
     """One image of an entity. Raises RowError."""
     if not isinstance(row, dict):
         raise RowError("an image is no object")
-    meta = _object(row, "meta")
-    size = row.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise RowError("size of an image is no number")
+    meta, filename = _object(row, "meta"), _optional(row, "filename")
+    image_id = _last(_text(meta, "href"))
+    details, left_out = read_details(_OF_IMAGE, {"size": row.get("size")}, ["size"])
+    for what in left_out:
+        told(f"image {filename or image_id}", what)
     return ImageRow(
-        id=_last(_text(meta, "href")),
-        filename=_optional(row, "filename"),
-        size=size,
+        id=image_id,
+        filename=filename,
+        size=details.size,
         download_href=_optional(meta, "downloadHref"),
         permanent_href=_optional(meta, "downloadPermanentHref"),
     )
@@ -117,13 +148,14 @@ def _last(href: str) -> str:
 class AssortmentPage:
     """A page of entities. size: how many the whole list has. illegible: key to reason of rows that lack something.
 
-    offset: place of the page in its list.
+    offset: place of the page in its list. left_out: details that cannot be read, of what and which.
     """
 
     entities: tuple[Entity, ...]
     offset: int
     size: int
     illegible: Mapping[str, str] = field(default_factory=dict)
+    left_out: Sequence[tuple[str, str]] = ()
 
 
 def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
@@ -138,16 +170,17 @@ def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
 
 def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> AssortmentPage:
     entities, illegible = [], {}
+    left_out: list[tuple[str, str]] = []
     for place, row in enumerate(rows, offset):
         key = f"row {place}"
         try:
             kind = type_of(row)
             key = f"{kind}:{_text(row, 'id')}"
             if kind is not None:
-                entities.append(entity_of(row))
+                entities.append(entity_of(row, lambda of, what: left_out.append((of, what))))
         except RowError as error:
             illegible[key] = str(error)
-    return AssortmentPage(tuple(entities), offset, size, illegible)
+    return AssortmentPage(tuple(entities), offset, size, illegible, left_out)
 
 
 def images_in(element: object, entity_id: str) -> tuple[ImageRow, ...] | None:

@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     StorageFullError,
     TooLargeError,
 )
-from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, key_parts
+from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, UNKNOWN_SIZE, key_parts
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import RateLimitedError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
@@ -50,29 +50,39 @@ def test_rows_that_did_not_come_are_not_an_empty_list() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"updated": "yesterday"}, "updated is no date"),
         ({"id": ""}, "id is missing"),
         ({"meta": {"type": "service"}}, "neither product, bundle nor variant"),
-        ({"images": {"meta": {"size": 1}, "rows": [{"meta": {"href": "x/y"}, "size": "big"}]}}, "size of an image"),
         ({"images": {"meta": {"size": 1}, "rows": [{"size": 1}]}}, "meta is missing"),
     ],
-    ids=["no time", "no id", "a service", "an image without size", "an image without address"],
+    ids=["no id", "a service", "an image without address"],
 )
 def test_a_row_that_lacks_something_is_refused_with_the_fields_name(change: dict[str, Any], said: str) -> None:
     with pytest.raises(RowError, match=said):
         entity_of(entity_json("p1") | change)
 
 
+@pytest.mark.parametrize("time", ["yesterday", None, 20261120, "2026-02-30 16:55:24"])
+@pytest.mark.parametrize("size", ["big", None, True, -1, 1.5])
+def test_a_time_or_a_size_that_cannot_be_read_is_told_and_costs_no_image(time: object, size: object) -> None:
+    rows = [image_json("i1") | {"size": size}, image_json("i2")]
+    page = page_of([entity_json("p1", images=rows, updated=time)], 0, 1)
+    assert [[row.id for row in entity.images or ()] for entity in page.entities] == [["i1", "i2"]]
+    assert [row.size for row in page.entities[0].images or ()] == [UNKNOWN_SIZE, 14052]
+    assert page.entities[0].updated is None
+    assert page.left_out == [("product:p1", f"updated {time!r}"), ("image птица.png", f"size {size!r}")]
+    assert page.illegible == {}
+
+
 def test_a_row_that_cannot_be_read_does_not_spoil_its_page() -> None:
     rows = [
         entity_json("p1"),
-        entity_json("p2", updated=None),
+        entity_json("p2", images=[{"size": 1}]),
         {"meta": {"type": "product"}},
         entity_json("s", kind="service"),
     ]
     page = page_of(rows, 100, 300)
     assert [entity.key for entity in page.entities] == ["product:p1"]
-    assert page.illegible == {"product:p2": "updated is no date and time", "row 102": "id is missing or no text"}
+    assert page.illegible == {"product:p2": "meta is missing or no object", "row 102": "id is missing or no text"}
 
 
 def test_times_in_filters_are_moscows() -> None:
