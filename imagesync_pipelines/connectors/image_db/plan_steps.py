@@ -178,7 +178,8 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         return planning.open_payload(batches.records(str(of.scope[BATCH])), context.plans.need_payload(of.header.id))
 
     def again(groups: Collection[str]) -> Loaded:
-        made = make_plan(context, ProductImagePlanOptions(), batch=_newest_batch(batches, batch), only_groups=groups)
+        newer = next((name for name in batches.newer(batch) if batches.about(name).scope == "all"), batch)
+        made = make_plan(context, ProductImagePlanOptions(), batch=newer, only_groups=groups)
         return load_plan(context, made.plan_id, by_person=False)
 
     taken_over = 0
@@ -212,15 +213,13 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
 def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
     """What the image database is known to want of a plan's products, where pages or products changed since.
 
-    The plan's own records, for the products as they are now; and those of a newer reading of all pages, of which one
-    that proves nothing shows what is there and not what is gone. A record that cannot be read is there.
+    The plan's own records, for the products as they are now; and those of newer readings, of which one that proves
+    nothing shows what is there and not what is gone. A record that cannot be read is there.
     """
     batches, engine, scope = Batches(context.handovers), context.installation.engine, loaded.scope
     batch, moment = str(scope.get(BATCH, "")), products.products_at(engine)
     moved = _PRODUCTS_AT in scope and scope[_PRODUCTS_AT] != (moment and moment.isoformat())
-    names = dict.fromkeys(
-        ([batch] if moved else []) + [name for name in (_newest_batch(batches, batch),) if name != batch]
-    )
+    names = [*([batch] if moved else []), *batches.newer(batch)]
     if not names:
         return
     planned = loaded.rows.loc[loaded.rows["change"].isin(EFFECTS), ["key", "group"]]
@@ -232,15 +231,9 @@ def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
         wanted = pd.concat([found.wanted[["key", "fingerprint"]], there.to_frame().assign(fingerprint=pd.NA)])
         yield SourceNow(
             wanted=wanted.astype("str").where(wanted.notna()),
-            whole=None if about.complete or name == batch else frozenset(),
+            whole=None if name == batch or about.complete else frozenset(),
             by=f"scan {about.scan_id}" if name != batch else "the ERP's products as they are now",
         )
-
-
-def _newest_batch(batches: Batches, batch: str) -> str:
-    """The batch of a plan, or a newer one of every page."""
-    newest, mine = batches.newest_whole(), batches.about(batch)
-    return newest.run_id if newest is not None and newest.made_at > mine.made_at else batch
 
 
 def unmatched_articles(context: Run, options: NoOptions) -> StepResult:

@@ -191,8 +191,8 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     """Validated records, canonical and each once, with the proof that the scan was complete (or why not).
 
     A record that does not validate goes to quarantine with its reason; the others go on. The pages are those that this
-    run's lineage read, else those of the newest scan of everything; for single products, of the newest that is proven
-    and fresh. Pages are read only when the options ask for it, or when there is no such scan.
+    run's lineage read, else those of the newest scan of everything; for single products, of the newest that is proven,
+    whatever its age. Pages are read only when the options ask for it, or when there is no such scan.
 
     Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
     could not be (the others are kept), and the session's errors.
@@ -267,6 +267,9 @@ def _write_batch(
     warnings = list(landed.notes) if landed is not None else []
     if not complete:
         warnings.append(f"Nothing is removed this time: {reason}.")
+    if options.skus and landed is None and _age(scan) > timedelta(seconds=settings.image_api_cache_timeout):
+        told = f"The products are as scan {scan.id} saw them {_ago(scan)}"
+        warnings.append(f"{told}; `imagesync sync image-db` reads the source anew.")
     if stored.rejects:
         warnings.append(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
     warnings += details_told("The image database", stored.left_out)
@@ -305,10 +308,8 @@ def _stored(context: Run, options: RecordsOptions) -> scans.Scan | None:
     """
     engine, settings = context.installation.engine, context.settings
     if options.skus:
-        newest = scans.latest_full_scan(engine, CONNECTOR, proven=True)
-        oldest = datetime.now(UTC) - timedelta(seconds=settings.image_api_cache_timeout)
-        fresh = settings.image_api_cache_enabled and newest is not None and newest.started_at >= oldest
-        return newest if fresh else None
+        stored = settings.image_api_cache_enabled
+        return scans.latest_full_scan(engine, CONNECTOR, proven=True) if stored else None
     landed = context.find(PAGES_STEP, PagesLanded)
     if landed is not None:
         return scans.get_scan(engine, landed.scan_id)
@@ -317,9 +318,18 @@ def _stored(context: Run, options: RecordsOptions) -> scans.Scan | None:
 
 def _read_before(scan: scans.Scan, about: About) -> str:
     """Which pages were taken without a call, for the log."""
-    minutes = (datetime.now(UTC) - scan.started_at).total_seconds() / 60
     what = "all pages" if not scan.part else scan.part
-    return f"{about.records} records of scan {scan.id} ({what}, {scan.state}), which began {minutes:.0f} minutes ago."
+    return f"{about.records} records of scan {scan.id} ({what}, {scan.state}), which began {_ago(scan)}."
+
+
+def _age(scan: scans.Scan) -> timedelta:
+    return datetime.now(UTC) - scan.started_at
+
+
+def _ago(scan: scans.Scan) -> str:
+    """How old a scan is, for people."""
+    minutes = _age(scan).total_seconds() / 60
+    return f"{minutes:.0f} minutes ago" if minutes < 120 else f"{minutes / 60:.0f} hours ago"
 
 
 def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, total: int) -> Iterator[RawPage]:

@@ -233,6 +233,19 @@ class Batches:
         whole = (about for about in self.handovers.all(STEP, About) if about.scope == "all")
         return next((about for about in whole if about.complete or not proven), None)
 
+    def newer(self, name: str) -> list[str]:
+        """The batches of a newer scan than this one's, or made of the same one later: of parts, and the newest whole.
+
+        A part that was read since tells of its records too. Raises BatchMissingError.
+        """
+        mine, whole = self.about(name), self.newest_whole()
+        return [
+            about.run_id
+            for about in self.handovers.all(STEP, About)
+            if (about.scan_id, about.made_at) > (mine.scan_id, mine.made_at)
+            and (about.scope == "pages" or (whole is not None and about.run_id == whole.run_id))
+        ]
+
     def kept(self) -> set[str]:
         """The names of those that stay however many come after them: of every page, and of a whole proof."""
         newest = (self.newest_whole(), self.newest_whole(proven=True))

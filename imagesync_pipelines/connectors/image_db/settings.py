@@ -18,7 +18,7 @@ class ImageDbSettings(ErpSettings, ShowingSettings):
     image_api_password: SecretStr | None = Field(None, description="password of the API (HTTP Basic)")
     image_api_timeout: float = Field(30, gt=0, description="seconds to wait for one answer")
     image_api_cache_enabled: bool = Field(True, description="--sku, re-planning and the web may use stored pages")
-    image_api_cache_timeout: float = Field(3600, ge=0, description="seconds for which a stored page counts as fresh")
+    image_api_cache_timeout: float = Field(3600, ge=0, description="seconds after which --sku warns of a scan's age")
     image_api_verify_tls: bool = Field(True, description="check the API's certificate")
     image_api_concurrency: int = Field(4, ge=1, le=32, description="pages read at the same time")
     image_api_pause: float = Field(0, ge=0, description="seconds between the starts of two calls")
@@ -62,7 +62,7 @@ class RecordsOptions(PagesOptions):
 
     limit: int | None = Field(default=None, description="read N pages only (never removes)")
     skip_pages: int = Field(default=0, ge=0, description="start after page N: skip 5 with limit 3 reads pages 6 to 8")
-    skus: list[str] = Field(default=[], description="this product only, from fresh stored pages if any; may be several")
+    skus: list[str] = Field(default=[], description="this product only, from the newest proven scan if any; may be several")
     external_ids: list[str] = Field(default=[], description="these images only, from the stored pages")
 
     def span(self) -> range | None:

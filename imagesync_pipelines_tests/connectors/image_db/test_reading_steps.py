@@ -131,22 +131,51 @@ def test_a_limit_of_no_pages_reads_none(connector: Connector) -> None:
     assert (about.scope, about.complete, about.records) == ("pages", False, 0)
 
 
-CACHE: dict[str, tuple[dict[str, Any], int]] = {
-    "fresh pages are taken": ({}, 0),
-    "stale ones are read again": ({"image_api_cache_timeout": 0}, 3),
-    "the cache is switched off": ({"image_api_cache_enabled": False}, 3),
+CACHE: dict[str, tuple[dict[str, Any], int, list[str]]] = {
+    "the newest proven scan is taken": ({}, 0, []),
+    "however old, and that is told": (
+        {"image_api_cache_timeout": 0},
+        0,
+        ["The products are as scan 1 saw them 0 minutes ago; `imagesync sync image-db` reads the source anew."],
+    ),
+    "stored pages are switched off": ({"image_api_cache_enabled": False}, 3, []),
 }
 
 
-@pytest.mark.parametrize(("changed", "requests"), CACHE.values(), ids=CACHE.keys())
+@pytest.mark.parametrize(("changed", "requests", "warnings"), CACHE.values(), ids=CACHE.keys())
 def test_a_run_for_some_products_reads_only_when_it_must(
-    connector: Connector, changed: dict[str, Any], requests: int
+    connector: Connector, changed: dict[str, Any], requests: int, warnings: list[str]
 ) -> None:
-    connector.scan()
+    scan = connector.scan()
     connector.settings = connector.settings.model_copy(update=changed)
     before = calls(connector)
     about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE))
     assert (calls(connector) - before, about.scope, about.records) == (requests, "skus", 10)
+    assert list(about.warnings) == [text.replace("scan 1 ", f"scan {scan.scan_id} ") for text in warnings]
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [None, RecordsOptions(limit=1, page_size=PER_PAGE + 1), RecordsOptions(limit=1, page_size=PER_PAGE)],
+    ids=["a whole one that proves nothing", "a part, a scan of its own", "a part, into a newer scan"],
+)
+def test_a_run_for_some_products_puts_nothing_back_that_a_newer_reading_saw_otherwise(
+    connector: Connector, newer: RecordsOptions | None
+) -> None:
+    connector.sync()
+    connector.scan()  # the newest in the last case, and void by its part
+    connector.source.records[0] = image(1, SKU, type="Lifestyle")
+    if newer is None:
+        connector.source.records[9] = record(None, links=[link(SKU)])
+    assert connector.sync(newer) == (0, 1, 0)
+    connector.records(RecordsOptions(skus=[SKU]))
+    connector.plan()
+    done = connector.apply()
+    assert (done.written, done.summary.refused, done.summary.api_calls) == ((0, 0, 0), 1, 0)
+    assert "the source has it otherwise now (by scan" in done.summary.warnings[-1]
+    with connector.place.engine.connect() as connection:
+        kind = sa.text("SELECT image_type FROM imagesync.product_image WHERE external_id = '1'")
+        assert connection.scalar(kind) == "Lifestyle"
 
 
 @pytest.mark.parametrize(
