@@ -257,10 +257,7 @@ def test_trap_12_a_scan_never_reads_its_own_cache(connectors: Connectors, sandbo
 
 @pytest.mark.parametrize(
     ("cache", "calls"),
-    [
-        ({"image_api_cache_enabled": True}, 0),
-        ({"image_api_cache_enabled": False}, PAGES),
-    ],
+    [({"image_api_cache_enabled": True}, 0), ({"image_api_cache_enabled": False}, PAGES)],
     ids=["stored", "disabled"],
 )
 def test_trap_12_one_product_is_synchronised_from_stored_pages_only_where_they_may_be_used(

@@ -62,7 +62,9 @@ class RecordsOptions(PagesOptions):
 
     limit: int | None = Field(default=None, description="read N pages only (never removes)")
     skip_pages: int = Field(default=0, ge=0, description="start after page N: skip 5 with limit 3 reads pages 6 to 8")
-    skus: list[str] = Field(default=[], description="this product only, from the newest proven scan if any; may be several")
+    skus: list[str] = Field(
+        default=[], description="this product only, from the newest proven scan if any; may be several"
+    )
     external_ids: list[str] = Field(default=[], description="these images only, from the stored pages")
 
     def span(self) -> range | None:
