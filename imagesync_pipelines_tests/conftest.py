@@ -6,7 +6,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypothesis
@@ -86,7 +86,13 @@ def spare_databases(server: EmbeddedServer) -> tuple[str, list[str]]:
 @pytest.fixture
 def database_url(server: EmbeddedServer, spare_databases: tuple[str, list[str]]) -> Iterator[str]:
     """The URL (driver psycopg) of a database with our tables, empty."""
-    shape, spare = spare_databases
+    with new_database(server, *spare_databases) as url:
+        yield url
+
+
+@contextmanager
+def new_database(server: EmbeddedServer, shape: str, spare: list[str]) -> Iterator[str]:
+    """A database with our tables for as long as the caller needs it, empty."""
     if spare:
         name = spare.pop()
     else:

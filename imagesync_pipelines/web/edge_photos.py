@@ -22,7 +22,8 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
-from imagesync_pipelines.web.service import disposition, names_etag
+from imagesync_pipelines.web.gate import is_head, is_known, protect
+from imagesync_pipelines.web.service import disposition
 
 Missing = Literal["404", "placeholder", "redirect"]
 
@@ -59,7 +60,7 @@ _BYTES = """
 SELECT substring(image_binary FROM :first + 1 FOR :length) FROM {table}
  WHERE id = :id AND coalesce(nullif(lower(checksum), ''), md5(image_binary)) = :checksum
 """
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,15 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
         Route("/products/{id}/photos", server.of_product),
         Route("/health", server.health),
     ]
-    return Starlette(routes=routes, exception_handlers={DBAPIError: _busy, TimeoutError: _busy})
+    app = Starlette(routes=routes, exception_handlers={DBAPIError: _busy, TimeoutError: _busy})
+    protect(app)
+    return app
 
 
 def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) -> Response | None:
     """The answer for a picture that is there; None when it was replaced meanwhile."""
     headers = _headers(request, picture)
-    if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     asked = _asked_range(request.headers, headers["ETag"], picture.length)
     part, status = (range(picture.length), 200) if asked is None else (asked, 206)
@@ -163,7 +166,7 @@ def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) ->
     if asked:
         headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
     headers["Content-Length"] = str(len(part))
-    if request.method == "HEAD":
+    if is_head(request):
         return Response(status_code=status, headers=headers)
     body = server.read(picture, part.start, len(part))
     return None if body is None else Response(body, status, headers)

@@ -27,12 +27,6 @@ def _clean(text: str) -> str:
 Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 
 
-def names_etag(if_none_match: str, etag: str) -> bool:
-    """Whether a reader has what this tag is of (RFC 9110): any of the listed tags, compared without their W/."""
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return "*" in tags or etag in tags
-
-
 def disposition(kind: str, filename: str) -> str:
     """A Content-Disposition (RFC 6266), `inline` or `attachment`: a plain name for old clients, then the true one."""
     plain = "".join(one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in filename)

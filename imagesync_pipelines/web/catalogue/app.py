@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
@@ -28,7 +27,8 @@ from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
-from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
+from imagesync_pipelines.web.gate import protect
+from imagesync_pipelines.web.service import AddedHeaders
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
@@ -94,17 +94,17 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.counts = kept_for(COUNTS_KEPT_SECONDS, partial(products.count_each, opened))
     app.state.derivatives = pictures.Derivatives(opened)
     app.state.exports = exporting.Exports(opened)
-    app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(sessions.LoginNeededError, _to_login)
     for kind in ERRORS:
         app.add_exception_handler(kind, partial(_failed, kind))
+    protect(app, LARGEST_FORM)
+    app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.mount(API, _build_api(opened_app, app.state.exports))
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)
     # Sessions, and the pages for people who log in.
-    app.add_middleware(BodyLimit, largest=LARGEST_FORM)
     app.add_middleware(
         SessionMiddleware,
         secret_key=opened.session_secret.get_secret_value(),
@@ -133,18 +133,18 @@ def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.opened, app.state.exports = opened, exports
-    app.add_middleware(BodyLimit, largest=calls.LARGEST_BODY)
-    app.add_middleware(AddedHeaders, headers=calls.told_of_budget)
     calls.add_handlers(app)
+    protect(app, calls.LARGEST_BODY)
+    app.add_middleware(AddedHeaders, headers=calls.told_of_budget)
     for router in API_ROUTERS:
         app.include_router(router, dependencies=[Depends(calls.known_only)])
     return app
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    """A page for people; an address below /api/ that is none is answered for programs."""
+    """A page for people; below /api/ it is answered for programs."""
     if request.url.path.startswith("/api/"):
-        return await http_exception_handler(request, error)
+        return calls.refused(request, error)
     said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
     return _page(request, error.status_code, said, error.headers)
 

@@ -8,13 +8,13 @@ URL can carry.
 import base64
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.products import rules
@@ -24,6 +24,7 @@ from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.web.catalogue import models
+from imagesync_pipelines.web.service import Text
 
 _OWN = product_image.alias("own")
 # So many hits of a search are sorted in no time.
@@ -36,6 +37,14 @@ _IMAGE = (
     product_image.c.source.label("connector"),
     sa.func.coalesce(product_image.c.metadata["original_file"]["uploaded_from"].astext, "").label("source"),
 )
+
+
+# Only what a row can have: a cursor is a caller's text like any other.
+_IN_A_CURSOR: Mapping[type, Any] = {
+    datetime: AwareDatetime,
+    str: Text,
+    int: Annotated[int, Field(ge=-(2**63), lt=2**63)],
+}
 
 
 class CursorError(ValueError):
@@ -303,12 +312,10 @@ def encode_cursor(values: Sequence[str | int | datetime]) -> str:
 
 def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
     """The values again, of these kinds: str, int, or aware datetime. Raises CursorError for text that is none."""
-    wanted: Any = tuple(AwareDatetime if kind is datetime else kind for kind in kinds)
+    wanted: Any = tuple(_IN_A_CURSOR[kind] for kind in kinds)
     try:
         values = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         found: Any = TypeAdapter(tuple[wanted]).validate_json(values, strict=True)
     except ValueError:
         raise CursorError("This is no cursor of this list; begin again without one.") from None
-    if any(isinstance(value, str) and "\0" in value for value in found):
-        raise CursorError("This is no cursor of this list; begin again without one.")
     return list(found)

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from imagesync_pipelines.storage.objects import ensure_bucket
 from imagesync_pipelines.web import service
+from imagesync_pipelines.web.gate import protect
 from imagesync_pipelines.web.head_office import reading, reports, tokens
 from imagesync_pipelines.web.head_office.answers import add_handlers
 from imagesync_pipelines.web.head_office.office import HeadOffice
@@ -22,8 +23,8 @@ def build_app(office: HeadOffice) -> FastAPI:
     """The service over one head office; its documentation is at /docs and /openapi.json."""
     app = FastAPI(title="Head office", version="1", description=DESCRIPTION, redirect_slashes=False)
     app.state.office = office
-    app.add_middleware(service.BodyLimit)
     add_handlers(app)
+    protect(app)
     for part in (tokens, reading, reports):
         app.include_router(part.router)
     return app

@@ -15,20 +15,21 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
 from imagesync_pipelines.storage.objects import error_code
+from imagesync_pipelines.web.gate import is_head, is_known
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
-from imagesync_pipelines.web.service import disposition, names_etag
+from imagesync_pipelines.web.service import disposition
 
 LARGEST_OFFSET = 2**53
 CHUNK_BYTES = 512 * 1024
-_ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
+_ONE_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
 _NO_OBJECT = frozenset({"NoSuchKey", "404", "NotFoundError"})
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -191,11 +192,11 @@ def image_url(office: HeadOffice, object_key: str, checksum: str) -> str | None:
 
 @router.get("/{photo_id}/download/", responses=_ANSWERS, response_class=StreamingResponse)
 def download(
+    request: Request,
     office: Office,
     caller: Caller,
     photo_id: UUID,
     store_id: UUID,
-    if_none_match: Annotated[str | None, Header()] = None,
     byte_range: Annotated[str | None, Header(alias="Range", description="one range of bytes, to resume")] = None,
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -203,8 +204,11 @@ def download(
     row = _find(office, caller, photo_id, store_id)
     headers = _headers(row)
     etag = headers.get("ETag")
-    if etag is not None and names_etag(if_none_match or "", etag):
+    if is_known(request, etag):
         return Response(status_code=304, headers=headers)
+    if is_head(request):
+        length = _from_store(office, row, office.s3.head_object)["ContentLength"]
+        return Response(headers={**headers, "Content-Length": str(length)})
     wanted: dict[str, str] = {}
     # Several ranges, or one of another photo: the whole is answered, as RFC 9110 allows.
     if byte_range is not None and _ONE_RANGE.fullmatch(byte_range) and (if_range is None or if_range == etag):
@@ -218,14 +222,6 @@ def download(
     if answer["ContentLength"] <= CHUNK_BYTES:
         return Response(_one_chunk(answer["Body"]), status, headers)
     return StreamingResponse(_chunks(answer["Body"]), status, headers)
-
-
-@router.head("/{photo_id}/download/", include_in_schema=False)
-def head(office: Office, caller: Caller, photo_id: UUID, store_id: UUID) -> Response:
-    """The headers of a download without its bytes."""
-    row = _find(office, caller, photo_id, store_id)
-    answer = _from_store(office, row, office.s3.head_object)
-    return Response(headers={**_headers(row), "Content-Length": str(answer["ContentLength"])})
 
 
 def _find(office: HeadOffice, caller: UUID, photo_id: UUID, store_id: UUID) -> sa.Row:

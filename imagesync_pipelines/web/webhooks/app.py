@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from imagesync_pipelines.connectors.moysklad.incoming import QueueReceiver
 from imagesync_pipelines.errors import BadBodyError
-from imagesync_pipelines.web.service import BodyLimit
+from imagesync_pipelines.web.gate import protect
 
 LARGEST_BODY = 2 * 1024 * 1024
 
@@ -34,7 +34,7 @@ def build_app(connector: str, receiver: QueueReceiver) -> FastAPI:
     No documentation is served, it would tell strangers that they are here.
     """
     app = FastAPI(title=f"Requests for the connector {connector}", openapi_url=None)
-    app.add_middleware(BodyLimit, largest=LARGEST_BODY)
+    protect(app, LARGEST_BODY)
     logger = logging.getLogger(f"imagesync.{connector}")
 
     def is_right(secret: str) -> bool:

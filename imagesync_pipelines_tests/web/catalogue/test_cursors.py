@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.web.catalogue.queries import CursorError, decode_cursor, encode_cursor
 
+IDS = st.integers(-(2**63), 2**63 - 1)
 NO_NUL = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
 
 
-@given(sku=NO_NUL, last=st.integers())
+@given(sku=NO_NUL, last=IDS)
 def test_a_cursor_comes_back_as_it_went(sku: str, last: int) -> None:
     text = encode_cursor([sku, last])
     assert decode_cursor(text, (str, int)) == [sku, last]
     assert text.replace("-", "").replace("_", "").isalnum()
 
 
-@given(moment=st.datetimes(timezones=st.just(UTC)), last=st.integers())
+@given(moment=st.datetimes(timezones=st.just(UTC)), last=IDS)
 def test_a_moment_comes_back_as_it_went(moment: datetime, last: int) -> None:
     assert decode_cursor(encode_cursor([moment, last]), (datetime, int)) == [moment, last]
 
@@ -37,8 +38,21 @@ def test_made_up_text_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [["a"], ["a", 1, 2], [1, "a"], ["a", True], ["a", 1.5], ["a\0", 1]],
-    ids=["too few", "too many", "turned round", "a truth", "a fraction", "a NUL"],
+    [
+        ["a"],
+        ["a", 1, 2],
+        [1, "a"],
+        ["a", True],
+        ["a", 1.5],
+        ["a\0", 1],
+        ["a", 2**63],
+        ["a", -(2**63) - 1],
+        ["\ud800", 1],
+    ],
+    ids=[
+        *("too few", "too many", "turned round", "a truth", "a fraction", "a NUL"),
+        *("beyond all columns", "below all columns", "half a character"),
+    ],
 )
 def test_a_cursor_of_another_list_is_refused(values: list) -> None:
     with pytest.raises(CursorError, match="begin again"):

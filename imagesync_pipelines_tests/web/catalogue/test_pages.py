@@ -146,7 +146,7 @@ ADDRESSES = {
     "/?changed_since=yesterday": 400,
     "/?changed_since=0001-01-01": 200,
     "/?q=" + "x" * 201: 400,
-    "/?q=%00": 200,
+    "/?q=%00": 400,
     "/?kind=thing": 400,
     "/plans/99": 404,
     "/plans/1?change=drop": 400,

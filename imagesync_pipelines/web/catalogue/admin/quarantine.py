@@ -130,7 +130,7 @@ def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cu
 
     `products` is our product of each SKU that may be meant, where there still is one.
     """
-    asked, columns = number.replace("\0", "").strip(), unmatched_article.c
+    asked, columns = number.strip(), unmatched_article.c
     query = sa.select(unmatched_article).where(columns.number.startswith(asked, autoescape=True))
     with opened.engine.connect() as connection:
         items, next_cursor = rows_after(connection, query, (columns.number, columns.id), cursor, ROWS)

@@ -27,7 +27,7 @@ from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope, find_key
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries import CursorError
-from imagesync_pipelines.web.service import names_etag
+from imagesync_pipelines.web.gate import is_known
 
 MEDIA_TYPE = "application/problem+json"
 WINDOW_SECONDS = 60
@@ -110,16 +110,25 @@ def known_only(request: Request) -> None:
             raise HTTPException(422, f"This address does not know the parameter {_shown(name, LONGEST_NAME)!r}. {told}")
 
 
+def is_wanted(request: Request, there: BaseModel | None) -> None:
+    """Refuse a change with 412 unless what is there (None: nothing) is what If-Match or If-None-Match ask for."""
+    is_known(request, None if there is None else _tag_of(there.model_dump_json().encode()))
+
+
+def _tag_of(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
 def answered(request: Request, model: BaseModel, next_cursor: str | None = None) -> Response:
     """The model as JSON with its ETag, or 304 to a reader who has it; next_cursor: where a list goes on (Link)."""
     body = model.model_dump_json().encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    tag = _tag_of(body)
     headers = {**CACHING, "ETag": tag}
     if next_cursor is not None:
         following = request.url.include_query_params(cursor=next_cursor)
         # Without the host: the caller may know us by another name.
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    if request.method == "GET" and names_etag(request.headers.get("If-None-Match", ""), tag):
+    if request.method == "GET" and is_known(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 
@@ -155,7 +164,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error as a problem."""
-    app.add_exception_handler(StarletteHTTPException, _refused)
+    app.add_exception_handler(StarletteHTTPException, refused)
     for kind, status in REFUSALS.items():
         app.add_exception_handler(kind, partial(_said_no, status))
     app.add_exception_handler(RequestValidationError, _not_understood)
@@ -164,7 +173,8 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _crashed)
 
 
-def _refused(request: Request, error: Any) -> Response:
+def refused(request: Request, error: Any) -> Response:
+    """A refusal as a problem."""
     # The framework's own refusals say no more than their status.
     told = {
         HTTPStatus.NOT_FOUND.phrase: "There is nothing at this address; /api/v1/openapi.json lists what there is.",

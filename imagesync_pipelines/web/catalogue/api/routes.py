@@ -18,7 +18,15 @@ from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.web.catalogue import models, queries
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
-from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented, json_only, needs
+from imagesync_pipelines.web.catalogue.api.calls import (
+    NOT_MODIFIED,
+    Reader,
+    answered,
+    documented,
+    is_wanted,
+    json_only,
+    needs,
+)
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
@@ -33,7 +41,7 @@ Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`n
 Skus = Annotated[list[models.Sku], Query(min_length=1, max_length=50, description="may be repeated")]
 Since = Annotated[AwareDatetime | None, Query(description="changes of then or later; without it all")]
 MostChanges = Annotated[int, Query(ge=1, le=1000)]
-CHOOSING = documented(400, 404, 409, 413, 415)
+CHOOSING = documented(400, 404, 409, 412, 413, 415)
 JSON_BODY = [Depends(json_only)]
 # What may be answered: of many things, of one, to a choice.
 OF_MANY = {**NOT_MODIFIED, **documented()}
@@ -134,16 +142,16 @@ def _found(opened: Opened, skus: list[str]) -> models.FoundProducts:
 )
 def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: models.ChosenImage) -> Response:
     """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
-    _shown(opened, product_id)
+    is_wanted(request, next(iter(_shown(opened, product_id).images), None))
     image = _own_image(opened, product_id, chosen.image_id)
     pin_image(opened.engine, product_id, image.connector, image.external_id, f"key {key.name}")
     return answered(request, _own_image(opened, product_id, chosen.image_id))
 
 
-@primary_router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404))
-def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
+@primary_router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404, 412))
+def unset_primary(request: Request, opened: Here, _: Pinner, product_id: RowId) -> None:
     """Let the rules choose the product's primary image again. It may be repeated."""
-    _shown(opened, product_id)
+    is_wanted(request, next(iter(_shown(opened, product_id).images), None))
     unpin_image(opened.engine, product_id)
 
 

@@ -30,7 +30,7 @@ from imagesync_pipelines.upstream.errors import DeadlineExceededError, Unavailab
 from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, Validators, fetch_changed, fetch_image
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
-from imagesync_pipelines.web.service import names_etag
+from imagesync_pipelines.web.gate import is_known
 
 router = APIRouter(include_in_schema=False)
 logger = logging.getLogger("imagesync.catalogue")
@@ -288,7 +288,7 @@ def content(request: Request, opened: Here, sha256: Annotated[str, Path(pattern=
     if found is None:
         raise HTTPException(404, "There is no picture here.")
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256}"'}
-    if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
         body = kept.read(found)
@@ -322,7 +322,7 @@ async def _answer(request: Request, originals: tuple[OriginalPicture, ...], purp
     if content is None:
         return _grey()
     headers = {"Cache-Control": caching, "Vary": "Accept", "ETag": f'"{content.sha256}"'}
-    if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     body = await to_thread.run_sync(derivatives.read, content)
     return Response(body, media_type=f"image/{encoding}", headers=headers) if body is not None else _grey()

@@ -128,11 +128,10 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
 @router.get("/sku/{sku:path}", name="product_of_sku")
 def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
     """The page of the product with this SKU."""
-    wanted = sku.replace("\0", "")
-    found = queries.products_of_skus(opened.engine, [wanted]).get(wanted)
+    found = queries.products_of_skus(opened.engine, [sku]).get(sku)
     if found is None:
         raise HTTPException(404, f"There is no product with the SKU {sku}.")
-    return RedirectResponse(request.url_for("product", product_id=found), 307)
+    return RedirectResponse(str(request.app.url_path_for("product", product_id=found)), 307)
 
 
 def places_of(engine: sa.Engine, sku: str) -> tuple[tuple[str, ImagePlace], ...]:

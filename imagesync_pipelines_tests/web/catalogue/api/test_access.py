@@ -109,7 +109,7 @@ def test_a_key_has_its_own_calls_and_is_told_what_is_left(few: Caller, database:
 
 def test_the_primary_is_chosen_kept_and_given_back(world: World, caller: Caller, pictured: dict[str, int]) -> None:
     path = f"/products/{pictured['id']}/primary"
-    for headers in ({}, {"If-None-Match": "*"}):
+    for headers in ({}, {"If-Match": "*"}):
         chosen = caller.call("PUT", path, headers, json={"image_id": pictured["other"]})
         assert (chosen.status_code, chosen.json()["is_primary"]) == (200, True)
     assert caller.read(path)["id"] == pictured["other"]
@@ -164,10 +164,9 @@ def test_odd_text_is_only_text(world: World, caller: Caller) -> None:
 
 
 def test_an_address_that_is_none_is_a_problem(caller: Caller) -> None:
-    no_ids = ("/products/0", "/products/-1", f"/products/{2**63}", "/products/1e3", "/products/%00", "/images/'")
+    no_ids = ("/products/0", "/products/-1", f"/products/{2**63}", "/products/1e3", "/images/'")
     wrong = (
         "?limit=501",
-        "?q=%00",
         "?q=" + "x" * 201,
         "?kind=all",
         "?with_out_image=1",
@@ -183,13 +182,14 @@ def test_an_address_that_is_none_is_a_problem(caller: Caller) -> None:
         "/lookup?" + "sku=1&" * 51,
     ):
         assert is_problem(caller.call("GET", path), 422), path
-    for path in ("/products/1%2F..%2F2", "/..%2f..%2fetc/passwd", "/static/catalogue.css"):
+    assert is_problem(caller.call("GET", "/products?q=%00"), 400)
+    for path in ("/products/%00", "/products/1%2F..%2F2", "/..%2f..%2fetc/passwd", "/static/catalogue.css"):
         assert is_problem(caller.call("GET", path), 404), path
     assert caller.call("GET", "/products?q=%ff%fe").json()["items"] == []
 
 
 def test_other_methods_are_refused(caller: Caller) -> None:
-    for method in ("POST", "PATCH", "HEAD", "OPTIONS", "TRACE"):
+    for method in ("POST", "PATCH", "OPTIONS", "TRACE"):
         answer = caller.call(method, "/products")
         assert (answer.status_code, answer.headers["Allow"]) == (405, "GET"), method
 
