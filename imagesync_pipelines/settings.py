@@ -1,6 +1,7 @@
 """The settings that every connector shares, read from the environment and from `.env`."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -84,14 +85,31 @@ class Settings(BaseSettings):
     allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hosts in private networks that pictures may be fetched from, separated by blanks or commas"
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="addresses or networks of the proxies in front of what is served, e.g. 10.0.0.5 172.16.0.0/12: "
+        "what they say of a visitor's address is believed",
+    )
     lock_wait_seconds: float = Field(
         60, ge=0, description="how long a second run waits for the first before it refuses"
     )
 
-    @field_validator("alert_urls", "allowed_image_hosts", mode="before")
+    @field_validator("alert_urls", "allowed_image_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                is_anybody = not ip_network(one).prefixlen
+            except ValueError:
+                raise ValueError("IP addresses and networks are expected, e.g. 10.0.0.5 172.16.0.0/12") from None
+            if is_anybody:
+                raise ValueError("a network of all addresses would let everybody say who they are; name the proxies")
+        return value
 
 
 def load_settings(kind: type[S], **overrides: object) -> S:

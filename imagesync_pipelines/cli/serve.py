@@ -30,4 +30,5 @@ def serve(host: str | None, port: int | None) -> None:
         opened = replace(opened, settings=opened.settings.model_copy(update=asked))
         click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
         with watched(place, instance, logging.getLogger("imagesync")):
-            service.serve(build_app(opened), opened.settings.host, opened.settings.port)
+            proxies = opened.shared.trusted_proxies
+            service.serve(build_app(opened), opened.settings.host, opened.settings.port, trusted_proxies=proxies)

@@ -6,6 +6,9 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage import schema, schema_accounts
 from imagesync_pipelines.storage.schema import SCHEMA, identity, moment, table, texts
+from imagesync_pipelines.storage.wrong_logins import wrong_login_table
+
+wrong_login = wrong_login_table(schema.metadata)
 
 api_key = table(
     "api_key",

@@ -1,8 +1,8 @@
 """What every service here needs: bodies of a bounded size, texts that a database can hold, serving until a signal."""
 
 import signal
-from collections.abc import Callable, Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, cast
 from urllib.parse import quote
 
 import uvicorn
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 LARGEST_BODY = 8 * 1024 * 1024
 STOP_SECONDS = 5
@@ -79,19 +80,28 @@ class AddedHeaders:
         await self._app(scope, receive, send_with_them if scope["type"] == "http" else send)
 
 
-def serve(app: ASGIApp, host: str, port: int, *, stop_seconds: int = STOP_SECONDS) -> None:
+def behind_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
+    """The app, told who asks by these proxies (addresses and networks); by nobody when there are none."""
+    return cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), list(trusted))) if trusted else app
+
+
+def serve(
+    app: ASGIApp, host: str, port: int, *, trusted_proxies: Sequence[str] = (), stop_seconds: int = STOP_SECONDS
+) -> None:
     """Answer requests until SIGINT or SIGTERM; answers under way are finished first, for so many seconds.
 
-    To be called from the main thread. Transport encryption is the proxy's. No line is logged per call: an address may
-    hold a secret.
+    To be called from the main thread. Transport encryption is the proxy's; of the visitor's address and scheme only the
+    trusted proxies are believed (X-Forwarded-For, X-Forwarded-Proto). No line is logged per call: an address may hold a
+    secret.
     """
     config = uvicorn.Config(
-        app,
+        behind_proxies(app, trusted_proxies),
         host=host,
         port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=stop_seconds,
     )
     # uvicorn stops at a signal and then sends it again: by default that would end this process at once, and leave the

@@ -36,4 +36,5 @@ def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
     Raises StorageError when the bucket is neither there nor can be made.
     """
     ensure_bucket(office.s3, office.bucket)
-    service.serve(build_app(office), host, port, stop_seconds=STOP_SECONDS)
+    app = build_app(office)
+    service.serve(app, host, port, trusted_proxies=office.trusted_proxies, stop_seconds=STOP_SECONDS)

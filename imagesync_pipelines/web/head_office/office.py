@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import sqlalchemy as sa
 from pydantic import Field, SecretStr
@@ -47,6 +48,7 @@ class HeadOffice:
     """The head office's database, bucket, settings and clock.
 
     `jwt_secret` signs the tokens. `clock` gives aware UTC and stamps every row: it is the only clock of the service.
+    `trusted_proxies` are believed about a caller's address.
     """
 
     engine: sa.Engine
@@ -55,6 +57,7 @@ class HeadOffice:
     settings: HeadOfficeSettings
     jwt_secret: SecretStr
     clock: Callable[[], datetime]
+    trusted_proxies: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -81,7 +84,8 @@ def open_head_office() -> Iterator[HeadOffice]:
         outside = s3_place(shared)
         with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:
             client = s3_client(place)
-            yield HeadOffice(engine, client, place.bucket, settings, secret, lambda: datetime.now(UTC))
+            now = partial(datetime.now, UTC)
+            yield HeadOffice(engine, client, place.bucket, settings, secret, now, shared.trusted_proxies)
             client.close()
     finally:
         engine.dispose()
