@@ -24,10 +24,12 @@ from imagesync_pipelines.defs import build, history, launching, liveness, pages
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
+from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.steps import Progress, silent
 
@@ -181,12 +183,23 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     line = history.run_line(instance, result.run_id)
     connector = connector_named(request.job.partition("__")[0])
     plans = Plans(installation.engine, installation.storage).all(connector.name)
-    done = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
+    report, summary = report_of(connector, installation, result.run_id, line.summary)
+    done = Status.PARTIAL if summary.get("warnings") else Status.COMPLETED
     return RunOutcome(
         result.run_id,
         done if result.success else Status.FAILED,
-        line.summary,
+        summary,
         error="" if result.success else line.error,
         plan=next((plan for plan in plans if plan.run_id == result.run_id), None),
-        report=connector.report(installation, result.run_id),
+        report=report,
     )
+
+
+def report_of(
+    connector: Connector, installation: Installation, run_id: str, summary: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The run's own report, and its summary; the summary says so where the report cannot be read."""
+    try:
+        return connector.report(installation, run_id), summary
+    except StorageError as error:
+        return {}, {**summary, "warnings": [*summary.get("warnings", ()), str(error)]}

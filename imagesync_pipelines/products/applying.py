@@ -18,9 +18,10 @@ from imagesync_pipelines.storage.schema import product_image, unmatched_article,
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import approved, guard
-from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
+from imagesync_pipelines.sync.model import EFFECTS, Change, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import (
+    READ_SINCE,
     Broke,
     Known,
     Loaded,
@@ -29,6 +30,7 @@ from imagesync_pipelines.sync.planned import (
     applied_warnings,
     carry_out,
     limits_of,
+    restored_note,
 )
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.upstream.canonical import stable_address
@@ -38,6 +40,8 @@ ROWS_PER_BATCH = 5000
 WRITERS = 2
 # The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
 SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+# The reason of an update that changes nothing else.
+EXPIRING = "its address expires"
 
 # Name → type and meaning, as the UI's page of the Dagster asset lists them.
 PRODUCT_IMAGE_COLUMNS = {
@@ -77,6 +81,7 @@ def plan_images(
     products: pd.DataFrame,
     judged: pd.DataFrame | None = None,
     rejected: pd.DataFrame | None = None,
+    expiring: Collection[str] = (),
     force: bool = False,
     allow_mass_delete: bool = False,
 ) -> Planned:
@@ -84,17 +89,25 @@ def plan_images(
 
     current: all that this source has in product_image; judged: the rows of it that the plan may touch, None: all.
     payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
-    Contents are compared as stable addresses: the same one with another signature is no other picture.
+    expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
+    compared as stable addresses: the same one with another signature is no other picture.
     """
     wanted, there = (
         frame.assign(content=_stable_contents(frame["content"]))
         for frame in (wanted, current if judged is None else judged)
     )
     built = build_plan(wanted, there, scope, rejected=rejected, force=force)
+    due = (built["change"] == Change.KEEP) & built["fingerprint_after"].notna() & built["key"].isin(list(expiring))
+    if due.any():
+        built = built.assign(
+            change=built["change"].mask(due, str(Change.UPDATE)), reason=built["reason"].mask(due, EXPIRING)
+        )
     limits = limits_of(context, lifted=allow_mass_delete)
     guarded = guard(built, scope, limits, owned=current[["key", "group"]])
     effects = approved(guarded.plan)
     effects = effects[effects["change"].isin(EFFECTS)]
+    restored_at, told = restored_note(context)
+    everything = scope.groups is None and scope.proof is not None and scope.proof.complete
     return Planned(
         plan=guarded.plan.assign(product=_labels(guarded.plan["group"], products)),
         held=guarded.held,
@@ -102,7 +115,8 @@ def plan_images(
         cost=PlanCost(0, 0, 0),
         states=group_states(current[among(current["group"], effects["group"])]),
         payload=[payload[among(payload["key"], effects["key"])]],
-        warnings=guarded.warnings,
+        scope={READ_SINCE: restored_at if everything else ""},
+        warnings=(*told, *guarded.warnings),
     )
 
 

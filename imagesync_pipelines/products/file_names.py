@@ -1,8 +1,9 @@
 """Names of pictures' files: in one form, whoever wrote them, and what makes it unclear whose picture a name means."""
 
 import re
-import unicodedata
 from collections.abc import Callable
+
+from imagesync_pipelines.upstream.canonical import canonical_text
 
 _PARTIAL_ENDINGS = (".part", ".partial", ".crdownload", ".filepart", ".tmp", "~")
 _ENDING = re.compile(r"\.(jpe?g|png|webp|gif|tiff?|avif|heic|bmp|psd)", re.IGNORECASE)
@@ -19,11 +20,8 @@ _COPIES = tuple(
 
 
 def canonical(path: str) -> str:
-    """A path as a key: Unicode NFC, blanks plain ones, nothing invisible, trimmed; the name before its ending too.
-
-    A Mac writes the same name in other characters; a name that was copied from a page has blanks that do not break.
-    """
-    *folders, name = map(_canonical_part, path.split("/"))
+    """A path as a key: each part in canonical form, the name before its ending too."""
+    *folders, name = map(canonical_text, path.split("/"))
     before, dot, ending = name.rpartition(".")
     return "/".join((*folders, f"{before.rstrip()}{dot}{ending.lstrip()}"))
 
@@ -56,11 +54,3 @@ def why_unclear(name: str, is_sku: Callable[[str], bool]) -> str:
     if _ENDING.search(name) is not None and _ENDING.fullmatch(name[name.rindex(".") :]) is not None:
         return "its name has two endings; which of them is wrong?"
     return ""
-
-
-def _canonical_part(part: str) -> str:
-    text = unicodedata.normalize("NFC", part)
-    if not text.isascii():
-        kinds = ((character, unicodedata.category(character)) for character in text)
-        text = "".join(" " if kind == "Zs" else character for character, kind in kinds if kind != "Cf")
-    return text.strip()

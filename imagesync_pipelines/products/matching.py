@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.products.rules import StoredProduct
+from imagesync_pipelines.upstream.canonical import canonical_text
 
 VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"
@@ -43,7 +44,7 @@ class Near(NamedTuple):
 class Matcher:
     """Finds products by article number; built once from all product rows; those that left the ERP are not found.
 
-    Texts are compared trimmed and whole, never by prefix: a prefix attaches pictures to the wrong product.
+    Texts are compared in canonical form and whole, never by prefix: a prefix attaches pictures to the wrong product.
     """
 
     def __init__(self, products: Iterable[StoredProduct]) -> None:
@@ -54,21 +55,21 @@ class Matcher:
         self._by_legacy: dict[str, list[StoredProduct]] = defaultdict(list)
         self._all: dict[str, StoredProduct] = {}
         for product in sorted(products, key=lambda product: product.id):
-            sku = product.sku.strip()
+            sku = canonical_text(product.sku)
             if not product.in_erp:
                 self._left.add(sku)
                 continue
             (self._parents if product.kind == "parent" else self._variants).setdefault(sku, product)
             self._all.setdefault(sku, product)
             if product.parent_id is not None and product.variant_code:
-                self._by_code[product.parent_id, product.variant_code.strip()].append(product)
-            for old in {product.legacy_sku, product.base_sku} - {None, "", sku}:
-                self._by_legacy[str(old).strip()].append(product)
+                self._by_code[product.parent_id, canonical_text(product.variant_code)].append(product)
+            for old in {canonical_text(old or "") for old in (product.legacy_sku, product.base_sku)} - {"", sku}:
+                self._by_legacy[old].append(product)
         self._characters = frozenset("".join(self._all))
 
     def match(self, number: str, variant: str = "") -> Match:
         """The product of a number: a variant's SKU, else a parent's (with the code, its variant of that code)."""
-        number, variant = number.strip(), variant.strip()
+        number, variant = canonical_text(number), canonical_text(variant)
         if not number:
             return Match(None, "", "the link has no article number")
         if (product := self._variants.get(number)) is not None:
@@ -91,7 +92,7 @@ class Matcher:
         is no slip. The cost does not grow with the catalogue: only SKUs that share a spelling with one character left
         out are compared.
         """
-        number, variant = number.strip(), variant.strip()
+        number, variant = canonical_text(number), canonical_text(variant)
         if not number or number in self._left:
             return ()
         found: dict[str, Near] = {}
@@ -123,8 +124,8 @@ def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series)
     matter answers for the rest.
     """
     own = products.loc[(products["kind"] == "variant") & products["in_erp"], ["id", "sku"]]
-    skus = pa.array(own["sku"].str.strip())
-    asked = pa.array(numbers.str.strip())
+    skus = pa.array(canonical_texts(own["sku"]))
+    asked = pa.array(canonical_texts(numbers))
     places = pc.index_in(asked, value_set=pc.if_else(pc.equal(skus, ""), None, skus), skip_nulls=True)
     direct = np.asarray(pc.is_valid(places))
     ids = np.zeros(len(numbers), dtype=np.int64)
@@ -138,6 +139,13 @@ def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series)
     return LinkMatches(ids, rules, {link: match.reason for link, match in found.items() if match.reason})
 
 
+def canonical_texts(texts: pd.Series) -> pd.Series:
+    """Texts in canonical form; missing ones stay missing. Nearly all are ASCII."""
+    trimmed = texts.str.strip()
+    odd = ~np.asarray(pc.fill_null(pc.string_is_ascii(pa.array(trimmed, pa.large_string())), True))
+    return trimmed.mask(odd, trimmed[odd].map(canonical_text)) if odd.any() else trimmed
+
+
 def products_of(frame: pd.DataFrame) -> list[StoredProduct]:
     """Product rows from a frame with the columns of rules.StoredProduct, as products.read_products gives it."""
     columns = [pa.array(frame[name], from_pandas=True).to_pylist() for name in StoredProduct._fields]
@@ -146,25 +154,22 @@ def products_of(frame: pd.DataFrame) -> list[StoredProduct]:
 
 def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
     """The products that a Matcher needs for these numbers: it answers as if it had all of them."""
-    named = products["sku"].str.strip().isin(_trimmed(numbers))
+    named = canonical_texts(products["sku"]).isin(list(set(map(canonical_text, numbers))))
     parents = products.loc[named & (products["kind"] == "parent"), "id"]
     return products[(named | products["parent_id"].isin(parents)).to_numpy()]
 
 
 def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> pd.DataFrame:
     """The products that a Matcher needs to name the nearest ones for these unmatched numbers with their codes."""
-    numbers = _trimmed(number for number, _ in links)
-    skus = products["sku"].str.strip()
+    pairs = {(canonical_text(number), canonical_text(variant)) for number, variant in links}
+    numbers = list({number for number, _ in pairs})
+    skus = canonical_texts(products["sku"])
     spelled = frozenset(pa.array(skus).to_pylist())
     characters = frozenset("".join(spelled))
     alike = {sku for number in numbers if number for sku in spelled & _one_slip_from(number, characters)}
-    old = [*numbers, *{f"{number.strip()}-{variant.strip()}" for number, variant in links}]
-    renamed = products["legacy_sku"].str.strip().isin(old) | products["base_sku"].str.strip().isin(old)
+    old = [*numbers, *{f"{number}-{variant}" for number, variant in pairs}]
+    renamed = canonical_texts(products["legacy_sku"]).isin(old) | canonical_texts(products["base_sku"]).isin(old)
     return products[skus.isin([*alike, *numbers]) | renamed]
-
-
-def _trimmed(numbers: Iterable[str]) -> list[str]:
-    return list({number.strip() for number in numbers})
 
 
 def _one_slip_from(number: str, characters: Iterable[str]) -> set[str]:

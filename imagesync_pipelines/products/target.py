@@ -16,6 +16,7 @@ from psycopg.errors import NumericValueOutOfRange
 
 from imagesync_pipelines.products.primaries import lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
+from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.apply import outcomes
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import Change, Outcome, group_state
@@ -105,6 +106,19 @@ def image_key(product_id: int | str, external_id: str) -> str:
 def external_ids_of(keys: pd.Series) -> pd.Series:
     """The images' own ids of engine keys."""
     return keys.str.split("/", n=1).str[1]
+
+
+def read_asked(engine: sa.Engine, source: str) -> dict[str, tuple[str, ...]]:
+    """The addresses with parameters of what `source` has in `product_image`, by key; few rows have any."""
+    urls = (product_image.c.image_url, product_image.c.thumbnail_url)
+    asked = sa.or_(*(url.contains("?", autoescape=True) for url in urls))
+    query = sa.select(product_image.c.product_id, product_image.c.external_id, *urls)
+    with engine.connect() as connection:
+        rows = connection.execute(query.where(product_image.c.source == source, asked)).all()
+    return {
+        image_key(row.product_id, row.external_id): tuple(filter(None, (row.image_url, row.thumbnail_url)))
+        for row in rows
+    }
 
 
 def read_current(engine: sa.Engine, source: str) -> pd.DataFrame:

@@ -122,11 +122,15 @@ def restored_note(context: RunContext[Any]) -> tuple[str, tuple[str, ...]]:
     restored_at = unread_since(context.installation.engine, context.owner)
     if not restored_at:
         return "", ()
-    return restored_at, (
-        f"Our database was restored from a backup ({restored_at[:16].replace('T', ' ')} UTC): what it remembers of "
-        f"{context.account} is not believed, and what is there under our names and bytes is taken for ours again. "
-        "A run that reads all of it ends this.",
-    )
+    what = "its products and images, and what people decided (pins, what is held back), are those of the backup"
+    if context.account:
+        what = (
+            f"what it remembers of {context.account} is not believed, and what is there under our names and bytes is "
+            "taken for ours again"
+        )
+    moment = restored_at[:16].replace("T", " ")
+    told = f"Our database was restored from a backup ({moment} UTC): {what}. A run that reads all of it ends this."
+    return restored_at, (told,)
 
 
 def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "") -> int:

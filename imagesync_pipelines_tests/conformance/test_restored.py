@@ -44,6 +44,7 @@ def test_after_a_restored_backup_the_target_is_as_it_should_be_and_nothing_is_do
     assert (typed.code, subject.name in typed.out, subject.account in typed.out) == (0, True, True)
     done = site.sync()
     assert done.status is not runs.Status.FAILED, done.error
+    assert any("restored from a backup" in warning for warning in done.summary["warnings"])
     site.assert_right()
     again = site.sync()
     site.assert_quiet(again)

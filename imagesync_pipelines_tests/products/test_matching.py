@@ -28,6 +28,8 @@ PRODUCTS = [
     StoredProduct(9, "parent", "9410"),
     StoredProduct(10, "variant", "666666", 1, "OX", in_erp=False),
     StoredProduct(11, "variant", " 777777 ", None, " BE "),
+    StoredProduct(12, "parent", "Ta\u0308nzer"),
+    StoredProduct(13, "variant", "Größe 7", 12, "GRÜ", "Mu\u0308hle"),
 ]
 MATCHED = {
     "a variant's SKU": ("803721", "BE", 2, "variant sku"),
@@ -40,6 +42,9 @@ MATCHED = {
     "a parent's SKU without a code": ("11400", "", 1, "parent sku"),
     "a parent without variants": ("9410", "BE", 9, "parent sku"),
     "a parent's SKU with letters": ("TM", "", 4, "parent sku"),
+    "a SKU that a Mac wrote": ("Tänzer", "", 12, "parent sku"),
+    "a SKU and a code that a Mac wrote": ("Ta\u0308nzer", "GRU\u0308", 13, "parent's variant by code"),
+    "a blank that does not break": ("Gro\u0308ße\u00a07", "", 13, "variant sku"),
     "the code of a variant that left the ERP": ("11400", "OX", 1, "parent sku"),
 }
 
@@ -75,6 +80,7 @@ NEAREST = {
     "a digit too few": ("80372", "", ["803721", "803722"]),
     "two digits swapped": ("803271", "", ["803721"]),
     "the legacy SKU": ("11400-BL", "", ["803722"]),
+    "the legacy SKU in other characters": ("Mühle", "", ["Größe 7"]),
     "number and variant make a legacy SKU": ("11400", "BE", ["803721", "803722", "11400"]),
     "two neighbours differ but are not swapped": ("803371", "", []),
     "more than one slip": ("873201", "", []),

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
-from imagesync_pipelines.products.target import Payload, external_ids_of, read_current
+from imagesync_pipelines.products.target import Payload, external_ids_of, read_asked, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PIECE, PlanHeader
 from imagesync_pipelines.sync.apply import collector_paused
@@ -121,6 +122,10 @@ def make_plan(
         judged = current[external_ids_of(current["key"]).isin(images.read_ids)]
     rejects = planning.rejected_rows(about.rejects, judged, images.wanted)
     rejected = pd.concat([rejects, images.unusable], ignore_index=True).drop_duplicates("key")
+    fresh_for, expiring = timedelta(hours=context.settings.image_db_fresh_hours), frozenset[str]()
+    if images.signed:
+        asked = read_asked(engine, context.connector)
+        expiring = planning.expiring(batches.records(name), asked, context.clock(), fresh_for)
     planned = plan_images(
         context,
         images.wanted,
@@ -130,12 +135,14 @@ def make_plan(
         products=all_products,
         judged=judged,
         rejected=rejected,
+        expiring=expiring,
         force=options.force,
         allow_mass_delete=options.allow_mass_delete,
     )
     planned = replace(
         planned,
         scope={
+            **planned.scope,
             "kind": about.scope,
             BATCH: name,
             "skus": list(about.skus),

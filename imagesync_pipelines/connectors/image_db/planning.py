@@ -6,9 +6,10 @@ And the values of the rows that change: everything of a product image but its pr
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import numpy as np
@@ -21,12 +22,19 @@ from imagesync_pipelines.connectors.image_db.columns import RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_table, spool_canonical
 from imagesync_pipelines.products.applying import Unmatched
-from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
+from imagesync_pipelines.products.matching import (
+    RULES,
+    Matcher,
+    canonical_texts,
+    match_links,
+    may_resemble,
+    products_of,
+)
 from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
 from imagesync_pipelines.products.target import VALUES, Payload, external_ids_of
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.upstream.canonical import is_signed
+from imagesync_pipelines.upstream.canonical import canonical_text, expires_at, is_signed
 
 NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
@@ -90,9 +98,35 @@ def signed_warnings(signed: int) -> list[str]:
         return []
     return [
         f"{signed} images have only addresses that are signed or expire; they are stored as they came, are not written "
-        "again for another signature, and stop to work when their time is over. Have the image database give out "
-        "addresses that stay."
+        "again for another signature but when their time is nearly over, and stop to work when it is. Have the image "
+        "database give out addresses that stay."
     ]
+
+
+def expiring(
+    records: UPath, stored: Mapping[str, Collection[str]], now: datetime, fresh_for: timedelta
+) -> frozenset[str]:
+    """The keys of rows whose address ends before the next run may come, and whose record has a later one by now.
+
+    stored: the addresses of rows, by key. fresh_for: within which the next run is surely there. One that lives for less
+    than half of that is no better than what is there: the rows would be written by every run.
+    """
+    ends = {key: end for key, urls in stored.items() if (end := _end_of(urls)) is not None and end < now + fresh_for}
+    if not ends:
+        return frozenset()
+    ids = pa.array({key.partition("/")[2] for key in ends}, pa.string())
+    table = read_table(records, ["external_id", "image_url", "thumbnail_url"])
+    rows = table.filter(pc.is_in(table["external_id"], ids)).to_pylist()
+    given = {row["external_id"]: _end_of(filter(None, (row["image_url"], row["thumbnail_url"]))) for row in rows}
+    later = {key: given.get(key.partition("/")[2]) for key in ends}
+    return frozenset(
+        key for key, end in ends.items() if (new := later[key]) is not None and new >= max(now, end) + fresh_for / 2
+    )
+
+
+def _end_of(urls: Iterable[str]) -> datetime | None:
+    """When the first of these addresses ends, as they say themselves."""
+    return min(filter(None, map(expires_at, urls)), default=None)
 
 
 def _signed(urls: pa.ChunkedArray, hits: pd.DataFrame) -> int:
@@ -123,12 +157,12 @@ def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: 
 
 def groups_of_skus(skus: Sequence[str], products: pd.DataFrame) -> frozenset[str]:
     """The groups of the products with these SKUs (parent or variant). Raises UnknownSkuError for a SKU nobody has."""
-    asked = {sku.strip() for sku in skus}
-    rows = products[products["sku"].str.strip().isin(asked)]
-    missing = sorted(asked - set(rows["sku"].str.strip()))
+    asked, known = set(map(canonical_text, skus)), canonical_texts(products["sku"])
+    named = known.isin(asked)
+    missing = sorted(asked - set(known[named]))
     if missing:
         raise UnknownSkuError(f"the ERP has no product with the SKU {', '.join(missing)}; nothing was planned")
-    return frozenset(rows["id"].astype(str))
+    return frozenset(products.loc[named, "id"].astype(str))
 
 
 def cut_to(planned: PlannedImages, groups: Collection[str]) -> PlannedImages:

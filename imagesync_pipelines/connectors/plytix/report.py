@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product
@@ -118,12 +119,14 @@ def keep_report(root: UPath, run_id: str, report: Mapping[str, Any]) -> None:
 
 
 def read_report(root: UPath, run_id: str) -> dict[str, Any]:
-    """The report of a run; empty when it broke before it had one, or the file is damaged."""
+    """The report of a run; empty when it broke before it had one. Raises StorageError when the file is damaged."""
+    path = f"{_REPORTS}/{run_id}.json"
     try:
-        found = orjson.loads((root / _REPORTS / f"{run_id}.json").read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
+        return dict(orjson.loads((root / path).read_bytes()))
+    except FileNotFoundError:
         return {}
-    return dict(found)
+    except (TypeError, ValueError):
+        raise StorageError(f"The run's report {path} is damaged; its figures are in the run's summary.") from None
 
 
 def bounded(report: Mapping[str, Any]) -> Json:

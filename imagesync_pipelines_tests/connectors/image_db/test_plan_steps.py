@@ -1,6 +1,7 @@
 """Plan, guard and apply on real pages and a real database: what is written, what is held back, what is protected."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,30 @@ def test_force_writes_unchanged_rows_and_a_pin_stays(synced: Connector) -> None:
     pin_image(synced.place.engine, product, "image_db", "12", "anna")
     assert synced.sync(force=True) == (0, 12, 0)
     assert synced.shown()[SKUS[0]] == ["12", "10", "11"]
+
+
+def sign(connector: Connector, hours: float) -> None:
+    """All addresses of an image are signed anew, and end so many hours from now."""
+    [signed] = [record for record in connector.source.records if record["original_file"]["file_id"] == 10]
+    end = f"?Signature={hours}&Expires={datetime.now(UTC).timestamp() + hours * 3600:.0f}"
+    for file in (signed["original_file"], *signed["exported_files"]):
+        for name in ("file_url", "image_url"):
+            if file.get(name):
+                file[name] = file[name].partition("?")[0] + end
+
+
+def test_an_address_that_expires_is_replaced_in_time_and_no_other_signature_is_written(connector: Connector) -> None:
+    sign(connector, 20)
+    assert connector.sync() == (12, 0, 0)
+    sign(connector, 21)
+    assert connector.sync() == (0, 0, 0), "it is no better than what is there"
+    sign(connector, 168)
+    assert connector.sync() == (0, 1, 0)
+    with connector.place.engine.connect() as connection:
+        url = connection.scalar(sa.select(product_image.c.image_url).where(product_image.c.external_id == "10"))
+    assert "Signature=168&" in str(url)
+    sign(connector, 169)
+    assert connector.sync() == (0, 0, 0)
 
 
 def test_what_is_gone_is_removed_only_with_the_proof_of_a_whole_scan(synced: Connector) -> None:

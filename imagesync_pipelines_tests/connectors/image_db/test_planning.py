@@ -1,7 +1,7 @@
 """Records and products to frames: what is wanted, what is protected, what matched nothing and what changes a row."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, Un
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
     cut_to,
+    expiring,
     groups_of_skus,
     open_payload,
     plan_wanted,
@@ -245,3 +246,27 @@ def test_trap_12_nothing_is_kept_between_two_plans(store: UPath) -> None:
     second = planned(store, record(7, exports=[export("png", 1, (900, 800))]))
     assert values(store, second)["2/7"]["image_format"] == "png"
     assert first.wanted["fingerprint"][0] != second.wanted["fingerprint"][0]
+
+
+def ends(moment: datetime) -> str:
+    return f"{MEDIA}png-1?Signature={moment.minute}&Expires={moment.timestamp():.0f}"
+
+
+HOUR = timedelta(hours=1)
+EXPIRING = {
+    "it ended, a day is given": (-HOUR, 24 * HOUR, True),
+    "it ends before the next run, a week is given": (20 * HOUR, 168 * HOUR, True),
+    "it ends after the next run": (30 * HOUR, 168 * HOUR, False),
+    "it was signed a minute ago": (24 * HOUR - HOUR / 60, 24 * HOUR, False),
+    "an hour is given, no run would be without a change": (-23 * HOUR, HOUR, False),
+    "the same one is given": (2 * HOUR, 2 * HOUR, False),
+}
+
+
+@pytest.mark.parametrize(("stored", "given", "is_due"), EXPIRING.values(), ids=EXPIRING.keys())
+def test_an_address_is_replaced_when_its_time_is_nearly_over_and_not_by_every_run(
+    store: UPath, stored: timedelta, given: timedelta, is_due: bool
+) -> None:
+    written(store, record(7, exports=[export(image_url=ends(START + given))]), record(8))
+    there = {"2/7": [ends(START + stored)], "3/7": [f"{MEDIA}png-1?token=abc"], "2/8": [f"{MEDIA}png-1?v=2"]}
+    assert expiring(store, there, START, 26 * HOUR) == ({"2/7"} if is_due else set())

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -23,8 +24,11 @@ from imagesync_pipelines.connectors.plytix.model import (
 from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT
 from imagesync_pipelines.connectors.plytix.report import bounded
 from imagesync_pipelines.connectors.plytix.settings import GalleryPlanOptions, PlytixSettings
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader
 from imagesync_pipelines.sync import held
@@ -264,3 +268,17 @@ def test_an_applied_plan_is_told_number_by_number_with_what_making_it_took(monke
 def test_a_report_in_the_ui_has_its_first_errors_and_their_number() -> None:
     shown = bounded(REPORT).value
     assert (len(shown["errors"]), shown["errors_in_all"], len(REPORT["errors"])) == (20, 25, 25)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [b"", b'{"images_uploaded": 1', b"17"])
+def test_a_damaged_report_is_told_and_costs_no_run(tmp_path: Path, body: bytes) -> None:
+    installation = SimpleNamespace(storage=UPath(tmp_path))
+    plytix, summary = connector_named("plytix"), {"images_added": 3, "warnings": ["Once."]}
+    assert runs.report_of(plytix, installation, "run-1", summary) == ({}, summary), "it broke before it had one"
+    write_whole(installation.storage / "reports/plytix/run-1.json", body)
+    report, told = runs.report_of(plytix, installation, "run-1", summary)
+    assert (report, told["images_added"]) == ({}, 3)
+    assert told["warnings"] == [
+        "Once.",
+        "The run's report reports/plytix/run-1.json is damaged; its figures are in the run's summary.",
+    ]

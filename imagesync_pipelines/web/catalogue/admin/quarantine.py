@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
+from sqlalchemy.dialects.postgresql import distinct_on
 from starlette.responses import Response
 
 from imagesync_pipelines.settings import DEFAULT_SOURCE
@@ -82,7 +83,7 @@ def _left_out(engine: sa.Engine) -> list[LeftOut]:
     rejects = sa.cast(plan_table.c.counts["reject"].astext, sa.Integer)
     newest = (
         sa.select(plan_table.c.id, plan_table.c.connector, account.label("account"), rejects.label("rows"))
-        .distinct(plan_table.c.connector, account)
+        .ext(distinct_on(plan_table.c.connector, account))
         .order_by(plan_table.c.connector, account, plan_table.c.id.desc())
         .subquery()
     )
