@@ -5,7 +5,7 @@ The columns are those of docs/contracts/image_db.md.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -45,12 +45,13 @@ class ErpProducts:
     rows: the columns COLUMNS, a row per usable product, text or None; is_active is boolean.
     set_aside: kind, erp_id, sku, where, reason; rows that cannot be used, erp_id and sku None where they cannot be
     read. What we have of them should stay as it is. warnings: sentences about them, and about rows that are used
-    although something about them is odd.
+    although something about them is odd. absent: kind → the columns of COLUMNS that its table does not have.
     """
 
     rows: pd.DataFrame
     set_aside: pd.DataFrame
     warnings: tuple[str, ...]
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_erp(settings: ErpSettings) -> ErpProducts:
@@ -97,7 +98,8 @@ def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
     for name in ("erp_id", "sku"):
         legible = [None if _is_shortened(value) else value for value in set_aside[name].tolist()]
         set_aside[name] = pd.Series(legible, dtype=object)
-    return ErpProducts(usable, set_aside, (*_unusable(set_aside), *warnings))
+    absent = {kind: _absent(source) for kind, source in (("parent", parents), ("variant", variants))}
+    return ErpProducts(usable, set_aside, (*_unusable(set_aside), *warnings), absent)
 
 
 def _unusable(set_aside: pd.DataFrame) -> tuple[str, ...]:
@@ -162,9 +164,19 @@ def _cause(error: Exception, url: str) -> str:
     return f"{type(cause).__name__}: {text}"
 
 
+def _names(source: pd.DataFrame) -> dict[str, Any]:
+    return {str(name).strip().lower(): name for name in source.columns}
+
+
+def _absent(source: pd.DataFrame) -> tuple[str, ...]:
+    """The optional columns that a table of the ERP does not have, by our names."""
+    names = _names(source)
+    return tuple(ours for ours, theirs in _SOURCE_NAMES.items() if names.keys().isdisjoint(theirs))
+
+
 def _in_our_columns(kind: str, source: pd.DataFrame) -> pd.DataFrame:
     """The source's columns under our names, as trimmed text; the columns that are optional may be missing."""
-    names = {str(name).strip().lower(): name for name in source.columns}
+    names = _names(source)
     rows = pd.DataFrame(index=source.index)
     rows["kind"] = pd.Series(kind, index=source.index, dtype=object)
     for ours, theirs in _SOURCE_NAMES.items():

@@ -1,8 +1,9 @@
 """The ERP's products in our `product` table: added, renamed, moved, marked when they left, never deleted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -77,6 +78,20 @@ SELECT coalesce(s.id, nextval(pg_get_serial_sequence('imagesync.product', 'id'))
    AND NOT EXISTS (SELECT 1 FROM imagesync.product p WHERE p.kind = s.kind AND p.erp_id = s.erp_id)
 """
 
+# What a product keeps of a column that the ERP's table does not have this time: name → the value, and whether there is
+# one. A parent is staged by its id in the ERP.
+_KEPT = {
+    **{name: (f"p.{name}", f"p.{name} IS NOT NULL") for name in ("variant_code", "legacy_sku", "base_sku")},
+    "name": ("p.name", "p.name <> ''"),
+    "is_active": ("p.is_active", "NOT p.is_active"),
+    "parent_erp_id": ("o.erp_id", "o.erp_id IS NOT NULL"),
+}
+_KEEP = """
+UPDATE erp_stage s SET {name} = {value}
+  FROM imagesync.product p LEFT JOIN imagesync.product o ON o.id = p.parent_id
+ WHERE s.kind = :kind AND p.kind = s.kind AND p.erp_id = s.erp_id AND p.left_erp_at IS NULL AND {there}
+"""
+
 # `replaced`: another product of the ERP has the SKU by now, so this one is surely not there under it.
 _GONE = """
 SELECT p.id, p.kind || ':' || p.erp_id AS key, p.sku,
@@ -144,6 +159,8 @@ def write_products(
     set_aside: pd.DataFrame,
     deletion_limits: DeletionLimits,
     ids: pd.DataFrame | None = None,
+    *,
+    absent: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> ProductsWritten:
     """Bring `product` up to what the ERP says, in one transaction.
 
@@ -152,19 +169,25 @@ def write_products(
     are missing than the deletion limits allow: then all stay and a warning says so, because a half-read ERP looks
     exactly like a great clearance. They stay as well while a row has neither a legible id nor a legible SKU: it may be
     any of them. A SKU that comes back under a new id of the ERP is the same product: its images and pins stay.
-    ids: those that new products get, as look_at_products gave them out.
+    ids: those that new products get, as look_at_products gave them out. absent: kind → columns that the ERP's table
+    does not have: what products have of them stays, and a warning says so.
 
     Raises ErpError when the ERP has no products of a kind of which we know some, unless the limits are lifted.
     """
     with engine.begin() as connection:
-        done = _load(connection, rows, set_aside, deletion_limits, ids)
+        done = _load(connection, rows, set_aside, deletion_limits, ids, absent)
         if done.added + done.updated + done.deactivated > done.total * NEW_STATISTICS_SHARE:
             connection.execute(sa.text("ANALYZE imagesync.product"))
     return done
 
 
 def look_at_products(
-    engine: sa.Engine, rows: pd.DataFrame, set_aside: pd.DataFrame, deletion_limits: DeletionLimits
+    engine: sa.Engine,
+    rows: pd.DataFrame,
+    set_aside: pd.DataFrame,
+    deletion_limits: DeletionLimits,
+    *,
+    absent: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[ProductsWritten, ProductsSeen]:
     """What write_products would do, and the products as it would leave them; it is done and taken back.
 
@@ -173,7 +196,7 @@ def look_at_products(
     with engine.connect() as connection, connection.begin() as transaction:
         _execute(connection, _STAGE[:1])
         before = _changed_at(connection)
-        done = _load(connection, rows, set_aside, deletion_limits, None)
+        done = _load(connection, rows, set_aside, deletion_limits, None, absent)
         types = {"id": pa.int64(), "kind": pa.string(), "erp_id": pa.string()}
         seen = ProductsSeen(_read(connection), frame_of(read_columns(connection, _IDS, types)), before)
         transaction.rollback()
@@ -186,6 +209,7 @@ def _load(
     set_aside: pd.DataFrame,
     deletion_limits: DeletionLimits,
     ids: pd.DataFrame | None,
+    absent: Mapping[str, Sequence[str]],
 ) -> ProductsWritten:
     _execute(connection, _STAGE)
     if ids is not None:
@@ -197,6 +221,7 @@ def _load(
     while found := connection.execute(sa.text(_TAKEN)).rowcount:
         taken += found
     connection.execute(sa.text(_ADOPT))
+    warnings = _keep_absent(connection, absent)
     _refuse_none(connection, rows, set_aside, deletion_limits)
     unknown = int((set_aside["erp_id"].isna() & set_aside["sku"].isna()).sum())
     left, held, because = _mark_gone(connection, deletion_limits, unknown)
@@ -205,7 +230,6 @@ def _load(
         updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
         added += connection.execute(sa.text(_INSERT), {"kind": kind}).rowcount
     total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
-    warnings = []
     if taken:
         warnings.append(
             f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they are not taken over."
@@ -258,6 +282,24 @@ def _refuse_none(
                 f"the ERP gave no {kind}s at all, not a single row, but we know {number}; nothing was changed. If it "
                 f"is right, run once with {_SWITCH}"
             )
+
+
+def _keep_absent(connection: sa.Connection, absent: Mapping[str, Sequence[str]]) -> list[str]:
+    """Let products have what they have of columns that the ERP's tables lack; a sentence for each that held anything.
+
+    A column that is there and empty says that there is nothing; one that is not there says nothing.
+    """
+    told = []
+    for kind, names in absent.items():
+        for name in (one for one in names if one in _KEPT):
+            value, there = _KEPT[name]
+            kept = connection.execute(sa.text(_KEEP.format(name=name, value=value, there=there)), {"kind": kind})
+            if kept.rowcount:
+                told.append(
+                    f"The ERP's {kind}s have no column {name.replace('_erp', '')} any more; {kept.rowcount} products keep "
+                    "what they have of it. If that is meant, let the column be there and empty."
+                )
+    return told
 
 
 def _mark_gone(

@@ -35,7 +35,7 @@ def load(database: sa.Engine) -> Load:
         frame = pd.DataFrame(list(rows), dtype=object)
         kinds = [frame[frame["kind"] == kind].drop(columns="kind") for kind in ("parent", "variant")]
         read = judge(*kinds)
-        return write_products(database, read.rows, read.set_aside, deletion_limits)
+        return write_products(database, read.rows, read.set_aside, deletion_limits, absent=read.absent)
 
     return run
 
@@ -267,3 +267,32 @@ def test_an_error_changes_nothing(load: Load, database: sa.Engine) -> None:
     with pytest.raises(Exception, match="too long"):
         write_products(database, rows.assign(name="x" * 256), pd.DataFrame(columns=["kind", "erp_id", "sku"]), LIMITS)
     assert whole(database) == before
+
+
+VANISHED = {
+    "variant_code": ("BE", None),
+    "legacy_sku": ("L1", None),
+    "base_sku": ("9410", None),
+    "name": ("Angel", ""),
+    "is_active": ("no", "yes"),
+    "parent_id": ("1", None),
+}
+
+
+@pytest.mark.parametrize("column", VANISHED)
+def test_a_column_that_vanishes_blanks_nothing_and_is_told_and_one_that_is_empty_means_it(
+    load: Load, database: sa.Engine, column: str
+) -> None:
+    value, empty = VANISHED[column]
+    one = {"kind": "variant", "id": "5", "sku": "a"}
+    load(parent("1", "p"), {**one, column: value})
+    before = now(database, column)
+    done = load(parent("1", "p"), one)
+    assert (now(database, column), counts(done)) == (before, (0, 0, 0, 2))
+    assert done.warnings == (
+        f"The ERP's variants have no column {column} any more; 1 products keep what they have of it. If that is meant, "
+        "let the column be there and empty.",
+    )
+    done = load(parent("1", "p"), {**one, column: empty})
+    assert (now(database, column) == before, done.updated, done.warnings) == (False, 1, ())
+    assert load(parent("1", "p"), one).warnings == (), "nothing is held of it any more"

@@ -43,13 +43,14 @@ class ErpLoad(BaseModel):
 
     warnings: sentences for the run's summary. looked_at: the run that only looked and keeps what it saw, '' when the
     products are written (or none would change). before: when the products last changed before it looked.
-    allow_products_gone: as it was asked.
+    allow_products_gone: as it was asked. absent: kind → columns that the ERP's table does not have.
     """
 
     warnings: tuple[str, ...] = ()
     looked_at: str = ""
     before: datetime | None = None
     allow_products_gone: bool = False
+    absent: dict[str, tuple[str, ...]] = {}
 
 
 @collector_paused()
@@ -64,10 +65,14 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
     Raises ErpError when the ERP cannot be read, is refused or gives nothing; then nothing is changed.
     """
     read = erp.read_erp(context.settings)
-    load = ErpLoad(allow_products_gone=options.allow_products_gone)
+    load = ErpLoad(allow_products_gone=options.allow_products_gone, absent=dict(read.absent))
     if options.dry_run:
         written, seen = products.look_at_products(
-            context.installation.engine, read.rows, read.set_aside, _leaving_limits(context, load)
+            context.installation.engine,
+            read.rows,
+            read.set_aside,
+            _leaving_limits(context, load),
+            absent=load.absent,
         )
         if written.changes_anything:
             frames = (read.rows, read.set_aside, seen.products, seen.ids)
@@ -140,7 +145,8 @@ def _take_over(
 ) -> products.ProductsWritten:
     """Write the ERP's products, and note those that are held."""
     engine = context.installation.engine
-    written = products.write_products(engine, rows, set_aside, _leaving_limits(context, load), ids)
+    limits = _leaving_limits(context, load)
+    written = products.write_products(engine, rows, set_aside, limits, ids, absent=load.absent)
     because = written.because or "kept by a person"
     stay = [held.HeldRow(one.key, one.sku, one.sku, held.PRODUCTS_GONE, because, "leave") for one in written.held]
     held.hold(engine, context.connector, context.account, ERP_STEP, stay)
