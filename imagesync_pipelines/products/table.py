@@ -296,8 +296,8 @@ def _keep_absent(connection: sa.Connection, absent: Mapping[str, Sequence[str]])
             kept = connection.execute(sa.text(_KEEP.format(name=name, value=value, there=there)), {"kind": kind})
             if kept.rowcount:
                 told.append(
-                    f"The ERP's {kind}s have no column {name.replace('_erp', '')} any more; {kept.rowcount} products keep "
-                    "what they have of it. If that is meant, let the column be there and empty."
+                    f"The ERP's {kind}s have no column {name.replace('_erp', '')} any more; {kept.rowcount} products "
+                    "keep what they have of it. If that is meant, let the column be there and empty."
                 )
     return told
 

@@ -68,11 +68,7 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
     load = ErpLoad(allow_products_gone=options.allow_products_gone, absent=dict(read.absent))
     if options.dry_run:
         written, seen = products.look_at_products(
-            context.installation.engine,
-            read.rows,
-            read.set_aside,
-            _leaving_limits(context, load),
-            absent=load.absent,
+            context.installation.engine, read.rows, read.set_aside, _leaving_limits(context, load), absent=load.absent
         )
         if written.changes_anything:
             frames = (read.rows, read.set_aside, seen.products, seen.ids)
