@@ -1,5 +1,7 @@
 """The bases of errors: one that is written for people, one that the engine must know from wherever it comes."""
 
+_REASON_CHARACTERS = 500
+
 
 class ImagesyncError(Exception):
     """Something that people can put right; the message is one line: what happened, to what, and what to do."""
@@ -15,3 +17,10 @@ class RemoteError(ImagesyncError):
 
 class AnswerLostError(Exception):
     """A remote call was sent and its answer never came: whether it had an effect is unknown."""
+
+
+def error_reason(error: BaseException) -> str:
+    """An error's kind and first line, for people; of a database the driver's, without the statement."""
+    error = getattr(error, "orig", None) or error
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}"[:_REASON_CHARACTERS] if text else type(error).__name__

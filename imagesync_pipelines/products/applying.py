@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-import psycopg
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import repair_primaries
@@ -38,8 +37,6 @@ from imagesync_pipelines.upstream.canonical import stable_address
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
 ROWS_PER_BATCH = 5000
 WRITERS = 2
-# The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
-SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 # The reason of an update that changes nothing else.
 EXPIRING = "its address expires"
 
@@ -202,7 +199,6 @@ def _apply(
             states=loaded.states,
             rows_per_batch=max(1, min(ROWS_PER_BATCH, -(-loaded.total // WRITERS))),
             writers=WRITERS,
-            fatal=SERVER_GONE,
             before_write=context.check_locks,
             on_progress=lambda done: context.progress("rows written", done, loaded.total),
             broke=broke,

@@ -7,7 +7,6 @@ from itertools import compress
 from typing import Any
 
 import pandas as pd
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
@@ -17,15 +16,12 @@ from psycopg.errors import NumericValueOutOfRange
 from imagesync_pipelines.products.primaries import lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.apply import outcomes
+from imagesync_pipelines.sync.apply import ends_run, item_failure, outcomes
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import Change, Outcome, group_state
 from imagesync_pipelines.sync.plan import group_states
 
 _CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, original_url FROM imagesync.product_image"
-
-# A row that the database does not accept; what goes wrong in COPY comes from the driver as it is.
-BAD_ROW = (sa.exc.DataError, sa.exc.IntegrityError, psycopg.DataError, psycopg.IntegrityError)
 
 MOVED = "the images of this product changed since the plan was made; plan again"
 
@@ -154,8 +150,8 @@ class ProductImageTarget:
         try:
             with self.engine.begin() as connection:
                 return self._apply(connection, rows, digests)
-        except BAD_ROW:
-            if rows["group"].nunique() > 1:
+        except Exception as error:
+            if ends_run(error) or rows["group"].nunique() > 1:
                 raise
         return self._apply_row_by_row(rows, digests)
 
@@ -168,8 +164,8 @@ class ProductImageTarget:
                 try:
                     with connection.begin_nested():
                         told.append(self._apply(connection, row, None))
-                except BAD_ROW as error:
-                    told.append(outcomes(row, Outcome.FAILED, _reason(error)))
+                except Exception as error:  # noqa: BLE001 - whatever one image does, the others are applied
+                    told.append(outcomes(row, Outcome.FAILED, item_failure(error)))
         return pd.concat(told)
 
     def _apply(self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
@@ -227,11 +223,6 @@ class ProductImageTarget:
 
 def _keys(images: pd.DataFrame) -> pd.Series:
     return images["product_id"].astype("str") + "/" + images["external_id"].astype("str")
-
-
-def _reason(error: Exception) -> str:
-    """PostgreSQL's own first line, without the statement and its values."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:300]
 
 
 def _copied(images: pd.DataFrame, values: pa.Table) -> list[_Row]:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
@@ -14,6 +15,10 @@ from imagesync_pipelines.storage.errors import DatabaseUnreachableError, Storage
 from imagesync_pipelines.storage.schema import SCHEMA
 
 R = TypeVar("R")
+SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+"""The errors of a database that is gone, full or going; look at them with `is_server_gone`."""
+# A value that is too large for an index, a row for its page: to the driver operational, but of one row.
+_LIMITS_OF_A_ROW = "54"
 # The settings that hold database URLs, as a message names them.
 URL_VARIABLES = "IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL"
 APPLICATION_NAME = "imagesync"
@@ -80,6 +85,14 @@ def open_database(url: str) -> sa.Engine:
             f"An administrator can allow it with: CREATE SCHEMA {SCHEMA} AUTHORIZATION {engine.url.username}"
         ) from error
     return engine
+
+
+def is_server_gone(error: BaseException) -> bool:
+    """Whether an error says that the database cannot work now, so that it would be the same with any other row."""
+    if getattr(error, "connection_invalidated", False):
+        return True
+    said = getattr(getattr(error, "orig", None) or error, "sqlstate", None) or ""
+    return isinstance(error, SERVER_GONE) and not said.startswith(_LIMITS_OF_A_ROW)
 
 
 def read_rows(engine: sa.Engine, query: sa.Select, kind: type[R]) -> list[R]:

@@ -18,7 +18,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from imagesync_pipelines.storage.errors import LockLostError
+from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage.database import is_server_gone
+from imagesync_pipelines.storage.errors import AccountBusyError, DatabaseUnreachableError, LockLostError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, check_columns
 from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanRow, RowResult, group_state
@@ -26,12 +29,13 @@ from imagesync_pipelines.sync.targets import DatabaseTarget, Quarantine
 
 APPLY_STAGE = "apply"
 SHOWN_ERRORS = 20
-REASON_CHARACTERS = 500
 NO_ANSWER = "the target gave no answer for this row"
 # Rows of a plan that are Python objects at one time; a frame of a million of them is a tenth of their size.
 _SLICE = 20_000
 _CHANGES = {str(change): change for change in Change}
 _WITHOUT_ROWS = group_state(())
+# What is wrong with the installation, or another run that is at work: no matter of the item that met it.
+_OF_THE_RUN = (SettingsError, DatabaseUnreachableError, LockLostError, AccountBusyError)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -196,7 +200,7 @@ def apply_database(
 
     states: the digests of the groups when the plan was made, as from `group_states`; the target refuses groups that
     moved. A batch that raises is halved down to the one group that cannot be written: its rows fail with the error's
-    text and go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are:
+    text and go to quarantine, the others are written. What ends_run (the server is gone, `fatal`) is raised as it is:
     what was written stays, no further batch is begun, and the next run plans what is missing. before_write is called
     before each batch; LockLostError from it ends the run as well. writers: how many batches
     are applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far,
@@ -213,7 +217,7 @@ def apply_database(
     def refused(group: slice, error: Exception) -> list[pd.DataFrame]:
         return [outcomes(rows.iloc[group], Outcome.FAILED, error_reason(error))]
 
-    halving = partial(apply_halving, write=write, refused=refused, fatal=(*fatal, LockLostError))
+    halving = partial(apply_halving, write=write, refused=refused, fatal=fatal)
     with collector_paused(), tally.telling(plan, broke):
         for _, results in side_by_side(_batches(rows["group"], rows_per_batch), halving, writers):
             for result in results:
@@ -279,10 +283,19 @@ def same_for_all(work: GroupWork, outcome: Outcome, reason: str) -> list[RowResu
     return [RowResult(row.key, row.group, row.change, outcome, reason) for row in work.rows]
 
 
-def error_reason(error: BaseException) -> str:
-    """An error's kind and first line, for people."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}"[:REASON_CHARACTERS] if text else type(error).__name__
+def ends_run(error: BaseException, fatal: tuple[type[BaseException], ...] = ()) -> bool:
+    """Whether an error in the middle of an item says that no other item can be done either; fatal: of the connector.
+
+    Any other one, of whatever library, is that item's failure and costs nobody else.
+    """
+    return isinstance(error, (*fatal, *_OF_THE_RUN)) or is_server_gone(error)
+
+
+def item_failure(error: Exception, fatal: tuple[type[BaseException], ...] = ()) -> str:
+    """Why an item failed, for people; an error that ends_run is raised again."""
+    if ends_run(error, fatal):
+        raise error
+    return error_reason(error)
 
 
 def _plan_rows(rows: pd.DataFrame) -> Iterator[PlanRow]:
@@ -369,20 +382,19 @@ def apply_halving(
     refused: Callable[[T, Exception], list[R]],
     *,
     fatal: tuple[type[BaseException], ...] = (),
-    bad: tuple[type[Exception], ...] = (Exception,),
 ) -> list[R]:
     """Write groups together, halving those that are not accepted down to the one that is `refused` alone.
 
     write: one transaction; it raises with nothing written. refused: the results of a group that raised by itself.
-    fatal: errors about no group at all, raised as they are. bad: errors that a group can cause; others are raised too.
+    What ends_run (fatal: of the connector) is about no group at all, and raised as it is.
     """
     try:
         return write(works)
-    except fatal:
-        raise
-    except bad as error:
+    except Exception as error:
+        if ends_run(error, fatal):
+            raise
         if len(works) == 1:
             return refused(works[0], error)
     middle = len(works) // 2
     halves = (works[:middle], works[middle:])
-    return [row for half in halves for row in apply_halving(half, write, refused, fatal=fatal, bad=bad)]
+    return [row for half in halves for row in apply_halving(half, write, refused, fatal=fatal)]

@@ -14,7 +14,6 @@ from imagesync_pipelines.errors import AnswerLostError, RemoteError
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync import apply
 from imagesync_pipelines.sync.frames import check_rows
-from imagesync_pipelines.sync.identity import IdentityRefusedError
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, ReadableTarget, RemoteTarget
@@ -95,12 +94,11 @@ def apply_remote(
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
     keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
-    in a row got no answer, the rest is REFUSED. Errors in `fatal`, interruptions and what before_write raises, which is
-    called before each group, start no further group, wait for those under way and are raised; `broke` gets what
-    was done before. on_progress gets the number of rows done so far.
+    in a row got no answer, the rest is REFUSED. What ends_run (fatal: of the connector), interruptions and what
+    before_write raises, which is called before each group, start no further group, wait for those under way and are
+    raised; `broke` gets what was done before. on_progress gets the number of rows done so far.
     """
     tally = apply.Tally(quarantine)
-    fatal = (*fatal, IdentityRefusedError)
     unsettled = {intent.group for intent in intents.open_intents()}
     answered: set[str] = set()
     done = 0
@@ -162,12 +160,13 @@ def _in_bulk(
             for work in portion:
                 intents.begin(Intent(work.group, _wanted_state(work)))
             results = list(bulk.apply(portion))
-        except fatal:
-            raise
         except AnswerLostError as error:
             yield [result for work in portion for result in apply.same_for_all(work, Outcome.UNKNOWN, _lost(error))]
             continue
-        except Exception:  # noqa: BLE001 - whatever a call of many does, each of them can be tried by itself
+        except Exception as error:
+            # Whatever a call of many does, each of them can be tried by itself.
+            if apply.ends_run(error, fatal):
+                raise
             yield [result for work in portion for result in apply.same_for_all(work, Outcome.REFUSED, UNSETTLED)]
             return
         told = {result.group for result in results}
@@ -192,12 +191,10 @@ def _write(
     intents.begin(Intent(work.group, _wanted_state(work)))
     try:
         results = apply.answers([work], target.apply(work))
-    except fatal:
-        raise
     except AnswerLostError as error:
         return apply.same_for_all(work, Outcome.UNKNOWN, _lost(error)), error
     except Exception as error:  # noqa: BLE001 - whatever a group does to a target, the others go on
-        return apply.same_for_all(work, Outcome.FAILED, apply.error_reason(error)), error
+        return apply.same_for_all(work, Outcome.FAILED, apply.item_failure(error, fatal)), error
     if all(result.outcome is not Outcome.UNKNOWN for result in results):
         intents.finish(work, results)
     return results, None

@@ -1,9 +1,10 @@
 """The edge in the conformance tests: the first of two stores of a head office."""
 
+import hashlib
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.edge import downloads
+from imagesync_pipelines.connectors.edge import store as store_database
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.marking import MAKE_MARK, WRITE_MARK
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store import open_store, store_lock
@@ -29,6 +33,7 @@ from imagesync_pipelines_tests.conformance.subject import (
     ours,
     slow_call,
     spelt_otherwise,
+    stumbling,
 )
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.edge_installations import Held as Photo
@@ -150,6 +155,26 @@ class EdgeSite(Site):
         office.mutate("delete_object", photo_id=added.photo_id)
         yield {str(added.product_id)}
         office.mutate("replace", product_id=added.product_id)
+
+    def stumbles(self) -> Mapping[str, AbstractContextManager[object]]:
+        found = {str(row.product_id): (key, row.checksum) for key, row in sorted(self.world.listed().items())}
+        (one, read), (two, checked), (three, written), *_ = found.items()
+
+        def is_checked(body: bytes, **_: Any) -> bool:
+            return hashlib.md5(body, usedforsecurity=False).hexdigest() == checked[1]
+
+        return {
+            one: stumbling(HeadOfficeApi, "open_photo", lambda api, key, *_, **__: key == read[0]),
+            two: stumbling(downloads, "check_image", is_checked),
+            three: stumbling(
+                store_database,
+                "write_with_bytes",
+                lambda connection, table, photos, moment: any(photo.photo_id == written[0] for photo, _ in photos),
+            ),
+        }
+
+    def reasons(self) -> list[str]:
+        return [photo.error for photo in self.photos().values()]
 
     @contextmanager
     def taken(self, owner: str) -> Iterator[None]:

@@ -5,21 +5,24 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
+from imagesync_pipelines.connectors.folder import reading
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.products import target
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.product_images import ProductImageSite, by_product
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Subject, locked, ours
+from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Subject, locked, ours, stumbling
 from imagesync_pipelines_tests.places import databases, environment_of, rows_of
 
 SKUS = tuple(f"A{number}" for number in range(1, 9))
@@ -111,6 +114,14 @@ class FolderSite(ProductImageSite):
         (self.pictures / "A8_3.png").write_bytes((self.pictures / "A8_2.png").read_bytes()[:-20])
         yield {"A8"}
         self.put("A8_3.png")
+
+    def stumbles(self) -> Mapping[str, AbstractContextManager[object]]:
+        checked = (self.pictures / "A2_2.png").read_bytes()
+        return {
+            "A1": stumbling(LocalFileSystem, "cat_file", lambda _, path, *__, **___: path.endswith("A1_2.png")),
+            "A2": stumbling(reading, "check_image", lambda body: body == checked),
+            "A3": stumbling(target, "_copied", lambda images, values: "A3_2.png" in images["external_id"].tolist()),
+        }
 
 
 @contextmanager

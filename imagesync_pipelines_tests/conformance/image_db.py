@@ -1,18 +1,29 @@
 """The image database in the conformance tests."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagesync_pipelines.connectors.image_db import records
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.products import target
 from imagesync_pipelines.sandbox.faults import answer
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.product_images import ProductImageSite, by_product
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Subject, locked, ours, slow_call
+from imagesync_pipelines_tests.conformance.subject import (
+    Automation,
+    Held,
+    Moment,
+    Subject,
+    locked,
+    ours,
+    slow_call,
+    stumbling,
+)
 from imagesync_pipelines_tests.installations import World, world
 from imagesync_pipelines_tests.places import databases, entered, environment_of, rows_of
 
@@ -131,6 +142,24 @@ class ImageDbSite(ProductImageSite):
         catalogue.replace(file_id, {**record, "articles": None})
         yield {row[0] for row in groups}
         catalogue.replace(file_id, {**catalogue.record(file_id), "articles": articles})
+
+    def stumbles(self) -> Mapping[str, AbstractContextManager[object]]:
+        """Of images that are shown already and are exported anew; an image may be shown by several products."""
+        self.sync()
+        read, written, *others = self.images()[:6]
+        for file_id in (read, written, *others):
+            self.world.sandbox.mutate("re_export", file_id=file_id)
+        faults = {
+            read: stumbling(records, "_record", lambda item, _: item["original_file"]["file_id"] == read),
+            written: stumbling(
+                target, "_copied", lambda images, values: str(written) in images["external_id"].tolist()
+            ),
+        }
+        shown = self.rows(
+            "SELECT p.sku, i.external_id::bigint FROM imagesync.product p JOIN imagesync.product_image i "
+            f"ON i.product_id = p.id WHERE i.external_id IN ('{read}', '{written}')"
+        )
+        return {sku: faults.pop(file_id, nullcontext()) for sku, file_id in shown}
 
 
 @contextmanager

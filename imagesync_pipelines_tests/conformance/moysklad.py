@@ -1,8 +1,8 @@
 """МойСклад in the conformance tests: one child account that shows all images of the main one."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from unittest.mock import patch
 
 from PIL import Image
 
+from imagesync_pipelines.connectors.moysklad import apply_steps
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import answer
@@ -19,7 +21,7 @@ from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
 from imagesync_pipelines.sandbox.moysklad.server import variable
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
+from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call, stumbling
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
 # The second one is in no accounts file.
@@ -113,6 +115,15 @@ class MoyskladSite(Site):
         main.set_images(product, [*good, ("движение.gif", _gif())])
         yield {"product-1-00002"}
         main.set_images(product, [*good, ("другой.jpg", jpeg("other", 40))])
+
+    def stumbles(self) -> Mapping[str, AbstractContextManager[object]]:
+        (name, *_), (_, checked, _) = (self.world.main.images(self.product(nth))[0] for nth in (0, 1))
+        written = self.world.sandbox.account(CHILD).by_code("product-1-00002").id
+        return {
+            "product-1-00000": stumbling(MoyskladApi, "download", lambda _, row: row.filename == name),
+            "product-1-00001": stumbling(apply_steps, "check_image", lambda body: body == checked),
+            "product-1-00002": stumbling(MoyskladApi, "set_images", lambda _, kind, entity, parts: entity == written),
+        }
 
     @contextmanager
     def rotated(self) -> Iterator[None]:

@@ -2,19 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, make_listings
 from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
+from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call, stumbling
 from imagesync_pipelines_tests.plytix_installations import (
     ALIAS,
     WIDE,
@@ -131,6 +132,15 @@ class PlytixSite(Site):
         self.world.amazon.faults.add(missing_image(listing.images[-1].picture.id).for_good())
         yield {listing.suggested_sku}
         self.world.amazon.faults.clear()
+
+    def stumbles(self) -> Mapping[str, AbstractContextManager[object]]:
+        """Plytix reads the pictures itself."""
+        read, written = (one for one in self.world.amazon.listings if one.asin in self.children()[:2])
+        picture, product = read.images[1].picture.id, self.world.plytix.product(written.suggested_sku).id
+        return {
+            read.suggested_sku: stumbling(PlytixApi, "create_asset", lambda _, url, filename: picture in url),
+            written.suggested_sku: stumbling(PlytixApi, "patch_product", lambda _, one, **__: one == product),
+        }
 
     def number(self) -> int:
         return sum(len(self.world.shown(listing.suggested_sku)) for listing in self.world.amazon.listings)

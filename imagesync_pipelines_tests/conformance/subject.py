@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from imagesync_pipelines_tests.places import entered, opened, rows_of
 
 # What each group of the target shows: a product, an entity, a gallery → its pictures, in any form that can be compared.
 Held = Mapping[str, object]
+SAID = "the library gave up on it"
 CHANGES = ("images_added", "images_updated", "images_deleted")
 
 
@@ -84,6 +86,17 @@ class Site(ABC):
 
         Of a group that `change` leaves alone.
         """
+
+    @abstractmethod
+    def stumbles(self) -> Mapping[str, AbstractContextManager[object]]:
+        """Before the first run, or after one: per group a `with` block in which a library stumbles over an item of it.
+
+        One in the reading of bytes, one in their validation, one in a write, where the connector does that.
+        """
+
+    def reasons(self) -> list[str]:
+        """Why items are set aside."""
+        return [row[0] for row in self.rows("SELECT reason FROM imagesync.quarantine")]
 
     def blur(self) -> None:  # noqa: B027
         """At the source: details of an image cannot be read any more; where there are none that can be so, nothing."""
@@ -184,6 +197,22 @@ class Site(ABC):
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows that a query on our database gives."""
         return rows_of(self.environment["IMAGESYNC_DATABASE_URL"], query)
+
+
+class InventedError(Exception):
+    """Of no library that anybody named."""
+
+
+def stumbling(owner: Any, name: str, about: Callable[..., bool]) -> AbstractContextManager[object]:
+    """A function of a module, or a method, raises an error that nobody named when its arguments are about an item."""
+    real = getattr(owner, name)
+
+    def stumble(*given: Any, **more: Any) -> Any:
+        if about(*given, **more):
+            raise InventedError(SAID)
+        return real(*given, **more)
+
+    return patch.object(owner, name, stumble)
 
 
 # Given a site: a `with` block in which a run comes to a moment and stays there; gives whether it is there.

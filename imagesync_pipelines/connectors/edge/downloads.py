@@ -26,6 +26,7 @@ from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
 from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.answers import place_of
 from imagesync_pipelines.upstream.retries import Timing
@@ -68,6 +69,7 @@ class DownloadFault(StrEnum):
     BAD_IMAGE = "bad image"
     TOO_LARGE = "too large"
     UNREACHABLE = "unreachable"
+    UNFORESEEN = "unforeseen"
 
 
 # What an error means for the photo; every other one: its source cannot be reached.
@@ -175,10 +177,19 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
 
     A body that broke off is asked for again, from where it broke when the source can do that; bytes that are not the
     listed ones are fetched a second time: the same wrong bytes twice are what the source has. A body that broke off
-    counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md).
-    Raises NOT_ABOUT_ONE_PHOTO.
+    counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md). Whatever else goes
+    wrong with the photo is its fault alone. Raises NOT_ABOUT_ONE_PHOTO.
     """
-    found, wrong = FetchedPhoto(photo, held=photo.size), ""
+    found = FetchedPhoto(photo, held=photo.size)
+    try:
+        _fetch(found, downloads)
+    except Exception as error:  # noqa: BLE001 - whatever one photo does to a library, the others go on
+        found.fault, found.reason = DownloadFault.UNFORESEEN, item_failure(error, NOT_ABOUT_ONE_PHOTO)
+    return found
+
+
+def _fetch(found: FetchedPhoto, downloads: Downloads) -> None:
+    photo, wrong = found.photo, ""
     while found.tries < TRIES:
         if found.problem is not None:
             downloads.timing.sleep(FIRST_WAIT * 2 ** (found.tries - 1))
@@ -192,7 +203,7 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
                 found.body = found.part
             except BadImageError as error:
                 found.fault, found.reason = DownloadFault.BAD_IMAGE, str(error)
-            return found
+            return
         if not again or (found.problem is None and digest == wrong):
             break
         if found.problem is None:
@@ -202,7 +213,6 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
     else:
         found.fault = _FAULTS.get(type(found.problem), DownloadFault.UNREACHABLE)
         found.reason = str(found.problem)
-    return found
 
 
 def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:

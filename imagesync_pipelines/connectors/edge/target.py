@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pandas as pd
 import psycopg
-import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
@@ -17,13 +16,13 @@ from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloa
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
-from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, error_reason, group_works, same_for_all
+from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.storage.database import SERVER_GONE, storable
+from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, group_works, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError
 
-# The server went away: not a bad row, so nothing is halved and the run ends; the next one goes on.
-SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 KEPT_FOR_NOW = "kept until the other photos of its product are there"
 # So many photos in a row that the source did not give are no matter of single photos.
 GIVE_UP_AFTER = 10
@@ -223,9 +222,7 @@ def _flush(run: _Run) -> None:
         results = apply_halving(
             groups,
             lambda some: _write(run, [row for group in some for row in group], moment),
-            lambda group, error: _refused_by_database(run, group, error_reason(getattr(error, "orig", None) or error)),
-            fatal=SERVER_GONE,
-            bad=(sa.exc.DBAPIError, psycopg.Error),
+            lambda group, error: _not_written(run, group, error_reason(error)),
         )
     except SERVER_GONE as error:
         if isinstance(getattr(error, "orig", error), psycopg.errors.DiskFull):
@@ -274,11 +271,11 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
     return [_result(one.row, troubles[one.row.key]) for one in batch]
 
 
-def _refused_by_database(run: _Run, piece: Sequence[_Row], reason: str) -> list[RowResult]:
-    """The results of a group that the database does not accept; its rows say why where they can."""
+def _not_written(run: _Run, piece: Sequence[_Row], reason: str) -> list[RowResult]:
+    """The results of a group that cannot be written, as the database will not have it; its rows say why."""
     run.unfinished.add(piece[0].row.group)
     with run.database.engine.begin() as connection:
-        store.note_failed(connection, run.database.table, [one.row.key for one in piece if one.photo], reason)
+        store.note_failed(connection, run.database.table, [one.row.key for one in piece if one.photo], storable(reason))
     return [_result(one.row, one.trouble or reason) for one in piece]
 
 

@@ -22,6 +22,7 @@ from imagesync_pipelines.storage.contents import Contents, own_source
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import open_root
 from imagesync_pipelines.storage.quarantine import QuarantineItem
+from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 
@@ -186,11 +187,14 @@ class _Reader:
             facts = check_image(body)
             if facts.format.lower() not in WEB_KINDS:
                 raise BadImageError(Fault.NO_IMAGE, f"no browser shows {facts.format}; save it as JPEG, PNG or WebP")
+            self._contents.put(own_source(facts.sha256), body, facts, HOLD)
         except (BadImageError, OSError) as error:
             self.set_aside[key] = str(error)
             return None
+        except Exception as error:  # noqa: BLE001 - whatever one file does to a library, the others are read
+            self.set_aside[key] = item_failure(error)
+            return None
         self.read += 1
-        self._contents.put(own_source(facts.sha256), body, facts, HOLD)
         return model.KnownFile(
             changed=listed.changed,
             size=listed.size,

@@ -18,6 +18,7 @@ from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdap
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.canonical import is_signed, stable_address
@@ -200,10 +201,10 @@ def read_page(body: bytes, min_height: int = MIN_HEIGHT) -> PageContent:
     if rb"\u0000" not in body:  # PostgreSQL keeps no NUL; cleaning is for the rare page that has one
         try:
             page = _PAGE.validate_json(body)
-        except ValidationError:
+            records = [_record(item, min_height) for item in page["results"]]
+        except Exception:  # noqa: BLE001, S110 - whatever it is, each record is looked at alone then
             pass
         else:
-            records = [_record(item, min_height) for item in page["results"]]
             return PageContent(page["count"], next_page_of(page["next"]), records, [])
     return _read_one_by_one(body, min_height)
 
@@ -263,10 +264,11 @@ def _read_one_by_one(body: bytes, min_height: int) -> PageContent:
     for raw in results:
         try:
             read, left_out = read_details(_RECORD, _without_nul(raw), _DETAILS)
-        except ValidationError as error:
-            rejects.append(Reject(legible_id(raw), _reason(error), json.dumps(raw)))
+            record = _record(read, min_height)
+        except Exception as error:  # noqa: BLE001 - whatever one record does to a library, the others are read
+            reason = _reason(error) if isinstance(error, ValidationError) else error_reason(error)
+            rejects.append(Reject(legible_id(raw), reason, json.dumps(raw)))
             continue
-        record = _record(read, min_height)
         records.append(record)
         told += [(f"image {record.external_id}", what) for what in left_out]
     return PageContent(api_count, next_page, records, rejects, told)

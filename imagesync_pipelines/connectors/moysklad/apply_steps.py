@@ -45,12 +45,13 @@ from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
-from imagesync_pipelines.imaging.derivatives import CannotDeriveError, shrink
-from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.imaging.derivatives import shrink
+from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, item_failure
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
@@ -63,7 +64,7 @@ from imagesync_pipelines.sync.planned import (
 from imagesync_pipelines.sync.remote import UNSETTLED
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts
-from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError
+from imagesync_pipelines.upstream.errors import DeadlineExceededError
 
 CONTENT = "content"
 # Requests that are done are kept for people to look at; all others stay for good.
@@ -395,8 +396,8 @@ class _Downloads:
             return None
         except DeadlineExceededError as error:
             return f"Download timeout: {error}"
-        except (UpstreamError, BadImageError, CannotDeriveError) as error:
-            return error_reason(error)
+        except Exception as error:  # noqa: BLE001 - whatever one image does to a library, the others go on
+            return item_failure(error)
 
     def _fetched(self, image: Wanted) -> int:
         # How many bytes were downloaded; none where somebody else just did.

@@ -26,8 +26,9 @@ from imagesync_pipelines.connectors.moysklad.model import (
 )
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.contents import ContentMissingError
-from imagesync_pipelines.sync.apply import error_reason, same_for_all
+from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
 from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR

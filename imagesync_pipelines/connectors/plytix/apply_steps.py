@@ -27,14 +27,13 @@ from imagesync_pipelines.connectors.plytix.planning import (
 )
 from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
-from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED
 from imagesync_pipelines.sync import planned
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, ends_run
 from imagesync_pipelines.sync.identity import Told
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
-from imagesync_pipelines.upstream.errors import UpstreamError
 
 
 def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepResult:
@@ -50,7 +49,7 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
     fresh, _ = planned.fresh_part(loaded, partial(known_now, context))
     urls = uploads_of(fresh.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
     anew = bool(loaded.scope["force"]) and loaded.header.applied_at is None
-    calls, reasons, ended = api.calls, dict[str, str](), list[UpstreamError]()
+    calls, reasons, ended = api.calls, dict[str, str](), list[Exception]()
     with context.lock():
         uploads = Uploads(api, ledger_of(context))
 
@@ -60,12 +59,13 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
                 return None
             try:
                 uploads.upload(key, urls[key], uploads.asset_of(key) if anew else None)
-            except (HourSpentError, *FATAL) as error:
+            except HourSpentError as error:
                 ended.append(error)
-                if isinstance(error, FATAL):
-                    raise
                 return None
-            except (AnswerLostError, UpstreamError) as error:
+            except Exception as error:
+                if ends_run(error, FATAL):
+                    ended.append(error)
+                    raise
                 return error_reason(error)
             return ""
 

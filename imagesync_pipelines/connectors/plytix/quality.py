@@ -18,6 +18,7 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.imaging.hashes import look_at
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.sync.steps import CheckResult, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
@@ -114,6 +115,8 @@ def look_at_pictures(listings: Sequence[Listing], fetch: Callable[[str], bytes],
             facts, (hashed, white_edge) = check_image(body), look_at(body)
         except (UpstreamError, BadImageError, OSError) as error:
             return Seen(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever one picture does to a library, the others are looked at
+            return Seen(item_failure(error))
         return Seen("", max(facts.width, facts.height), white_edge, hashed, facts.sha256)
 
     keys = sorted({image.key for listing in listings for image in listing.images})

@@ -15,8 +15,8 @@ from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.rules import file_name
-from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.sync.apply import error_reason, same_for_all
+from imagesync_pipelines.errors import AnswerLostError, error_reason
+from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError

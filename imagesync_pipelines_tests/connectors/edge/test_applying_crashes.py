@@ -38,7 +38,7 @@ EFFECTS = ("rename", "write_with_bytes", "write_without_bytes", "note_unwritten"
 ABSENT = Scope(None, None, frozenset({some_id("photo", 3)}))
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     """The process ends here."""
 
 

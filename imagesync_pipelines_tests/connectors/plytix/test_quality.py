@@ -77,9 +77,10 @@ def test_every_picture_that_was_decoded_has_its_content_noted(poor: tuple[dict[s
     assert contents == quality.seen.keys() - bad
 
 
-def test_a_picture_that_cannot_be_fetched_is_told_and_stops_nothing() -> None:
+@pytest.mark.parametrize("kind", [UnavailableError, KeyError], ids=["named", "that nobody named"])
+def test_a_picture_that_cannot_be_fetched_is_told_and_stops_nothing(kind: type[Exception]) -> None:
     def fetch(url: str) -> bytes:
-        raise UnavailableError(f"{url}: HTTP 503")
+        raise kind(f"{url}: HTTP 503")
 
     quality = looked(fetch, [listing("S", "A.jpg", "B.jpg")])
     assert [finding.key for finding in quality.undecodable] == ["A.jpg", "B.jpg"]
