@@ -10,12 +10,14 @@ from typing import TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imagesync_pipelines.sandbox.answers import PlaceOf, SandboxError
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import FaultPlan, LostAnswers, Moments
 from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.sandbox.wire import losing, observed
+from imagesync_pipelines.web.timeouts import Timeouts, timed
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 10.0
@@ -71,7 +73,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     # h11 on asyncio wherever it runs: faults write to the connection below ASGI and must find the same one everywhere.
     return uvicorn.Config(
         app,
-        http="h11",
+        http=timed(H11Protocol, Timeouts()),
         loop="asyncio",
         lifespan="off",
         log_config=None,

@@ -11,6 +11,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from imagesync_pipelines.web.timeouts import Timeouts, timed
 
 LARGEST_BODY = 8 * 1024 * 1024
 STOP_SECONDS = 5
@@ -96,6 +99,8 @@ def serve(
     """
     config = uvicorn.Config(
         behind_proxies(app, trusted_proxies),
+        http=timed(AutoHTTPProtocol, Timeouts()),
+        ws="none",
         host=host,
         port=port,
         log_level="warning",
