@@ -42,8 +42,7 @@ def list_held(context: click.Context, connector: str | None, account: str | None
 @_AT
 def allow(numbers: tuple[int, ...], everything: bool, connector: str | None, account: str | None) -> None:
     """Let what is held go: the next run carries it out, if it is still as it was when it was held."""
-    ids = _decide(held.ALLOW, numbers, everything, connector, account)
-    click.echo(f"{ids} allowed; the next run carries them out")
+    _decide(held.ALLOW, numbers, everything, connector, account)
 
 
 @click.command("keep")
@@ -53,12 +52,13 @@ def allow(numbers: tuple[int, ...], everything: bool, connector: str | None, acc
 @_AT
 def keep(numbers: tuple[int, ...], everything: bool, connector: str | None, account: str | None) -> None:
     """Keep what is held as it is, without a word, until the source wants it again."""
-    ids = _decide(held.KEEP, numbers, everything, connector, account)
-    click.echo(f"{ids} kept until the source wants them again")
+    _decide(held.KEEP, numbers, everything, connector, account)
 
 
-def _decide(decision: str, numbers: Sequence[int], everything: bool, connector: str | None, account: str | None) -> int:
-    """Write a person's word; a number that is not held is an error that names it."""
+def _decide(
+    decision: str, numbers: Sequence[int], everything: bool, connector: str | None, account: str | None
+) -> None:
+    """Write a person's word and say so; a number that is not held is an error that names it."""
     with runs.opened() as (installation, _):
         known = held.entries(installation.engine, connector, account)
         if missing := sorted(set(numbers) - {one.id for one in known}):
@@ -66,4 +66,4 @@ def _decide(decision: str, numbers: Sequence[int], everything: bool, connector: 
         chosen = [one.id for one in known if one.id in numbers or (everything and one.decision is None)]
         if not chosen:
             raise click.ClickException("nothing was chosen; name numbers of `imagesync held list`, or --all")
-        return held.decide(installation.engine, chosen, decision, getpass.getuser())
+        click.echo(held.DECIDED[decision].format(held.decide(installation.engine, chosen, decision, getpass.getuser())))

@@ -27,6 +27,8 @@ from imagesync_pipelines.storage.schema import raw_page, scan
 
 PROVEN = "proven"
 UNPROVEN = "unproven"
+# Of each connector or store; whose pages are kept has far fewer of them.
+KEPT_SCANS = 100
 
 
 # The first half of the locks of `under_way`: no other lock of two numbers in this database has it.
@@ -89,11 +91,28 @@ def finish_scan(engine: sa.Engine, scan_id: int, reason: str, **seen: int | None
     """End a scan and return it as it is now; `reason`: why it is not proven, '' when it is. Raises StorageError.
 
     seen: page_length, first_count, last_count, pages, calls and bytes, as a Scan has them. It ended when its last page
-    came. One that was voided while it was open stays unproven, with the reason it was voided for.
+    came. One that was voided while it was open stays unproven, with the reason it was voided for. Old ones are
+    forgotten, as prune_scans does.
     """
     last_page = sa.select(sa.func.max(raw_page.c.fetched_at)).where(raw_page.c.scan_id == scan_id).scalar_subquery()
     ended_at = sa.func.coalesce(last_page, sa.func.now())
-    return _update(engine, scan_id, UNPROVEN if reason else PROVEN, reason, ended_at=ended_at, **seen)
+    ended = _update(engine, scan_id, UNPROVEN if reason else PROVEN, reason, ended_at=ended_at, **seen)
+    prune_scans(engine, ended.connector, KEPT_SCANS)
+    return ended
+
+
+def prune_scans(engine: sa.Engine, connector: str, keep: int) -> int:
+    """Forget old scans of a connector; returns how many went.
+
+    The newest `keep` stay, the newest proven one (with 0 neither), and what is being read at this moment.
+    """
+    mine = scan.c.connector == connector
+    newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
+    proven = newest.where(scan.c.state == PROVEN).limit(min(keep, 1))
+    # One statement: a scan that begins meanwhile is not seen by it, so it stays.
+    old = [mine, *(scan.c.id.not_in(kept) for kept in (newest.limit(keep), proven, _UNDER_WAY))]
+    with engine.begin() as connection:
+        return connection.execute(scan.delete().where(*old)).rowcount
 
 
 def void_scan(engine: sa.Engine, scan_id: int, reason: str) -> Scan:
@@ -217,27 +236,19 @@ class RawPages:
                 yield entry, self._body(entry)
 
     def prune(self, keep_scans: int) -> int:
-        """Forget old scans with their pages; returns how many scans went.
-
-        The newest `keep_scans` stay, the newest proven one (with 0 neither), and what is being read at this moment.
-        """
-        mine = scan.c.connector == self.connector
-        newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
-        proven = newest.where(scan.c.state == PROVEN).limit(min(keep_scans, 1))
-        with self.engine.begin() as connection:
-            # One statement: a scan that begins meanwhile is not seen by it, so it stays.
-            old = [mine, *(scan.c.id.not_in(kept) for kept in (newest.limit(keep_scans), proven, _UNDER_WAY))]
-            gone = connection.execute(scan.delete().where(*old)).rowcount
+        """Forget old scans as prune_scans does, with their pages; returns how many scans went."""
+        gone = prune_scans(self.engine, self.connector, keep_scans)
         # Also folders that an earlier prune left when it was killed: every folder has a scan before its first page.
         connectors_folder = self.root / "raw_pages" / self.connector
         # Listed before the scans are: a scan that begins meanwhile keeps its folder.
         folders = list(connectors_folder.iterdir()) if connectors_folder.exists() else []
         with self.engine.connect() as connection:
-            scans = {str(scan_id) for scan_id in connection.execute(newest).scalars()}
+            known = sa.select(scan.c.id).where(scan.c.connector == self.connector)
+            scans = {str(scan_id) for scan_id in connection.execute(known).scalars()}
         for folder in folders:
             if folder.name not in scans:
                 remove_folder(folder)
-        return int(gone)
+        return gone
 
     def _body(self, entry: PageEntry) -> bytes:
         where = f"{self.connector}: page {entry.page} of scan {entry.scan_id}"

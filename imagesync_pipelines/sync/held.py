@@ -25,6 +25,8 @@ from imagesync_pipelines.sync.steps import CheckResult, RunContext, Table
 # right would lack too.
 LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN = "limit", "doubt", "products gone", "unseen"
 ALLOW, KEEP = "allow", "keep"
+# What is said of a person's word; so many rows were meant.
+DECIDED = {ALLOW: "{} allowed; the next run carries them out", KEEP: "{} kept until the source wants them again"}
 # Who holds the rows of plans.
 GUARD = ""
 # The deletion limits look at so much of the past.

@@ -6,6 +6,7 @@ from upath import UPath
 
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.scans import (
+    KEPT_SCANS,
     PROVEN,
     UNPROVEN,
     RawPages,
@@ -74,3 +75,14 @@ def test_a_scan_that_ends_with_a_reason_is_unproven(database: sa.Engine) -> None
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
     done = finish_scan(database, scan, "page 3 is missing", **COUNTS)
     assert (done.state, done.reason, done.pages) == (UNPROVEN, "page 3 is missing", 125)
+
+
+def test_old_scans_are_forgotten_whoever_reads_but_for_the_newest_proven_one(database: sa.Engine) -> None:
+    elsewhere = start_scan(database, "edge/store2", page_size=1, block_size=1)
+    scans = []
+    for number in range(KEPT_SCANS + 5):
+        scans.append(start_scan(database, "edge/store1", page_size=1, block_size=1))
+        finish_scan(database, scans[-1], "" if number == 2 else "a page is missing")
+    with database.connect() as connection:
+        left = connection.execute(sa.text("SELECT id FROM imagesync.scan ORDER BY id")).scalars().all()
+    assert left == [elsewhere, scans[2], *scans[5:]]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
 from imagesync_pipelines.products.primaries import pin_image
-from imagesync_pipelines.storage.schema import mirror, product, quarantine, unmatched_article
+from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
 from imagesync_pipelines.storage.schema_accounts import plytix_link
 from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
@@ -17,13 +17,14 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
-    "/admin/quarantine/replay", "/admin/quarantine/drop",
+    "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep",
 )  # fmt: skip
-LOOKING = ("/admin/products/{product}", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
+LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start",)
 # What would have an effect, were it let through.
-FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}"}
+FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
+          "everything": "1", "newest": "99"}  # fmt: skip
 
 
 @pytest.fixture
@@ -33,7 +34,9 @@ def there(world: World) -> dict[str, int]:
     world.image(engel, "1")
     image = world.image(engel, "2", is_primary=False)
     values = {"connector": "image_db", "stage": "record", "key": "9", "reason": "no URL"}
+    waits = {"connector": "image_db", "account": "", "origin": "", "key": "1/9", "group_key": "1", "fingerprint": "f"}
     with world.engine.begin() as connection:
+        connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))
         item = connection.execute(quarantine.insert().values(**values).returning(quarantine.c.id)).scalar_one()
     return {"product": engel, "image": image, "item": item}
 
@@ -44,7 +47,8 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         primaries = connection.execute(sa.text("SELECT external_id FROM imagesync.product_image WHERE is_primary"))
         pins = connection.execute(sa.text("SELECT external_id, pinned_by FROM imagesync.pin"))
         items = connection.execute(sa.text("SELECT count(*) FROM imagesync.quarantine"))
-        return (*primaries.all(), *pins.all(), items.scalar_one(), len(dagster.launched))
+        decided = connection.execute(sa.select(held.c.decision))
+        return (*primaries.all(), *pins.all(), items.scalar_one(), *decided.all(), len(dagster.launched))
 
 
 def filled(there: dict[str, int]) -> dict[str, str]:
@@ -63,6 +67,8 @@ def test_the_tables_of_this_test_name_every_route() -> None:
     named |= {("GET", path) for path in (*LOOKING, *FOR_ADMINS, "/login")}
     shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
     shortened = {(m, path.replace("{run_id}", RUN_ID).replace("{plan_id}", "1")) for m, path in shortened}
+    both = {(m, path.replace("{decision}", word)) for m, path in shortened for word in ("allow", "keep")}
+    shortened = {one for one in both if "{" not in one[1].replace("{product}", "")}
     assert shortened == named
 
 
@@ -149,6 +155,7 @@ def plant(world: World) -> int:
     article = {"number": MARKUP, "variant": MARKUP, "external_id": MARKUP, "image_type": MARKUP, "reason": MARKUP}
     link = {"key": "1", "account": MARKUP, "asset_id": MARKUP, "product_sku": "100"}
     photo = {"connector": "edge", "account": MARKUP, "key": "1", "group_key": "g", "fingerprint": "f"}
+    waits = dict.fromkeys(("account", "origin", "key", "group_key", "fingerprint", "change", "reason"), MARKUP)
     with world.engine.begin() as connection:
         connection.execute(product.update().values(legacy_sku=MARKUP[:50]))
         connection.execute(quarantine.insert().values(**aside))
@@ -156,6 +163,7 @@ def plant(world: World) -> int:
         values = {**article, "image_url": "javascript:" + MARKUP, "candidates": meant}
         connection.execute(unmatched_article.insert().values(**values))
         connection.execute(plytix_link.insert().values(**link, linked_at=sa.func.now()))
+        connection.execute(held.insert().values(connector="edge", kind="limit", **waits))
         connection.execute(mirror.insert().values(**photo, payload={"product_sku": "100"}))
     return engel
 
@@ -169,6 +177,7 @@ def test_what_an_upstream_sends_is_shown_as_text_on_every_page(
     pages: dict[str, Callable[[], Any]] = {
         path: lambda path=path: admin.get(path)  # type: ignore[misc]
         for path in ("/", f"/products/{engel}", f"/admin/products/{engel}", "/admin/quarantine", "/admin/unmatched",
+                     "/admin/held", "/history",
                      "/admin/quarantine?connector=edge/" + MARKUP.replace("&", "%26"), "/login?next=/" + MARKUP,
                      "/admin/start?sku=" + MARKUP, "/admin/unmatched?number=" + MARKUP)
     }  # fmt: skip

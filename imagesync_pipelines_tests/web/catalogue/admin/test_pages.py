@@ -9,6 +9,7 @@ from imagesync_pipelines.storage.identities import note_refused, record_identity
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.world import World
@@ -143,6 +144,28 @@ def test_only_chosen_items_of_that_connector_are_forgotten(world: World, admin: 
     assert [entry.id for entry in QuarantineTable(world.engine, "image_db").list()] == [ids[1]]
     assert len(QuarantineTable(world.engine, "edge/store1").list()) == 1
     assert "Choose what to forget" in admin.post("/admin/quarantine/drop", {**chosen, "ids": []}).text
+
+
+def test_an_admin_allows_or_keeps_what_is_held_back_as_on_the_terminal(world: World, admin: Browser) -> None:
+    rows = [held.HeldRow(f"1/{n}", "1", f"f{n}", held.LIMIT, "42 are too many") for n in range(4)]
+    held.hold(world.engine, "image_db", "", held.GUARD, rows)
+    assert 'href="/admin/held"' in admin.get("/history").text
+    ids = [one.id for one in held.entries(world.engine)]
+    page = admin.get("/admin/held").text
+    assert "4 of image_db are held back since" in page
+    fields = forms_of(page)["/admin/held/allow"]
+    told = admin.post("/admin/held/allow", {**fields, "ids": [str(ids[0]), "4711"]}).text
+    assert "1 allowed; the next run carries them out." in told
+    held.hold(world.engine, "edge", "store1", held.GUARD, [held.HeldRow("9", "9", "f", held.LIMIT, "too many")])
+    told = admin.post("/admin/held/keep", {**fields, "everything": "1"}).text
+    assert "3 kept until the source wants them again." in told
+    assert [(one.decision, one.decided_by) for one in held.entries(world.engine)] == [
+        ("allow", "anna"),
+        *[("keep", "anna")] * 3,
+        (None, None),
+    ], "what was not shown yet is not decided"
+    assert "Choose what to decide about" in admin.post("/admin/held/keep", fields).text
+    assert admin.post("/admin/held/drop", fields).status_code in {400, 404, 422}
 
 
 def test_accounts_are_listed_with_whose_they_are_and_what_was_refused(world: World, viewer: Browser) -> None:
