@@ -28,11 +28,11 @@ class _Way:
 
 
 WAYS = (
-    _Way("connector, mirror", {}, {1: 12, 100: 1_101}),
+    _Way("connector, mirror", {}, {1: 13, 100: 1_102}),
     _Way("connector, managed", {"ownership": "managed"}, {1: 13, 100: 1_102}),
-    _Way("connector, mirror, bulk", {"bulk": True}, {1: 12, 100: 1_009}),
-    _Way("connector, mirror, bulk, permanent links", {"bulk": True, "permanent_links": True}, {1: 2, 100: 9}),
-    _Way("connector, mirror, bulk, two children", {"bulk": True, "children": 2}, {1: 13, 100: 1_017}),
+    _Way("connector, mirror, bulk", {"bulk": True}, {1: 13, 100: 1_010}),
+    _Way("connector, mirror, bulk, permanent links", {"bulk": True, "permanent_links": True}, {1: 3, 100: 10}),
+    _Way("connector, mirror, bulk, two children", {"bulk": True, "children": 2}, {1: 15, 100: 1_019}),
 )
 
 

@@ -205,7 +205,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         target = ImageTarget(child, api, tasks_of(payload, loaded), content.failed, int(loaded.scope["limit"]))
         fill = FirstFill(target)
         bulk = fill if child.child.bulk_first_fill else None
-        # A mirror is written without reading it again: there the map says who answered.
+        # Whose account answered the map; the lists that are read before they are written tell it again.
         mapped = left_by(context, ENTITY_MAP, ChildMap)
         said = only(ACCOUNT_ID, mapped.accounts if mapped is not None else ())
         applied = carry_out_remotely(
@@ -331,6 +331,11 @@ def _remember_refused(child: ChildRun, target: ImageTarget) -> None:
 
 def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
     found: list[str] = []
+    if target.unjudged:
+        found.append(
+            f"{target.unjudged} images that the owner of {target.child.alias} added meanwhile stay for now; the next "
+            "run plans their removal, which passes the deletion limits."
+        )
     if content.stopped:
         found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
     if target.reasons:

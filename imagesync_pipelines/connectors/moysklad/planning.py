@@ -285,8 +285,8 @@ def cost_of(
 ) -> tuple[PlanCost, str]:
     """The cost of writing these entities, and its parts in words. kept: identities of images whose content is there.
 
-    Calls are those to the child account (writes, and reads of what its owner has) and to the main one (downloads, whose
-    bytes count); the weights are their units. minutes: at the accounts' pace at least.
+    Calls are those to the child account (writes, and reads of what is there before) and to the main one (downloads,
+    whose bytes count); the weights are their units. minutes: at the accounts' pace at least.
     """
     known = {group: records.get(group, ChildRecord()) for group in tasks}
     missing = {group: _missing(task, known[group]) for group, task in tasks.items()}
@@ -303,7 +303,7 @@ def cost_of(
             writes += max(1, len(packed([(_encoded(image), NAMED_BYTES) for image in missing[group]], 0)))
     for sizes in fills.values():
         writes += sum(ceil(len(portion) / EXPANDED_LIMIT) for portion in packed(sizes, 0))
-    reads = ceil(len(tasks) / EXPANDED_LIMIT) if child.ownership is Ownership.MANAGED else 0
+    reads = ceil(len(tasks) / EXPANDED_LIMIT)
     units = max(downloads * main_weight, (writes + reads) * child_weight)
     minutes = round(units / UNITS * WINDOW_SECONDS / 60, 1)
     calls = writes + reads + downloads

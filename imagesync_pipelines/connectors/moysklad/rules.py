@@ -179,13 +179,12 @@ def listing_of(
     contents: Mapping[str, Content],
     failed: Mapping[str, str],
     limit: int,
-    *,
-    mirror: bool,
+    stay: Sequence[tuple[int, Managed]],
 ) -> ImageListing:
     """The list of a task, as far as its images can be written; what cannot leaves what is in its place there.
 
     there: the entity's images as they are. contents, failed: by the identity of an image. limit: the largest that the
-    account takes.
+    account takes. stay: what nobody may take away, see `staying`.
     """
     rest = list(there)
     slots: list[Slot] = []
@@ -209,8 +208,7 @@ def listing_of(
             continue
         name = sent_name(image.filename, image_of(image.source), content.format)
         slots.append(Slot(image.key, Managed(image.source, "", name, content.size), fallback=before))
-    if not mirror:
-        slots = merged(slots, there)
+    slots = merged(slots, stay)
     for slot in beyond_the_most(slots):
         reasons[slot.key] = NO_PLACE
         slots.remove(slot)
@@ -225,12 +223,26 @@ def pop_image(images: list[Managed], *, source: str = "", child_id: str = "") ->
     return None
 
 
-def merged(ours: Sequence[Slot], there: Sequence[Managed]) -> list[Slot]:
-    """The list of an entity whose owner has images of his own: those keep their places, ours come between them."""
-    slots = list(ours)
+def staying(there: Sequence[Managed], judged: Sequence[str]) -> list[tuple[int, Managed]]:
+    """The images of the account's owner that no plan takes away, with their places.
+
+    judged: the ids of those of which a plan says what becomes of them; it names those that are kept.
+    """
+    left = Counter(judged)
+    found = []
     for place, image in enumerate(there):
         if not image.source:
-            slots.insert(min(place, len(slots)), Slot("", image, keep=image.id))
+            left[image.id] -= 1
+            if left[image.id] < 0:
+                found.append((place, image))
+    return found
+
+
+def merged(ours: Sequence[Slot], stay: Sequence[tuple[int, Managed]]) -> list[Slot]:
+    """The list of an entity whose owner has images of his own: those keep their places, ours come between them."""
+    slots = list(ours)
+    for place, image in stay:
+        slots.insert(min(place, len(slots)), Slot("", image, keep=image.id))
     return slots
 
 

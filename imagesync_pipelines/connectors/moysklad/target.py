@@ -77,14 +77,15 @@ def _asked(api: MoyskladApi, ids: Mapping[str, str], identify: Callable[[Told], 
 class ImageTarget:
     """A child account's images as the engine writes them; satisfies its RemoteTarget.
 
-    A mirror is written whole, so what we know of its lists does; an account whose owner has images of his own is read
-    before it is written, with the entities that come next, in the order of their keys.
+    Lists are read before they are replaced, with those of the entities that come next, in the order of their keys. What
+    the owner of a mirror added since the plan was made has passed no limit: it stays, and the next plan judges it.
 
     tasks: by group. failed: why there is no content, by the identity of an image. limit: the largest image that the
     account takes, in bytes; what its server names is believed and kept.
     stopped: why the rest of the plan was left, '' while it was not: it waits for the next run. sent, removed: images
     per entity type. reasons: why images are not there, by row key; refused: those of them that the account will not
     take, however often they are sent. missing: entities that it says it does not have any more.
+    unjudged: images of a mirror's owner that stay until a plan has judged them.
     """
 
     child: ChildRun
@@ -98,6 +99,7 @@ class ImageTarget:
     reasons: dict[str, str] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
+    unjudged: int = 0
     _begun: set[str] = field(default_factory=set)
     _lists: dict[str, tuple[datetime, Listed]] = field(default_factory=dict)
 
@@ -109,6 +111,8 @@ class ImageTarget:
         self._order = sorted(self.tasks)
         self._records = self.child.records(self._order)
         self._doubted = set(self.child.doubts.open())
+        known = self._records.items() if self.child.mirror else ()
+        self._judged = {key: [image.id for image in record.images if not image.source] for key, record in known}
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What we know of these entities: whether another run of ours wrote them since.
@@ -125,9 +129,9 @@ class ImageTarget:
         refused = ""
         for attempt in range(_TRIES):
             try:
-                there, fresh = self.there(work.group, again=attempt > 0)
+                there = self.there(work.group, again=attempt > 0)
                 try:
-                    return self._write(work, self.tasks[work.group], there, fresh=fresh)
+                    return self._write(work, self.tasks[work.group], there)
                 except errors.EntityGoneError as error:
                     # A write that is told so is no proof: the entity is read.
                     refused = str(error)
@@ -149,9 +153,9 @@ class ImageTarget:
                 return same_for_all(work, Outcome.FAILED, error_reason(error))
         return same_for_all(work, Outcome.FAILED, f"{refused}; tried {_TRIES} times, the next run tries again")
 
-    def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...], *, fresh: bool) -> list[RowResult]:
+    def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...]) -> list[RowResult]:
         """Write an entity, and note what it holds, whatever ended it."""
-        listing = self.listing(task, there)
+        listing = self.listing(work.group, there)
         if any(not slot.keep for slot in listing.slots):
             self.child.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
         writer = Writer(
@@ -160,7 +164,6 @@ class ImageTarget:
             kept=self.kept,
             learn=self.learn,
             now=there,
-            fresh=fresh,
             limit=self.limit,
         )
         try:
@@ -173,15 +176,13 @@ class ImageTarget:
         self.refused |= writer.refused
         return self.done(work, there, writer.now, writer.sent, listing.reasons | writer.bad)
 
-    def there(self, key: str, *, again: bool = False) -> tuple[tuple[Managed, ...], bool]:
-        """The images of an entity, and whether they were just read; `again`: they must be.
+    def there(self, key: str, *, again: bool = False) -> tuple[Managed, ...]:
+        """The images of an entity, read a moment ago, or just now with `again`.
 
         Raises EntityGoneError, RowsMissingError, IdentityRefusedError, and the errors of the API.
         """
         with self._reading:
             self._begun.add(key)
-            if self.child.mirror and not again:
-                return self._records.get(key, ChildRecord()).images, False
             if again:
                 # What was begun meanwhile is noted there, with the very names that were sent.
                 self._records |= self.child.records([key])
@@ -195,7 +196,7 @@ class ImageTarget:
         if isinstance(listed, str):
             raise errors.RowsMissingError(f"{self.tasks[key].name}: {listed}")
         expected = rules.expected_by_task(self.tasks[key].images, self.kept)
-        return rules.recognised(listed, self._records.get(key, ChildRecord()), expected), True
+        return rules.recognised(listed, self._records.get(key, ChildRecord()), expected)
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
@@ -203,7 +204,7 @@ class ImageTarget:
         Raises IdentityRefusedError, and the errors of the API.
         """
         with self._reading:
-            old = [key for key in keys if not self.child.mirror and self._is_old(key)]
+            old = [key for key in keys if self._is_old(key)]
             if old:
                 self._read_now(old)
 
@@ -219,9 +220,13 @@ class ImageTarget:
                 end_doubts(self.child, back)
                 self._doubted -= back
 
-    def listing(self, task: EntityTask, there: Sequence[Managed]) -> rules.ImageListing:
+    def listing(self, key: str, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
-        return rules.listing_of(task, there, self.kept, self.failed, self.limit, mirror=self.child.mirror)
+        stay = rules.staying(there, self._judged.get(key, ()))
+        if self.child.mirror:
+            with self._counting:
+                self.unjudged += len(stay)
+        return rules.listing_of(self.tasks[key], there, self.kept, self.failed, self.limit, stay)
 
     def learn(self, size: int) -> None:
         """Believe the largest size of an image that the server named."""
@@ -303,12 +308,12 @@ class FirstFill:
     def _empty(self, work: GroupWork) -> rules.ImageListing | None:
         """What an entity is to get, if it has no image and that fits into a request."""
         try:
-            there, _ = self.target.there(work.group)
+            there = self.target.there(work.group)
         except (errors.EntityGoneError, errors.RowsMissingError):
             return None
         if there:
             return None
-        listing = self.target.listing(self.target.tasks[work.group], ())
+        listing = self.target.listing(work.group, ())
         return listing if listing.slots and _size(listing) <= MOST_REQUEST_BYTES else None
 
     def _result(self, work: GroupWork, listing: rules.ImageListing, answer: object) -> list[RowResult]:

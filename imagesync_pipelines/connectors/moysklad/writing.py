@@ -25,8 +25,7 @@ class Writer:
     """Brings an entity's images to a list, and knows after every request what is there.
 
     send: one request that sets the list. kept: content by the identity of an image; read: its bytes. learn: is told the
-    size that the server names. now: the images that are there. fresh: they were just read, so a refusal is not because
-    they are old. limit: the largest image, in bytes.
+    size that the server names. now: the images that are there, as just read. limit: the largest image, in bytes.
     bad: row key to reason of what was refused. refused: those of them that the account will not take whenever they are
     sent. sent: images that were sent and are there. ids: of the places of the list that are filled as they should be.
     """
@@ -36,7 +35,6 @@ class Writer:
     kept: Mapping[str, Content]
     learn: Callable[[int], None]
     now: tuple[Managed, ...]
-    fresh: bool
     limit: int
     bad: dict[str, str] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
@@ -95,8 +93,6 @@ class Writer:
             no_image = isinstance(error, errors.NotAnImageError)
             if not no_image and error.code == _SAME_TWICE and self._without_repeats():
                 return [portion] if portion else self._try([])
-            if not no_image and not self.fresh:
-                raise errors.ChangedMeanwhileError(str(error)) from error
             if not no_image and not portion:
                 raise
             # One image is bad: the one that the error names, else found by trying half of them.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -99,19 +100,46 @@ def test_what_a_mirror_takes_from_its_owner_is_counted_in_plan_and_report(world:
     )
 
 
-def test_a_mirror_whose_account_is_empty_costs_no_call_more(world: World) -> None:
+def test_a_mirror_whose_account_is_empty_costs_the_one_look_before_it_is_written(world: World) -> None:
     made, _ = world.run(ownership=Ownership.MIRROR)
     world.assert_same()
-    assert world.calls(CHILD, "assortment") == 0
-    assert made.counts[Change.REMOVE] == 0
-
-
-def test_a_mirror_s_lists_are_read_once_before_its_first_write(world: World) -> None:
-    give_owners(world, 1)
-    world.sync(ownership=Ownership.MIRROR, allow_mass_delete=True)
     assert world.calls(CHILD, "assortment") == 1
+    assert made.counts[Change.REMOVE] == 0
     world.sync(ownership=Ownership.MIRROR)
     assert world.calls(CHILD, "assortment") == 1
+
+
+def test_a_mirror_s_lists_are_read_for_its_first_plan_and_before_they_are_written(world: World) -> None:
+    give_owners(world, 1)
+    world.sync(ownership=Ownership.MIRROR, allow_mass_delete=True)
+    assert world.calls(CHILD, "assortment") == 2
+    world.sync(ownership=Ownership.MIRROR)
+    assert world.calls(CHILD, "assortment") == 2
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_what_a_mirror_s_owner_added_since_is_planned_and_passes_the_limits_before_it_goes(
+    world: World, bulk: bool
+) -> None:
+    options: dict[str, Any] = {"ownership": Ownership.MIRROR, "bulk_first_fill": bulk}
+    world.sync(**options)
+    child, main = world.child(), world.main
+    for handle, name in ((child, "own.jpg"), (main, "new.jpg")):
+        for one in handle.entities():
+            shown = [(there, body) for there, body, _ in handle.images(one.id)]
+            handle.set_images(one.id, [*shown, (name, jpeg(name + one.id, 40))])
+    total = owners(world)
+    world.count_anew()
+    made, done = world.run(**options)
+    assert (owners(world), done.summary.images_deleted, done.error_count) == (total, 0, 0)
+    assert any(f"{total} images that the owner of {CHILD} added" in warning for warning in done.summary.warnings)
+    assert world.calls(CHILD, "assortment") == 1
+    made, done = world.run(**options)
+    assert (made.held, done.summary.held_back, owners(world)) == (total, total, total)
+    assert any(COMMAND.format(made.plan_id) in warning for warning in done.summary.warnings)
+    done = world.apply(made.plan_id, **options)
+    assert (done.summary.images_deleted, owners(world)) == (total, 0)
+    world.assert_same()
 
 
 def test_replacements_above_their_limit_stay_as_they_are_until_a_person_applies_them(

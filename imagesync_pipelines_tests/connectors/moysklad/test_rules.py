@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     seen_of,
     sent_name,
     size_limit,
+    staying,
     too_large,
 )
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
@@ -139,7 +140,7 @@ def test_a_mirror_keeps_the_whole_list_and_a_managed_account_counts_its_owners_i
 @given(st.lists(st.booleans(), max_size=10), st.integers(0, 10))
 def test_owners_images_keep_their_places_where_the_list_is_long_enough(theirs: list[bool], ours: int) -> None:
     there = [Managed("" if own else "x", str(place), "", 0) for place, own in enumerate(theirs)]
-    slots = merged([Slot(str(place), Managed("y", "", "", 0)) for place in range(ours)], there)
+    slots = merged([Slot(str(place), Managed("y", "", "", 0)) for place in range(ours)], staying(there, ()))
     names = [slot.keep for slot in slots if not slot.key]
     assert names == [image.id for image in there if not image.source]
     assert [slot.key for slot in slots if slot.key] == [str(place) for place in range(ours)]
@@ -148,6 +149,12 @@ def test_owners_images_keep_their_places_where_the_list_is_long_enough(theirs: l
     excess = beyond_the_most(slots)
     assert len(slots) - len(excess) <= 10
     assert all(not slot.keep for slot in excess)
+
+
+def test_what_a_plan_judged_leaves_and_what_was_added_since_stays_in_its_place() -> None:
+    there = [Managed("", "1", "", 0), KNOWN, Managed("", "7", "", 0), Managed("", "1", "", 0)]
+    assert staying(there, ["1"]) == [(2, there[2]), (3, there[3])]
+    assert [place for place, _ in staying(there, ())] == [0, 2, 3]
 
 
 @pytest.mark.parametrize(("there", "wanted", "calls"), [(10, 10, 32), (0, 10, 22), (3, 0, 0)])

@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccou
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
 from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, ImageRow, KeptImage, Managed, Part
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child
-from imagesync_pipelines.connectors.moysklad.rules import expected_of, listing_of, recognise, seen_of
+from imagesync_pipelines.connectors.moysklad.rules import expected_of, listing_of, recognise, seen_of, staying
 from imagesync_pipelines.connectors.moysklad.writing import Writer
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits
@@ -66,9 +66,9 @@ def synchronise(
         return planned, record
     there = recognise(account.rows(), record.images, expected_of(images))
     contents = {name: Content("JPEG", 1, 1, "", name, 10) for name in main}
-    mirror = child.ownership is Ownership.MIRROR
-    listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, mirror=mirror)
-    writer = Writer(account.send, lambda _: b"0" * 10, contents, lambda _: None, there, fresh=True, limit=LIMIT)
+    judged = [image.id for image in record.images] if child.ownership is Ownership.MIRROR else []
+    listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, staying(there, judged))
+    writer = Writer(account.send, lambda _: b"0" * 10, contents, lambda _: None, there, limit=LIMIT)
     writer.write(listing)
     known = seen_of(writer.now, child.ownership)
     return planned, ChildRecord(known.images, (), known.others)
