@@ -6,6 +6,7 @@ An item is its connector, stage and key; meeting it again raises `attempts`.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,6 +43,18 @@ class QuarantineEntry(QuarantineItem):
     run_id: str | None
 
 
+# The index on keys takes no longer one; what is longer ends in a digest of all of it.
+_KEY_CHARACTERS = 600
+
+
+def _kept(key: str) -> str:
+    """A key as the table has it."""
+    key = storable(key)
+    if len(key) <= _KEY_CHARACTERS:
+        return key
+    return f"{key[: _KEY_CHARACTERS - 40]}… {blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
 # The engine's group has another name in the table: `group` is a word of SQL.
 _ENTRIES = sa.select(quarantine.c.group_key.label("group"), *(c for c in quarantine.c if c.name != "group_key"))
 
@@ -63,7 +76,7 @@ class QuarantineTable:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for item in items:
             row = storable(vars(item))
-            row["group_key"] = row.pop("group")
+            row |= {"key": _kept(item.key), "group_key": row.pop("group")}
             rows[row["stage"], row["key"]] = {**row, "connector": self.connector, "run_id": self.run_id}
         if not rows or self.read_only:
             return
@@ -75,7 +88,7 @@ class QuarantineTable:
 
     def clear(self, keys: Collection[str]) -> None:
         """Take out what has succeeded since, whatever stage it failed in."""
-        self._delete(among(quarantine.c.key, storable(list(keys))))
+        self._delete(among(quarantine.c.key, list(map(_kept, keys))))
 
     def list(self) -> "list[QuarantineEntry]":
         """Everything of the connector, the newest first."""

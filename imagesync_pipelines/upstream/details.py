@@ -8,6 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 T = TypeVar("T")
 
 SHOWN_CHARACTERS = 40
+# An id, a number, a name at most: an index of ours takes 2,704 bytes of all its columns, and a letter has up to four.
+KEY_CHARACTERS = 255
+# The longest address that is read; none is in an index.
+ADDRESS_CHARACTERS = 4000
 
 
 def read_details(
@@ -31,6 +35,11 @@ def read_details(
         told.append(f"{'.'.join(map(str, place))} {_shown(_at(raw, place))}")
         rest = _without(rest, place)
     return adapter.validate_python(rest, context=context), tuple(told)
+
+
+def keepable(text: str) -> str:
+    """Text as PostgreSQL can keep it: without NUL, and lone surrogates replaced."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def details_told(source: str, left_out: Sequence[tuple[str, str]]) -> list[str]:

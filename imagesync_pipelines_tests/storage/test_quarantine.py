@@ -1,5 +1,7 @@
 """An item in quarantine keeps its reason, counts its attempts and never stops the others from going in."""
 
+import secrets
+
 import pytest
 import sqlalchemy as sa
 
@@ -59,6 +61,16 @@ def test_text_that_postgresql_refuses_does_not_stop_the_others(database: sa.Engi
     assert len(table.list()) == 2
     table.clear([text])
     assert [entry.key for entry in table.list()] == ["fine"]
+
+
+def test_a_key_that_no_index_takes_is_kept_by_its_beginning_and_a_digest(database: sa.Engine) -> None:
+    table = QuarantineTable(database, "folder")
+    one, other = (secrets.token_hex(4500) for _ in range(2))
+    table.put([_item(one), _item(one + "x"), _item(other)])
+    assert len(table.list()) == 3
+    table.clear([one, other])
+    (left,) = table.list()
+    assert left.key.startswith(one[:500])
 
 
 def test_the_keys_of_a_large_run_are_cleared_in_one_go(database: sa.Engine) -> None:

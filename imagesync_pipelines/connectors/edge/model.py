@@ -11,7 +11,7 @@ import orjson
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.functional_validators import AfterValidator, PlainValidator
 
-from imagesync_pipelines.upstream.details import read_details
+from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, keepable, read_details
 
 # The connector's name, also in cursors, mirror, outbox and plans; and those of its steps that leave a hand-over.
 EDGE = "edge"
@@ -83,9 +83,10 @@ class Photo(NamedTuple):
     photo_id: _Id
     product_id: _Id
     updated_at: Annotated[datetime, PlainValidator(_moment)]
-    product_sku: str = ""
-    product_name: str = ""
-    object_key: Annotated[str, StringConstraints(max_length=500)] = ""
+    product_sku: Annotated[str, StringConstraints(max_length=KEY_CHARACTERS)] = ""
+    product_name: Annotated[str, StringConstraints(max_length=500)] = ""
+    # An S3 key may begin and end with blanks.
+    object_key: Annotated[str, StringConstraints(max_length=500, strip_whitespace=False)] = ""
     filename: Annotated[str, StringConstraints(max_length=255)] = ""
     size: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
     content_type: Annotated[str, StringConstraints(max_length=100)] = ""
@@ -93,7 +94,7 @@ class Photo(NamedTuple):
     version: _Whole = 1
     is_primary: Annotated[bool, Field(strict=True)] = False
     sort_order: _Whole = 0
-    image_url: str = ""
+    image_url: Annotated[str, StringConstraints(max_length=ADDRESS_CHARACTERS)] = ""
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
@@ -126,9 +127,8 @@ def photo_from_json(
     """
     if not isinstance(raw, dict):
         return IllegibleRow(None, "the photo: not an object")
-    # Texts as PostgreSQL can keep them: no NUL, no lone surrogates.
     values = {
-        name: value.encode("utf-8", "replace").decode().replace("\0", "") if isinstance(value, str) else value
+        name: keepable(value) if isinstance(value, str) else value
         for name, value in (raw | {"photo_id": raw.get("id")}).items()
         if name in Photo._fields and (value is not None or name not in Photo._field_defaults)
     }

@@ -25,6 +25,7 @@ from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.upstream.details import KEY_CHARACTERS
 
 Run = RunContext[FolderSettings]
 STAGE = "file"
@@ -102,6 +103,9 @@ def list_files(root: UPath) -> dict[str, Listed]:
     listed = {}
     for key, files in alike.items():
         unclear = f"{len(files)} files have the name {key} but for blanks and the form of letters; keep one of them"
+        if len(key) > KEY_CHARACTERS:
+            unclear = f"its path has {len(key)} characters; {KEY_CHARACTERS} fit"
+            files = {below: one._replace(unclear=unclear) for below, one in files.items()}
         if len(files) == 1 or key in files:
             listed[key] = files.pop(key) if key in files else files.popitem()[1]
         else:

@@ -30,7 +30,8 @@ CHOICE_VERSION = 1
 _JPEGS = {"jpg_k": Role.SMALL, "jpg_g": Role.LARGE}
 
 _TRIMMED = ConfigDict(str_strip_whitespace=True)
-_Whole = Annotated[int, Field(strict=True)]
+# JSON is written with numbers of 64 bits.
+_Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 _FileId = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
 # Longer than our columns is a reject, not a shorter text: half a URL is no URL.
 _Url = Annotated[str, StringConstraints(max_length=500, pattern=r"(?i)^(https?://[^/\s].*)?$")]

@@ -26,9 +26,10 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSett
 from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS
 
 F = TypeVar("F", bound=BaseModel)
-_Text = Annotated[str, Field(min_length=1)]
+_Text = Annotated[str, Field(min_length=1, max_length=ADDRESS_CHARACTERS)]
 # What the earlier system's queue calls the synchronisation of an entity's images.
 TASK = "image_sync"
 
@@ -187,8 +188,8 @@ class Events(NamedTuple):
 
 
 class _Meta(BaseModel):
-    type: str
-    href: str
+    type: _Text
+    href: _Text
 
     @property
     def id(self) -> str:
@@ -201,8 +202,8 @@ class _Meta(BaseModel):
 
 class _Event(BaseModel):
     meta: _Meta
-    action: str
-    account: Annotated[str, AfterValidator(str.lower)] = Field(validation_alias="accountId")
+    action: _Text
+    account: Annotated[_Text, AfterValidator(str.lower)] = Field(validation_alias="accountId")
 
 
 class _Call(BaseModel):
@@ -221,6 +222,8 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
         first = _errors(error)[0]
         place = ".".join(map(str, first["loc"])) or "body"
         raise BadBodyError(f"This is no call of a МойСклад webhook: {place}: {first['msg']}") from None
+    if len(request_id) > KEY_CHARACTERS:  # none of МойСклад's, and no index takes it
+        request_id = ""
     ignored: Counter[str] = Counter()
     found: dict[tuple[str, str], str] = {}
     for sent in call.events:

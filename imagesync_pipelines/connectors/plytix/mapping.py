@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, ListingsRead, SetAside
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin, known_marketplace
 from imagesync_pipelines.upstream.answers import load_json
-from imagesync_pipelines.upstream.details import details_told, read_details
+from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, details_told, read_details
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.
 _PARTS = ("matched", "unmatched_amazon", "variants")
@@ -32,20 +32,21 @@ def _positive(value: int | None) -> int | None:
 
 
 _Pixels = Annotated[int | None, AfterValidator(_positive)]
+_Word = Annotated[str, Field(max_length=KEY_CHARACTERS)]
 
 
 @with_config(ConfigDict(str_strip_whitespace=True, coerce_numbers_to_str=True))
 class _Entry(TypedDict):
-    amazon_asin: NotRequired[str | None]
-    suggested_sku: NotRequired[str | None]
-    item_classification: NotRequired[str | None]
-    amazon_parent_asin: NotRequired[str | None]
+    amazon_asin: NotRequired[_Word | None]
+    suggested_sku: NotRequired[_Word | None]
+    item_classification: NotRequired[_Word | None]
+    amazon_parent_asin: NotRequired[_Word | None]
 
 
 @with_config(ConfigDict(str_strip_whitespace=True))
 class _Image(TypedDict):
-    link: Annotated[str, Field(min_length=1)]
-    variant: NotRequired[str | None]
+    link: Annotated[str, Field(min_length=1, max_length=ADDRESS_CHARACTERS)]
+    variant: NotRequired[_Word | None]
     width: NotRequired[_Pixels]
     height: NotRequired[_Pixels]
 

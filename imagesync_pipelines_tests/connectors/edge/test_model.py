@@ -97,7 +97,10 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_reason(changes: dict[str,
         ("filename", 7),
         ("content_type", ["image/jpeg"]),
         ("product_name", 5.5),
+        ("product_name", "n" * 501),
+        ("product_sku", "s" * 9000),
         ("image_url", {}),
+        ("image_url", "https://ho.example/" + "x" * 4000),
     ],
     ids=lambda value: str(value)[:12],
 )
@@ -106,6 +109,12 @@ def test_a_detail_that_cannot_be_read_costs_no_photo_and_is_told(field: str, val
     photo = photo_from_json(row(1, **{field: value}), told=lambda photo, what: told.append((photo, what)))
     assert photo == photo_of(row(1))._replace(**{field: ""})
     assert [(photo, what.split()[0]) for photo, what in told] == [(f"photo {uid(1)}", field)]
+
+
+def test_an_object_key_is_taken_as_it_is_blanks_included() -> None:
+    photo = photo_from_json(row(1, object_key=" a/b.jpg ", filename=" b.jpg "))
+    assert isinstance(photo, Photo)
+    assert (photo.object_key, photo.filename) == (" a/b.jpg ", "b.jpg")
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", {}, {"id": 5}], ids=repr)

@@ -174,11 +174,17 @@ def test_what_is_no_picture_is_set_aside_and_the_picture_that_was_there_stays(wo
     world.put(**{"10__jpg": picture(1), "20__jpg": picture(2)})
     world.sync()
     world.put(**{"10__jpg": picture(3)[:-40], "30__jpg": b"<html>not found</html>", "40__tif": picture(4, "TIFF")})
+    deep = world.folder.joinpath(*["d" * 200] * 12)
+    deep.mkdir(parents=True)
+    (deep / "50.jpg").write_bytes(picture(5))
     read, planned, _ = world.sync()
     assert changes(planned) == {}
-    assert "3 files are no pictures" in read.warnings[0]
+    assert "4 files are no pictures" in read.warnings[0]
     assert read.warnings[0] in planned.warnings
-    assert {one.key for one in world.context().quarantine.list()} == {"10.jpg", "30.jpg", "40.tif"}
+    aside = {one.key[:6]: one.reason for one in world.context().quarantine.list()}
+    assert aside.keys() == {"10.jpg", "30.jpg", "40.tif", "dddddd"}
+    assert aside["dddddd"] == "its path has 2418 characters; 255 fit"
+    (deep / "50.jpg").unlink()
     world.put(**{"10__jpg": picture(3), "30__jpg": picture(5)})
     (world.folder / "40.tif").unlink()
     assert changes(world.sync()[1]) == {"update": 1, "add": 1}

@@ -206,6 +206,8 @@ DETAILS = {
     "a resolution in words": ({"resolution": "9x9"}, "exported_files.0.resolution '9x9'"),
     "a width in words": ({"resolution": ["1500 px", 900]}, "exported_files.0.resolution ['1500 px', 900]"),
     "a size that is no number": ({"file_size": float("nan")}, "exported_files.0.file_size nan"),
+    "an id of more than 64 bits": ({"id": 2**63}, f"exported_files.0.id {2**63}"),
+    "a name that is too long": ({"filename": "f" * 256}, f"exported_files.0.filename '{'f' * 39}…"),
     "a name that is a number": ({"filename": 7}, "exported_files.0.filename 7"),
 }
 

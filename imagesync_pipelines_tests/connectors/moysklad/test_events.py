@@ -44,7 +44,8 @@ def test_the_same_call_asks_for_the_same_and_another_call_for_something_new() ->
     first, again, other = (read_events(body(event()), call, NAMES).requests for call in ("call-1", "call-1", "call-2"))
     assert first == again
     assert {request.once for request in first}.isdisjoint(request.once for request in other)
-    assert [request.once for request in read_events(body(event()), "", NAMES).requests] == ["", ""]
+    for nobodys in ("", "x" * 9000):
+        assert [request.once for request in read_events(body(event()), nobodys, NAMES).requests] == ["", ""]
 
 
 def test_a_link_with_a_query_is_the_same_link() -> None:
@@ -79,6 +80,11 @@ def test_an_entity_is_asked_for_once_per_call() -> None:
             event() | {"meta": {"type": 1, "href": "x"}},
             "another shape (meta.type: Input should",
             id="a type that is none",
+        ),
+        pytest.param(
+            event() | {"meta": {"type": "x" * 9000, "href": "x"}},
+            "another shape (meta.type: String should have at most",
+            id="a type that no table takes",
         ),
         pytest.param("event", "another shape (it is no object with fields)", id="a text"),
     ],

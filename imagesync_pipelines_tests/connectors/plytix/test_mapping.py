@@ -173,6 +173,7 @@ def test_nobodys_metadata_is_as_good_as_none() -> None:
         ({"variant": "MAIN"}, "link: missing"),
         ({"variant": "MAIN", "link": None}, "link: not a text"),
         ({"variant": "MAIN", "link": ""}, "link: "),
+        ({"variant": "MAIN", "link": LINK.format("x" * 4000)}, "at most 4000 characters"),
     ],
 )
 def test_an_image_that_cannot_be_read_is_set_aside_and_the_others_are_taken(image: object, said: str) -> None:

@@ -28,7 +28,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Part,
 )
 from imagesync_pipelines.upstream.answers import Answer, Place
-from imagesync_pipelines.upstream.details import read_details
+from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, keepable, read_details
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
 
 # Values of one filter: the whole head of a request has 8 KB, and a Cyrillic letter takes six bytes of it.
@@ -89,11 +89,18 @@ def entity_of(row: Mapping[str, Any], told: Told = lambda of, what: None) -> Ent
     return Entity(
         type=kind,
         id=entity_id,
-        name=_optional(row, "name"),
+        # Only describes it.
+        name=keepable(str(row.get("name") or ""))[:KEY_CHARACTERS],
         external_code=_optional(row, "externalCode"),
         code=_optional(row, "code"),
         article=_optional(row, "article"),
-        barcodes=tuple(str(code) for one in codes if isinstance(one, dict) for code in one.values()),
+        barcodes=tuple(
+            keepable(code)
+            for one in codes
+            if isinstance(one, dict)
+            for code in map(str, one.values())
+            if len(code) <= KEY_CHARACTERS
+        ),
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
         updated=details.updated,
@@ -129,15 +136,20 @@ def _object(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str) or not value:
+    value = _optional(row, name)
+    if not value:
         raise RowError(f"{name} is missing or no text")
     return value
 
 
 def _optional(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    longest = ADDRESS_CHARACTERS if name.lower().endswith("href") else KEY_CHARACTERS
+    if len(value) > longest:
+        raise RowError(f"{name} has {len(value)} characters; {longest} fit")
+    return keepable(value)
 
 
 def _last(href: str) -> str:

@@ -1,11 +1,11 @@
 """Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, NotRequired
+from typing import Annotated, NamedTuple, NotRequired
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.client.answers import rate_limit, session_policy
@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Mar
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.details import read_details
+from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, read_details
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
@@ -44,30 +44,33 @@ class Catalogue(NamedTuple):
     left_out: tuple[tuple[str, str], ...] = ()
 
 
+_Word = Annotated[str, Field(max_length=KEY_CHARACTERS)]
+
+
 class _Picture(TypedDict):
-    link: str
-    variant: NotRequired[str | None]
+    link: Annotated[str, Field(max_length=ADDRESS_CHARACTERS)]
+    variant: NotRequired[_Word | None]
     width: NotRequired[int | None]
     height: NotRequired[int | None]
 
 
 class _Relation(TypedDict):
-    type: str
-    parentAsins: NotRequired[list[str] | None]
-    childAsins: NotRequired[list[str] | None]
+    type: _Word
+    parentAsins: NotRequired[list[_Word] | None]
+    childAsins: NotRequired[list[_Word] | None]
 
 
 class _Group(TypedDict):
     """What an item has in one marketplace: its summary, its images, or its relationships."""
 
-    marketplaceId: str
-    itemClassification: NotRequired[str | None]
+    marketplaceId: _Word
+    itemClassification: NotRequired[_Word | None]
     images: NotRequired[list[_Picture] | None]
     relationships: NotRequired[list[_Relation] | None]
 
 
 class _Item(TypedDict):
-    asin: str
+    asin: _Word
     summaries: NotRequired[list[_Group] | None]
     images: NotRequired[list[_Group] | None]
     relationships: NotRequired[list[_Group] | None]
@@ -161,7 +164,7 @@ class CatalogueApi(Transport):
                     item, details = item_from_json(row, place)
                 except ValidationError as error:
                     where = row.get("asin") if isinstance(row, dict) else None
-                    set_aside.append(SetAside(str(where or asins[0]), reason_of(error)))
+                    set_aside.append(SetAside(str(where or asins[0])[:KEY_CHARACTERS], reason_of(error)))
                     continue
                 if item.asin in asins:
                     left_out += [(item.asin, what) for what in details]

@@ -85,6 +85,19 @@ def test_a_row_that_cannot_be_read_does_not_spoil_its_page() -> None:
     assert page.illegible == {"product:p2": "meta is missing or no object", "row 102": "id is missing or no text"}
 
 
+@pytest.mark.parametrize("name", ["externalCode", "code", "article"])
+def test_a_text_that_no_index_takes_sets_its_row_aside(name: str) -> None:
+    page = page_of([entity_json("p1") | {name: "x" * 9000}, entity_json("p2")], 0, 2)
+    assert [entity.key for entity in page.entities] == ["product:p2"]
+    assert page.illegible == {"product:p1": f"{name} has 9000 characters; 255 fit"}
+
+
+def test_texts_are_read_as_a_database_can_keep_them() -> None:
+    row = entity_json("p1") | {"name": "n" * 9000, "code": "a\0\ud800b", "barcodes": [{"ean13": "1"}, {"x": "9" * 300}]}
+    (entity,) = page_of([row], 0, 1).entities
+    assert (entity.name, entity.code, entity.barcodes) == ("n" * 255, "a?b", ("1",))
+
+
 def test_times_in_filters_are_moscows() -> None:
     assert moscow_time(datetime(2026, 11, 20, 23, 30, tzinfo=UTC)) == "2026-11-21 02:30:00"
 
