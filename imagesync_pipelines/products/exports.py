@@ -7,14 +7,10 @@ memory, however many rows there are: every writer takes rows in batches and give
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from enum import StrEnum
-from itertools import groupby
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-from xml.sax.saxutils import escape
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -22,10 +18,10 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.products.showing import images_of, whose_images
-from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.products.export_rows import Batches, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.merchant import LeftOut, write_merchant
 from imagesync_pipelines.storage.files import write_stream
-from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.upstream.addresses import web_address
 
 FOLDER = "exports"
 
@@ -34,112 +30,19 @@ FOLDER = "exports"
 _FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s\x00-\x1f"]*[=+\-@＝＋－＠])')
 _SEPARATOR = re.compile(r"[;\t\r\n]")
 _SPREADSHEETS_READ_UTF8_AFTER = "\ufeff"
-
-MOST_ADDITIONAL = 10
-LONGEST_LINK = 2000
-SMALLEST_SIDE = 100
-FORMATS = frozenset({"jpeg", "jpg", "png", "gif", "webp", "bmp", "tiff"})
-
-_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
-<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0">
-<channel>
-<title>Product images</title>
-<link>https://support.google.com/merchants/answer/7439882</link>
-<description>Images of products, by SKU</description>
-"""
-# Characters that XML 1.0 has no way to write.
-_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
 # What is in memory until it is compressed and given on.
 ROWS_IN_A_GROUP = 5_000
 
-PRODUCTS_AT_ONCE = 500
 
-
-class ExportRow(NamedTuple):
-    """One image of one product; position counts from 1 in the order in which they are shown.
-
-    id is the product image's, images_from the SKU of the product that lends its images, '' when they are its own. Sizes
-    in pixels, None when unknown; times are UTC.
-    """
-
-    sku: str
-    kind: str
-    parent_sku: str | None
-    variant_code: str | None
-    name: str
-    position: int
-    id: int
-    external_id: str
-    image_url: str
-    thumbnail_url: str | None
-    image_type: str
-    is_primary: bool
-    is_front: bool
-    alt_text: str
-    format: str | None
-    width: int | None
-    height: int | None
-    images_from: str
-    last_synced: datetime
-
-
-Batches = Iterator[list[ExportRow]]
-"""Rows in the order of SKU and position; all rows of a product are in one batch."""
-
-
-@contextmanager
-def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection on which everything is read as it is now, whatever a synchronisation writes meanwhile."""
-    with engine.connect() as connection:
-        options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        yield connection.execution_options(**options)
-
-
-def read_rows(
-    connection: sa.Connection, conditions: Collection[sa.ColumnElement[bool]] = (), *, own_images_first: bool = False
-) -> Batches:
-    """The rows of the products that the ERP has and for which all conditions are true (on the table product).
-
-    A variant stands before a parent of the same SKU. Products with nothing to show have no row.
-    """
-    parent = product.alias("parent")
-    names = ("id", "sku", "kind", "variant_code", "name")
-    query = (
-        sa.select(*(product.c[name] for name in names), parent.c.sku.label("parent_sku"))
-        .outerjoin_from(product, parent, product.c.parent_id == parent.c.id)
-        .where(product.c.left_erp_at.is_(None), *conditions)
-        .order_by(product.c.sku, product.c.kind.desc(), product.c.id)
-    )
-    found = connection.execute(query, execution_options={"yield_per": PRODUCTS_AT_ONCE})
-    try:
-        for products in found.partitions():
-            yield _rows(connection, products, own_images_first)
-    finally:
-        found.close()
-
-
-def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
-    shows = whose_images(connection, [one.id for one in products], own_images_first=own_images_first)
-    owners = {one: whose.owner_id for one, whose in shows.items()}
-    images = images_of(connection, set(owners.values()))
-    borrowed = {owner for one, owner in owners.items() if owner != one}
-    query = sa.select(product.c.id, product.c.sku).where(among(product.c.id, borrowed))
-    lenders = {row.id: row.sku for row in connection.execute(query)}
-    rows = []
-    for one in products:
-        owner = owners.get(one.id, one.id)
-        about = (one.sku, one.kind, one.parent_sku, one.variant_code, one.name)
-        lent_by = lenders[owner] if owner != one.id else ""
-        for position, image in enumerate(images.get(owner, ()), start=1):
-            rows.append(
-                ExportRow(
-                    *about, position, image.id, image.external_id, image.image_url, image.thumbnail_url,
-                    image.image_type, image.is_primary, image.is_front, image.alt_text, image.image_format,
-                    image.width, image.height, lent_by, image.last_synced.astimezone(UTC),
-                )
-            )  # fmt: skip
-    return rows
+def _given_on(batches: Batches) -> Batches:
+    """The rows with the addresses as others take them."""
+    for batch in batches:
+        yield [
+            row._replace(
+                image_url=web_address(row.image_url), thumbnail_url=row.thumbnail_url and web_address(row.thumbnail_url)
+            )
+            for row in batch
+        ]
 
 
 _NOT_TEXT = {
@@ -193,25 +96,33 @@ def export(
         yield from kind_of(wanted).write(read_rows(connection, conditions, own_images_first=own_images_first))
 
 
-def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool = False) -> tuple[int, dict[str, int]]:
-    """Write every format as a file below the storage root; a file is replaced whole or not at all.
+class Written(NamedTuple):
+    """The rows in each file, the size of each in bytes by its path, what the Merchant feed does not have and why."""
 
-    Gives the rows in each file, and the size of each in bytes by its path.
-    """
-    rows, sizes = 0, {}
+    rows: int
+    sizes: dict[str, int]
+    left_out: list[str]
 
-    def counted(batches: Batches) -> Batches:
+
+def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool = False) -> Written:
+    """Write every format as a file below the storage root; a file is replaced whole or not at all."""
+    rows, sizes, left_out = 0, {}, LeftOut()
+
+    def counted(batches: Batches, wanted: Format) -> Batches:
         nonlocal rows
         rows = 0
         for batch in batches:
             rows += len(batch)
+            if wanted is Format.MERCHANT:
+                left_out.note(batch)
             yield batch
 
     with snapshot(engine) as connection:
-        for kind in map(kind_of, Format):
-            batches = counted(read_rows(connection, own_images_first=own_images_first))
+        for wanted in Format:
+            kind = kind_of(wanted)
+            batches = counted(read_rows(connection, own_images_first=own_images_first), wanted)
             sizes[f"{FOLDER}/{kind.file_name}"] = write_stream(storage / FOLDER / kind.file_name, kind.write(batches))
-    return rows, sizes
+    return Written(rows, sizes, left_out.lines())
 
 
 def write_csv(batches: Batches) -> Iterator[bytes]:
@@ -223,7 +134,7 @@ def write_csv(batches: Batches) -> Iterator[bytes]:
     buffer.seek(0, io.SEEK_END)
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(ExportRow._fields)
-    for batch in batches:
+    for batch in _given_on(batches):
         writer.writerows([_cell(value) for value in row] for row in batch)
         yield _taken(buffer)
     yield _taken(buffer)
@@ -254,7 +165,7 @@ def _taken(buffer: io.StringIO) -> bytes:
 
 def write_ndjson(batches: Batches) -> Iterator[bytes]:
     """One JSON object a line, in UTF-8; times in ISO 8601, unknown values null."""
-    for batch in batches:
+    for batch in _given_on(batches):
         yield b"".join(orjson.dumps(row._asdict(), option=orjson.OPT_APPEND_NEWLINE) for row in batch)
 
 
@@ -263,7 +174,7 @@ def write_parquet(batches: Batches) -> Iterator[bytes]:
     sink = _Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), SCHEMA, compression="zstd") as writer:
         waiting: list[ExportRow] = []
-        for batch in batches:
+        for batch in _given_on(batches):
             waiting += batch
             if len(waiting) >= ROWS_IN_A_GROUP:
                 writer.write_table(_table(waiting))
@@ -297,48 +208,3 @@ class _Sink(io.RawIOBase):
 def _table(rows: list[ExportRow]) -> pa.Table:
     columns = zip(*rows, strict=True)
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
-
-
-def write_merchant(batches: Batches) -> Iterator[bytes]:
-    """A supplementary feed for Google Merchant Center, RSS 2.0: an item for each SKU that has a usable image.
-
-    The primary is its image_link, with at most ten others. Of a parent and a variant of the same SKU the variant is
-    taken. Images that Google refuses are left out.
-    """
-    yield _HEAD.encode()
-    last = None
-    for batch in batches:
-        items = []
-        for (sku, _), rows in groupby(batch, key=lambda row: (row.sku, row.kind)):
-            links = [row.image_url for row in rows if is_usable(row)] if sku != last else []
-            if links:
-                items.append(_item(sku, links))
-                last = sku
-        yield "".join(items).encode()
-    yield b"</channel>\n</rss>\n"
-
-
-def is_usable(row: ExportRow) -> bool:
-    """Whether Google takes this image, as far as we know it."""
-    try:
-        parts = urlsplit(row.image_url)
-    except ValueError:
-        return False
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.netloc)
-        and len(row.image_url) <= LONGEST_LINK
-        and (not row.format or row.format in FORMATS)
-        and min(row.width or SMALLEST_SIDE, row.height or SMALLEST_SIDE) >= SMALLEST_SIDE
-    )
-
-
-def _item(sku: str, links: list[str]) -> str:
-    first, *others = dict.fromkeys(links)
-    lines = [f"<g:id>{_xml(sku)}</g:id>", f"<g:image_link>{_xml(first)}</g:image_link>"]
-    lines += [f"<g:additional_image_link>{_xml(link)}</g:additional_image_link>" for link in others[:MOST_ADDITIONAL]]
-    return "<item>" + "".join(lines) + "</item>\n"
-
-
-def _xml(value: str) -> str:
-    return escape(_NOT_XML.sub("", value))

@@ -1,4 +1,4 @@
-"""Which URLs that are data may be opened, and at which address.
+"""Which URLs that are data may be opened, and at which address; and how an address of a picture is given on.
 
 One parser reads the URL, and the request is built from its parts, so two readings cannot differ.
 """
@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import idna
@@ -19,9 +20,16 @@ Resolve = Callable[[str, int], Sequence[str]]
 """Gives the addresses of a host name, as text; raises OSError when there are none."""
 
 _PORTS = {"http": 80, "https": 443}
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]|\s")
+# A blank is none of these: people write it, and it is encoded.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]|[^\S ]")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SAFE_IN_TARGET = "/%:@!$&'()*+,;=~-._?"
+_NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+# As browsers read it: however many slashes, of either kind.
+_OF_THE_WEB = re.compile(r"(https?):[/\\]*([^/\\?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_IS_PLAIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._~-]+)+").fullmatch
+_PORT = re.compile(r":([0-9]{0,5})$")
+_USER = re.compile(r"//[^/?#]*@")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
@@ -72,8 +80,9 @@ def judge_url(url: str, allowed_hosts: Collection[str], resolve: Resolve = resol
 
     A host in allowed_hosts may be private and have any port. For every other one ALL its addresses must be public.
     """
+    url = url.strip()
     if len(url) > 2048 or _FORBIDDEN.search(url):
-        return UrlRefusedError("the URL is too long, or holds blanks, control characters or a backslash")
+        return UrlRefusedError("the URL is too long, or holds control characters or a backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -86,7 +95,7 @@ def judge_url(url: str, allowed_hosts: Collection[str], resolve: Resolve = resol
     host = _canonical_host(parts.hostname or "")
     if host is None:
         return UrlRefusedError("the host of the URL is missing or not written in the usual way")
-    path = quote(parts.path or "/", safe=_SAFE_IN_TARGET)
+    path = _encoded(parts.path or "/")
     if port is None:
         port = _PORTS[parts.scheme]
     allowed = host in {_canonical_host(name.strip("[]")) for name in allowed_hosts}
@@ -101,8 +110,50 @@ def judge_url(url: str, allowed_hosts: Collection[str], resolve: Resolve = resol
     if not allowed and (bad := [address for address in addresses if not is_public(address)]):
         what = f"leads to {bad[0]}, which is no public address (allow the host in the settings if it is yours)"
         return UrlRefusedError(what, host=host, path=path)
-    query = f"?{quote(parts.query, safe=_SAFE_IN_TARGET)}" if parts.query else ""
+    query = f"?{_encoded(parts.query)}" if parts.query else ""
     return Destination(parts.scheme, host, port, path, path + query, tuple(addresses))
+
+
+def web_address(url: str) -> str:
+    """The address as everybody takes it (RFC 3986), and never a user name or password.
+
+    Trimmed, the host in ASCII, what is no sign of an address percent-encoded. What is no address of the web at all is
+    given on as such, encoded as well.
+    """
+    url = url.strip()
+    if _IS_PLAIN(url):  # nearly all are, and this is seen much sooner
+        return url
+    found = _OF_THE_WEB.fullmatch(url)
+    if found is None:
+        return _encoded(_USER.sub("//", url), "#")
+    scheme, authority, rest = found.groups()
+    place = authority.rpartition("@")[2]
+    port = _PORT.search(place)
+    name = _PORT.sub("", place)
+    host = _canonical_host(name.strip("[]") if ":" in name else name) or _encoded(name, "[]")
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    end = f":{port[1]}" if port and port[1] else ""
+    return f"{scheme.lower()}://{host}{end}{_encoded(rest, '#')}"
+
+
+def has_user(url: str) -> bool:
+    """Whether an address has a user name or a password before its host."""
+    found = _OF_THE_WEB.fullmatch(url.strip()) if "@" in url else None
+    return "@" in found[2] if found else _USER.search(url) is not None
+
+
+def without_users(value: Any) -> Any:
+    """A record as it came, every address in it without a user name or password."""
+    if isinstance(value, dict):
+        return {name: without_users(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [without_users(one) for one in value]
+    return web_address(value) if isinstance(value, str) and has_user(value) else value
+
+
+def _encoded(text: str, safe: str = "") -> str:
+    """Percent-encoded; what is encoded already stays, and a percent sign that begins nothing is encoded."""
+    return quote(_NO_ESCAPE.sub("%25", text), safe=_SAFE_IN_TARGET + safe, errors="replace")
 
 
 def is_public(address: str) -> bool:

@@ -15,18 +15,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.products.exports import (
-    PRODUCTS_AT_ONCE,
-    ExportRow,
-    Format,
-    export,
-    kind_of,
-    read_rows,
-    safe_cell,
-    snapshot,
-    write_csv,
-    write_merchant,
-)
+from imagesync_pipelines.products.export_rows import PRODUCTS_AT_ONCE, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.exports import Format, export, kind_of, safe_cell, write_csv
+from imagesync_pipelines.products.merchant import why_unusable, write_merchant
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world
 
@@ -183,6 +174,52 @@ FEED = {
     "a variant and a parent of one SKU": ([row(), row(kind="parent", image_url="https://x.example/p.jpg")], ["803721"]),
     "signs that XML cannot write": ([row(sku="<a>\x0b&\ufffe")], ["<a>&"]),
 }
+
+
+ADDRESSES = {
+    " https://media.example.com/a b,c.jpg": "https://media.example.com/a%20b%2Cc.jpg",
+    "https://media.example.com/Кот.jpg": "https://media.example.com/%D0%9A%D0%BE%D1%82.jpg",
+    "https://bücher.example/a.jpg": "https://xn--bcher-kva.example/a.jpg",
+    "https://media.example.com/100%zz.jpg?a=1&b=2": "https://media.example.com/100%25zz.jpg?a=1&b=2",
+    "https://catalogue.example/images/content/" + "a" * 64: "https://catalogue.example/images/content/" + "a" * 64,
+}
+
+
+@pytest.mark.parametrize(("written", "given_on"), ADDRESSES.items(), ids=ADDRESSES)
+def test_the_feed_writes_addresses_as_google_takes_them(written: str, given_on: str) -> None:
+    (item,) = ElementTree.fromstring(b"".join(write_merchant(iter([[row(image_url=written)]])))).findall("channel/item")
+    assert item.findtext(f"{G}image_link") == given_on
+    for wanted in (Format.CSV, Format.NDJSON):
+        made = b"".join(kind_of(wanted).write(iter([[row(image_url=written)]]))).decode()
+        assert given_on.replace("%2C", ",") in made
+
+
+@pytest.mark.parametrize("wanted", Format)
+def test_no_export_holds_a_password(wanted: Format) -> None:
+    rows = [row(image_url="https://anna:secret@x.example/1.jpg", thumbnail_url="https://anna:secret@x.example/2.jpg")]
+    made = b"".join(kind_of(wanted).write(iter([rows])))
+    text = str(pq.read_table(io.BytesIO(made)).to_pylist()) if wanted is Format.PARQUET else made.decode()
+    assert "secret" not in text
+    assert "anna" not in text
+
+
+def test_what_google_refuses_is_left_out_and_told_and_a_copy_of_ours_stands_for_what_is_too_large() -> None:
+    own = "https://catalogue.example/images/content/" + "a" * 64
+    rows = [
+        row(image_url="https://anna:secret@x.example/1.jpg"),
+        row(position=2, image_url=own, width=9000, height=8000, id=12),
+        row(position=3, width=8000, height=8001),
+        row(position=4, image_url="https://x.example/4.jpg?X-Amz-Signature=0"),
+        row(position=5, image_url="https://x.example/5.jpg", width=8000, height=8000),
+    ]
+    made = b"".join(write_merchant(iter([rows]))).decode()
+    (item,) = ElementTree.fromstring(made).findall("channel/item")
+    assert [one.text for one in item][1:] == ["https://catalogue.example/media/12/web", "https://x.example/5.jpg"]
+    assert [why_unusable(one) for one in rows] == [
+        "an address that needs a password", "", "larger than 64 megapixels", "an address that expires", "",
+    ]  # fmt: skip
+    assert "<!-- left out: larger than 64 megapixels: 1 (SKU 803721) -->" in made
+    assert "secret" not in made
 
 
 @pytest.mark.parametrize(("rows", "skus"), FEED.values(), ids=FEED)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.upstream.addresses import Destination, is_public, judge_url, resolve_host
+from imagesync_pipelines.upstream.addresses import (
+    Destination,
+    has_user,
+    is_public,
+    judge_url,
+    resolve_host,
+    web_address,
+)
 from imagesync_pipelines.upstream.errors import UnavailableError, UpstreamError, UrlRefusedError
 
 PUBLIC = "93.184.215.14"
@@ -89,7 +96,6 @@ def to_public(host: str, port: int) -> Sequence[str]:
         "http://images.example%2eevil/",
         "http://images example/",
         "http://images.example/\r\nHost: evil",
-        "http://images.example/a b",
         "http://images.example/\x00",
         "http:///x",
         "http://",
@@ -136,6 +142,8 @@ def test_a_url_that_leads_inside_or_is_oddly_written_is_refused(url: str) -> Non
         ("HTTPS://Images.EXAMPLE./a", "images.example", 443, "/a"),
         ("https://images.example:8443/a?b=c&d=%20#frag", "images.example", 8443, "/a?b=c&d=%20"),
         ("http://images.example:443/", "images.example", 443, "/"),
+        (" http://images.example/a b,c.jpg?d=e f\n", "images.example", 80, "/a%20b,c.jpg?d=e%20f"),
+        ("http://images.example/100%zz%20.jpg", "images.example", 80, "/100%25zz%20.jpg"),
         ("https://bücher.example/ä b.jpg".replace(" ", "%20"), "xn--bcher-kva.example", 443, "/%C3%A4%20b.jpg"),
         ("https://under_score.example/", "under_score.example", 443, "/"),
         (f"http://{PUBLIC}/a", PUBLIC, 80, "/a"),
@@ -199,6 +207,44 @@ def test_the_name_is_looked_up_once() -> None:
 def test_a_name_without_an_address_may_be_tried_again() -> None:
     outcome = judge_url("https://does-not-exist.invalid/", frozenset(), resolve_host)
     assert isinstance(outcome, UnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("url", "given_on"),
+    [
+        ("https://images.example/a.jpg", "https://images.example/a.jpg"),
+        (" https://images.example/a b,c.jpg ", "https://images.example/a%20b,c.jpg"),
+        ("https://images.example/Кот.jpg?q=ä b", "https://images.example/%D0%9A%D0%BE%D1%82.jpg?q=%C3%A4%20b"),
+        ("https://bücher.example:8443/a", "https://xn--bcher-kva.example:8443/a"),
+        ("HTTPS://Images.EXAMPLE/A%20b#c d", "https://images.example/A%20b#c%20d"),
+        ("https://images.example/100%zz%.jpg", "https://images.example/100%25zz%25.jpg"),
+        ("https://images.example/a\\b\x00\n<>", "https://images.example/a%5Cb%00%0A%3C%3E"),
+        ("https://anna:secret@images.example/a", "https://images.example/a"),
+        ("https://anna:s@cret@images.example/a@b", "https://images.example/a@b"),
+        ("https:anna:secret@images.example/a", "https://images.example/a"),
+        ("https:/\\/anna:secret@images.example/a", "https://images.example/a"),
+        ("ftp://anna:secret@images.example/a b", "ftp://images.example/a%20b"),
+        ("//anna:secret@images.example/a", "//images.example/a"),
+        ("http://[2606:4700:4700:0:0:0:0:1111]:81/a", "http://[2606:4700:4700::1111]:81/a"),
+        ("http://[", "http://["),
+        ("http://a b/c", "http://a%20b/c"),
+        ("/images/content/ab", "/images/content/ab"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_given_on_as_everybody_takes_it(url: str, given_on: str) -> None:
+    assert web_address(url) == given_on
+    assert has_user(url) == ("anna" in url)
+
+
+@given(st.text(max_size=60))
+def test_any_address_is_given_on_in_plain_signs_without_a_user_and_stays_so(text: str) -> None:
+    for url in (text, f"http://{text}", f"https://images.example/{text}", f"https://user:pass@{text}"):
+        given_on = web_address(url)
+        assert given_on.isascii()
+        assert not set(given_on) & set(' \\"<>^`{|}\x7f\n\r\t\0')
+        assert not has_user(given_on)
+        assert web_address(given_on) == given_on
 
 
 @given(st.text(max_size=60))

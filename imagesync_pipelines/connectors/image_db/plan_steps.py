@@ -275,9 +275,12 @@ def export(context: Run, options: NoOptions) -> StepResult:
     All files are of one moment, and each is replaced whole or not at all.
     """
     first = context.settings.image_db_own_images_first
-    rows, sizes = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
+    rows, sizes, left_out = write_exports(
+        context.installation.engine, context.installation.storage, own_images_first=first
+    )
     files = Texts([f"{path}: {size:,} bytes" for path, size in sizes.items()])
-    return StepResult(rows=rows, size=sum(sizes.values()), shown={"files": files})
+    shown = {"files": files, "left_out_of_merchant_feed": Texts(left_out)}
+    return StepResult(rows=rows, size=sum(sizes.values()), shown=shown)
 
 
 def match_lines(images: PlannedImages) -> Iterator[str]:

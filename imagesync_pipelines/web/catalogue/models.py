@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from imagesync_pipelines.upstream.addresses import web_address, without_users
 from imagesync_pipelines.web.service import Text
 
 LARGEST_ID = 2**63 - 1
@@ -28,6 +29,10 @@ def _file_name(url: str) -> str:
         return ""
 
 
+# However its source writes it: an address as everybody takes it, without a user name.
+Address = Annotated[str, AfterValidator(web_address)]
+
+
 class Image(BaseModel):
     """A product image. product_id is that of the product that it is on, which may lend it to another."""
 
@@ -36,8 +41,8 @@ class Image(BaseModel):
     id: int = Field(examples=[4711])
     product_id: int = Field(examples=[12])
     external_id: str = Field(description="its id in the image database", examples=["930363"])
-    image_url: str = Field(examples=["https://media.example.com/930363_g.jpg"])
-    thumbnail_url: str | None = Field(examples=["https://media.example.com/930363.png"])
+    image_url: Address = Field(examples=["https://media.example.com/930363_g.jpg"])
+    thumbnail_url: Address | None = Field(examples=["https://media.example.com/930363.png"])
     image_type: str = Field(examples=["Produktfoto"])
     is_primary: bool = Field(description="the one shown first of those on its product")
     is_front: bool
@@ -49,7 +54,9 @@ class Image(BaseModel):
     file_name: Annotated[str, AfterValidator(_file_name)] = Field(
         examples=["930363_g.jpg"], validation_alias="image_url"
     )
-    original_url: str | None = Field(description="the file that it was made from; it may be no picture for browsers")
+    original_url: Address | None = Field(
+        description="the file that it was made from; it may be no picture for browsers"
+    )
     source: str = Field(description="how it came into the image database", examples=["Desktop app"])
     matched_by: str = Field(description="the rule that found its product", examples=["variant sku"])
     chosen_because: str = Field(description="why this file of it is shown", examples=["large enough"])
@@ -67,7 +74,7 @@ class Image(BaseModel):
 class ImageWithMetadata(Image):
     """A product image with its record in the image database, as it came."""
 
-    metadata: dict[str, Any]
+    metadata: Annotated[dict[str, Any], AfterValidator(without_users)]
 
 
 class ListedProduct(BaseModel):

@@ -42,6 +42,11 @@ def test_a_copy_is_made_once_and_shown_while_the_media_host_is_away(site: Site, 
     assert media.asked == ["a.jpg"]
 
 
+def test_a_picture_whose_address_has_a_blank_is_shown(site: Site, world: World, media: Media) -> None:
+    image = world.image(world.product("100"), image_url=f" {media.url('a b,ä.jpg', picture())}")
+    assert Image.open(io.BytesIO(site.get(f"/media/{image}/web", Accept=CHROME).content)).size == (1200, 800)
+
+
 @pytest.mark.parametrize("etags", [False, True])
 def test_other_bytes_at_the_same_address_are_shown_within_a_day_in_every_size(
     world: World, media: Media, etags: bool

@@ -20,6 +20,7 @@ from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.upstream.addresses import without_users
 from imagesync_pipelines.web.catalogue import queries
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
@@ -162,8 +163,8 @@ def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -
             **one,
             "version": one["fingerprint"][:12],
             "is_pinned": (one["source"], one["external_id"]) == chosen,
-            "columns": {name: value for name, value in one.items() if name != "metadata"},
-            "metadata": json.dumps(one["metadata"], ensure_ascii=False, indent=2),
+            "columns": without_users({name: value for name, value in one.items() if name != "metadata"}),
+            "metadata": json.dumps(without_users(one["metadata"]), ensure_ascii=False, indent=2),
         }
         for one in images
     ]

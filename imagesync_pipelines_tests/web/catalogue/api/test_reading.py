@@ -140,3 +140,16 @@ def test_an_answer_that_the_caller_has_is_not_sent_again_until_it_changes(world:
 def test_what_is_not_there_is_a_problem(caller: Caller) -> None:
     for path in ("/products/999", "/products/999/images", "/products/999/primary", "/images/999", "/nothing"):
         assert is_problem(caller.call("GET", path), 404), path
+
+
+def test_addresses_are_given_on_as_everybody_takes_them_and_without_a_password(world: World, caller: Caller) -> None:
+    written, given_on = " https://anna:secret@bücher.example/a b.jpg", "https://xn--bcher-kva.example/a%20b.jpg"
+    record = {"exported_files": [{"image_url": written}]}
+    names = ("image_url", "thumbnail_url", "original_url")
+    product_id = world.product("1")
+    image = world.image(product_id, **dict.fromkeys(names, written), metadata=record)
+    for path in (f"/products/{product_id}/images", f"/images/{image}", "/lookup?sku=1", "/products"):
+        assert "secret" not in caller.call("GET", path).text
+    shown = caller.read(f"/images/{image}")
+    assert {shown[name] for name in names} == {given_on}
+    assert shown["metadata"] == {"exported_files": [{"image_url": given_on}]}
