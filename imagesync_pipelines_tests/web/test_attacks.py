@@ -1,18 +1,39 @@
 """Attacks with names, against every service: none breaks one, none is told a secret, and each gets its right status."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
+import hypothesis
 import pytest
 from fastapi.routing import iter_route_contexts
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Mount
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conftest import new_database
 from imagesync_pipelines_tests.web.attacking import Services, all_services
-from imagesync_pipelines_tests.web.attacks import ADMIN, EDGE, FORM, FRAMES, INPUTS, JSON, KEY, OUTSIDE, Attack
+from imagesync_pipelines_tests.web.attacks import (
+    ADMIN,
+    EDGE,
+    FORM,
+    FRAMES,
+    INPUTS,
+    JSON,
+    KEY,
+    OUTSIDE,
+    PARAMETERS,
+    TAKERS,
+    Attack,
+    Headers,
+)
 
 WHOLE, PART, SAME, GONE = 200, 206, 304, 412
+# Half characters and what JSON has no way to write are among them.
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.just("\ud800")
+JSON_TEXTS = st.recursive(_LEAVES, lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside)).map(json.dumps)
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +401,31 @@ def test_an_attack(services: Services, attack: Attack) -> None:
     place = answer.headers.get("location", "/")
     assert place.startswith("/")
     assert not place.startswith(("//", "/\\"))
+
+
+@pytest.mark.slow
+@given(st.sampled_from(PARAMETERS), st.binary(max_size=40), st.booleans())
+@hypothesis.settings(max_examples=5000, derandomize=True)
+def test_no_bytes_in_any_parameter_break_a_service(
+    services: Services, parameter: tuple[str, str, str, Headers], value: bytes, encoded: bool
+) -> None:
+    service, before, _, headers = parameter
+    sent = value if "?" in before and not encoded else quote(value, safe="%/").encode()
+    answer = services.ask(service, "GET", before.encode() + sent, headers)
+    assert answer.error is None
+    assert 200 <= answer.status < 500
+
+
+@pytest.mark.slow
+@given(st.sampled_from(TAKERS), JSON_TEXTS)
+@hypothesis.settings(max_examples=1500, derandomize=True)
+def test_no_json_in_any_body_breaks_a_service(
+    services: Services, taker: tuple[str, str, str, str, Headers, str], value: str
+) -> None:
+    service, method, path, _, headers, form = taker
+    answer = services.ask(service, method, path, [JSON, *headers], form.replace("%", value))
+    assert answer.error is None
+    assert 200 <= answer.status < 500
 
 
 def test_every_address_that_answers_get_answers_head_with_the_same_headers_and_no_body(services: Services) -> None:

@@ -1,57 +1,140 @@
-"""Exports over HTTP: a stream that begins before the answer does, and few of them at once."""
+"""Exports over HTTP: written whole to a file at the pace of the database, and given from there at the reader's.
 
-from collections.abc import Collection, Generator, Mapping
-from itertools import chain
-from threading import BoundedSemaphore
-from typing import Annotated, Any
+So a slow reader holds a file and nothing else. An export of everything is written once for what the tables say, and
+given to everybody who asks meanwhile. Visitors without a key have places of their own; nobody alone has them all.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from threading import BoundedSemaphore, Lock
+from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
-from anyio import CancelScope, fail_after, to_thread
+from anyio import fail_after
 from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from imagesync_pipelines.products.exports import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
-from imagesync_pipelines.web.catalogue.api.calls import documented, needs
+from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, documented, needs
 from imagesync_pipelines.web.catalogue.pages.products import AskedFor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries import conditions_of
 from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.gate import is_head, is_known
+from imagesync_pipelines.web.logins import address_of
 
 router = APIRouter(include_in_schema=False)
 
-# Each holds a connection and a snapshot of the database for as long as its reader takes.
-MOST_AT_ONCE = 2
-# A reader that takes nothing for so long has gone away, whatever its connection says.
-READER_SECONDS = 60.0
+# Of each kind of visitor, with a key and without: so many exports are written at once or waited for, each with a
+# connection; the others come again.
+WRITTEN_AT_ONCE = 4
+# So many are read at once by one visitor, and by all without a key.
+OF_ONE_VISITOR, OF_STRANGERS = 4, 64
+# A reader that takes nothing for so long has gone away, whatever its connection says. A write is 64 KiB at most: who
+# reads less than 3 KiB a second is cut off.
+WRITE_SECONDS = 20.0
+CHUNK_BYTES = 64 * 1024
+# A transaction that ended late may have the moment of an earlier one.
+KEPT_SECONDS = 60.0
 RETRY = {"Retry-After": "30"}
 
+_STATE = sa.text("""
+SELECT (SELECT max(id) FROM imagesync.product_image), (SELECT max(last_synced) FROM imagesync.product_image),
+       (SELECT max(removed_at) FROM imagesync.image_removal), (SELECT max(id) FROM imagesync.product),
+       (SELECT max(updated_at) FROM imagesync.product), (SELECT max(changed_at) FROM imagesync.shown_image)
+""")
 
-class Streamed(StreamingResponse):
-    """An answer of which the rest is a stream, closed as soon as its reader has all of it or went away.
 
-    Left to the collector of garbage, a reader that went away would keep its place and its connection for a while.
-    """
+class Visitor(NamedTuple):
+    """Who asks: a key, or an address without one."""
+
+    name: str
+    has_key: bool
+
+
+class ExportFile:
+    """An export as it was at one moment, on the local disk without a name: it goes with its last reader."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        digest = hashlib.sha256()
+        with tempfile.TemporaryFile() as file:
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+            file.flush()
+            self.size = file.tell()
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.etag = f'"{digest.hexdigest()[:32]}"'
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes, for any number of readers at once."""
+        for at in range(0, self.size, CHUNK_BYTES):
+            yield os.pread(self._descriptor, CHUNK_BYTES, at)
+
+
+class Given(StreamingResponse):
+    """A file for one reader; one that takes nothing any more is cut off. leave: called at its end, whichever it is."""
 
     def __init__(
-        self, first: bytes, rest: Generator[bytes, None, None], headers: Mapping[str, str], media_type: str
+        self, file: ExportFile, headers: Mapping[str, str], media_type: str, leave: Callable[[], None]
     ) -> None:
-        super().__init__(chain([first], rest), headers=headers, media_type=media_type)
-        self._rest = rest
+        super().__init__(file.chunks(), headers=headers, media_type=media_type)
+        self._leave = leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, and close the stream whatever happened; a reader that takes nothing any more is cut off."""
+        """Send it."""
 
         async def bounded(message: Message) -> None:
-            with fail_after(READER_SECONDS):
+            with fail_after(WRITE_SECONDS):
                 await send(message)
 
         try:
             await super().__call__(scope, receive, bounded)
         finally:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(self._rest.close)
+            self._leave()
+
+
+class Places:
+    """Who reads how many exports."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reading: Counter[Visitor] = Counter()
+
+    def take(self, visitor: Visitor) -> None:
+        """Count a reader. Raises HTTPException when there are as many as may be."""
+        with self._lock:
+            if self._reading[visitor] >= OF_ONE_VISITOR:
+                told = f"You are reading {OF_ONE_VISITOR} exports already; try again when one has ended."
+                raise HTTPException(429, told, RETRY)
+            strangers = sum(number for one, number in self._reading.items() if not one.has_key)
+            if not visitor.has_key and strangers >= OF_STRANGERS:
+                raise HTTPException(503, f"{OF_STRANGERS} exports are being read already; try again later.", RETRY)
+            self._reading[visitor] += 1
+
+    def leave(self, visitor: Visitor) -> None:
+        """Count one less."""
+        with self._lock:
+            self._reading[visitor] -= 1
+            # Visitors who left are not kept.
+            self._reading += Counter()
+
+
+class Kept(NamedTuple):
+    """The newest export of everything: what the tables said, and until when that is believed."""
+
+    state: tuple[object, ...]
+    until: float
+    file: ExportFile
 
 
 class Exports:
@@ -59,35 +142,67 @@ class Exports:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._free = BoundedSemaphore(MOST_AT_ONCE)
+        self._places = Places()
+        self._writers = {has_key: BoundedSemaphore(WRITTEN_AT_ONCE) for has_key in (True, False)}
+        self._of_format = {one: Lock() for one in Format}
+        self._kept: dict[Format, Kept] = {}
 
-    def answer(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()) -> Response:
-        """The export as a file to keep; refused with 503 while as many as may be are under way.
+    def answer(
+        self, request: Request, visitor: Visitor, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()
+    ) -> Response:
+        """The export as a file to keep; 429 and 503 while as many as may be are under way.
 
-        Its beginning is read here, so that a database that does not answer is an error and no broken file.
+        It is whole before the answer begins, so that a database that does not answer is an error and no broken file.
         """
-        if not self._free.acquire(blocking=False):
-            raise HTTPException(503, f"{MOST_AT_ONCE} exports are being read already; try again in a moment.", RETRY)
-        stream = self._stream(wanted, conditions)
-        first, kind = next(stream, b""), kind_of(wanted)
-        disposition = f'attachment; filename="{kind.file_name}"'
-        headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-store"}
-        return Streamed(first, stream, headers, kind.media_type)
-
-    def _stream(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> Generator[bytes, None, None]:
-        """The bytes; the place is free again when all were read or the reader went away."""
+        self._places.take(visitor)
+        leave = partial(self._places.leave, visitor)
         try:
-            first = self._opened.showing.image_db_own_images_first
-            yield from export(self._opened.engine, wanted, conditions, own_images_first=first)
+            file, kind = self._file(visitor, wanted, conditions), kind_of(wanted)
+            headers = {"Cache-Control": "private, no-cache", "ETag": file.etag}
+            if is_known(request, file.etag):
+                leave()
+                return Response(status_code=304, headers=headers)
+            headers["Content-Disposition"] = f'attachment; filename="{kind.file_name}"'
+            headers["Content-Length"] = str(file.size)
+            if is_head(request):
+                leave()
+                return Response(headers=headers, media_type=kind.media_type)
+        except BaseException:
+            leave()
+            raise
+        return Given(file, headers, kind.media_type, leave)
+
+    def _file(self, visitor: Visitor, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> ExportFile:
+        writers = self._writers[visitor.has_key]
+        if not writers.acquire(blocking=False):
+            raise HTTPException(503, f"{WRITTEN_AT_ONCE} exports are being written already; try again soon.", RETRY)
+        try:
+            return self._written(wanted, conditions) if conditions else self._newest(wanted)
         finally:
-            self._free.release()
+            writers.release()
+
+    def _newest(self, wanted: Format) -> ExportFile:
+        """The export of everything; whoever comes while it is written waits for it."""
+        with self._of_format[wanted]:
+            with self._opened.engine.connect() as connection:
+                state = tuple(connection.execute(_STATE).one())
+            kept = self._kept.get(wanted)
+            if kept is None or kept.state != state or time.monotonic() > kept.until:
+                kept = Kept(state, time.monotonic() + KEPT_SECONDS, self._written(wanted, ()))
+                self._kept[wanted] = kept
+            return kept.file
+
+    def _written(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> ExportFile:
+        first = self._opened.showing.image_db_own_images_first
+        return ExportFile(export(self._opened.engine, wanted, conditions, own_images_first=first))
 
 
 @router.get("/exports/{wanted}", name="export")
 def export_of_list(request: Request, opened: Here, asked: AskedFor, wanted: Format) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
     exports: Exports = request.app.state.exports
-    return exports.answer(wanted, conditions_of(asked.filters, opened.showing))
+    conditions = conditions_of(asked.filters, opened.showing) if asked.query() else ()
+    return exports.answer(request, Visitor(address_of(request), has_key=False), wanted, conditions)
 
 
 api_router = APIRouter(tags=["exports"])
@@ -97,14 +212,14 @@ Exporter = Annotated[ApiKey, Depends(needs(KeyScope.EXPORT))]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _KINDS = {kind_of(one).media_type.partition(";")[0]: _BINARY for one in Format}
-_FILES: dict[int | str, dict[str, Any]] = {200: {"description": "The file, as a stream", "content": _KINDS}}
+_FILES: dict[int | str, dict[str, Any]] = {200: {"description": "The file", "content": _KINDS}, **NOT_MODIFIED}
 
 
 @api_router.get("/exports/{wanted}", response_class=Response, responses={**_FILES, **documented()})
-def export_everything(request: Request, _: Exporter, wanted: Format) -> Response:
+def export_everything(request: Request, key: Exporter, wanted: Format) -> Response:
     """A row for every image that is shown for a product, in the order of SKU and position.
 
-    The file is of one moment and is streamed: read it as it comes. An answer that breaks off is no whole file.
+    The file is of one moment, not older than a minute. With its ETag as `If-None-Match` nothing new is 304.
     """
     exports: Exports = request.app.state.exports
-    return exports.answer(wanted)
+    return exports.answer(request, Visitor(f"key {key.id}", has_key=True), wanted)

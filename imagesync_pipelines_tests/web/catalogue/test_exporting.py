@@ -2,19 +2,24 @@
 
 import csv
 import io
+import socket
+from contextlib import ExitStack
 from dataclasses import replace
 
 import anyio
 import pytest
+import requests
 import sqlalchemy as sa
 from fastapi import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Message
 
 from imagesync_pipelines.products.exports import Format, kind_of
+from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.access import KeyScope, add_key
-from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, RETRY, Exports
+from imagesync_pipelines.web.catalogue.exporting import OF_ONE_VISITOR, RETRY, Exports, Visitor
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
 
@@ -53,52 +58,125 @@ def test_the_api_gives_everything_to_a_key_that_may_export(site: Site, world: Wo
     assert site.get("/api/v1/exports/xlsx", Authorization=f"Bearer {key}").status_code == 422
 
 
-def test_few_exports_are_given_at_once_and_a_place_is_free_again(world: World) -> None:
+def a_request(method: str = "GET") -> Request:
+    """A request with no headers."""
+    return Request({"type": "http", "method": method, "headers": [], "asgi": {"spec_version": "2.4"}})
+
+
+STRANGER, KEY = Visitor("203.0.113.9", has_key=False), Visitor("key 1", has_key=True)
+
+
+async def nothing_more() -> Message:
+    """A reader that stays."""
+    await anyio.sleep_forever()
+    return {"type": "http.disconnect"}
+
+
+def read(answer: Response) -> bytes:
+    """Read an answer to its end."""
+    parts: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        parts.append(message.get("body", b""))
+
+    anyio.run(answer, a_request().scope, nothing_more, send)
+    return b"".join(parts)
+
+
+def test_one_visitor_has_few_places_all_strangers_more_and_a_key_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "OF_STRANGERS", OF_ONE_VISITOR + 1)
     exports = Exports(world.opened)
-    answers = [exports.answer(Format.CSV) for _ in range(MOST_AT_ONCE)]
-    with pytest.raises(HTTPException, match="being read already") as refused:
-        exports.answer(Format.CSV)
+    answers = [exports.answer(a_request(), STRANGER, Format.CSV) for _ in range(OF_ONE_VISITOR)]
+    with pytest.raises(HTTPException, match="You are reading 4 exports") as refused:
+        exports.answer(a_request(), STRANGER, Format.CSV)
+    assert (refused.value.status_code, refused.value.headers) == (429, RETRY)
+    answers.append(exports.answer(a_request(), Visitor("198.51.100.1", has_key=False), Format.CSV))
+    with pytest.raises(HTTPException, match="are being read already") as refused:
+        exports.answer(a_request(), Visitor("198.51.100.2", has_key=False), Format.CSV)
     assert (refused.value.status_code, refused.value.headers) == (503, RETRY)
-    answers.clear()  # the readers went away
-    assert exports.answer(Format.CSV).status_code == 200
+    assert exports.answer(a_request(), KEY, Format.CSV).status_code == 200
+    assert "Current Checked out connections: 0" in world.engine.pool.status(), "readers hold no snapshot"
+    assert len({read(answer) for answer in answers}) == 1
+    assert exports.answer(a_request(), STRANGER, Format.CSV).status_code == 200, "their places are free again"
 
 
-def test_a_reader_that_goes_away_midway_leaves_its_place(world: World) -> None:
-    exports, scope = Exports(world.opened), {"type": "http", "asgi": {"spec_version": "2.4"}}
+def test_an_export_of_everything_is_written_once_for_what_the_tables_say(world: World) -> None:
+    statements: list[str] = []
+    sa.event.listen(world.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    exports = Exports(world.opened)
+    first = read(exports.answer(a_request(), STRANGER, Format.NDJSON))
+    written = len(statements)
+    assert read(exports.answer(a_request(), KEY, Format.NDJSON)) == first
+    assert len(statements) == written + 1, "the tables are asked whether anything changed"
+    world.image(world.product("300"), "3")
+    assert len(read(exports.answer(a_request(), KEY, Format.NDJSON)).splitlines()) == len(first.splitlines()) + 1
 
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
+
+def test_what_has_not_changed_is_not_sent_again_and_head_has_the_length(site: Site) -> None:
+    got = site.get("/exports/csv")
+    assert got.headers["Content-Length"] == str(len(got.content))
+    assert site.get("/exports/csv", **{"If-None-Match": got.headers["ETag"]}).status_code == 304
+    told = requests.head(f"{site.address}/exports/csv", timeout=20)
+    assert (told.content, told.headers["Content-Length"]) == (b"", got.headers["Content-Length"])
+
+
+def test_while_as_many_as_may_be_are_written_others_are_told_and_nobody_with_a_key(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "WRITTEN_AT_ONCE", 1)
+    exports = Exports(world.opened)
+    exports._writers[False].acquire()
+    with pytest.raises(HTTPException, match="are being written already"):
+        exports.answer(a_request(), STRANGER, Format.CSV)
+    assert exports.answer(a_request(), KEY, Format.CSV).status_code == 200
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["goes away midway", "takes nothing any more"])
+def test_a_reader_that_leaves_in_some_way_leaves_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    monkeypatch.setattr(exporting, "WRITE_SECONDS", 0.05)
+    exports = Exports(world.opened)
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
-            raise OSError("the reader is gone")
-
-    for _ in range(MOST_AT_ONCE + 1):
-        with pytest.raises(ClientDisconnect):
-            anyio.run(exports.answer(Format.NDJSON), scope, receive, send)
-    assert "Current Checked out connections: 0" in world.engine.pool.status()
-
-
-def test_a_reader_that_takes_nothing_any_more_leaves_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "READER_SECONDS", 0.05)
-    exports, scope = Exports(world.opened), {"type": "http", "asgi": {"spec_version": "2.4"}}
-
-    async def receive() -> Message:
-        await anyio.sleep_forever()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body":
+            if gone:
+                raise OSError("the reader is gone")
             await anyio.sleep_forever()
 
-    for _ in range(MOST_AT_ONCE + 1):
+    for _ in range(OF_ONE_VISITOR + 1):
         with pytest.raises(ClientDisconnect):
-            anyio.run(exports.answer(Format.NDJSON), scope, receive, send)
-    assert "Current Checked out connections: 0" in world.engine.pool.status()
+            anyio.run(exports.answer(a_request(), STRANGER, Format.NDJSON), a_request().scope, nothing_more, send)
+
+
+def test_readers_that_take_nothing_keep_nobody_from_an_export(world: World) -> None:
+    columns = ", ".join(one.name for one in product_image.c if one.name not in {"id", "product_id"})
+    more = "SELECT 'variant', 'v' || n, 's' || n, repeat('Engel ', 40) FROM generate_series(1, 5000) n"
+    with world.engine.begin() as connection:  # more than what sockets keep
+        connection.execute(sa.text(f"INSERT INTO imagesync.product (kind, erp_id, sku, name) {more}"))
+        others = "FROM imagesync.product p, (SELECT * FROM imagesync.product_image LIMIT 1) i WHERE p.sku LIKE 's%'"
+        connection.execute(
+            sa.text(f"INSERT INTO imagesync.product_image (product_id, {columns}) SELECT p.id, {columns} {others}")
+        )
+    with serving(world.opened) as site, ExitStack() as silent:
+        host, port = site.address.removeprefix("http://").split(":")
+        for _ in range(OF_ONE_VISITOR - 1):
+            reader = silent.enter_context(socket.create_connection((host, int(port))))
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.sendall(f"GET /exports/csv HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        for one in Format:
+            assert site.get(f"/exports/{one}").status_code == 200
+        with world.engine.connect() as connection:
+            snapshots = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
+            )
+            assert connection.execute(sa.text(f"{snapshots} AND pid <> pg_backend_pid()")).scalar() == 0
 
 
 def test_a_database_that_is_away_is_an_error_and_takes_no_place(world: World) -> None:
     away = sa.create_engine("postgresql+psycopg://127.0.0.1:1/none")
     with serving(replace(world.opened, engine=away)) as site:
-        for _ in range(MOST_AT_ONCE + 1):
+        for _ in range(OF_ONE_VISITOR + 1):
             assert site.get("/exports/parquet").status_code == 503

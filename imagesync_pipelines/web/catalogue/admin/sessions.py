@@ -3,29 +3,29 @@
 A session holds the person's id and the epoch of their sessions, signed; whether they may still come in is asked of the
 database at every request. So a person who is disabled, or who logged out, is out everywhere at once.
 
-Every try to log in counts, before the password is looked at: tries at the same moment cannot pass together. The name is
-counted whether anybody has it or not, so that an answer does not tell. A name that somebody else tries out is closed
-for its owner too, for a few minutes: that is the price of guesses that come from many addresses.
+Wrong passwords are counted by name and address, whether anybody has the name or not: an answer does not tell, and what
+strangers try makes nobody else wait (storage/wrong_logins.py).
 """
 
-import hashlib
 import hmac
 import logging
-import math
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError, TimeoutError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.storage.rate_budget import Window, take
+from imagesync_pipelines.storage.schema_catalogue import wrong_login
+from imagesync_pipelines.storage.wrong_logins import WrongLogins
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import User, UserRole
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, Here, opened_of, render
+from imagesync_pipelines.web.logins import TooManyTriesError, address_of, let_in
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -37,9 +37,6 @@ HOME = "/"
 # A form has a few fields; the list of chosen items in quarantine is the longest.
 _MOST_FIELDS = 1000
 _LONGEST_PATH = 2000
-_SECONDS = 15 * 60
-BY_NAME = Window(10, _SECONDS)
-BY_ADDRESS = Window(30, _SECONDS)
 
 
 class LoginNeededError(Exception):
@@ -63,18 +60,22 @@ def login(request: Request, next: Annotated[str, Query(max_length=_LONGEST_PATH)
 
 
 @router.post("/login", name="log_in")
-def log_in(request: Request, opened: Here, form: Annotated[LoginForm, Form()]) -> Response:
+async def log_in(request: Request, opened: Here, form: Annotated[LoginForm, Form()]) -> Response:
     """Let a person in, or say that name or password is wrong, whichever it was."""
-    address = request.client.host if request.client else ""
-    wait = seconds_to_wait(opened.engine, form.name, address, opened.clock().timestamp())
-    if wait:
+    address = address_of(request)
+    tries, check = (
+        WrongLogins(opened.engine, wrong_login),
+        partial(access.log_in, opened.engine, form.name, form.password),
+    )
+    try:
+        user = await let_in(tries, form.name, address, opened.clock(), check)
+    except TooManyTriesError as error:
         log.warning("too many tries to log in from %s", address)
-        sentence = f"Too many tries. Wait {-(-wait // 60)} minutes, then try again."
-        return _form(request, form.next, sentence, 429, {"Retry-After": str(wait)})
-    user = access.log_in(opened.engine, form.name, form.password)
+        sentence, retry = f"Too many tries. Wait {error.seconds} seconds, then try again.", str(error.seconds)
+        return await run_in_threadpool(_form, request, form.next, sentence, 429, {"Retry-After": retry})
     if user is None:
         log.warning("a try to log in from %s failed", address)
-        return _form(request, form.next, "Name or password is wrong.", 401)
+        return await run_in_threadpool(_form, request, form.next, "Name or password is wrong.", 401)
     # Nothing of an earlier session is kept, so that nobody can have prepared it.
     request.session.clear()
     request.session.update({_USER: user.id, _EPOCH: user.session_epoch, _CSRF: secrets.token_urlsafe(_CSRF_BYTES)})
@@ -100,18 +101,6 @@ def _form(
 ) -> Response:
     context = {"next": own_path(wanted), "wrong": wrong}
     return private_page(request, "admin/login.html", context, status=status, headers=headers)
-
-
-def seconds_to_wait(engine: sa.Engine, name: str, address: str, now: float) -> int:
-    """Count one try at logging in; 0 when it may go on, else the seconds until the next may. `now`: since 1970."""
-    # The address first: whoever is stopped there does not count against the name.
-    for kind, value, window in (("address", address, BY_ADDRESS), ("name", name, BY_NAME)):
-        # People type passwords into the field of the name: what was typed is not kept.
-        hidden = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:32]
-        wait = take(engine, f"catalogue:login:{kind}:{hidden}", (window,), now)
-        if wait:
-            return math.ceil(wait)
-    return 0
 
 
 def csrf_token(request: Request) -> str:
