@@ -18,7 +18,7 @@ from benchmarks.edge_photos import read_photos
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.objects import s3_client
-from imagesync_pipelines.web.head_office import catalogue, tables
+from imagesync_pipelines.web.head_office import accounts, catalogue, tables
 from imagesync_pipelines.web.head_office.app import serve
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tokens import hash_password
@@ -43,7 +43,7 @@ def _fill(office: HeadOffice, photos: Sequence[Photo], password: str) -> UUID:
     company = catalogue.add_company(office, "Bench")
     brand, store = catalogue.add_brand(office, company, "Bench"), catalogue.add_store(office, company, "b", "Bench")
     catalogue.link_brand(office, store, brand)
-    catalogue.add_account(office, ACCOUNT, hash_password(password), all_stores=True)
+    accounts.add_account(office, ACCOUNT, hash_password(password), all_stores=True)
     products = [
         {"id": UUID(one.product_id), "brand_id": brand, "sku": one.product_sku, "name": one.product_name}
         for one in photos

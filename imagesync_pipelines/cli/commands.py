@@ -15,7 +15,7 @@ from imagesync_pipelines.registry import CONNECTORS
 
 PACKAGE = "imagesync_pipelines.cli"
 # The first line of a module whose commands are a group: its name, and what lists say of it.
-_GROUP = re.compile(r"`imagesync ([\w-]+) …`: (.+)")
+_GROUP = re.compile(r"`imagesync ([\w-]+)(?: ([\w-]+))? …`: (.+)")
 
 
 class LazyCommand(click.Command):
@@ -53,15 +53,21 @@ def all_commands() -> list[click.Command]:
         name = connector.replace("_", "-")
         syncs[name] = LazyCommand(name, f"{PACKAGE}.sync:sync_command", text, connector)
     found: list[click.Command] = [click.Group("sync", help="Synchronise one connector now.", commands=syncs)]
+    groups: dict[str, click.Group] = {}
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         commands = _written_in(tree, ".".join((PACKAGE, *path.relative_to(folder).with_suffix("").parts)))
         if group := _GROUP.match(ast.get_docstring(tree) or ""):
-            name, text = group.groups()
+            name, inner, text = group.groups()
+            if inner:
+                # The module of the outer group has a shorter name, so it came before.
+                groups[name].add_command(click.Group(inner, help=text, commands=commands))
+                continue
             if name in commands:
                 syncs[name] = commands.pop(name)
-            found.append(click.Group(name, help=text, commands=commands))
+            groups[name] = click.Group(name, help=text, commands=commands)
+            found.append(groups[name])
         else:
             found += commands.values()
     return found

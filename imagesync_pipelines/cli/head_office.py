@@ -6,8 +6,8 @@ import click
 import sqlalchemy as sa
 
 from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.web.head_office import accounts, catalogue
 from imagesync_pipelines.web.head_office import app as server
-from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import open_head_office
 from imagesync_pipelines.web.head_office.reports import store_health
 from imagesync_pipelines.web.head_office.tokens import hash_password
@@ -30,9 +30,9 @@ def serve(host: str, port: int) -> None:
 @click.option("--all-stores", is_flag=True, help="the account reads every store, without grants")
 @click.password_option(envvar="HO_ACCOUNT_PASSWORD", help="asked for when it is not in HO_ACCOUNT_PASSWORD")
 def add_account(username: str, all_stores: bool, password: str) -> None:
-    """Add an account, or give an existing one a new password."""
+    """Add an account, or give an existing one a new password, which ends its tokens and lets it in again."""
     with open_head_office() as office:
-        catalogue.add_account(office, username, hash_password(password), all_stores=all_stores)
+        accounts.add_account(office, username, hash_password(password), all_stores=all_stores)
     click.echo(f"account {username} may log in")
 
 
@@ -58,7 +58,7 @@ def grant(username: str, codes: tuple[str, ...]) -> None:
     """Let an account read stores, named by their codes."""
     with open_head_office() as office:
         for code in codes:
-            catalogue.grant(office, username, catalogue.find_store(office, code))
+            accounts.grant(office, username, catalogue.find_store(office, code))
     click.echo(f"{username} may read {', '.join(codes)}")
 
 

@@ -27,7 +27,7 @@ from imagesync_pipelines.web.catalogue import app as catalogue
 from imagesync_pipelines.web.catalogue.access import KeyScope, UserRole, add_key, set_user
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office import app as head_office
-from imagesync_pipelines.web.head_office.catalogue import grant
+from imagesync_pipelines.web.head_office.accounts import grant
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
 from imagesync_pipelines.web.webhooks import app as webhooks

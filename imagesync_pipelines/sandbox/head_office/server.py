@@ -36,8 +36,8 @@ from imagesync_pipelines.sandbox.server import StandIn, bind, running, url_of
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.objects import BUCKET, S3Place, embedded_s3, s3_client
 from imagesync_pipelines.web.head_office import tables as t
+from imagesync_pipelines.web.head_office.accounts import add_account, grant
 from imagesync_pipelines.web.head_office.app import build_app
-from imagesync_pipelines.web.head_office.catalogue import add_account, grant
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tokens import hash_password
 

@@ -70,6 +70,12 @@ def token_refused(detail: str, code: str | None = None, **messages: str) -> Requ
     return RequestRefusedError(401, problem, CHALLENGE)
 
 
+def wait_to_log_in(seconds: int) -> RequestRefusedError:
+    """429, in the words of the original's framework."""
+    problem = TokenProblem(detail=f"Request was throttled. Expected available in {seconds} seconds.", code="throttled")
+    return RequestRefusedError(429, problem, {"Retry-After": str(seconds)})
+
+
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error in the shapes of this module."""
     handlers: dict[type[Exception], Callable[..., JSONResponse]] = {

@@ -108,27 +108,6 @@ def product_ids(connection: sa.Connection, brand_id: UUID, skus: list[str]) -> d
     return {row.sku: row.id for row in connection.execute(sa.select(t.product.c.sku, t.product.c.id).where(*here))}
 
 
-def add_account(office: HeadOffice, username: str, password_hash: str, *, all_stores: bool = False) -> UUID:
-    """Add an active account, or give an existing one a new password; `all_stores` reads every store.
-
-    `password_hash` comes from tokens.hash_password.
-    """
-    row = {"username": username, "password_hash": password_hash, "all_stores": all_stores}
-    return _upsert(office, t.account, ["username"], row)
-
-
-def grant(office: HeadOffice, username: str, store_id: UUID) -> None:
-    """Let an account read a store."""
-    with office.engine.begin() as connection:
-        found = connection.execute(sa.select(t.account.c.id).where(t.account.c.username == username)).scalar()
-        if found is None:
-            raise UnknownRowError(f"There is no account {username}.")
-        if connection.execute(sa.select(t.store.c.id).where(t.store.c.id == store_id)).first() is None:
-            raise UnknownRowError(f"There is no store {store_id}.")
-        row = {"account_id": found, "store_id": store_id}
-        connection.execute(insert(t.account_store).values(row).on_conflict_do_nothing())
-
-
 def find_store(office: HeadOffice, code: str) -> UUID:
     """The id of the store with this code; raises UnknownRowError."""
     with office.engine.connect() as connection:

@@ -24,7 +24,7 @@ from imagesync_pipelines.web.gate import is_head, is_known
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
+from imagesync_pipelines.web.head_office.tokens import Caller, Office, Owner, admit
 from imagesync_pipelines.web.service import disposition
 
 LARGEST_OFFSET = 2**53
@@ -48,7 +48,8 @@ _READABLE = (
     .join(t.account, t.account.c.id == sa.bindparam("caller"))
     .outerjoin(_GRANT, (_GRANT.c.account_id == t.account.c.id) & (_GRANT.c.store_id == t.store.c.id))
     .where(t.store.c.id == sa.bindparam("store"), t.photo.c.id == sa.bindparam("photo"))
-    .where(t.store.c.is_active, t.account.c.is_active, t.account.c.all_stores | _GRANT.c.store_id.is_not(None))
+    .where(t.store.c.is_active, t.account.c.is_active, t.account.c.generation == sa.bindparam("generation"))
+    .where(t.account.c.all_stores | _GRANT.c.store_id.is_not(None))
 )
 
 router = APIRouter(prefix="/api/v1/sync/product-photos", tags=["photos"])
@@ -224,11 +225,12 @@ def download(
     return StreamingResponse(_chunks(answer["Body"]), status, headers)
 
 
-def _find(office: HeadOffice, caller: UUID, photo_id: UUID, store_id: UUID) -> sa.Row:
+def _find(office: HeadOffice, caller: Owner, photo_id: UUID, store_id: UUID) -> sa.Row:
     """The photo's row, when this account may read the store and the store sees the photo."""
     # Reads that need no transaction around them: half of the round trips.
     with office.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        row = connection.execute(_READABLE, {"caller": caller, "store": store_id, "photo": photo_id}).first()
+        asked = {"caller": caller.id, "generation": caller.generation, "store": store_id, "photo": photo_id}
+        row = connection.execute(_READABLE, asked).first()
         if row is None:
             admit(connection, caller, store_id)
             raise refused(404, "Photo not found")

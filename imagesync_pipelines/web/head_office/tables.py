@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.wrong_logins import wrong_login_table
 
 SCHEMA = "head_office"
 # Any two numbers that nothing else in this database uses as advisory locks ("hoffice" and its successor).
@@ -78,8 +79,15 @@ photo_deletion = _table(
     sa.Index("photo_deletion_deleted", "store_id", "deleted_at"),
 )
 
+# Tokens of another generation than their account's are worth nothing.
 account = _table(
-    "account", _id(), _text("username", unique=True), _text("password_hash"), _active(), _flag("all_stores", sa.false())
+    "account",
+    _id(),
+    _text("username", unique=True),
+    _text("password_hash"),
+    _active(),
+    _flag("all_stores", sa.false()),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
 )
 account_store = _table("account_store", _of(account, is_key=True), _of(store, is_key=True))
 
@@ -89,6 +97,8 @@ spent_token = _table(
     sa.Column("jti", sa.Text, primary_key=True),
     sa.Column("expires_at", _MOMENT, nullable=False, index=True),
 )
+
+wrong_login = wrong_login_table(metadata)
 
 # No foreign key to photo: a store may report a photo that is gone by now.
 sync_report = _table(
@@ -102,12 +112,14 @@ sync_report = _table(
     sa.CheckConstraint("status IN ('synced', 'failed')", name="sync_report_status"),
 )
 
-# Of these tables; whoever changes them raises it, and brings tables of the version before up to it below.
-VERSION = 1
+# Of these tables; whoever changes them raises it, and says here how tables of the version before are brought up to it.
+# A table that is new is made beside that.
+VERSION = 2
+UPGRADES = {2: f"ALTER TABLE {SCHEMA}.account ADD COLUMN generation integer NOT NULL DEFAULT 0"}
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Make the tables; nothing happens when they are there.
+    """Make the tables, or bring them up to this version; nothing happens when they are.
 
     Several processes may call this at once: one works, the others wait. Raises StorageError.
     """
@@ -124,6 +136,11 @@ def create_tables(engine: sa.Engine) -> None:
                 f"The head office's tables are at version {there}, this program knows up to {VERSION}. "
                 "Install the newer program; nothing was changed."
             )
+        if there < VERSION:
+            for number in range(there + 1, VERSION + 1):
+                connection.execute(sa.text(UPGRADES[number]))
+            metadata.create_all(connection)
+            connection.execute(version.update().values(number=VERSION))
 
 
 def scope() -> sa.Select:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.objects import embedded_s3, s3_client
-from imagesync_pipelines.web.head_office.catalogue import grant
+from imagesync_pipelines.web.head_office.accounts import grant
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
 from imagesync_pipelines_tests.web.head_office.serving import USERNAME, Client, Shop, add_caller, open_shop, served

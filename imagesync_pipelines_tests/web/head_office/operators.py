@@ -11,26 +11,12 @@ import sqlalchemy as sa
 from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tables import account, account_store, brand, photo, product, store, store_brand
+from imagesync_pipelines.web.head_office.tables import brand, photo, product, store, store_brand
 
 
 def add_product(office: HeadOffice, brand_id: UUID, sku: str, name: str) -> UUID:
     """Add an active product; the same sku in the same brand gives its id and takes the new name."""
     return catalogue.add_products(office, brand_id, {sku: name})[sku]
-
-
-def set_account_active(office: HeadOffice, username: str, active: bool) -> None:
-    """Let an account in or keep it out; tokens that it holds stop working at once."""
-    _update(office, account, account.c.username == username, {"is_active": active})
-
-
-def revoke(office: HeadOffice, username: str, store_id: UUID) -> None:
-    """Take a grant back."""
-    holder = sa.select(account.c.id).where(account.c.username == username).scalar_subquery()
-    with office.engine.begin() as connection:
-        connection.execute(
-            account_store.delete().where(account_store.c.account_id == holder, account_store.c.store_id == store_id)
-        )
 
 
 def unlink_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import requests
 
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office import accounts, catalogue, tables
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
@@ -32,11 +32,13 @@ class Shop:
 
 def add_caller(office: HeadOffice) -> None:
     """Add the account that the tests log in with; it may read nothing yet."""
-    catalogue.add_account(office, USERNAME, hash_password(PASSWORD))
+    accounts.add_account(office, USERNAME, hash_password(PASSWORD))
 
 
 def open_shop(office: HeadOffice) -> Shop:
-    """Add a company of its own."""
+    """Add a company of its own; what others tried to log in with is forgotten, so that nobody has to wait for it."""
+    with office.engine.begin() as connection:
+        connection.execute(tables.wrong_login.delete())
     name = uuid4().hex[:12]
     company = catalogue.add_company(office, name)
     brand = catalogue.add_brand(office, company, "Brand")

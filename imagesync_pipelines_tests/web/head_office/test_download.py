@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office import accounts
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines.web.head_office.tokens import hash_password
@@ -140,7 +140,7 @@ def test_a_store_that_the_account_may_not_read_gives_no_bytes(
     if which == "closed":
         operators.set_store_active(office, shop.store, active=False)
     if which == "revoked":
-        operators.revoke(office, USERNAME, shop.store)
+        accounts.revoke(office, USERNAME, shop.store)
     store = {"unknown": uuid4(), "foreign": shop.other_store}.get(which, shop.store)
     answer = client.get(f"{PHOTOS}{photo_id}/download/", store_id=store)
     assert answer.status_code == status
@@ -150,11 +150,11 @@ def test_a_store_that_the_account_may_not_read_gives_no_bytes(
 def test_an_account_of_all_stores_gets_bytes_until_it_is_disabled(
     client: Client, office: HeadOffice, shop: Shop, photo_id: UUID
 ) -> None:
-    catalogue.add_account(office, "carrier", hash_password(PASSWORD), all_stores=True)
+    accounts.add_account(office, "carrier", hash_password(PASSWORD), all_stores=True)
     client.log_in("carrier")
     address = f"{PHOTOS}{photo_id}/download/"
     assert client.get(address, store_id=shop.other_store).content == BODY
-    operators.set_account_active(office, "carrier", active=False)
+    accounts.set_active(office, "carrier", active=False)
     assert client.get(address, store_id=shop.other_store).status_code == 401
 
 

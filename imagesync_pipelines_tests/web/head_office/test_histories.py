@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office import accounts, catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines_tests.web.head_office import operators
@@ -104,7 +104,7 @@ def test_reading_what_changed_ends_with_what_a_full_listing_shows(
     office: HeadOffice, service: Client, history: list[Step]
 ) -> None:
     shop = open_shop(office)
-    catalogue.grant(office, USERNAME, shop.store)
+    accounts.grant(office, USERNAME, shop.store)
     names = catalogue.add_products(office, shop.brand, {str(nth): "x" for nth in range(PRODUCTS)})
     reader = Reader(Client(service.url, shop.store, service.access))
     for step in history:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office import accounts, catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
 from imagesync_pipelines_tests.web.head_office import operators
@@ -115,12 +115,12 @@ def test_a_store_is_checked(
 
 
 def test_a_revoked_grant_works_at_once(client: Client, office: HeadOffice, shop: Shop) -> None:
-    operators.revoke(office, USERNAME, shop.store)
+    accounts.revoke(office, USERNAME, shop.store)
     assert client.get(PHOTOS, store_id=shop.store).status_code == 403
 
 
 def test_an_account_of_all_stores_reads_every_store(client: Client, office: HeadOffice, shop: Shop) -> None:
-    catalogue.add_account(office, "operator", hash_password(PASSWORD), all_stores=True)
+    accounts.add_account(office, "operator", hash_password(PASSWORD), all_stores=True)
     client.log_in("operator")
     assert client.get(PHOTOS, store_id=shop.other_store).status_code == 200
 

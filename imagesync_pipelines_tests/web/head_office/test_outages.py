@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.objects import S3Place, s3_client
-from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office import accounts
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def photo_id(office: HeadOffice, shop: Shop) -> UUID:
-    catalogue.grant(office, USERNAME, shop.store)
+    accounts.grant(office, USERNAME, shop.store)
     return operators.put_photo(office, shop.product, b"picture", filename="a.jpg")
 
 

@@ -7,11 +7,15 @@ from uuid import uuid4
 
 import jwt
 import pytest
+import requests
+import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.storage.wrong_logins import BY_PAIR
+from imagesync_pipelines.web.head_office import accounts
+from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.tables import create_tables
 from imagesync_pipelines.web.head_office.tokens import hash_password
-from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.conftest import SetClock
 from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop, served
 
@@ -43,7 +47,7 @@ def signed(office: HeadOffice, secret: str = "s" * 32, **claims: object) -> str:
 
 def test_a_token_carries_the_claims_of_the_contract(client: Client, office: HeadOffice) -> None:
     claims = jwt.decode(client.access, options={"verify_signature": False})
-    assert {*claims} == {"token_type", "exp", "iat", "jti", "user_id"}
+    assert {*claims} == {"token_type", "exp", "iat", "jti", "user_id", "generation"}
     assert claims["exp"] - claims["iat"] == office.settings.access_minutes * 60
     assert jwt.get_unverified_header(client.access)["alg"] == "HS256"
 
@@ -81,7 +85,7 @@ def test_a_refresh_token_is_no_access_token(service: Client, client: Client) -> 
 
 def test_a_token_expires_by_the_offices_own_clock(office: HeadOffice, shop: Shop) -> None:
     clock = SetClock(datetime(2001, 1, 1, tzinfo=UTC))
-    catalogue.grant(office, USERNAME, shop.store)
+    accounts.grant(office, USERNAME, shop.store)
     with served(replace(office, clock=clock)) as client:
         client.store = shop.store
         assert client.page()["total"] == 0
@@ -97,26 +101,86 @@ def test_a_token_expires_by_the_offices_own_clock(office: HeadOffice, shop: Shop
 
 
 @pytest.fixture
-def someone(office: HeadOffice, service: Client) -> Client:
+def someone(office: HeadOffice, service: Client, shop: Shop) -> Client:
     """A client with an account of its own."""
     name = f"someone-{uuid4().hex[:8]}"
-    catalogue.add_account(office, name, hash_password(PASSWORD))
+    accounts.add_account(office, name, hash_password(PASSWORD))
     client = Client(service.url, uuid4())
     client.log_in(name)
     client.username = name
     return client
 
 
-def test_a_refresh_token_works_once(someone: Client) -> None:
-    first = someone.post("/api/v1/token/refresh/", {"refresh": someone.refresh})
+def refreshed(client: Client, token: str) -> Any:
+    return client.post("/api/v1/token/refresh/", {"refresh": token})
+
+
+def test_a_refresh_token_works_once_and_its_reuse_ends_the_chain(someone: Client) -> None:
+    first = refreshed(someone, someone.refresh)
     assert {*first.json()} == {"access", "refresh"}
-    again = someone.post("/api/v1/token/refresh/", {"refresh": someone.refresh})
+    second = refreshed(someone, first.json()["refresh"])
+    assert second.status_code == 200
+    again = refreshed(someone, someone.refresh)
     assert (again.status_code, again.json()["code"]) == (401, "token_not_valid")
-    assert someone.post("/api/v1/token/refresh/", {"refresh": first.json()["refresh"]}).status_code == 200
+    assert refreshed(someone, second.json()["refresh"]).status_code == 401
+    for pair in (first.json(), second.json()):
+        assert listed(someone, f"Bearer {pair['access']}").json() == NOT_VALID
+    someone.log_in(someone.username)
+    # What was copied ends nothing of what was logged in since.
+    refreshed(someone, second.json()["refresh"])
+    assert listed(someone, f"Bearer {someone.access}").status_code == 404
+
+
+def test_a_new_password_ends_every_token(someone: Client, office: HeadOffice) -> None:
+    accounts.add_account(office, someone.username, hash_password(PASSWORD + "2"))
+    assert listed(someone, f"Bearer {someone.access}").json() == NOT_VALID
+    assert refreshed(someone, someone.refresh).status_code == 401
+    assert someone.download(uuid4(), store_id=uuid4()).json() == NOT_VALID
+    assert login(someone, {"username": someone.username, "password": PASSWORD}).json() == UNKNOWN
+    assert login(someone, {"username": someone.username, "password": PASSWORD + "2"}).status_code == 200
+
+
+def test_an_account_that_is_enabled_again_has_to_log_in(someone: Client, office: HeadOffice) -> None:
+    for active in (False, True):
+        accounts.set_active(office, someone.username, active=active)
+    assert listed(someone, f"Bearer {someone.access}").json() == NOT_VALID
+    assert login(someone, {"username": someone.username, "password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [{"data": None}, {"files": {"x": ""}}], ids=["urlencoded", "multipart"])
+def test_a_form_is_taken_as_the_original_does(someone: Client, sent: dict[str, Any]) -> None:
+    fields = {"username": someone.username, "password": PASSWORD}
+    as_form = {"data": fields} if "data" in sent else {"files": {name: (None, value) for name, value in fields.items()}}
+    pair = requests.post(f"{someone.url}/api/v1/token/", **as_form, timeout=20)
+    assert (pair.status_code, {*pair.json()}) == (200, {"access", "refresh"})
+    form = {"refresh": pair.json()["refresh"]}
+    assert requests.post(f"{someone.url}/api/v1/token/refresh/", data=form, timeout=20).status_code == 200
+    missing = requests.post(f"{someone.url}/api/v1/token/", data={"username": "x"}, timeout=20)
+    assert (missing.status_code, missing.json()) == (400, {"password": ["This field is required."]})
+
+
+def test_wrong_passwords_have_to_wait_and_lock_nobody_else_out(someone: Client, service: Client) -> None:
+    wrong = {"username": someone.username, "password": "wrong"}
+    answers = [login(someone, wrong) for _ in range(BY_PAIR.at_once + 1)]
+    assert [one.status_code for one in answers] == [401] * BY_PAIR.at_once + [429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= BY_PAIR.seconds
+    assert login(someone, {"username": someone.username, "password": PASSWORD}).status_code == 429
+    service.log_in()
+
+
+def test_tables_of_the_first_version_are_brought_up(office: HeadOffice, someone: Client) -> None:
+    with office.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE head_office.account DROP COLUMN generation"))
+        t.wrong_login.drop(connection)
+        connection.execute(t.version.update().values(number=1))
+    for _ in range(2):
+        create_tables(office.engine)
+    someone.log_in(someone.username)
+    assert someone.username in {one.username for one in accounts.list_accounts(office)}
 
 
 def test_a_disabled_account_is_out_at_once(someone: Client, office: HeadOffice) -> None:
-    operators.set_account_active(office, someone.username, active=False)
+    accounts.set_active(office, someone.username, active=False)
     inactive = {"detail": "User is inactive", "code": "user_inactive"}
     assert someone.get(PHOTOS, store_id=uuid4()).json() == inactive
     assert someone.post("/api/v1/token/refresh/", {"refresh": someone.refresh}).json() == inactive
