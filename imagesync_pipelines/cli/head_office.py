@@ -66,16 +66,23 @@ def grant(username: str, codes: tuple[str, ...]) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--company", required=True, help="made when it is not there")
 @click.option("--brand", required=True, help="made when it is not there")
+@click.option("--hide-doubles", is_flag=True, help="hide products that are there twice, once the right one has a photo")
 @click.pass_context
-def import_pictures(context: click.Context, folder: Path, company: str, brand: str) -> None:
+def import_pictures(context: click.Context, folder: Path, company: str, brand: str, hide_doubles: bool) -> None:
     """Make each picture named <sku>.jpg, .png, .webp or .gif the photo of its product."""
     with open_head_office() as office:
         brand_id = catalogue.add_brand(office, catalogue.add_company(office, company), brand)
-        imported = catalogue.import_folder(office, brand_id, folder)
+        imported = catalogue.import_folder(office, brand_id, folder, hide_doubles=hide_doubles)
     click.echo(f"{imported.written} written, {imported.unchanged} unchanged, {len(imported.refused)} refused")
     for name, reason in imported.refused:
         click.secho(f"  {name}: {reason}", fg="yellow")
-    context.exit(WARNINGS if imported.refused else 0)
+    for one in imported.doubled:
+        others, ending = ", ".join(map(str, one.others)), "stores do not see them any more"
+        if not one.is_hidden:
+            ending = "stores see them all; --hide-doubles hides the others once this one has a photo"
+        click.secho(f"  {one.sku} is product {one.counts}, and also {others}: {ending}", fg="yellow")
+    doubled = [one for one in imported.doubled if not one.is_hidden]
+    context.exit(WARNINGS if imported.refused or doubled else 0)
 
 
 @click.command("health")

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -61,13 +61,27 @@ class NewPhoto:
     content_type: str = "image/jpeg"
 
 
+class Doubled(NamedTuple):
+    """A product that is there more than once but for blanks and the form of letters.
+
+    sku: its canonical form. counts: the one that pictures go to; others: those that stores see beside it, with their
+    photos. is_hidden: whether stores see them no more.
+    """
+
+    sku: str
+    counts: UUID
+    others: tuple[UUID, ...]
+    is_hidden: bool = False
+
+
 @dataclass
 class Imported:
-    """What became of a folder: numbers of files, and the name and reason of each that was refused."""
+    """What became of a folder: numbers of files, the name and reason of each that was refused, doubled products."""
 
     written: int = 0
     unchanged: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    doubled: list[Doubled] = field(default_factory=list)
 
 
 def add_company(office: HeadOffice, name: str) -> UUID:
@@ -225,16 +239,17 @@ def drop_objects(office: HeadOffice, keys: Sequence[str]) -> None:
             logger.warning("object %s is not needed any more and could not be deleted: %s", key, error)
 
 
-def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
+def import_folder(office: HeadOffice, brand_id: UUID, folder: Path, *, hide_doubles: bool = False) -> Imported:
     """Make each picture `<sku>.<jpg|png|webp|gif>` of the folder the only photo of its product in the brand.
 
     Names are compared in canonical form (file_names.py); one that does not say clearly whose picture it is is refused.
     Every file that is not taken is told with its reason. A product that is not there is made, with its sku as its name.
     A picture that the product has already is left alone, so the import can be repeated. Every picture is decoded whole
-    first; a bad one is refused and the others go on.
+    first; a bad one is refused and the others go on. Products that an earlier import made twice are told; hide_doubles:
+    those beside the one that counts become inactive, once that one has a photo. No product and no photo is deleted.
     """
     imported = Imported()
-    known = _known_skus(office, brand_id)
+    known = {sku: rows[-1].sku for sku, rows in _by_form(office, brand_id).items()}
     for batch in _batches(folder, known, imported):
         with office.engine.connect() as connection:
             products = product_ids(connection, brand_id, list(batch))
@@ -249,15 +264,37 @@ def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
         put_photos(office, new)
         imported.written += len(new)
         imported.unchanged += len(batch) - len(new)
+    imported.doubled = _doubled(office, brand_id, hide=hide_doubles)
     return imported
 
 
-def _known_skus(office: HeadOffice, brand_id: UUID) -> dict[str, str]:
-    """The skus of a brand's products by their canonical form; where several have one form, the one written so."""
-    query = sa.select(t.product.c.sku).where(t.product.c.brand_id == brand_id)
+def _by_form(office: HeadOffice, brand_id: UUID) -> dict[str, list[sa.Row]]:
+    """The products of a brand by the canonical form of their skus; of several the last one counts.
+
+    It is active if any is, and its sku is written in that form if any is.
+    """
+    query = sa.select(t.product.c.id, t.product.c.sku, t.product.c.is_active).where(t.product.c.brand_id == brand_id)
     with office.engine.connect() as connection:
-        skus = sorted(connection.scalars(query))
-    return {canonical(sku): sku for sku in sorted(skus, key=lambda sku: sku == canonical(sku))}
+        rows = connection.execute(query).all()
+    found: dict[str, list[sa.Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.is_active, row.sku == canonical(row.sku), row.sku)):
+        found.setdefault(canonical(row.sku), []).append(row)
+    return found
+
+
+def _doubled(office: HeadOffice, brand_id: UUID, *, hide: bool) -> list[Doubled]:
+    """The products that are there more than once; hide: those beside one with a photo become inactive."""
+    found = [
+        Doubled(sku, rows[-1].id, others)
+        for sku, rows in _by_form(office, brand_id).items()
+        if (others := tuple(row.id for row in rows[:-1] if row.is_active))
+    ]
+    with_photo = _checksums(office, [one.counts for one in found]) if hide else {}
+    these = among(t.product.c.id, [other for one in found if one.counts in with_photo for other in one.others])
+    if with_photo:
+        with changing(office, these) as (connection, _):
+            connection.execute(t.product.update().where(these).values(is_active=False))
+    return [one._replace(is_hidden=one.counts in with_photo) for one in found]
 
 
 def _sku_of(name: str, known: Mapping[str, str]) -> str:

@@ -119,6 +119,31 @@ def test_the_same_names_in_other_characters_are_the_same_products(
     assert set(listed(office, shop)) == {"Käse-1", "Брюки-Й", "Crème brûlée"}
 
 
+def test_products_that_were_doubled_earlier_are_told_and_hidden_when_a_person_says_so(
+    office: HeadOffice, shop: Shop, tmp_path: Path
+) -> None:
+    forms = (unicodedata.normalize("NFD", "Käse"), "Käse", "Käse\u00a0", "Brot ", "Brot")
+    ids = {sku: operators.add_product(office, shop.brand, sku, sku) for sku in forms}
+    for sku in forms[::2]:
+        operators.put_photo(office, ids[sku], picture(), filename="old.jpg")
+    (tmp_path / "Käse.jpg").write_bytes(picture(colour="blue"))
+    told = import_folder(office, shop.brand, tmp_path)
+    cheese, bread = {ids[forms[0]], ids[forms[2]]}, {ids["Brot "]}
+    assert {(one.sku, one.counts, frozenset(one.others), one.is_hidden) for one in told.doubled} == {
+        ("Käse", ids["Käse"], frozenset(cheese), False),
+        ("Brot", ids["Brot"], frozenset(bread), False),
+    }
+    hidden = import_folder(office, shop.brand, tmp_path, hide_doubles=True)
+    assert {one.sku: one.is_hidden for one in hidden.doubled} == {"Käse": True, "Brot": True}
+    with office.engine.connect() as connection:
+        query = sa.select(tables.product.c.id).where(~tables.product.c.is_active)
+        assert set(connection.scalars(query)) & set(ids.values()) == cheese | bread
+        gone = set(connection.scalars(sa.select(tables.photo_deletion.c.product_id)))
+    assert gone & set(ids.values()) == cheese, "the stores hear of it"
+    assert import_folder(office, shop.brand, tmp_path, hide_doubles=True).doubled == []
+    assert {"Käse", "Brot"} <= set(listed(office, shop)), "no photo was deleted"
+
+
 def test_a_name_that_does_not_say_clearly_whose_picture_it_is_is_refused_with_the_reason(
     office: HeadOffice, shop: Shop, tmp_path: Path
 ) -> None:
