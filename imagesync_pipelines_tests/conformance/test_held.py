@@ -1,4 +1,4 @@
-"""What is held back is told by every run, also a quiet one, until a person decides or it went."""
+"""What is held back is told by every run, also a quiet one, until it is wanted again, a person decides or it went."""
 
 from typing import Any
 
@@ -31,8 +31,17 @@ def decide(site: Any, ids: list[int], decision: str) -> None:
         assert held.decide(installation.engine, ids, decision, "anna") == len(ids)
 
 
-def test_what_is_held_back_is_told_until_a_person_decides(subject: Subject, site: Any) -> None:
+def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(subject: Subject, site: Any) -> None:
     site.sync(**subject.whole)
+    site.environment.update({**LOOSE, "IMAGESYNC_DELETION_LIMIT_COUNT": "0"})
+    back = site.leave()
+    assert site.sync(**subject.whole).summary["held_back"] == len(waiting(site, subject)) > 0
+    back()
+    done = site.sync(**subject.whole)
+    assert (done.status, done.summary["held_back"]) == (runs.Status.COMPLETED, 0), "what is wanted again is held no more"
+    assert waiting(site, subject) == []
+    for name in (*LOOSE, "IMAGESYNC_DELETION_LIMIT_COUNT"):
+        del site.environment[name]
     site.change()
     first = site.sync(**subject.whole).summary["images_deleted"]
     assert first > 0

@@ -122,6 +122,7 @@ def take_listing(
     full: bool,
     mark_pending: Callable[[Sequence[Photo]], object],
     moves_cursor: bool = True,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> ListingHandOver:
     """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
 
@@ -129,8 +130,8 @@ def take_listing(
     EDGE_WALK_REPEATS times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Photos that
     are new or changed are given in portions to `mark_pending`, which notes in the store's own database that they are to
     be written and commits, before mirror and cursor move in one transaction. Raises StoreUnknownError and every other
-    error of the API with nothing changed. Call it under the store's lock. moves_cursor: not in a dry run, after which
-    the same changes are listed again.
+    error of the API with nothing changed. Call it under the store's lock, which before_commit looks after. moves_cursor:
+    not in a dry run, after which the same changes are listed again.
     """
     calls, received, mine = api.calls, api.bytes, (EDGE, store.name)
     with engine.connect() as connection:
@@ -159,6 +160,7 @@ def take_listing(
             oldest = None
             for payloads in mirror.staged_changes(connection, *mine):
                 photos = [Photo.from_payload(payload) for payload in payloads]
+                before_commit()
                 mark_pending(photos)
                 late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
                 oldest = min([*late, *([oldest] if oldest else [])], default=None)
@@ -170,6 +172,7 @@ def take_listing(
             after = None if reason or not moves_cursor else scan.cursor()
             if after is not None:
                 mirror.move_cursor(connection, *mine, after.isoformat())
+            before_commit()
             connection.commit()
             changed_at = mirror.mirror_at(connection, *mine)
     calls, received = api.calls - calls, api.bytes - received

@@ -218,6 +218,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             full=full or bool(restored),
             mark_pending=lambda photos: None if dry_run else store.mark_pending(run.database, photos),
             moves_cursor=not dry_run,
+            before_commit=context.check_locks,
         )
         waiting = store.anything_pending(run.database)
         # What was restored is settled when the run that read everything writes (applying.py).

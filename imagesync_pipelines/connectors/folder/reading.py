@@ -135,6 +135,7 @@ def scan(context: Run, root: UPath) -> model.FilesScan:
             mirror.merge(connection, model.NAME, "", scan_id)
             gone = 0 if reason else mirror.mark_missing_gone(connection, model.NAME, "", "not in the folder")
             live = mirror.count_live(connection, model.NAME, "")
+            context.check_locks()
     scans.finish_scan(engine, scan_id, reason, first_count=len(there), last_count=len(there), pages=1)
     if not reason:
         waiting = {one.key for one in context.quarantine.list() if one.stage == STAGE}

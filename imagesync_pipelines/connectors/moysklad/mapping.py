@@ -280,6 +280,7 @@ def find_counterparts(
             )
             # What is managed on a card that is gone for good goes with it.
             away = {one.key for one in found if gone.get(one.key, one.child_id) != one.child_id}
+            child.context.check_locks()
             _forget(connection, child.alias, away)
             gives_way = {known[key]: key for key in loose & known.keys()} | {left[key]: key for key in left}
             gives_way |= {child_id: key for key, child_id in gone.items() if key not in away}

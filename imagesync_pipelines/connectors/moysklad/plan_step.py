@@ -197,6 +197,7 @@ class _Lists:
                     seen[key] = rules.seen_of(images, self.child.child.ownership)
                     if seen[key].images != known.images:
                         self.drifted.add(key)
+            self.child.context.check_locks()
             self.child.note(seen)
         judged = doubt_missing(self.child, missing, there, self.limits, dry_run=self.dry_run)
         self.missing |= missing

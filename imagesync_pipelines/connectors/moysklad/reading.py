@@ -105,11 +105,16 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
     identity = identity_of_main(context, api.account)
     doubts, now = Doubts(engine, NAME, MAIN, context.clock), context.clock()
     limits = deletion_limits(context.installation.settings, lifted=False)
+
+    def before_change(told: Told) -> None:
+        identity.look(told)
+        context.check_locks()
+
     with main.lock():
         doubted = doubts.open()
         again = due(doubted, now)
         if keys:
-            read, looked_at = read_entities(engine, api, keys, identity.look), frozenset(keys)
+            read, looked_at = read_entities(engine, api, keys, before_change), frozenset(keys)
         else:
             overlap, repeats = timedelta(minutes=settings.overlap_minutes), settings.walk_repeats
             read = read_main(
@@ -118,7 +123,7 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
                 full=full,
                 overlap=overlap,
                 repeats=repeats,
-                identify=identity.look,
+                identify=before_change,
                 again=again,
                 waiting=lambda gone, known: waiting(gone, doubted, now, known=known, limits=limits),
                 moves_cursor=not context.is_dry_run,

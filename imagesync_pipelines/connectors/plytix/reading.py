@@ -147,6 +147,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             # What is to be settled is asked for in the same call.
             found = api.search_products([*skus, *unsettled])
             identity.look(api.told())
+            context.check_locks()
             read = model.ProductsRead(
                 run_id=context.run_id,
                 read_at=context.clock(),
