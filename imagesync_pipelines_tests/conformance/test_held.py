@@ -38,7 +38,9 @@ def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(
     assert site.sync(**subject.whole).summary["held_back"] == len(waiting(site, subject)) > 0
     back()
     done = site.sync(**subject.whole)
-    assert (done.status, done.summary["held_back"]) == (runs.Status.COMPLETED, 0), "what is wanted again is held no more"
+    assert (done.status, done.summary["held_back"]) == (runs.Status.COMPLETED, 0), (
+        "what is wanted again is held no more"
+    )
     assert waiting(site, subject) == []
     for name in (*LOOSE, "IMAGESYNC_DELETION_LIMIT_COUNT"):
         del site.environment[name]

@@ -130,8 +130,8 @@ def take_listing(
     EDGE_WALK_REPEATS times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Photos that
     are new or changed are given in portions to `mark_pending`, which notes in the store's own database that they are to
     be written and commits, before mirror and cursor move in one transaction. Raises StoreUnknownError and every other
-    error of the API with nothing changed. Call it under the store's lock, which before_commit looks after. moves_cursor:
-    not in a dry run, after which the same changes are listed again.
+    error of the API with nothing changed. Call it under the store's lock, which before_commit looks after.
+    moves_cursor: not in a dry run, after which the same changes are listed again.
     """
     calls, received, mine = api.calls, api.bytes, (EDGE, store.name)
     with engine.connect() as connection:
