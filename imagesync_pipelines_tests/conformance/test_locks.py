@@ -11,7 +11,6 @@ from imagesync_pipelines.defs import assets, runs
 from imagesync_pipelines.storage.locks import HeldLock
 from imagesync_pipelines_tests.conformance.subject import Subject
 
-
 # What a run that only reads brings up to date.
 READ = ("mirror", "cursor", "moysklad_entity_map", "moysklad_child_images", "plytix_asset", "plytix_link", "intent")
 
