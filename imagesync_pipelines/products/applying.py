@@ -87,7 +87,7 @@ def plan_images(
     current: all that this source has in product_image; judged: the rows of it that the plan may touch, None: all.
     payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
     expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
-    compared as stable addresses: the same one with another signature is no other picture.
+    compared as stable addresses: the same one with another signature is no other picture. Raises IdentityRefusedError.
     """
     wanted, there = (
         frame.assign(content=_stable_contents(frame["content"]))
@@ -103,6 +103,7 @@ def plan_images(
     guarded = guard(built, scope, limits, owned=current[["key", "group"]])
     effects = approved(guarded.plan)
     effects = effects[effects["change"].isin(EFFECTS)]
+    context.check_installation()
     restored_at, told = restored_note(context)
     everything = scope.groups is None and scope.proof is not None and scope.proof.complete
     return Planned(

@@ -16,6 +16,7 @@ from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
+from imagesync_pipelines.storage.identities import installation_id, keep_installation
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
@@ -96,6 +97,22 @@ def test_an_address_that_expires_is_replaced_in_time_and_no_other_signature_is_w
     assert "Signature=168&" in str(url)
     sign(connector, 169)
     assert connector.sync() == (0, 0, 0)
+
+
+def test_a_database_of_a_backup_is_told_in_the_summary_until_everything_was_read(synced: Connector) -> None:
+    place = synced.place
+    keep_installation(place.storage, installation_id(place.engine), 99)
+    synced.records(LIMIT_1)
+    synced.plan()
+    part = synced.apply().summary.warnings
+    synced.scan()
+    synced.records()
+    synced.plan()
+    whole = synced.apply().summary.warnings
+    synced.plan()
+    after = synced.apply().summary.warnings
+    found = [any("restored from a backup" in warning for warning in told) for told in (part, whole, after)]
+    assert found == [True, True, False]
 
 
 def test_what_is_gone_is_removed_only_with_the_proof_of_a_whole_scan(synced: Connector) -> None:
