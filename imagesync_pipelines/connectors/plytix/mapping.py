@@ -182,6 +182,10 @@ def _country(where: str, value: object) -> str:
     return country
 
 
+# What a program that makes texts of a table's cells writes where a cell is empty; none of these is an address.
+_NOTHING = frozenset({"nan", "none", "null", "<na>", "n/a"})
+
+
 def _is_empty(value: object) -> bool:
     """Whether a field says nothing; a table that was written as JSON has NaN there."""
     if isinstance(value, float):
@@ -244,7 +248,8 @@ def _images(raw: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Item
     for column, variant in _FLAT_COLUMNS.items():
         link = raw.get(column)
         # The same picture with its height is among the coded ones; beside a list the columns are its copy.
-        if link and not _is_empty(link) and not listed and _is_empty(coded.get(variant)):
+        nothing = _is_empty(link) or (isinstance(link, str) and link.strip().lower() in _NOTHING)
+        if link and not nothing and not listed and _is_empty(coded.get(variant)):
             yield "flat", _image({"variant": variant, "link": link}, told)
 
 

@@ -217,6 +217,13 @@ def test_nothing_in_the_column_of_an_image_means_no_picture(nothing: object) -> 
     assert (file.set_aside, file.warnings) == ((), ())
 
 
+@pytest.mark.parametrize("nothing", ["nan", "None", " NULL ", "<NA>", "n/a"])
+def test_a_text_that_says_nothing_means_no_picture_in_a_flat_column(nothing: str) -> None:
+    file = only(amazon_image_main=LINK.format("51goodaaaaL"), amazon_image_variant_8=nothing)
+    assert [image.variant for image in file.items[0].images] == ["MAIN"]
+    assert (file.set_aside, file.warnings) == ((), ())
+
+
 def test_images_that_are_no_list_are_set_aside() -> None:
     assert only(amazon_images={"MAIN": "x"}).set_aside[0].reason == "amazon_images is not a list"
 
