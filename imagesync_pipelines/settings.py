@@ -53,14 +53,17 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(None, description="PostgreSQL for our tables; empty: an embedded server")
     dagster_url: SecretStr | None = Field(None, description="PostgreSQL for Dagster; empty: the same server")
-    storage_url: str | None = Field(None, description="raw pages and plans, e.g. s3://bucket/prefix; empty: a folder")
+    storage_url: str | None = Field(
+        None, description="raw pages, plans, pictures, e.g. s3://bucket/prefix; empty: a folder"
+    )
     s3_endpoint_url: str | None = Field(
-        None, description="object store of the photos, e.g. https://minio.example.com; empty: an embedded one"
+        None,
+        description="object store of photos and s3:// URLs, e.g. https://minio.example.com; empty: an embedded one",
     )
     s3_access_key: str | None = Field(None, description="access key of the object store")
     s3_secret_key: SecretStr | None = Field(None, description="secret key of the object store")
     s3_region: str = Field("us-east-1", description="region of the object store; MinIO takes any")
-    s3_bucket: str = Field("product-images", description="bucket that holds the photos")
+    s3_bucket: str = Field("product-images", description="bucket that holds the photos; it must be there")
     accounts: Path | None = Field(None, description="TOML file of stores, child accounts and Plytix accounts")
     timezone: str = Field("Europe/Berlin", description="time zone of the schedules")
     webserver_url: str = Field("http://127.0.0.1:3000", description="where people open the Dagster UI; used in links")

@@ -19,7 +19,7 @@ from upath import UPath
 from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.facts import PictureFacts
-from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.files import check_root, write_whole
 from imagesync_pipelines.storage.schema import address_check
 from imagesync_pipelines.storage.schema import image_content as table
 
@@ -160,6 +160,8 @@ class Contents:
             body = path.read_bytes()
             happened = "was altered"
         except FileNotFoundError:
+            # A bucket that is gone says nothing of the picture.
+            check_root(self.root)
             body, happened = b"", "is gone"
         if hashlib.sha256(body).hexdigest() != content.sha256:
             path.unlink(missing_ok=True)

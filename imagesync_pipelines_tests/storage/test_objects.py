@@ -4,16 +4,30 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy as sa
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.objects import S3Place, embedded_s3, ensure_bucket, error_code, s3_client, s3_place
+from imagesync_pipelines.storage.files import check_root, open_root, remove_folder, write_whole
+from imagesync_pipelines.storage.installation import open_locations
+from imagesync_pipelines.storage.objects import (
+    S3Place,
+    check_bucket,
+    embedded_s3,
+    error_code,
+    lacks_object,
+    s3_client,
+    s3_place,
+)
+from imagesync_pipelines_tests.object_stores import SERVERS, settings_at
 
 
 def rclones(folder: Path) -> list[psutil.Process]:
@@ -69,8 +83,8 @@ def test_the_embedded_store_refuses_other_keys_and_shows_none_on_its_command_lin
         with pytest.raises(ClientError) as refused:
             wrong.get_object(Bucket=place.bucket, Key="a")
         assert error_code(refused.value) == "SignatureDoesNotMatch"
-        with pytest.raises(StorageError, match="refuses the bucket"):
-            ensure_bucket(wrong, place.bucket)
+        with pytest.raises(StorageError, match=r"bucket 'product-images': it refuses; check IMAGESYNC_S3_ACCESS_KEY"):
+            check_bucket(wrong, place.bucket)
 
 
 def test_the_embedded_store_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
@@ -105,7 +119,47 @@ def test_a_store_that_does_not_answer_is_said_so() -> None:
         free.bind(("127.0.0.1", 0))
         place = S3Place(f"http://127.0.0.1:{free.getsockname()[1]}", "k" * 20, SecretStr("s" * 20), "us-east-1", "b")
     with pytest.raises(StorageError, match="does not answer"):
-        ensure_bucket(s3_client(place), "b")
+        check_bucket(s3_client(place), "b")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_only_a_missing_object_is_one_and_a_mistyped_bucket_is_told_and_never_made(server: str, tmp_path: Path) -> None:
+    with SERVERS[server](tmp_path) as place:
+        client = s3_client(place)
+        check_bucket(client, place.bucket)
+        for call in (client.get_object, client.head_object):
+            for bucket, missing in ((place.bucket, True), ("mistyped", False)):
+                with pytest.raises(ClientError) as refused:
+                    call(Bucket=bucket, Key="none.jpg")
+                assert lacks_object(client, bucket, refused.value) is missing
+        settings = settings_at(place, home=tmp_path / "home", database_url="postgresql://nobody@127.0.0.1:1/none")
+        for check in (
+            lambda: check_bucket(client, "mistyped"),
+            lambda: open_locations(settings.model_copy(update={"storage_url": "s3://mistyped/kept"})),
+        ):
+            with pytest.raises(StorageError, match=r"'mistyped'.*there is no such bucket; correct its name") as told:
+                check()
+            assert "\n" not in str(told.value)
+        root = open_root("s3://mistyped/kept", settings)
+        with pytest.raises(OSError, match=r"."):
+            write_whole(root / "a" / "b.jpg", b"picture")
+        contents = Contents(sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none"), root)
+        with pytest.raises(StorageError, match="there is no such bucket"):
+            contents.read(Content("jpeg", 1, 1, "0" * 64, "own:0", 1))
+        assert "mistyped" not in {one["Name"] for one in client.list_buckets()["Buckets"]}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_storage_root_in_a_bucket_uses_the_settings_of_the_store(server: str, tmp_path: Path) -> None:
+    with SERVERS[server](tmp_path) as place:
+        root = open_root(f"s3://{place.bucket}/kept", settings_at(place))
+        check_root(root)
+        write_whole(root / "plans" / "1" / "rows.parquet", b"rows")
+        assert (root / "plans" / "1" / "rows.parquet").read_bytes() == b"rows"
+        remove_folder(root / "plans")
+        assert not (root / "plans" / "1" / "rows.parquet").exists()
+        with pytest.raises(StorageError, match=r"it cannot be used now|does not answer"):
+            check_root(open_root("s3://any/kept", settings_at(replace(place, endpoint_url="http://127.0.0.1:1"))))
 
 
 def test_what_a_second_server_over_the_same_folder_wrote_is_seen(tmp_path: Path) -> None:

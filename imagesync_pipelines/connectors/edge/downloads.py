@@ -1,40 +1,47 @@
 """Photos fetched ahead of those who write them: bounded in number, pace and bytes, proven before they are handed on.
 
 They come from the head office's API, or from its bucket directly (EDGE_BYTES_FROM); the bucket is read with obstore,
-because boto3 costs several times the processor time (benchmarks/README.md).
+because boto3 costs several times the processor time (benchmarks/README.md). boto3 reads keys that obstore cannot ask
+for as they are, and is asked what it means when obstore gets nothing.
 """
 
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from obstore.store import S3Store
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS
-from imagesync_pipelines.connectors.edge.errors import NOT_ABOUT_ONE_PHOTO, ObjectMissingError, PhotoGoneError
+from imagesync_pipelines.connectors.edge.errors import (
+    NOT_ABOUT_ONE_PHOTO,
+    BucketUnfitError,
+    ObjectMissingError,
+    PhotoGoneError,
+)
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
-from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.storage.objects import S3Place, error_code, is_of_all, lacks_object, s3_client, said_of
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.upstream import errors
-from imagesync_pipelines.upstream.answers import place_of
+from imagesync_pipelines.upstream.answers import Place, place_of
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.transport import Pacer
 
 R = TypeVar("R")
 
 _CHUNK = 1024 * 1024
+_OF_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 
 # Rows that are looked at ahead of the one that is written; small photos would else fill memory with rows.
 ROWS_AHEAD = 500
@@ -266,11 +273,17 @@ class _Object:
     etag: str = ""
 
 
-def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
-    """Photos straight from the head office's bucket, by their object keys.
+def is_plain(key: str) -> bool:
+    """Whether obstore asks for an object key as it is: it trims slashes at both ends and refuses some segments."""
+    return not any(ord(letter) < 32 or letter == "\x7f" for letter in key) and not any(
+        segment in {"", ".", ".."} for segment in key.split("/")
+    )
 
-    A bucket that does not let us list answers 403 for a key that is not there, so neither answer says more than that
-    the object is missing; it never means that the photo is gone.
+
+def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
+    """Photos straight from the head office's bucket, by their object keys, each asked for byte for byte.
+
+    Only the store's own word says that an object is missing, and that never means that the photo is gone.
     """
     store = S3Store(
         place.bucket,
@@ -287,32 +300,51 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
         retry_config={"max_retries": settings.tries - 1, "retry_timeout": timedelta(seconds=settings.call_deadline)},
     )
 
+    client = s3_client(place)
+
     @contextmanager
     def open_photo(photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
         where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
         if not photo.object_key:
             raise where.error(ObjectMissingError, "the head office lists the photo without an object key")
-        try:
-            found = store.get(photo.object_key)
-        except FileNotFoundError:
-            raise where.error(ObjectMissingError, "the bucket has no such object") from None
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            # The store's answer is in the text; it names no secret.
-            if "AccessDenied" in str(error):
-                raise where.error(ObjectMissingError, "the bucket does not give the object (AccessDenied)") from None
-            what = "the bucket refuses the keys; check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
-            raise where.error(errors.CredentialsError, what) from None
-        except (BaseError, OSError) as error:
-            raise where.error(errors.UnavailableError, f"the bucket does not answer ({type(error).__name__})") from None
+        pieces = _quickly(store, photo.object_key) if is_plain(photo.object_key) else None
+        if pieces is None:
+            try:
+                body = client.get_object(Bucket=place.bucket, Key=photo.object_key)["Body"]
+            except ClientError as error:
+                raise _meaning(error, lacks_object(client, place.bucket, error), place, where) from None
+            except BotoCoreError as error:
+                what = f"the bucket does not answer ({type(error).__name__})"
+                raise where.error(errors.UnavailableError, what) from None
+            pieces = body.iter_chunks(_CHUNK)
 
         def chunks() -> Iterator[bytes]:
             try:
-                for piece in found.stream(min_chunk_size=_CHUNK):
+                for piece in pieces:
                     yield bytes(piece)
-            except (BaseError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - of two libraries and those below them
                 what = f"the object broke off ({type(error).__name__})"
                 raise where.error(errors.TruncatedBodyError, what) from None
 
         yield _Object(chunks)
 
     return open_photo
+
+
+def _quickly(store: S3Store, key: str) -> Iterable[Any] | None:
+    """The pieces of an object; None when it was not given, whatever the reason."""
+    try:
+        return store.get(key).stream(min_chunk_size=_CHUNK)
+    except Exception:  # noqa: BLE001 - the other client is asked, whose errors are told apart
+        return None
+
+
+def _meaning(error: ClientError, missing: bool, place: S3Place, where: Place) -> errors.UpstreamError:
+    """What the bucket's refusal of one object means; missing: it proves that there is no such object."""
+    code = error_code(error)
+    if missing:
+        return where.error(ObjectMissingError, f"the bucket has no such object ({code})")
+    kind: type[errors.UpstreamError] = errors.UnavailableError
+    if is_of_all(error):
+        kind = errors.CredentialsError if code in _OF_KEYS else BucketUnfitError
+    return where.error(kind, said_of(error, place.endpoint_url, place.bucket))

@@ -22,8 +22,18 @@ class StoreNotAllowedError(UpstreamError):
     """403: this account may not read the store, or a proxy refuses; a new token would change nothing."""
 
 
+class BucketUnfitError(UpstreamError):
+    """The head office's bucket cannot be read at all: it is not there, in another region, or a clock is wrong."""
+
+
 # Errors that every photo of the store would meet.
-NOT_ABOUT_ONE_PHOTO = (CredentialsError, StoreNotAllowedError, StoreUnknownError, InsecureConnectionError)
+NOT_ABOUT_ONE_PHOTO = (
+    CredentialsError,
+    StoreNotAllowedError,
+    StoreUnknownError,
+    InsecureConnectionError,
+    BucketUnfitError,
+)
 
 
 class BadListingError(UpstreamError):

@@ -56,7 +56,7 @@ def files(context: Run, _: NoOptions) -> StepResult:
     if settings.missing:
         raise SettingsError(f"{' and '.join(settings.missing)} not set; see docs/folder.md")
     try:
-        root = open_root(settings.path)
+        root = open_root(settings.path, context.installation.settings)
     except StorageError as error:
         raise SettingsError(f"FOLDER_PATH cannot be used: {error}") from None
     with context.lock():

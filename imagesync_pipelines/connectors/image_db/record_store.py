@@ -25,7 +25,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db.columns import SCHEMA, Chunk, PageFacts, RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.products.applying import Unmatched
-from imagesync_pipelines.storage.files import put_in_place, write_whole
+from imagesync_pipelines.storage.files import make_folder, put_in_place, write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
 
 # The step whose hand-over a batch is.
@@ -143,7 +143,7 @@ def _writer(file: IO[bytes]) -> Any:
 def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:
     """Copy the finished draft under its name, without the rows that a later page has newer."""
     part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with part.open("wb") as file:
         if not losers:
             shutil.copyfileobj(draft, file, 1 << 20)

@@ -14,14 +14,13 @@ from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ListingsRead, SetAside
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, SKU_PREFIX, amazon_sku
 from imagesync_pipelines.settings import Settings, SettingsError
-from imagesync_pipelines.storage.objects import s3_place
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.files import open_root
 from imagesync_pipelines.upstream.details import details_told
 
 LIVE_SHAPE = "catalogue"
 # Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
 SETTLED = timedelta(seconds=3)
-# A look of a sensor may take 60 seconds.
-_S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
 
 
 def read_sources(mapping: str, folder: str, shared: Settings) -> ListingsRead:
@@ -129,26 +128,12 @@ class FoundFile(NamedTuple):
 def mapping_path(path: str, shared: Settings) -> UPath:
     """A path or URL of a mapping file, or of a folder of them, ready to be read.
 
-    s3:// is read with IMAGESYNC_S3_* when an endpoint is set there, else as AWS's own variables say. Raises
-    SettingsError for a scheme that nothing here can read.
+    Raises SettingsError for a scheme that nothing here can read.
     """
-    options: dict[str, Any] = {}
-    if path.startswith("s3://"):
-        # A listing that is kept would hide new files from a process that stays up.
-        options |= {"use_listings_cache": False, "config_kwargs": _S3_PATIENCE}
-        place = s3_place(shared)
-        if place is not None:
-            options |= {
-                "key": place.access_key,
-                "secret": place.secret_key.get_secret_value(),
-                "client_kwargs": {"endpoint_url": place.endpoint_url, "region_name": place.region},
-            }
     try:
-        found: UPath = UPath(path, **options)
-        _ = found.fs
-    except (ImportError, ValueError) as error:
+        return open_root(path, shared)
+    except StorageError as error:
         raise SettingsError(f"{path} is no folder, file or s3:// URL that can be read ({error}).") from None
-    return found
 
 
 def mapping_files(folder: str, shared: Settings) -> list[FoundFile]:

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from imagesync_pipelines.storage.objects import ensure_bucket
+from imagesync_pipelines.storage.objects import check_bucket
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.gate import protect
 from imagesync_pipelines.web.head_office import reading, reports, tokens
@@ -33,8 +33,8 @@ def build_app(office: HeadOffice) -> FastAPI:
 def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
     """Answer requests until a signal ends it; to be called from the main thread.
 
-    Raises StorageError when the bucket is neither there nor can be made.
+    Raises StorageError when the bucket is not there or may not be used.
     """
-    ensure_bucket(office.s3, office.bucket)
+    check_bucket(office.s3, office.bucket)
     app = build_app(office)
     service.serve(app, host, port, trusted_proxies=office.trusted_proxies, stop_seconds=STOP_SECONDS)

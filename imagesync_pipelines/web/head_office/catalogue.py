@@ -31,6 +31,7 @@ from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.products.file_names import canonical, is_ignored, stem, why_unclear
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.objects import check_bucket, said_of
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.office import HeadOffice
 
@@ -207,13 +208,16 @@ def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
 
 
 def upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, Any]]:
-    """Put the objects, several at a time; gives the row of each, without its version and stamp."""
+    """Put the objects, several at a time; gives the row of each, without its version and stamp. Raises StorageError."""
 
     def one(new: NewPhoto) -> dict[str, Any]:
         photo_id = uuid4()
         extension = EXTENSIONS.get(new.content_type) or PurePosixPath(new.filename).suffix.lower()
         key = f"products/{new.product_id}/{photo_id}{extension}"
-        office.s3.put_object(Bucket=office.bucket, Key=key, Body=new.body, ContentType=new.content_type)
+        try:
+            office.s3.put_object(Bucket=office.bucket, Key=key, Body=new.body, ContentType=new.content_type)
+        except (ClientError, BotoCoreError) as error:
+            raise StorageError(said_of(error, office.s3.meta.endpoint_url, office.bucket)) from error
         return {
             "id": photo_id,
             "product_id": new.product_id,
@@ -247,7 +251,9 @@ def import_folder(office: HeadOffice, brand_id: UUID, folder: Path, *, hide_doub
     A picture that the product has already is left alone, so the import can be repeated. Every picture is decoded whole
     first; a bad one is refused and the others go on. Products that an earlier import made twice are told; hide_doubles:
     those beside the one that counts become inactive, once that one has a photo. No product and no photo is deleted.
+    Raises StorageError when the bucket cannot be used.
     """
+    check_bucket(office.s3, office.bucket)
     imported = Imported()
     known = {sku: rows[-1].sku for sku, rows in _by_form(office, brand_id).items()}
     for batch in _batches(folder, known, imported):

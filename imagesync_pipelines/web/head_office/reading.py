@@ -19,7 +19,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
-from imagesync_pipelines.storage.objects import error_code
+from imagesync_pipelines.storage.objects import error_code, lacks_object
 from imagesync_pipelines.web.gate import is_head, is_known
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
@@ -31,7 +31,6 @@ LARGEST_OFFSET = 2**53
 CHUNK_BYTES = 512 * 1024
 _ONE_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
-_NO_OBJECT = frozenset({"NoSuchKey", "404", "NotFoundError"})
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     **REFUSALS,
@@ -244,7 +243,7 @@ def _from_store(office: HeadOffice, row: sa.Row, call: Any, **wanted: str) -> di
         answer: dict[str, Any] = call(Bucket=office.bucket, Key=row.object_key, **wanted)
     except ClientError as error:
         code = error_code(error)
-        if code in _NO_OBJECT:
+        if lacks_object(office.s3, office.bucket, error):
             raise refused(
                 404, "Image data is missing in the object store", f"NoSuchKey: photo {row.id}, object {row.object_key}"
             ) from error

@@ -193,6 +193,18 @@ def test_a_refused_download_is_named_and_not_tried_again(reply: Reply, error: ty
     assert len(office.of("/download/")) == 1
 
 
+@pytest.mark.parametrize("status", [403, 404, 500])
+@pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied", "SignatureDoesNotMatch", "RequestTimeTooSkewed"])
+def test_a_fault_of_the_head_offices_object_store_says_nothing_of_the_photo(status: int, code: str) -> None:
+    said = {"status": "error", "message": f"S3 operation failed; code: {code}, message: the photo is missing"}
+    with head_office(photos=1) as office, api_for(office, FakeTime()) as api:
+        office.hook = lambda call: json_reply(status, said) if "/download/" in call.path else None
+        with pytest.raises(UnavailableError, match=code):
+            _read(api, uid(1))
+        with pytest.raises(UnavailableError, match=code):
+            api.photo_exists(uid(1), STORE_ID)
+
+
 def test_what_is_transient_is_tried_again_with_growing_waits() -> None:
     replies = [Reply(503, (b"",)), Reply(429, (b"",), {"Retry-After": "7"}), Reply(502, (b"<html>",))]
     fake = FakeTime()

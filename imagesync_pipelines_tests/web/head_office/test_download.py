@@ -1,17 +1,22 @@
 """The download: the object's own bytes, headers, ranges, and what is said when there is nothing to send."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.head_office import accounts
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.objects import s3_client
+from imagesync_pipelines.web.head_office import accounts, app
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.object_stores import SERVERS
 from imagesync_pipelines_tests.web.head_office import operators
-from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop
+from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop, served
 
 BODY = bytes(range(256)) * 3000
 CHECKSUM = hashlib.md5(BODY).hexdigest()
@@ -103,6 +108,22 @@ def test_a_missing_object_is_named(client: Client, office: HeadOffice, photo_id:
         "message": "Image data is missing in the object store",
         "detail": f"NoSuchKey: photo {photo_id}, object {key}",
     }
+
+
+@pytest.mark.parametrize("store", SERVERS)
+def test_a_bucket_that_is_gone_is_a_fault_of_the_service_and_no_photo_is_missing_by_it(
+    client: Client, office: HeadOffice, photo_id: UUID, tmp_path: Path, store: str
+) -> None:
+    with SERVERS[store](tmp_path) as place:
+        gone = replace(office, s3=s3_client(place), bucket="mistyped")
+        with served(gone) as service:
+            there = Client(service.url, client.store, service.access)
+            for method in ("GET", "HEAD"):
+                answer = there.get(f"{PHOTOS}{photo_id}/download/", method=method, store_id=client.store)
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        with pytest.raises(StorageError, match="'mistyped': there is no such bucket") as told:
+            app.serve(gone, port=0)
+        assert "\n" not in str(told.value)
 
 
 def test_a_row_without_an_object_has_no_image_data(client: Client, office: HeadOffice, photo_id: UUID) -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def listed(office: HeadOffice, shop: Shop) -> dict[str, sa.Row]:
     query = sa.select(tables.photo, tables.product.c.sku, tables.product.c.name).join(tables.product)
     with office.engine.connect() as connection:
         return {row.sku: row for row in connection.execute(query.where(tables.product.c.brand_id == shop.brand))}
+
+
+def test_an_import_into_a_bucket_that_is_not_there_is_one_line(office: HeadOffice, shop: Shop, folder: Path) -> None:
+    with pytest.raises(StorageError, match="'mistyped': there is no such bucket; correct its name") as told:
+        import_folder(replace(office, bucket="mistyped"), shop.brand, folder)
+    assert "\n" not in str(told.value)
+    assert listed(office, shop).keys() <= {"05018970"}
 
 
 def test_pictures_become_the_photos_of_their_products(office: HeadOffice, shop: Shop, folder: Path) -> None:

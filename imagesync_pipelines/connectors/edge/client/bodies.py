@@ -32,6 +32,11 @@ from imagesync_pipelines.upstream.tokens import Token, TokenHolder, text_in
 CONNECT_SECONDS = 10.0
 _CHUNK = 256 * 1024
 _ERROR_BYTES = 64 * 1024
+# Of its object store, which says nothing of the photo then.
+_STORE_FAULT = re.compile(
+    rb"\b(NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|RequestTimeTooSkewed|"
+    rb"PermanentRedirect|AuthorizationHeaderMalformed)\b"
+)
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -187,7 +192,9 @@ class PhotoBodies:
         except orjson.JSONDecodeError:
             message = ""
         kind: type[UpstreamError]
-        if b"NoSuchKey" in said or (status == 404 and message and "not found" not in message):
+        if status != 401 and (fault := _STORE_FAULT.search(said)):
+            kind, what = UnavailableError, f"the head office's object store refuses ({fault[1].decode()})"
+        elif b"NoSuchKey" in said or (status == 404 and message and "not found" not in message):
             kind, what = errors.ObjectMissingError, "the head office lists the photo but has no bytes for it"
         elif status == 404 and message.startswith("photo not found"):
             kind, what = errors.PhotoGoneError, "the head office no longer has this photo"
