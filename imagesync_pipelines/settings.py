@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,6 +22,15 @@ S = TypeVar("S", bound=BaseSettings)
 def _five_fields(value: str) -> str:
     if len(value.split()) != 5:
         raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
+    return value
+
+
+def known_zone(value: str) -> str:
+    """The name of a time zone; raises ValueError when there is none of this name."""
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("no time zone of this name; it should look like Asia/Jakarta") from None
     return value
 
 

@@ -16,14 +16,13 @@ capacity_gb = 20
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imagesync_pipelines.accounts import file
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text
-from imagesync_pipelines.settings import Cron
+from imagesync_pipelines.settings import Cron, known_zone
 
 MEGABYTE = 1024 * 1024
 
@@ -77,11 +76,7 @@ class EdgeSettings(BaseSettings):
     @field_validator("head_office_timezone")
     @classmethod
     def _is_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("no time zone of this name; it should look like Asia/Jakarta") from None
-        return value
+        return known_zone(value)
 
     @model_validator(mode="after")
     def _redirect_has_a_target(self) -> Self:

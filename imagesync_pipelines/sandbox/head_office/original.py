@@ -1,4 +1,4 @@
-"""Head office as it was first built: the V1 routes with their bugs (docs/contracts/edge.md).
+"""Head office as it was first built: the routes of V1 and the listing of V2, with their bugs (docs/contracts/edge.md).
 
 Every bug here is one that the contract reports.
 """
@@ -87,18 +87,26 @@ def since_of(text: str | None) -> datetime | None:
 
 
 def page(
-    connection: sa.Connection, original: OriginalOffice, store_id: UUID, since: datetime | None, limit: int, offset: int
+    connection: sa.Connection,
+    original: OriginalOffice,
+    store_id: UUID,
+    since: datetime | None,
+    limit: int,
+    offset: int,
+    order: Order | None = None,
 ) -> tuple[int, list[dict[str, Any]]]:
-    """How many photos there are in all, and one page of them as JSON."""
+    """How many photos there are in all, and one page of them as JSON; the order is the switch's where none is named."""
     seen = t.scope().where(t.store.c.id == store_id).with_only_columns(t.photo, t.product.c.sku, t.product.c.name)
     if since is not None:
         seen = seen.where(t.photo.c.updated_at >= since)
     total = connection.scalar(sa.select(sa.func.count()).select_from(seen.subquery())) or 0
-    found = connection.execute(seen.order_by(*_order(original)).limit(limit).offset(offset))
+    found = connection.execute(
+        seen.order_by(*_order(original, order or original.switches.order)).limit(limit).offset(offset)
+    )
     return total, [_as_json(original, row) for row in found]
 
 
-def _order(original: OriginalOffice) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+def _order(original: OriginalOffice, order: Order) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
     shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(next(original.calls)))
     stored: sa.ColumnElement[Any] = sa.literal_column(f"{t.photo.fullname}.ctid")
     orders: dict[Order, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
@@ -106,7 +114,7 @@ def _order(original: OriginalOffice) -> tuple[sa.ColumnElement[Any], sa.ColumnEl
         "stored": (t.photo.c.sort_order, stored),
         "updated_at": (t.photo.c.updated_at, shuffled),
     }
-    return orders[original.switches.order]
+    return orders[order]
 
 
 def _as_json(original: OriginalOffice, row: sa.Row[Any]) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def original_app(original: OriginalOffice) -> Starlette:
         routes=[
             route("/api/v1/token/", WRITING, partial(_tokens, original.tokens.log_in), with_token=False),
             route("/api/v1/token/refresh/", WRITING, partial(_tokens, original.tokens.renew), with_token=False),
-            route(ROOT, READING, _listing),
+            route(ROOT, (*READING, *WRITING), _either_listing),
             route(ROOT + "status/", WRITING, _status),
             route(ROOT + "{photo_id:uuid}/download/", READING, _download),
         ],
@@ -198,6 +206,57 @@ def _listing(original: OriginalOffice, request: Request, body: Any) -> Response:
     following = offset + limit if offset + limit < total else None
     data = {"photos": photos, "total": total, "has_more": following is not None, "next_offset": following}
     return as_json(200, {"status": "success", "data": data})
+
+
+def _either_listing(original: OriginalOffice, request: Request, body: Any) -> Response:
+    """V1 is asked with GET, V2 with POST."""
+    if request.method != "POST":
+        return _listing(original, request, body)
+    try:
+        return as_json(200, _second_listing(original, body))
+    except OfficeRefusalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as V2 does
+        crashed = {"error": "Internal server error", "code": "INTERNAL_ERROR", "detail": str(error)}
+        return as_json(500, crashed)
+
+
+def _second_listing(original: OriginalOffice, body: Any) -> dict[str, Any]:
+    """A page of V2. A brand_id is not looked at, and deletions are told nowhere."""
+    limit, offset = int(body.get("limit", DEFAULT_LIMIT)), int(body.get("offset", 0))
+    company_id, store_id = body.get("company_id"), body.get("store_id")
+    for name, value in (("company_id", company_id), ("store_id", store_id)):
+        if not value:
+            raise _v2_error(400, f"{name} is required in request body", f"MISSING_{name.upper()}")
+    with original.engine.connect() as connection:
+        here = (t.store.c.id == UUID(store_id), t.store.c.company_id == UUID(company_id), t.store.c.is_active)
+        store = connection.execute(sa.select(t.store).where(*here)).one_or_none()
+        if store is None:
+            said = "Store not found or does not belong to the specified company"
+            raise _v2_error(404, said, "STORE_NOT_FOUND")
+        since = body.get("updated_since")
+        try:
+            after = since_of(since.replace("Z", "+00:00")) if since else None
+        except (OfficeCrashError, AttributeError):
+            raise _v2_error(400, "Invalid updated_since format", "INVALID_DATE_FORMAT") from None
+        if limit < 0 or offset < 0:
+            raise ValueError("Negative indexing is not supported.")
+        total, photos = page(connection, original, store.id, after, limit, offset, "updated_at")
+    has_more = offset + limit < total
+    return {
+        "photos": photos,
+        "deleted_ids": [],
+        "sync_timestamp": original.now().isoformat(),
+        "total": total,
+        "has_more": has_more,
+        "next_offset": offset + limit if has_more else None,
+        "filter": {"company_id": str(company_id), "store_id": str(store_id)},
+        "store": {"id": str(store.id), "code": store.code, "name": store.name},
+    }
+
+
+def _v2_error(status: int, error: str, code: str) -> OfficeRefusalError:
+    return OfficeRefusalError(status, {"error": error, "code": code})
 
 
 def _download(original: OriginalOffice, request: Request, body: Any) -> Response:

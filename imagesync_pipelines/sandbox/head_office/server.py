@@ -148,7 +148,7 @@ def _serve(
     )
     app = _original(office, secret, sandbox.switches) if original else build_app(office)
     seen = sandbox.watched(watched(app, sandbox.watch, sandbox.moments), place)
-    door = sandbox.watched(bucket_door(behind), bucket_place, sandbox.s3_ledger, sandbox.s3_faults)
+    door = sandbox.watched(bucket_door(behind, is_public=original), bucket_place, sandbox.s3_ledger, sandbox.s3_faults)
     with running((_steered(seen, sandbox), listener), (door, door_listener)):
         yield sandbox
     if sandbox.moments.failed:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 import orjson
 import urllib3
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,23 +18,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.sandbox.answers import CalledPlace
 from imagesync_pipelines.sandbox.faults import Moments
-from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.storage.objects import S3Place, s3_client
 
 OBJECT_STORE = "object store"
 CONNECTIONS = 40
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
 # They belong to one connection; a request was signed without them.
+_DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
 _OF_A_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
 
 
-def bucket_door(behind: S3Place) -> ASGIApp:
+def bucket_door(behind: S3Place, *, is_public: bool = False) -> ASGIApp:
     """The app that passes every request on to the store `behind` it.
 
-    The name of the host is passed on too: the caller signed it.
+    The name of the host is passed on too: the caller signed it. is_public: an object is given to whoever asks without a
+    signature, as the original's bucket does; nothing is listed, so one that is not there is refused in the words of
+    a bucket that may not be listed.
     """
+    client = s3_client(behind)
     pool = urllib3.connectionpool.connection_from_url(behind.endpoint_url, maxsize=CONNECTIONS)
 
+    def public_object(key: str) -> Response:
+        try:
+            found = client.get_object(Bucket=behind.bucket, Key=key)
+        except ClientError:
+            return Response(_DENIED, 403, media_type="application/xml")
+        return Response(found["Body"].read(), 200, {"Content-Type": found["ContentType"], "ETag": found["ETag"]})
+
     async def pass_on(request: Request) -> Response:
+        bucket, _, key = request.path_params["path"].partition("/")
+        is_asked = request.method == "GET" and bucket == behind.bucket and key
+        if is_public and is_asked and "authorization" not in request.headers:
+            return await run_in_threadpool(public_object, key)
         target = request.scope["raw_path"].decode("ascii")
         query = request.scope["query_string"].decode("ascii")
         answer = await run_in_threadpool(

@@ -49,11 +49,20 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class V2Problem(BaseModel):
+    """A refusal of the listing of V2; `code` says which."""
+
+    error: str
+    code: str
+    detail: str | None = None
+
+
 class RequestRefusedError(Exception):
     """A request that is answered with an error."""
 
     def __init__(self, status: int, problem: BaseModel, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, problem)
+        self.status = status
         self.answer = JSONResponse(problem.model_dump(exclude_none=True), status, dict(headers or {}))
 
 
@@ -93,7 +102,7 @@ def _bad_input(request: Request, error: RequestValidationError) -> JSONResponse:
     """400 that names each wrong value and what is expected; the value itself is not repeated."""
     if request.url.path.startswith(TOKEN_PATHS):
         return JSONResponse(_field_errors(error.errors()), 400)
-    return refused(400, "; ".join(_in_words(item) for item in error.errors())).answer
+    return refused(400, "; ".join(in_words(item) for item in error.errors())).answer
 
 
 def _field_errors(errors: Any) -> dict[str, Any]:
@@ -107,7 +116,8 @@ def _field_errors(errors: Any) -> dict[str, Any]:
     return fields
 
 
-def _in_words(item: Mapping[str, Any]) -> str:
+def in_words(item: Mapping[str, Any]) -> str:
+    """What is wrong with one value of a request, for people; the first part of its place is left out."""
     name = ".".join(str(part) for part in item["loc"][1:]) or "body"
     if item["type"] == "missing":
         return f"{name} is required"

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from imagesync_pipelines.storage.objects import check_bucket
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.gate import protect
-from imagesync_pipelines.web.head_office import reading, reports, tokens
+from imagesync_pipelines.web.head_office import reading, reading_v2, reports, tokens
 from imagesync_pipelines.web.head_office.answers import add_handlers
 from imagesync_pipelines.web.head_office.office import HeadOffice
 
@@ -25,7 +25,7 @@ def build_app(office: HeadOffice) -> FastAPI:
     app.state.office = office
     add_handlers(app)
     protect(app)
-    for part in (tokens, reading, reports):
+    for part in (tokens, reading, reading_v2, reports):
         app.include_router(part.router)
     return app
 

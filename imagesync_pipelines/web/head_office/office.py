@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 import sqlalchemy as sa
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.settings import Settings, SettingsError, known_zone, load_settings
 from imagesync_pipelines.storage.database import answering, create_database, engine_of
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.installation import kept_secret
@@ -36,11 +36,17 @@ class HeadOfficeSettings(BaseSettings):
     default_limit: int = Field(100, ge=1, description="photos on a page when the caller does not say")
     max_limit: int = Field(1000, ge=1, description="most photos on one page; a larger limit is cut to this")
     max_reports: int = Field(10_000, ge=1, description="most photos in one status report")
+    timezone: str = Field("Asia/Jakarta", description="zone of a `since` that is sent without one; the original's")
     public_url: str | None = Field(
         None,
         description="where browsers find the bucket, e.g. https://cdn.example.com/photos; used in image_url; "
-        "empty: the bucket at the object store's own address",
+        "empty: the bucket at the object store's own address, and for V2 an address of this service",
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        return known_zone(value)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
@@ -104,23 +105,28 @@ class ListingAnswer(BaseModel):
 
 
 def parse_since(value: object) -> object:
-    """Read `since`: ISO 8601 with its time zone. Raises ValueError with what to do."""
+    """Read `since`: ISO 8601, with or without a time zone. Raises ValueError with what to do."""
     text = str(value)
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError:
         hint = "; a + has to be sent as %2B, or send Z" if " " in text else ""
         raise ValueError(f"not a time like 2026-02-03T10:00:00Z{hint}") from None
-    if moment.tzinfo is None:
-        raise ValueError("name its time zone, as in 2026-02-03T10:00:00Z")
+
+
+def in_zone(office: HeadOffice, moment: datetime) -> datetime:
+    """The moment in UTC, read in the office's zone where it names none. Raises ValueError when it has none in UTC."""
     try:
-        return moment.astimezone(UTC)
+        zoned = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(office.settings.timezone))
+        return zoned.astimezone(UTC)
     except OverflowError:
         raise ValueError("out of the range of times") from None
 
 
 Since = Annotated[
-    datetime, BeforeValidator(parse_since), Query(description="only photos changed at this time or later; ISO 8601")
+    datetime,
+    BeforeValidator(parse_since),
+    Query(description="only photos changed at this time or later; ISO 8601, without a zone in HO_TIMEZONE"),
 ]
 Limit = Annotated[int | None, Query(description="photos on a page; cut to what the server allows, 1 at least")]
 Offset = Annotated[int, Query(ge=0, le=LARGEST_OFFSET, description="photos to skip")]
@@ -137,7 +143,17 @@ def list_photos(
     """
     asked = office.settings.default_limit if limit is None else limit
     size = max(1, min(asked, office.settings.max_limit))
-    # One snapshot for everything on a page.
+    try:
+        after = None if since is None else in_zone(office, since)
+    except ValueError as error:
+        raise refused(400, f"since: {error}") from None
+    return ListingAnswer(status="success", data=read_page(office, caller, store_id, after, size, offset))
+
+
+def read_page(
+    office: HeadOffice, caller: Owner, store_id: UUID, since: datetime | None, size: int, offset: int
+) -> PhotoListing:
+    """A page of a store's photos, with everything on it of one moment. Raises what `admit` raises."""
     with office.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         admit(connection, caller, store_id)
         rows, total = _page(connection, store_id, since, size, offset)
@@ -152,7 +168,7 @@ def list_photos(
         )
         if since is not None:
             listing.deleted_ids = _deleted(connection, store_id, since)
-    return ListingAnswer(status="success", data=listing)
+    return listing
 
 
 def _page(
@@ -201,6 +217,19 @@ def download(
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Download a photo. Compare the MD5 of what arrives with the listed checksum: the headers are the listing's."""
+    return send(request, office, caller, photo_id, store_id, byte_range, if_range)
+
+
+def send(
+    request: Request,
+    office: HeadOffice,
+    caller: Owner,
+    photo_id: UUID,
+    store_id: UUID,
+    byte_range: str | None = None,
+    if_range: str | None = None,
+) -> Response:
+    """The answer with a photo's bytes, or a part of them, for an account and a store."""
     row = _find(office, caller, photo_id, store_id)
     headers = _headers(row)
     etag = headers.get("ETag")

@@ -4,6 +4,7 @@ Better than the original, which printed and forgot: reports are kept, and sendin
 that is unknown here is accepted: it may be gone since the store read it.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -11,10 +12,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.web.head_office.answers import REFUSALS, refused
+from imagesync_pipelines.web.head_office.answers import REFUSALS, in_words, refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.reading import Moment
 from imagesync_pipelines.web.head_office.tables import photo, scope, store, sync_report
@@ -50,30 +51,55 @@ class ReceivedReport(BaseModel):
 
 
 class StatusBatch(BaseModel):
-    """The report of one store."""
+    """The report of one store. Of a batch each report stands for itself."""
 
     store_id: UUID
-    sync_batch: list[ReceivedReport] = Field(default=[])
+    sync_batch: Annotated[list[Any], WithJsonSchema({"type": "array", "items": ReceivedReport.model_json_schema()})] = (
+        Field(default=[])
+    )
+
+
+class IgnoredReport(BaseModel):
+    """A report that says nothing about a photo that there could be; `nth` counts from 0."""
+
+    nth: int
+    reason: str
 
 
 class StatusAnswer(BaseModel):
-    """How many reports were taken."""
+    """How many reports were received, and which of them say nothing that can be kept."""
 
     status: Literal["success"] = "success"
     message: str
+    ignored: list[IgnoredReport] | None = None
 
 
-@router.post("/product-photos/status/", responses=REFUSALS)
+def _read(batch: Sequence[Any]) -> tuple[list[ReceivedReport], list[IgnoredReport]]:
+    """The reports of a batch that can be read, and why each of the others cannot: one bad one loses none."""
+    good, ignored = [], []
+    for nth, sent in enumerate(batch):
+        try:
+            good.append(ReceivedReport.model_validate(sent))
+        except ValidationError as error:
+            reason = "; ".join(in_words({**item, "loc": ("", *item["loc"])}) for item in error.errors())
+            ignored.append(IgnoredReport(nth=nth, reason=reason))
+    return good, ignored
+
+
+@router.post("/product-photos/status/", responses=REFUSALS, response_model_exclude_none=True)
 def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusAnswer:
-    """Report what became of photos. The last report about a photo counts; sending a batch again changes nothing."""
+    """Report what became of photos. The last report about a photo counts; sending a batch again changes nothing.
+
+    A report that cannot be read is told in `ignored`, and the others are kept.
+    """
     if len(batch.sync_batch) > office.settings.max_reports:
         most = office.settings.max_reports
         raise refused(400, f"sync_batch has {len(batch.sync_batch)} photos; send {most} at most at once")
     now = office.clock()
+    good, ignored = _read(batch.sync_batch)
     # The last one wins, also within a batch.
     rows: dict[UUID, dict[str, Any]] = {
-        report.photo_id: {"store_id": batch.store_id, "reported_at": now, **report.model_dump()}
-        for report in batch.sync_batch
+        report.photo_id: {"store_id": batch.store_id, "reported_at": now, **report.model_dump()} for report in good
     }
     statement = insert(sync_report)
     news = {name: statement.excluded[name] for name in ("status", "synced_at", "error", "reported_at")}
@@ -83,7 +109,9 @@ def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusA
         if rows:
             # In one order, so that two batches at once wait for each other instead of blocking each other.
             connection.execute(statement, [rows[photo_id] for photo_id in sorted(rows)])
-    return StatusAnswer(message=f"Sync status updated for {len(batch.sync_batch)} photos")
+    return StatusAnswer(
+        message=f"Sync status updated for {len(batch.sync_batch)} photos", ignored=ignored[:SHOWN_FAILURES] or None
+    )
 
 
 SHOWN_FAILURES = 20

@@ -30,7 +30,7 @@ from imagesync_pipelines.web.logins import TooManyTriesError, address_of, let_in
 from imagesync_pipelines.web.service import Text
 
 ALGORITHM = "HS256"
-Kind = Literal["access", "refresh"]
+Kind = Literal["access", "refresh", "image"]
 OVER = "Token is invalid or expired"
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 B = TypeVar("B", bound=BaseModel)
@@ -81,14 +81,14 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
+def body_schema(model: type[BaseModel]) -> dict[str, Any]:
     """What the OpenAPI document says of a body that is JSON or a form."""
     content = {kind: {"schema": model.model_json_schema()} for kind in ("application/json", *_FORMS)}
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def _read_body(request: Request, model: type[B]) -> B:
-    """The body, as a form when it says so, else as JSON."""
+async def read_body(request: Request, model: type[B]) -> B:
+    """The body, as a form when it says so, else as JSON. Raises RequestValidationError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         sent = dict(await request.form(max_files=0)) if kind in _FORMS else json.loads(await request.body())
@@ -100,10 +100,10 @@ async def _read_body(request: Request, model: type[B]) -> B:
         raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error"}]) from None
 
 
-@router.post("/", responses=_ANSWERS, openapi_extra=_body(Login))
+@router.post("/", responses=_ANSWERS, openapi_extra=body_schema(Login))
 async def log_in(office: Office, request: Request) -> TokenPair:
     """Get a pair of tokens for a user name and a password, sent as JSON or as a form."""
-    login = await _read_body(request, Login)
+    login = await read_body(request, Login)
     tries = WrongLogins(office.engine, t.wrong_login)
     check = partial(_log_in, office, login)
     try:
@@ -126,10 +126,10 @@ def _log_in(office: HeadOffice, login: Login) -> TokenPair | None:
     return None
 
 
-@router.post("/refresh/", responses=_ANSWERS, openapi_extra=_body(RefreshToken))
+@router.post("/refresh/", responses=_ANSWERS, openapi_extra=body_schema(RefreshToken))
 async def refresh(office: Office, request: Request) -> TokenPair:
     """Get the next pair of tokens; the refresh token is used up by that. Using it again ends all of the account's."""
-    body = await _read_body(request, RefreshToken)
+    body = await read_body(request, RefreshToken)
     return await run_in_threadpool(_next_pair, office, body.refresh)
 
 
@@ -226,6 +226,22 @@ def _account(connection: sa.Connection, account_id: UUID) -> sa.Row:
     if not found.is_active:
         raise token_refused("User is inactive", "user_inactive")
     return found
+
+
+def image_token(office: HeadOffice, caller: Owner, store_id: UUID, photo_id: UUID) -> str:
+    """What lets whoever has it take the bytes of one photo of a store, as long as an access token is good."""
+    expires = int((office.clock() + timedelta(minutes=office.settings.access_minutes)).timestamp())
+    about = {"user_id": str(caller.id), "generation": caller.generation, "store": str(store_id), "jti": str(photo_id)}
+    claims = {"token_type": "image", "exp": expires, **about}
+    return jwt.encode(claims, office.jwt_secret.get_secret_value(), algorithm=ALGORITHM)
+
+
+def owner_of_image(office: HeadOffice, token: str, photo_id: UUID) -> tuple[Owner, UUID]:
+    """Who gave this token, and for which store; raises jwt.InvalidTokenError."""
+    claims = _read(office, token, "image")
+    if claims["jti"] != str(photo_id):
+        raise jwt.InvalidTokenError(OVER)
+    return _owner(claims), UUID(claims["store"])
 
 
 def _owner(claims: dict[str, Any]) -> Owner:

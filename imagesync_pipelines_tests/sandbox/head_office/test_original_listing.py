@@ -176,6 +176,6 @@ def test_a_url_without_a_route_is_a_404_page_before_any_token(read_original: Cal
 
 
 def test_a_wrong_method_is_a_405_but_the_token_comes_first(read_original: Caller) -> None:
-    answer = read_original.ask(method="POST")
-    assert (answer.status_code, answer.json()) == (405, {"detail": 'Method "POST" not allowed.'})
+    answer = read_original.ask(method="PUT")
+    assert (answer.status_code, answer.json()) == (405, {"detail": 'Method "PUT" not allowed.'})
     assert requests.post(read_original.sandbox.url + ROOT, timeout=SECONDS).status_code == 401

@@ -15,6 +15,7 @@ OPERATIONS = [
     ("POST", "/api/v1/token/"),
     ("POST", "/api/v1/token/refresh/"),
     ("GET", "/api/v1/sync/product-photos/"),
+    ("POST", "/api/v1/sync/product-photos/"),
     ("GET", "/api/v1/sync/product-photos/{photo_id}/download/"),
     ("POST", "/api/v1/sync/product-photos/status/"),
     ("GET", "/api/v1/sync/health/"),
