@@ -87,6 +87,8 @@ def serve(name: str, host: str, port: int) -> None:
             url = store.store_url(opened.enter_context(open_installation()), account)
         database = store.open_store(url)
         opened.callback(database.engine.dispose)
+        # The database of a head office gets no table of a store.
+        marking.read_mark(database, marking.section_of(name))
         store_schema.create_or_check(database)
         app = edge_photos.build_app(database, missing=settings.missing_photo, base_url=settings.bucket_url)
         click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")

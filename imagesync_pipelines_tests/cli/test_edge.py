@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,17 @@ def test_the_photo_server_refuses_a_redirect_without_a_target(place: EdgeWorld, 
     shown = call(place, capsys, "edge", "serve", "--store", "store1", EDGE_MISSING_PHOTO="redirect")
     assert shown.code == 1
     assert shown.err.strip() == "EDGE_MISSING_PHOTO=redirect needs EDGE_BUCKET_URL"
+
+
+def test_the_database_of_a_head_office_is_not_served_as_a_store_and_gets_no_table(
+    place: EdgeWorld, capsys: Shown, tmp_path: Path
+) -> None:
+    office = place.office.office.engine
+    accounts, url = tmp_path / "accounts.toml", office.url.render_as_string(hide_password=False)
+    text = Path(place.environment["IMAGESYNC_ACCOUNTS"]).read_text(encoding="utf-8")
+    accounts.write_text(text.replace(place.url_of("store1"), url), encoding="utf-8")
+    shown = call(place, capsys, "edge", "serve", "--store", "store1", IMAGESYNC_ACCOUNTS=str(accounts))
+    assert shown.code == 1
+    assert "[edge.stores.store1] dsn opens the database of a head office itself" in shown.err
+    with office.connect() as connection:
+        assert connection.exec_driver_sql("SELECT to_regclass('product_photo')").scalar() is None

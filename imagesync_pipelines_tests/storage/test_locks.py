@@ -130,3 +130,12 @@ def test_what_the_server_says_beside_is_not_taken_for_the_end(database: sa.Engin
         time.sleep(0.1)
         held.check()
         assert not held.lost
+
+
+def test_both_ends_of_a_locks_connection_look_after_it(database: sa.Engine) -> None:
+    asked: list[str] = []
+    sa.event.listen(database, "before_cursor_execute", lambda *heard: asked.append(str(heard[2])))
+    with account_lock(database, "edge/store1", 0), database.connect() as connection:
+        ours = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+    assert (ours["keepalives"], ours["keepalives_idle"], ours["keepalives_count"]) == ("1", "30", "3")
+    assert any("set_config('tcp_keepalives_idle', '30'" in statement for statement in asked), "nor does the server wait"

@@ -71,10 +71,10 @@ def identity_of(
         installation.engine,
         EDGE,
         account.name,
-        _section(account.name),
+        section_of(account.name),
         run_id,
         declared=account.account_id,
-        others={name: _section(name) for name in stores},
+        others={name: section_of(name) for name in stores},
     )
 
 
@@ -167,5 +167,6 @@ def declared(shared: Settings, settings: EdgeSettings) -> dict[str, str]:
     }
 
 
-def _section(name: str) -> str:
+def section_of(name: str) -> str:
+    """Where a person finds a store in the accounts file."""
     return f"[edge.stores.{name}]"
