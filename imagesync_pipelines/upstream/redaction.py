@@ -30,12 +30,17 @@ def excerpt(body: bytes, secrets: Iterable[str] = ()) -> str:
     """Give the first 80 printable characters of a body, on one line, without the secrets and without URL parameters."""
     text = " ".join(body[:_SCAN_LENGTH].decode("utf-8", "replace").split())
     clean = redact("".join(character for character in text if character.isprintable()), secrets)
-    return _USERINFO.sub(f"//{MASK}@", _PARAMETERS.sub(f"?{MASK}", clean))[:80]
+    return hide_users(_PARAMETERS.sub(f"?{MASK}", clean))[:80]
+
+
+def hide_users(text: str) -> str:
+    """The text without the user names and passwords of the addresses in it."""
+    return _USERINFO.sub(f"//{MASK}@", text)
 
 
 def hide_urls(record: logging.LogRecord) -> bool:
     """Cut queries and user names out of a log record; a logging filter that lets everything through."""
-    record.msg = _USERINFO.sub(f"//{MASK}@", _QUERY.sub(f"?{MASK}", record.getMessage()))
+    record.msg = hide_users(_QUERY.sub(f"?{MASK}", record.getMessage()))
     record.args = ()
     return True
 

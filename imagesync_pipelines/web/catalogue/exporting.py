@@ -5,6 +5,7 @@ given to everybody who asks meanwhile. Visitors without a key have places of the
 """
 
 import hashlib
+import logging
 import os
 import tempfile
 import time
@@ -18,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import sqlalchemy as sa
 from anyio import fail_after
 from fastapi import APIRouter, Depends, HTTPException, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -32,15 +34,17 @@ from imagesync_pipelines.web.gate import is_head, is_known
 from imagesync_pipelines.web.logins import address_of
 
 router = APIRouter(include_in_schema=False)
+log = logging.getLogger("imagesync.catalogue")
 
 # Of each kind of visitor, with a key and without: so many exports are written at once or waited for, each with a
 # connection; the others come again.
 WRITTEN_AT_ONCE = 4
 # So many are read at once by one visitor, and by all without a key.
 OF_ONE_VISITOR, OF_STRANGERS = 4, 64
-# A reader that takes nothing for so long has gone away, whatever its connection says. A write is 64 KiB at most: who
-# reads less than 3 KiB a second is cut off.
+# A reader that takes nothing for so long has gone away, whatever its connection says. One that takes less than SLOWEST
+# bytes a second on the whole would hold a file for hours.
 WRITE_SECONDS = 20.0
+GRACE_SECONDS, SLOWEST = 60.0, 16 * 1024
 CHUNK_BYTES = 64 * 1024
 # A transaction that ended late may have the moment of an earlier one.
 KEPT_SECONDS = 60.0
@@ -88,7 +92,7 @@ class Given(StreamingResponse):
         self, file: ExportFile, headers: Mapping[str, str], media_type: str, leave: Callable[[], None]
     ) -> None:
         super().__init__(file.chunks(), headers=headers, media_type=media_type)
-        self._leave = leave
+        self._leave, self._size = leave, file.size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -98,7 +102,10 @@ class Given(StreamingResponse):
                 await send(message)
 
         try:
-            await super().__call__(scope, receive, bounded)
+            with fail_after(GRACE_SECONDS + self._size / SLOWEST):
+                await super().__call__(scope, receive, bounded)
+        except (TimeoutError, ClientDisconnect):
+            log.info("a reader of an export went away, or took it too slowly")
         finally:
             self._leave()
 

@@ -20,7 +20,7 @@ OPERATIONS = [
     ("POST", "/api/v1/sync/product-photos/status/"),
     ("GET", "/api/v1/sync/health/"),
 ]
-EXAMPLES = 150
+EXAMPLES = 100
 # The last one takes no input that could be bad.
 TRIED = [(GenerationMode.POSITIVE, *one) for one in OPERATIONS]
 TRIED += [(GenerationMode.NEGATIVE, *one) for one in OPERATIONS[:-1]]

@@ -26,6 +26,7 @@ from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, 
 from imagesync_pipelines.storage import contents
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.upstream.addresses import web_address
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, Validators, fetch_changed, fetch_image
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
@@ -310,8 +311,8 @@ async def picture_of_plan(request: Request, opened: Here, token: str) -> Respons
 
 
 def picture_token(opened: Opened, url: str) -> str:
-    """A URL that only we can have written: the route fetches nothing else."""
-    token: str = _signer(opened).dumps(url)
+    """A URL that only we can have written: the route fetches nothing else. Everybody can read it: it names no user."""
+    token: str = _signer(opened).dumps(web_address(url))
     return token
 
 

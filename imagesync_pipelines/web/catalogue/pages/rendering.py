@@ -15,6 +15,7 @@ from starlette.responses import Response
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.scans import PROVEN
+from imagesync_pipelines.upstream.redaction import hide_users
 from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
@@ -43,7 +44,9 @@ def make_templates() -> Jinja2Templates:
     """The templates with their filters; what is put into them is escaped."""
     templates = Jinja2Templates(directory=str(files(PACKAGE) / "templates"))
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
-    templates.env.filters.update(number=number, duration=duration, web_link=web_link, megapixels=megapixels)
+    templates.env.filters.update(
+        number=number, duration=duration, web_link=web_link, megapixels=megapixels, hide_users=hide_users
+    )
     templates.env.globals.update(CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
 

@@ -1,5 +1,7 @@
 """The admin pages: pins, all data of a product, quarantine, unmatched articles."""
 
+import re
+from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -208,3 +210,20 @@ def test_a_product_that_may_be_meant_is_linked_although_it_left_the_erp(world: W
     assert f'href="/products/{gone}"' in page
     assert f'href="/products/{there}"' in page
     assert viewer.get(f"/products/{gone}").status_code == 200
+
+
+def test_no_page_shows_the_password_in_an_address(world: World, viewer: Browser) -> None:
+    address = "https://anna:secret@m.example/a.jpg"
+    engel = world.product("100")
+    names = ("image_url", "thumbnail_url", "original_url")
+    world.image(engel, "1", metadata={"files": [{"url": address}]}, **dict.fromkeys(names, address))
+    unmatched = {"number": "1", "external_id": "9", "reason": "x", "candidates": [], "image_url": address}
+    item = {"connector": "image_db", "stage": "record", "key": "1", "reason": "x", "payload": f'{{"url": "{address}"}}'}
+    with world.engine.begin() as connection:
+        connection.execute(unmatched_article.insert().values(**unmatched))
+        connection.execute(quarantine.insert().values(**item))
+    for path in (f"/admin/products/{engel}", f"/products/{engel}", "/admin/unmatched", "/admin/quarantine"):
+        text = viewer.get(path).text
+        assert "secret" not in text, path
+        for token in re.findall(r"/plan-pictures/([\w-]+)", text):
+            assert b"secret" not in urlsafe_b64decode(token + "==="), path
