@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         description="addresses or networks of the proxies in front of what is served, e.g. 10.0.0.5 172.16.0.0/12: "
         "what they say of a visitor's address is believed",
     )
+    decode_children: int = Field(
+        2, ge=1, le=64, description="large pictures that all processes together decode at once, each in up to 1 GB"
+    )
     lock_wait_seconds: float = Field(
         60, ge=0, description="how long a second run waits for the first before it refuses"
     )

@@ -12,7 +12,7 @@ from imagesync_pipelines.storage.embedded import leave_running, stop_server
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 
 # What we make in a home, by name; what begins with "postgres." is the embedded server's.
-_OURS = ("dagster", "storage", "postgres", "objects", "sandbox", "catalogue.secret", "head_office.secret")
+_OURS = ("dagster", "storage", "postgres", "objects", "sandbox", "decoding", "catalogue.secret", "head_office.secret")
 
 
 @click.command("env")

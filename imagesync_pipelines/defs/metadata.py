@@ -4,7 +4,6 @@ The UI shows Markdown and JSON of fewer than 1,000 characters inline and hides l
 """
 
 import base64
-import io
 import math
 import re
 import unicodedata
@@ -13,9 +12,9 @@ from operator import index
 
 import dagster as dg
 import pandas as pd
-from PIL import Image
 from pydantic import SecretStr
 
+from imagesync_pipelines.imaging.derivatives import icon
 from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.redaction import MASK, redact
 
@@ -31,7 +30,6 @@ CELL_CHARACTERS = 80
 MESSAGE_CHARACTERS = 500
 SHOWN_PICTURES = 12
 EDGE_PIXELS = 48
-MAX_PIXELS = 20_000_000
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -115,25 +113,12 @@ def thumbnails(
     rows: list[str] = []
     for label, url in pictures[:SHOWN_PICTURES]:
         try:
-            cell = f"![](data:image/webp;base64,{base64.b64encode(shrink(fetch(url))).decode()})"
+            cell = f"![](data:image/webp;base64,{base64.b64encode(icon(fetch(url), EDGE_PIXELS)).decode()})"
         except Exception as error:  # noqa: BLE001
             cell = escape_markdown(f"no picture: {error_text(error, secrets)}", limit=120)
         rows.append(f"| {cell} | {escape_markdown(label, limit=40)} |")
     footer = f"\n{len(rows)} of {len(pictures):,} pictures"
     return dg.MetadataValue.md("\n".join(["| | |", "|---|---|", *rows, footer]) if rows else "no pictures")
-
-
-def shrink(body: bytes) -> bytes:
-    """A picture as WebP of at most 48 by 48 pixels. Raises ValueError or Pillow's errors for what cannot be read."""
-    with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f"{picture.width} x {picture.height} pixels are too many for a thumbnail")
-        picture.draft("RGB", (EDGE_PIXELS, EDGE_PIXELS))
-        small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    small.thumbnail((EDGE_PIXELS, EDGE_PIXELS))
-    target = io.BytesIO()
-    small.save(target, "WEBP", quality=40, method=6)
-    return target.getvalue()
 
 
 def names(keys: Iterable[str]) -> str:

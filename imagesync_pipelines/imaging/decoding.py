@@ -1,22 +1,26 @@
 """Where a picture is decoded: here within a budget of pixels, or, when it is large or risky, in a child with limits.
 
-The child gets the body on stdin and nothing of our environment, and answers on stdout.
+The child gets the body on stdin and nothing of our environment, and answers on stdout. How much is decoded at once is
+bounded over all processes of a home.
 """
 
+import fcntl
 import importlib
 import os
 import resource
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import kind_of_body
-from imagesync_pipelines.imaging.pixels import Header, header_of
+from imagesync_pipelines.imaging.pixels import Header, calm_libvips, header_of, readable
 
 # What may be asked of a decoder: a function (body, *texts) -> bytes in a module of ours.
 OPERATIONS = {
@@ -25,15 +29,21 @@ OPERATIONS = {
     "shrink": "imagesync_pipelines.imaging.derivatives:shrunk",
     "look": "imagesync_pipelines.imaging.hashes:looked_at",
 }
-# Of all threads of this process together: pixels that are decoded here at once (at most 6 bytes each: 120 MB), and
-# children.
-HERE_PIXELS, CHILDREN = 20_000_000, 2
+# What all processes of a home may decode at once outside of children. As measured, a pixel takes at most 6 bytes where
+# the decoder streams and twice as many where not, shrinking three times as many, and one of a copy four times: 120 MB.
+HERE_PLACES, PIXELS_A_PLACE = 20, 1_000_000
+_NOT_STREAMED, _ENCODED, _WEIGHTS = 2, 4, {"shrink": 3}
+# A longer line than any camera makes: decoders keep several of them.
+_LONGEST_HERE = 16_384
+_NEXT_LOOK = 0.005
 _REFUSED = 3
+# How a child ends that gets no memory; the kernel's own end of it is one of them.
+_NO_MEMORY = frozenset({-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP, -signal.SIGKILL, -signal.SIGBUS})
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """How far decoding may go; here_pixels is the most that is decoded in this process.
+    """How far decoding may go; here_pixels is the most that is decoded in this process, by decoders that stream.
 
     max_pixels is for one frame. child_memory is in bytes, child_cpu and child_seconds (of the clock) in seconds.
     """
@@ -45,44 +55,70 @@ class DecodeLimits:
     child_seconds: float = 60.0
 
 
-class Budget:
-    """So much may be at work at once, of all threads together; what is larger than all of it works alone."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._used, self._changed = limit, 0, threading.Condition()
-
-    @contextmanager
-    def taking(self, amount: int) -> Iterator[None]:
-        """Wait for room, and hold it for the length of a `with` block."""
-        amount = min(amount, self._limit)
-        with self._changed:
-            self._changed.wait_for(lambda: self._used + amount <= self._limit)
-            self._used += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._used -= amount
-                self._changed.notify_all()
-
-
-_HERE, _CHILDREN = Budget(HERE_PIXELS), Budget(CHILDREN)
-
-
 def decode(operation: str, body: bytes, limits: DecodeLimits, *arguments: str) -> bytes:
     """What one of OPERATIONS makes of a body, here or in a child. Raises BadImageError."""
     kind = kind_of_body(body)
     if kind is None:
         raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)")
+    folder, children = _shared(os.environ.get("IMAGESYNC_HOME"), Path.cwd())
+    calm_libvips()
     if not kind.apart:
         header = header_of(body)
         judge_size(header, limits.max_pixels)
-        pixels = header.width * header.height
-        if pixels <= limits.here_pixels:
-            with _HERE.taking(pixels):
+        cost = header.width * header.height * _WEIGHTS.get(operation, 1) * (1 if header.streams else _NOT_STREAMED)
+        if operation == "copy":
+            cost += _ENCODED * int(arguments[0]) ** 2
+        if cost <= limits.here_pixels and max(header.width, header.height) <= _LONGEST_HERE:
+            with places(folder, "here", 1 + cost // PIXELS_A_PLACE, HERE_PLACES), readable():
                 return _function(operation)(body, *arguments)
-    with _CHILDREN.taking(1):
-        return _in_child(operation, body, limits, arguments)
+    with places(folder, "child", 1, children) as held:
+        return _in_child(operation, body, limits, arguments, held)
+
+
+@contextmanager
+def places(folder: Path, what: str, wanted: int, there: int) -> Iterator[Collection[int]]:
+    """Wait for so many of the places of a kind, and hold them; who wants more than there are takes all.
+
+    A place is a lock on a file, which all processes see and the kernel gives back when its descriptor is closed, by
+    whatever end of a process. Gives the descriptors: a child that inherits one holds the place too.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as held:
+        found: dict[int, int] = {}
+        # One after the other, so that those who want little never keep those waiting who want much.
+        with ExitStack() as turn:
+            _lock(folder / f"{what}.turn", turn, fcntl.LOCK_EX)
+            while True:
+                for place in range(there):
+                    if place not in found and len(found) < wanted:
+                        descriptor = _lock(folder / f"{what}.{place}", held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        found |= {} if descriptor is None else {place: descriptor}
+                if len(found) >= min(wanted, there):
+                    break
+                time.sleep(_NEXT_LOOK)
+        yield found.values()
+
+
+def _lock(file: Path, until: ExitStack, how: int) -> int | None:
+    """A locked descriptor, closed at the end of `until`; None when somebody else has it and `how` does not wait."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    until.callback(os.close, descriptor)
+    return descriptor
+
+
+@cache
+def _shared(home: str | None, working_folder: Path) -> tuple[Path, int]:
+    """The folder of the places, and how many children there may be. What it is asked with decides the settings."""
+    # Children import this module too, and would load it for nothing.
+    from imagesync_pipelines.settings import Settings, load_settings
+
+    settings = load_settings(Settings)
+    return working_folder / settings.home.expanduser() / "decoding", settings.decode_children
 
 
 def judge_size(header: Header, max_pixels: int) -> None:
@@ -98,7 +134,9 @@ def _function(operation: str) -> Callable[..., bytes]:
     return found
 
 
-def _in_child(operation: str, body: bytes, limits: DecodeLimits, arguments: tuple[str, ...]) -> bytes:
+def _in_child(
+    operation: str, body: bytes, limits: DecodeLimits, arguments: tuple[str, ...], held: Collection[int]
+) -> bytes:
     order = [operation, str(limits.max_pixels), str(limits.child_memory), str(limits.child_cpu), *arguments]
     # One thread and one arena: more of them take address space, which is what is limited.
     environment = {"VIPS_CONCURRENCY": "1", "MALLOC_ARENA_MAX": "1"}
@@ -110,6 +148,8 @@ def _in_child(operation: str, body: bytes, limits: DecodeLimits, arguments: tupl
             capture_output=True,
             timeout=limits.child_seconds,
             env=environment,
+            # Should this process be killed, its child goes on to its end, and with it the place that it takes.
+            pass_fds=tuple(held),
             start_new_session=True,
             check=False,
         )
@@ -121,11 +161,10 @@ def _in_child(operation: str, body: bytes, limits: DecodeLimits, arguments: tupl
     if child.returncode == -signal.SIGXCPU:
         raise BadImageError(Fault.LIMITS, f"decoding took more than {limits.child_cpu} s of processor time")
     if child.returncode or not child.stdout:
-        megabytes = limits.child_memory // 1024**2
-        told = f"decoding needs more than the {megabytes} MB of memory it may have"
-        if child.returncode not in {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP, -signal.SIGKILL, 1}:
-            told = f"the decoder ended without an answer (exit {child.returncode})"
-        raise BadImageError(Fault.LIMITS, told)
+        if child.returncode in _NO_MEMORY:
+            megabytes = limits.child_memory // 1024**2
+            raise BadImageError(Fault.LIMITS, f"decoding needs more than the {megabytes} MB of memory it may have")
+        raise BadImageError(Fault.LIMITS, f"the decoder ended without an answer (exit {child.returncode})")
     return child.stdout
 
 
@@ -138,7 +177,8 @@ def _be_the_child() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         judge_size(header_of(body), int(max_pixels))
-        answer = function(body, *arguments)
+        with readable():
+            answer = function(body, *arguments)
     except BadImageError as bad:
         answer = f"{bad.fault}\n{bad}".encode()
         code = _REFUSED

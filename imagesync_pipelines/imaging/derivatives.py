@@ -15,7 +15,7 @@ from imagesync_pipelines.imaging.errors import BadImageError, CannotDeriveError
 from imagesync_pipelines.imaging.pixels import as_pillow, header_of, on_white, readable, upright
 from imagesync_pipelines.storage.facts import PictureFacts
 
-__all__ = ["RECIPE", "SIDES", "CannotDeriveError", "Derived", "Encoding", "derive", "shrink"]
+__all__ = ["RECIPE", "SIDES", "CannotDeriveError", "Derived", "Encoding", "derive", "icon", "shrink"]
 
 # A part of the name under which copies are kept: raising it makes them anew.
 RECIPE = 2
@@ -42,6 +42,9 @@ _OPTIONS: Mapping[Encoding, Mapping[str, Any]] = {
     Encoding.WEBP: {"quality": 80, "method": 4},
     Encoding.JPEG: {"quality": 82, "optimize": True, "progressive": True},
 }
+
+
+_ICON_QUALITY = "40"
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,20 @@ def derive(
     return Derived(encoding.name, width, height, hashlib.sha256(made).hexdigest(), made)
 
 
-def make_copy(body: bytes, side: str, encoding: str) -> bytes:
-    """The recipe itself, in whatever process. Raises BadImageError."""
+def icon(body: bytes, side: int) -> bytes:
+    """A WebP of few bytes for a page that embeds it, neither side longer than `side`. Raises BadImageError."""
+    decode("check", body, DecodeLimits())
+    return decode("copy", body, DecodeLimits(), str(side), Encoding.WEBP, _ICON_QUALITY)
+
+
+def make_copy(body: bytes, side: str, encoding: str, quality: str = "") -> bytes:
+    """The recipe itself, in whatever process; quality: another one than is usual. Raises BadImageError."""
     kind, small = Encoding(encoding), upright(body, int(side))
+    options = {**_OPTIONS[kind], **({"quality": int(quality)} if quality else {})}
     with readable():
         target = io.BytesIO()
         flat = on_white(small) if kind is Encoding.JPEG or _is_opaque(small) else small
-        as_pillow(flat).save(target, kind.name, **_OPTIONS[kind])
+        as_pillow(flat).save(target, kind.name, **options)
     return target.getvalue()
 
 

@@ -20,7 +20,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("PNG", ("image/png", "image/x-png", "image/apng")),
         Kind("GIF", ("image/gif",)),
         Kind("WEBP", ("image/webp",)),
-        Kind("BMP", ("image/bmp", "image/x-bmp", "image/x-ms-bmp")),
+        Kind("BMP", ("image/bmp", "image/x-bmp", "image/x-ms-bmp"), apart=True),
         Kind("TIFF", ("image/tiff", "image/x-tiff"), apart=True),
         Kind(
             "PSD",

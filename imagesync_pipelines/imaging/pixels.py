@@ -5,6 +5,7 @@ what libvips has no reader for (BMP, PSD, and HEIC where the extra `heic` is ins
 """
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -32,6 +33,9 @@ _WORTH_REDUCING = 512
 _HARMLESS_BYTES = 64
 # libpng calls a picture with a longer side damaged.
 _LONGEST_SIDE = 1_000_000
+# An animation of more pixels, all frames together, is looked at by its first frame only.
+_LATER_PIXELS = 50_000_000
+_LATER_TOO_MANY = "the frames after the first are too many or too large to be looked at"
 _LOADERS = {
     "JPEG": "jpegload_buffer",
     "PNG": "pngload_buffer",
@@ -40,6 +44,8 @@ _LOADERS = {
     "TIFF": "tiffload_buffer",
     "AVIF": "heifload_buffer",
 }
+# In the words of libvips, libjpeg, libheif and glib.
+_NO_MEMORY = re.compile(r"(?i)out of memory|insufficient memory|memory allocation|allocate memory")
 _HEIC_MISSING = (
     "HEIC is read only with the extra `heic` installed (pip install 'imagesync-pipelines[heic]'); "
     "or save the picture as JPEG"
@@ -48,12 +54,22 @@ _HEIC_MISSING = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture says of itself: width and height as stored, of its first frame; how many frames it has."""
+    """What a picture says of itself: width and height as stored, of its first frame; how many frames it has.
+
+    streams: whether it can be read a few lines at a time; else all of it is in memory at once.
+    """
 
     kind: Kind
     width: int
     height: int
     frames: int = 1
+    streams: bool = False
+
+
+def calm_libvips() -> None:
+    """No picture comes twice: libvips would keep the last hundred. What it raises says enough: it would log it too."""
+    pyvips.cache_set_max(0)
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
 
 
 def header_of(body: bytes) -> Header:
@@ -67,64 +83,78 @@ def header_of(body: bytes) -> Header:
         if _is_for_vips(body, kind):
             image = _loaded(body, kind)
             frames = image.get("n-pages") if image.get_typeof("n-pages") else _pictures_of_jpeg(body, kind)
-            return Header(kind, image.width, image.height, int(frames))
+            streams = kind.name != "GIF" and not (image.get_typeof("interlaced") and image.get("interlaced"))
+            return Header(kind, image.width, image.height, int(frames), streams)
         with _by_pillow(body, kind) as picture:
             return Header(kind, *picture.size)
 
 
-def decode_all(body: bytes, header: Header) -> tuple[str, ...]:
+def decode_all(body: bytes, header: Header) -> tuple[str, str]:
     """Read every pixel of the first frame, at the least cost that reads all its bytes; nothing is kept.
 
-    Gives what the decoder says of it without harm to the picture. Raises BadImageError (BROKEN) also for what decoders
-    only warn of, such as data that ends too early.
+    Gives what the decoder says of it without harm to the picture, and what it only warns of with harm, such as data
+    that ends too early. Raises BadImageError (BROKEN) for what cannot be decoded.
     """
     with readable():
         if header.kind.name == "JPEG":
             return _jpeg_warnings(body)
-        if _is_for_vips(body, header.kind):
-            reduced = {"scale": 0.125} if header.kind.name == "WEBP" and _is_large(header) else {}
-            _loaded(body, header.kind, access="sequential", fail_on="warning", **reduced).avg()
-        else:
+        if not _is_for_vips(body, header.kind):
             with _by_pillow(body, header.kind) as picture:
                 picture.load()
-    return ()
+            return "", ""
+        reduced = {"scale": 0.125} if header.kind.name == "WEBP" and _is_large(header) else {}
+        try:
+            _loaded(body, header.kind, access="sequential", fail_on="warning", **reduced).avg()
+        except pyvips.Error as error:
+            _loaded(body, header.kind, access="sequential", fail_on="error", **reduced).avg()
+            return "", f"the picture cannot be decoded whole: {_said(error)}"
+    return "", ""
 
 
-def _jpeg_warnings(body: bytes) -> tuple[str, ...]:
-    """Decode a JPEG to an eighth of its sides, which reads all its data. libvips does not ask for the last rows' word.
+def _jpeg_warnings(body: bytes) -> tuple[str, str]:
+    """Decode a JPEG to an eighth of its sides, which reads all its data; what is harmless, and what is not.
 
-    Raises ValueError where the data is cut or damaged.
+    libvips does not ask for the last rows' word. Raises ValueError where nothing can be decoded.
     """
     try:
-        simplejpeg.decode_jpeg(body, strict=True, min_height=1, min_width=1, min_factor=1)
+        _decode_jpeg(body, strict=True)
     except ValueError as error:
-        told = str(error)
+        told = str(error)[:_REASON_CHARACTERS]
         extraneous = re.search(r"(\d+) extraneous bytes", told)
         is_harmless = extraneous is not None and int(extraneous[1]) <= _HARMLESS_BYTES
-        if not is_harmless and re.search(r"(?i)premature end|corrupt|bogus|unsupported|not a jpeg", told):
-            raise
-        return (told[:_REASON_CHARACTERS],)
-    return ()
+        if is_harmless or not re.search(r"(?i)premature end|corrupt|bogus|unsupported|not a jpeg", told):
+            return told, ""
+        _decode_jpeg(body, strict=False)
+        return "", f"the picture cannot be decoded whole: {told}"
+    return "", ""
+
+
+def _decode_jpeg(body: bytes, *, strict: bool) -> None:
+    simplejpeg.decode_jpeg(body, strict=strict, min_height=1, min_width=1, min_factor=1)
 
 
 def _is_large(header: Header) -> bool:
     return min(header.width, header.height) >= _WORTH_REDUCING
 
 
-def later_frames_decode(body: bytes, header: Header) -> bool:
-    """Whether the frames after the first can be read; what people see is the first."""
+def of_later_frames(body: bytes, header: Header) -> str:
+    """What is wrong with the frames after the first, for people, '' for nothing; what people see is the first."""
+    if header.width * header.height * header.frames > _LATER_PIXELS:
+        return _LATER_TOO_MANY
     try:
         with readable():
-            if header.kind.name == "JPEG":
-                with Image.open(io.BytesIO(body), formats=["JPEG"]) as pictures:
-                    for frame in range(1, header.frames):
-                        pictures.seek(frame)
-                        pictures.load()
-            else:
+            if header.kind.name != "JPEG":
                 _loaded(body, header.kind, access="sequential", fail_on="error", n=-1).avg()
+                return ""
+            with Image.open(io.BytesIO(body), formats=["JPEG"]) as pictures:
+                for frame in range(1, header.frames):
+                    pictures.seek(frame)
+                    if pictures.width * pictures.height > header.width * header.height:
+                        return _LATER_TOO_MANY
+                    pictures.load()
     except BadImageError:
-        return False
-    return True
+        return "the frames after the first are damaged; the first, which people see, is whole"
+    return ""
 
 
 def upright(body: bytes, side: int = _ANY_SIDE) -> pyvips.Image:
@@ -161,7 +191,7 @@ def readable() -> Iterator[None]:
     except BadImageError:
         raise
     except Exception as error:  # noqa: BLE001 -- as above
-        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
             raise BadImageError(Fault.LIMITS, "decoding needs more memory than it may have") from None
         raise BadImageError(Fault.BROKEN, f"the picture cannot be decoded: {_said(error)}") from None
 
@@ -174,7 +204,7 @@ def _in_srgb(body: bytes, kind: Kind, side: int, *, with_profile: bool) -> pyvip
     profile = {"output_profile": "srgb", "intent": "perceptual"} if with_profile else {}
     scaled = {"height": side, "size": "down", "fail_on": "truncated", **profile}
     if not _is_for_vips(body, kind):
-        image = _from_pillow(body, kind).thumbnail_image(side, **scaled)
+        image = _from_pillow(body, kind, side).thumbnail_image(side, **scaled)
     elif _is_plain_cmyk(_loaded(body, kind)):
         image = _naive_rgb(_loaded(body, kind, access="sequential")).thumbnail_image(side, **scaled)
     else:
@@ -229,10 +259,13 @@ def _by_pillow(body: bytes, kind: Kind) -> Image.Image:
         return Image.open(io.BytesIO(body), formats=["HEIF" if kind.name == "HEIC" else kind.name])
 
 
-def _from_pillow(body: bytes, kind: Kind) -> pyvips.Image:
+def _from_pillow(body: bytes, kind: Kind, side: int) -> pyvips.Image:
     with _by_pillow(body, kind) as opened:
         profile = opened.info.get("icc_profile") or b""
-        turned = ImageOps.exif_transpose(opened)
+        ImageOps.exif_transpose(opened, in_place=True)
+        # No more than twice what is wanted: each step that follows makes one more of it.
+        factor = max(opened.size) // (2 * side) if opened.mode in {"L", "RGB", "CMYK"} else 1
+        turned: Image.Image = opened.reduce(factor) if factor > 1 else opened
         if turned.mode == "LAB":
             source, target = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             turned, profile = ImageCms.profileToProfile(turned, source, target, outputMode="RGB") or turned, b""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import KINDS, fits, label_of
-from imagesync_pipelines.imaging.pixels import decode_all, header_of, later_frames_decode
+from imagesync_pipelines.imaging.pixels import decode_all, header_of, of_later_frames
 from imagesync_pipelines.storage.facts import PictureFacts
 
 __all__ = ["BadImageError", "DecodeLimits", "Fault", "ImageFacts", "check_image"]
 
+AS_LISTED = "as listed"
 _PNG_START = 8
 # Of a PNG, which say what people see: a wrong checksum in one of the others is told and no more.
 _SEEN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
@@ -24,32 +25,35 @@ _SEEN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _JPEG_END = b"\xff\xd9"
 # Behind the trailer of a GIF some programs write a line end or zeros.
 _GIF_TAIL = 16
-# An animation of more pixels, all frames together, is looked at by its first frame only.
-_LATER_PIXELS = 50_000_000
-_LATER_DAMAGED = "the frames after the first are damaged; the first, which people see, is whole"
 
 
 @dataclass(frozen=True)
 class ImageFacts(PictureFacts):
     """What a full decode found. frames: how many there are.
 
-    notes: what is wrong with the file without harm to the picture, for people.
+    notes: what is wrong with the file without harm to the picture, for people. damage: what is, '' for nothing; a
+    picture that its source has so is shown as far as it can be read.
     """
 
     frames: int
     notes: tuple[str, ...] = ()
+    damage: str = ""
 
 
-def check_image(body: bytes, *, content_type: str = "", limits: DecodeLimits | None = None) -> ImageFacts:
+def check_image(
+    body: bytes, *, content_type: str = "", limits: DecodeLimits | None = None, is_as_listed: bool = False
+) -> ImageFacts:
     """Decode a picture whole and say what it is, or raise BadImageError.
 
     content_type is what the sender claims; a claim that says nothing (octet-stream, image/*) is not held against it.
-    TIFF, PSD, AVIF, HEIC and everything over here_pixels is decoded in a child process under limits.
+    is_as_listed: a checksum of the source says that these are its bytes; what decoders only warn of is then in the
+    source's own picture, and is told as its damage.
+    TIFF, PSD, AVIF, HEIC, BMP and everything over here_pixels is decoded in a child process under limits.
     """
     if not body:
         raise BadImageError(Fault.EMPTY, "the body is empty")
     _refuse_markup(body)
-    answer = json.loads(decode("check", body, limits or DecodeLimits()))
+    answer = json.loads(decode("check", body, limits or DecodeLimits(), *([AS_LISTED] if is_as_listed else [])))
     facts = ImageFacts(**{**answer, "notes": tuple(answer["notes"])}, sha256=hashlib.sha256(body).hexdigest())
     label = label_of(content_type)
     if not fits(label, KINDS[facts.format]):
@@ -57,24 +61,22 @@ def check_image(body: bytes, *, content_type: str = "", limits: DecodeLimits | N
     return facts
 
 
-def checked(body: bytes) -> bytes:
+def checked(body: bytes, as_listed: str = "") -> bytes:
     """The check itself, in whatever process: what ImageFacts has, without the hash, as JSON. Raises BadImageError."""
     header, notes = header_of(body), list[str]()
     name = header.kind.name
     if name == "PNG":
         notes += _check_chunks(body)
-    notes += decode_all(body, header)
+    note, damage = decode_all(body, header)
     has_no_end = (name == "GIF" and not body[-_GIF_TAIL:].rstrip(b"\0\r\n\t ").endswith(b";")) or (
         name == "JPEG" and _JPEG_END not in body[_scan_of_jpeg(body) :]
     )
-    if has_no_end:
-        raise BadImageError(Fault.BROKEN, f"the end of the {name} is missing")
-    if header.frames > 1 and header.width * header.height * header.frames > _LATER_PIXELS:
-        notes.append("the frames after the first are too many to be looked at")
-    elif header.frames > 1 and not later_frames_decode(body, header):
-        notes.append(_LATER_DAMAGED)
+    damage = damage or (f"the end of the {name} is missing" if has_no_end else "")
+    if damage and not as_listed:
+        raise BadImageError(Fault.BROKEN, damage)
+    notes += filter(None, [note, of_later_frames(body, header) if header.frames > 1 else ""])
     seen = {"format": name, "width": header.width, "height": header.height, "frames": header.frames}
-    return json.dumps({**seen, "notes": notes}).encode()
+    return json.dumps({**seen, "notes": notes, "damage": damage}).encode()
 
 
 def _refuse_markup(body: bytes) -> None:

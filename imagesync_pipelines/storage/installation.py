@@ -66,7 +66,7 @@ def open_installation(settings: Settings | None = None) -> Iterator[Installation
 
     Raises SettingsError and StorageError, each with a line for people.
     """
-    _give_back_what_is_freed()
+    give_back_what_is_freed()
     shared = settings or load_settings(Settings)
     locations = open_locations(shared)
     engine = open_database(locations.database_url)
@@ -144,7 +144,7 @@ def kept_secret(file: Path) -> SecretStr:
     return SecretStr(found)
 
 
-def _give_back_what_is_freed() -> None:
+def give_back_what_is_freed() -> None:
     """Let freed columns and pictures leave the process: a plan of 100,000 images needs 100 MB less at its peak."""
     import pyarrow as pa
 

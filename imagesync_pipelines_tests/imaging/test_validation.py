@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import struct
 import threading
 import zlib
@@ -18,8 +19,8 @@ from PIL import Image
 
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, Fault, ImageFacts, check_image
 
-HERE = ["JPEG", "PNG", "GIF", "BMP"]
-IN_CHILD = ["TIFF", "PSD", "AVIF", "WEBP"]
+HERE = ["JPEG", "PNG", "GIF"]
+IN_CHILD = ["TIFF", "PSD", "AVIF", "WEBP", "BMP"]
 FRAMES_DAMAGED = "the frames after the first are damaged; the first, which people see, is whole"
 
 
@@ -115,6 +116,28 @@ def test_a_jpeg_without_its_end_marker_is_refused_whatever_its_picture() -> None
     # Pillow takes about one in a hundred of these for whole: all its data is there.
     for _ in range(300):
         assert fault_of(encoded("JPEG")[:-2]) is Fault.BROKEN
+
+
+@pytest.mark.parametrize("damage", ["no end", "cut", "cut and closed", "zeros"])
+def test_what_is_damaged_at_a_source_that_gives_its_checksum_passes_and_is_told(damage: str) -> None:
+    whole = encoded("JPEG", picture(400, 300))
+    half = len(whole) // 2
+    body = {
+        "no end": whole[:-2], "cut": whole[:half], "cut and closed": whole[:half] + b"\xff\xd9",
+        "zeros": whole[:half] + bytes(3000) + whole[half + 3000 :],
+    }[damage]  # fmt: skip
+    assert fault_of(body) is Fault.BROKEN
+    facts = check_image(body, is_as_listed=True)
+    assert (facts.width, facts.notes) == (400, ())
+    assert re.search("(?i)premature end|corrupt", facts.damage)
+    assert check_image(whole, is_as_listed=True).damage == ""
+
+
+@pytest.mark.parametrize("kind", HERE + IN_CHILD)
+def test_of_what_nothing_can_be_decoded_no_checksum_makes_a_picture(kind: str) -> None:
+    body = encoded(kind)
+    assert fault_of(body[:30], is_as_listed=True) in {Fault.BROKEN, Fault.NO_IMAGE}
+    assert fault_of(body, content_type="text/html", is_as_listed=True) is Fault.MISLABELLED
 
 
 def test_a_jpeg_with_a_small_picture_inside_needs_an_end_of_its_own() -> None:

@@ -109,6 +109,9 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         (len(done.unsettled), "photos changed at the head office meanwhile; the next listing decides."),
     )
     warnings += [f"{number} {what}" for number, what in troubles if number]
+    if done.damaged:
+        first, damage = next(iter(done.damaged.items()))
+        warnings.append(f"{len(done.damaged)} photos are damaged at the head office and shown so; {first}: {damage}.")
     summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=run.api.calls - calls)
     line = (
         f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "

@@ -30,7 +30,7 @@ from imagesync_pipelines.connectors.edge.errors import (
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
+from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.objects import S3Place, error_code, is_of_all, lacks_object, s3_client, said_of
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.upstream import errors
@@ -47,8 +47,6 @@ _OF_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredTok
 ROWS_AHEAD = 500
 # Of one photo; opening it is tried again by the source itself.
 TRIES, FIRST_WAIT = 3, 0.5
-# A photo of a product has one to three megapixels; more is decoded in a child process, so that threads stay small.
-LIMITS = DecodeLimits(here_pixels=8_000_000)
 
 
 class OpenBody(Protocol):
@@ -92,7 +90,7 @@ class FetchedPhoto:
     """One download: at its end the proven bytes, or a fault with its reason.
 
     received: bytes over the wire. held: what it has reserved in the budget. part: what came, under the source's ETag
-    for it; problem: why that is not whole.
+    for it; problem: why that is not whole. damage: of a picture that the head office has so.
     """
 
     photo: Photo
@@ -100,6 +98,7 @@ class FetchedPhoto:
     body: bytes | None = field(default=None, repr=False)
     fault: DownloadFault | None = None
     reason: str = ""
+    damage: str = ""
     received: int = 0
     tries: int = 0
     part: bytes = field(default=b"", repr=False)
@@ -127,21 +126,24 @@ class Budget:
             self._used -= size
 
 
-def decode_whole(body: bytes, photo: Photo) -> None:
-    """Decode every byte of a picture; raises BadImageError when it is none, or not what its content type says."""
-    check_image(body, content_type=photo.content_type, limits=LIMITS)
+def decode_whole(body: bytes, photo: Photo) -> str:
+    """Decode every byte of a picture whose checksum is right; gives its damage where the head office has it so.
+
+    Raises BadImageError when it is none, or not what its content type says.
+    """
+    return check_image(body, content_type=photo.content_type, is_as_listed=True).damage
 
 
 @dataclass
 class Downloads:
     """How the photos of one run are fetched, with a pace and a budget in common.
 
-    check: looks at bytes whose checksum is right; raises BadImageError when they are no good picture.
+    check: looks at bytes whose checksum is right, and gives their damage; raises BadImageError for what is no picture.
     """
 
     open_photo: OpenPhoto
     settings: EdgeSettings
-    check: Callable[[bytes, Photo], None] = field(default=decode_whole, kw_only=True)
+    check: Callable[[bytes, Photo], str] = field(default=decode_whole, kw_only=True)
     timing: Timing = field(default_factory=Timing, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -206,7 +208,7 @@ def _fetch(found: FetchedPhoto, downloads: Downloads) -> None:
         digest = hashlib.md5(found.part, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
             try:
-                downloads.check(found.part, photo)
+                found.damage = downloads.check(found.part, photo)
                 found.body = found.part
             except BadImageError as error:
                 found.fault, found.reason = DownloadFault.BAD_IMAGE, str(error)

@@ -39,7 +39,8 @@ class PhotosApplied:
     applied: in rows, as the engine counts. downloads: photos that were asked for; verified: those proven by checksum
     and decode. bytes: received over the wire, repeats included. mismatched: photos whose bytes were not the listed
     ones in two runs. unsettled: photos that changed or went at the head office since they were listed; the next listing
-    decides. gone: of these, what it answered 404 about.
+    decides. gone: of these, what it answered 404 about. damaged: by their ids, what is wrong with pictures that the
+    head office has so.
     """
 
     applied: Applied = field(default_factory=Applied)
@@ -49,6 +50,7 @@ class PhotosApplied:
     mismatched: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -184,6 +186,8 @@ def _take(run: _Run, row: _Row, fetched: FetchedPhoto | None) -> None:
     run.done.downloads += 1
     run.done.verified += fetched.fault is None
     run.done.bytes += fetched.received
+    if fetched.damage:
+        run.done.damaged[fetched.photo.photo_id] = fetched.damage
     run.unreachable = run.unreachable + 1 if fetched.fault is DownloadFault.UNREACHABLE else 0
     status = _status_after(run.done, fetched, row.error)
     run.batch.append(row._replace(body=fetched.body, trouble=fetched.reason, status=status, held=fetched.held))

@@ -121,7 +121,7 @@ def test_a_body_that_never_ends_is_cut_at_the_limit() -> None:
     ("body", "content_type", "words"),
     [
         pytest.param(b"<html></html>", "image/jpeg", "HTML", id="HTML"),
-        pytest.param(GOOD[:-40], "image/jpeg", "Premature end", id="a cut JPEG that is listed so"),
+        pytest.param(GOOD[:40], "image/jpeg", "cannot be decoded", id="a JPEG of which nothing is left"),
         pytest.param(picture(1, "PNG"), "image/jpeg", "labelled", id="a PNG that is called a JPEG"),
     ],
 )
@@ -130,6 +130,13 @@ def test_bytes_with_the_right_checksum_are_still_decoded_whole(body: bytes, cont
     found = fetched(Body([body]), listed=listed)
     assert (found.body, found.fault) == (None, DownloadFault.BAD_IMAGE)
     assert words in found.reason
+
+
+def test_a_damaged_photo_that_the_head_office_lists_so_is_what_it_has_and_its_damage_is_told() -> None:
+    found = fetched(Body([GOOD[:-40]]), listed=photo(1, GOOD[:-40]))
+    assert (found.body, found.fault) == (GOOD[:-40], None)
+    assert "Premature end" in found.damage
+    assert fetched(Body([GOOD]), listed=photo(1, GOOD)).damage == ""
 
 
 def test_a_photo_larger_than_listed_is_taken_when_there_is_room_and_counted() -> None:
