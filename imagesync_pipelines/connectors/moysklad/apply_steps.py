@@ -7,7 +7,6 @@ has a line per kind of event and entity type, never one per image; what happened
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -15,29 +14,13 @@ import pandas as pd
 from pydantic import BaseModel
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.child import (
-    HOLD,
-    ChildRun,
-    Run,
-    child_of,
-    left_by,
-    look_at,
-    main_api,
-    open_api,
-)
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, look_at, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
+from imagesync_pipelines.connectors.moysklad.downloads import Downloads
+from imagesync_pipelines.connectors.moysklad.errors import FATAL
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN, read_map
 from imagesync_pipelines.connectors.moysklad.missing import hold_missing
-from imagesync_pipelines.connectors.moysklad.model import (
-    ACCOUNT_ID,
-    NAME,
-    ChildMap,
-    ContentFetched,
-    EntityTask,
-    ImageRow,
-    Wanted,
-)
+from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, ChildMap, ContentFetched, EntityTask
 from imagesync_pipelines.connectors.moysklad.moved import as_entities, left_cards
 from imagesync_pipelines.connectors.moysklad.planning import chosen_keys, needed_of, policy_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
@@ -45,13 +28,10 @@ from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
-from imagesync_pipelines.errors import error_reason
-from imagesync_pipelines.imaging.derivatives import shrink
-from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, item_failure
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
@@ -64,7 +44,6 @@ from imagesync_pipelines.sync.planned import (
 from imagesync_pipelines.sync.remote import UNSETTLED
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts
-from imagesync_pipelines.upstream.errors import DeadlineExceededError
 
 CONTENT = "content"
 # Requests that are done are kept for people to look at; all others stay for good.
@@ -95,7 +74,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
     needed = needed_of(tasks, child.records(tasks))
     kept = child.kept_of(needed)
     missing = [image for source, image in sorted(needed.items()) if source not in kept]
-    downloads = _Downloads(main, child.contents)
+    downloads = Downloads(main, child.contents)
     downloaded: list[tuple[str, int]] = []
     failed: dict[str, str] = {}
     left = reencoded = 0
@@ -333,8 +312,8 @@ def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
     found: list[str] = []
     if target.unjudged:
         found.append(
-            f"{target.unjudged} images that the owner of {target.child.alias} added meanwhile stay for now; the next "
-            "run plans their removal, which passes the deletion limits."
+            f"{sum(target.unjudged.values())} images that the owner of {target.child.alias} added meanwhile stay for "
+            "now; the next run plans their removal, which passes the deletion limits."
         )
     if content.stopped:
         found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
@@ -375,46 +354,3 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
             queue.fail(context.run_id, ids, why, now)
         else:
             queue.finish(context.run_id, ids, now, note)
-
-
-@dataclass
-class _Downloads:
-    """Images of the main account that are not kept, downloaded by several threads, until the account stops."""
-
-    main: MoyskladApi
-    contents: Contents
-    stopped: str = ""
-
-    def fetch(self, image: Wanted) -> int | str | None:
-        """How many bytes one image took, or why it cannot be had; None: it is left, for the account stopped.
-
-        Raises AccountRefusedError and AccountForbiddenError.
-        """
-        if self.stopped:
-            return None
-        try:
-            return self._fetched(image)
-        except FATAL:
-            raise
-        except AccountStoppedError as error:
-            self.stopped = self.stopped or error_reason(error)
-            return None
-        except DeadlineExceededError as error:
-            return f"Download timeout: {error}"
-        except Exception as error:  # noqa: BLE001 - whatever one image does to a library, the others go on
-            return item_failure(error)
-
-    def _fetched(self, image: Wanted) -> int:
-        # How many bytes were downloaded; none where somebody else just did.
-        contents, source, size = self.contents, image_of(image.source), 0
-        with contents.fetching(source_of(source)) as found:
-            if found is None:
-                row = ImageRow(source, image.filename, image.size, image.download_href, image.permanent_href)
-                body = self.main.download(row)
-                size = len(body)
-                found = contents.put(source_of(source), body, check_image(body), HOLD)
-            if not image.limit:
-                return size
-            smaller = shrink(contents.read(found), image.limit)
-        contents.put(source_of(image.source), smaller, check_image(smaller), HOLD)
-        return size

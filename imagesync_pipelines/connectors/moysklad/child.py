@@ -1,6 +1,6 @@
 """A child account as a run works on it: its section of the accounts file, whose account it is, what we manage in it.
 
-Lists that were lost are no harm: an image is known again by its file name and size (rules.recognise).
+Lists that were lost are no harm: an image is known again by its bytes (recognising.py).
 
 Whose account a token opens, the entities say that are read anyway (`accountId`). A child account that is the main one's
 or another child's, or another than recorded, is refused before its map is written and before each of its lists is
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
@@ -122,7 +122,7 @@ class ChildRun:
             query = query.where(among(lists.c.entity_key, keys))
         with self.engine.connect() as connection:
             return {
-                key: ChildRecord(tuple(map(Managed._make, images)), tuple(map(Managed._make, writing or ())), others)
+                key: ChildRecord(_managed(images), _managed(writing or ()), others)
                 for key, images, writing, others in connection.execute(query)
             }
 
@@ -187,6 +187,10 @@ class ChildRun:
         if rows:
             with self.engine.begin() as connection:
                 connection.execute(statement, rows)
+
+
+def _managed(images: Iterable[Sequence[Any]]) -> tuple[Managed, ...]:
+    return tuple(Managed(*one) for one in images)
 
 
 def identity_of_main(context: Run, account: accounts.MoyskladAccount) -> Identity:

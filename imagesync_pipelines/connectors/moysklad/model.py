@@ -138,13 +138,15 @@ class Managed(NamedTuple):
     """One image of an entity in a child account.
 
     source: of which image of the main account it is the copy, see rules.identity; '' when it is the owner's. id: in the
-    child account, '' when it is not there yet. filename and size (bytes): as it was sent.
+    child account, '' when it is not there yet. filename, size (bytes) and sha256: as it was sent; '' and UNKNOWN_SIZE
+    where that is not known.
     """
 
     source: str
     id: str
     filename: str
     size: int
+    sha256: str = ""
 
 
 class ChildRecord(NamedTuple):

@@ -1,21 +1,21 @@
 """The step plan: a child account's plan, made from the mirror, stored with all that applying needs."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import starmap
 
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad import moved, planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.errors import EntityGoneError
+from imagesync_pipelines.connectors.moysklad.downloads import Downloads
+from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, read_map
 from imagesync_pipelines.connectors.moysklad.missing import doubt_missing
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity, ImageRow, Managed
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
+from imagesync_pipelines.connectors.moysklad.recognising import Recogniser
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import read_lists
 from imagesync_pipelines.sync.doubts import due
@@ -51,24 +51,27 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     """Plan from the mirror and the lists we manage, store the plan, and tell of it.
 
     Where the account itself is to be looked at, its lists are read first; what it refused earlier is then sent once
-    more. Nothing is asked of the main account; its weight is for the predicted minutes. Raises SkippedOffError,
-    AccountBusyError, and the errors of the API where the account is read.
+    more. The main account is asked for pictures that may be there already and whose content is not kept. Raises
+    SkippedOffError, AccountBusyError, and the errors of the API where an account is read.
     """
     child.refuse_off()
-    context, calls = child.context, api.calls
+    context, calls = child.context, api.calls + main.calls
+    limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
+    recogniser = Recogniser(child, api, Downloads(main, child.contents))
     with context.lock():
         # Cards that are nobody's counterpart any more are judged where a run is about everything.
         choice, limits = options.of_run(context), limits_of(context, lifted=options.allow_mass_delete)
         left = moved.left_cards(child.engine, child.alias) if choice == EVERYTHING else {}
         restored_at, told = restored_note(context)
         check_child = options.check_child or bool(restored_at)
-        lists = _Lists(child, api, read_map(child.engine, child.child) | left, limits, options.dry_run)
+        before = read_map(child.engine, child.child) | left
+        lists = _Lists(child, recogniser, before, limits, options.dry_run, limit)
         recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, choice, ids) for entity in some]
         entities += moved.as_entities(left, child.alias)
         ids |= left
-        checked = _Lists(child, api, ids, limits, options.dry_run, recall=bool(restored_at))
+        checked = _Lists(child, recogniser, ids, limits, options.dry_run, limit, recall=bool(restored_at))
         looked = {entity.key: ids[entity.key] for entity in entities}
         if not check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
@@ -84,7 +87,6 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         unseen = checked.missing | (checked.unread.keys() if child.mirror else set())
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
         records = child.records()
-        limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
         refused = {} if check_child else child.refused()
         found = planning.plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
@@ -100,7 +102,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         known = records.get(entity.key, ChildRecord())
         wanted = rules.choose_images(entity.images or (), child.child.mode)
         earlier += planning.earlier_calls(len(known.images) + known.others, len(wanted))
-    before = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
+    earlier_steps = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
     planned = Planned(
         plan=found.plan.assign(product=_labels(found, entities)),
@@ -118,11 +120,11 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         },
         warnings=(
             *told,
-            *(warning for one in before for warning in one.warnings),
+            *(warning for one in earlier_steps for warning in one.warnings),
             *found.warnings,
             *checked.warnings(),
         ),
-        calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
+        calls=sum(one.calls for one in earlier_steps if one.run_id == context.run_id) + api.calls + main.calls - calls,
     )
     drifted = (len(checked.drifted) if check_child else 0) + len(checked.missing)
     return plan_result(
@@ -141,7 +143,14 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
             "entities/drifted": drifted,
             "api/calls": planned.calls,
         },
-        lines=[f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."] if check_child and ids else (),
+        lines=[
+            *([f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."] if check_child and ids else ()),
+            *(
+                [f"{child.alias}: {len(recogniser.read)} images of the account were read, to know them by their bytes."]
+                if recogniser.read
+                else ()
+            ),
+        ],
     )
 
 
@@ -151,15 +160,16 @@ class _Lists:
 
     ids: the map. missing: entities that the account says it does not have any more; gone: those that are given up.
     drifted: those that were not as we left them; unread: key to reason of those whose list did not come, or is doubted,
-    since the engine asked last; nothing is concluded from that. recall: our database was restored from a backup, so
-    images that it does not know are looked at, each by a download.
+    since the engine asked last; nothing is concluded from that. limit: the largest image that the account takes, in
+    bytes. recall: our database was restored from a backup, so all images that it does not know are looked at.
     """
 
     child: ChildRun
-    api: MoyskladApi
+    recogniser: Recogniser
     ids: Mapping[str, str]
     limits: DeletionLimits
     dry_run: bool
+    limit: int
     missing: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
@@ -178,43 +188,51 @@ class _Lists:
 
     def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
-        records = self.child.records(ids)
-        expected = {entity.key: rules.expected_of(entity.images or ()) for entity in entities if entity.key in ids}
+        records, larger = self.child.records(ids), self.child.child.reencode_too_large
+        expected = {
+            entity.key: rules.expected_of(entity.images or (), self.limit, reencode=larger)
+            for entity in entities
+            if entity.key in ids
+        }
         doubted, missing, there = self.child.doubts.open(), set[str](), set[str]()
-        for found in read_lists(self.api, ids, self.child.identity.look, doubted):
-            seen = {}
-            for key, listed in found.items():
-                known = records.get(key, ChildRecord())
-                if listed is None:
-                    missing.add(key)
-                elif isinstance(listed, str):
-                    self.unread[key] = listed
-                else:
-                    there.add(key)
-                    images = rules.recognised(listed, known, expected.get(key, ()))
-                    if self.recall and not self.child.mirror:
-                        images = tuple(starmap(self._recalled, zip(listed, images, strict=True)))
+
+        def recognised(key: str, rows: tuple[ImageRow, ...]) -> tuple[Managed, ...] | str:
+            try:
+                images = self.recogniser.recognise(rows, records.get(key, ChildRecord()), expected.get(key, ()))
+                return images if not self.recall or self.child.mirror else self._recalled(rows, images)
+            except RowsMissingError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(self.child.context.settings.workers, thread_name_prefix="compare") as pool:
+            for found in read_lists(self.recogniser.api, ids, self.child.identity.look, doubted):
+                seen = {}
+                listed = {key: rows for key, rows in found.items() if isinstance(rows, tuple)}
+                missing |= {key for key, rows in found.items() if rows is None}
+                self.unread |= {key: why for key, why in found.items() if isinstance(why, str)}
+                there |= listed.keys()
+                for key, images in zip(listed, pool.map(recognised, listed, listed.values()), strict=True):
+                    if isinstance(images, str):
+                        self.unread[key] = images
+                        continue
                     seen[key] = rules.seen_of(images, self.child.child.ownership)
-                    if seen[key].images != known.images:
+                    if seen[key].images != records.get(key, ChildRecord()).images:
                         self.drifted.add(key)
-            self.child.context.check_locks()
-            self.child.note(seen)
+                self.child.context.check_locks()
+                self.child.note(seen)
         judged = doubt_missing(self.child, missing, there, self.limits, dry_run=self.dry_run)
         self.missing |= missing
         self.unread |= dict.fromkeys(missing - judged.gone, _DOUBTED)
         self.gone |= judged.gone
 
-    def _recalled(self, row: ImageRow, image: Managed) -> Managed:
-        """An image that we do not know, by its bytes: ours if we kept them once, else the owner's as before."""
-        if image.source:
-            return image
-        with suppress(EntityGoneError):
-            sha256 = hashlib.sha256(self.api.download(row)).hexdigest()
-            kept = self.child.contents.sources_of(sha256)
+    def _recalled(self, rows: Sequence[ImageRow], images: Sequence[Managed]) -> tuple[Managed, ...]:
+        """Images that we do not know, by their bytes: ours if we kept them once, else the owner's as before."""
+        found = []
+        for row, image in zip(rows, images, strict=True):
+            sha256 = self.recogniser.sha256_of(row) if not image.source else ""
+            kept = self.child.contents.sources_of(sha256) if sha256 else None
             ours = [source for source in kept or () if source.startswith(rules.source_of(""))]
-            if ours or kept == []:
-                return image._replace(source=rules.recalled(sha256))
-        return image
+            found.append(image._replace(source=rules.recalled(sha256)) if ours or kept == [] else image)
+        return tuple(found)
 
     def warnings(self) -> list[str]:
         """What was found, for people; what is doubted is told of as long as it is held."""

@@ -8,6 +8,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownersh
 from imagesync_pipelines.connectors.moysklad.model import (
     MOST_IMAGES,
     NAME,
+    UNKNOWN_SIZE,
     ChildRecord,
     EntityTask,
     ImageRow,
@@ -109,32 +110,53 @@ def sent_name(filename: str, image_id: str, image_format: str) -> str:
     return stem[: MOST_NAME_CHARACTERS - len(ending)] + ending
 
 
-def recognise(rows: Sequence[ImageRow], known: Sequence[Managed], expected: Sequence[Managed]) -> tuple[Managed, ...]:
-    """What the images of an entity in a child account are, in its order; source '' where they are its owner's.
-
-    known: what we know to be there, by id. expected: what may have been written without our hearing of it, or before
-    our lists were lost: known by file name and size. Each entry of both is used once.
-    """
+def known_by_id(rows: Sequence[ImageRow], known: Sequence[Managed]) -> list[Managed | None]:
+    """Which of these images the rows of a list are, None where their ids are no known ones; each is used once."""
     by_id: defaultdict[str, list[Managed]] = defaultdict(list)
     for image in reversed(known):
         by_id[image.id].append(image)
-    found: list[Managed | None] = [by_id[row.id].pop() if by_id[row.id] else None for row in rows]
-    by_name: defaultdict[tuple[str, int], list[Managed]] = defaultdict(list)
-    for image in beyond(expected, [one for one in found if one is not None]):
-        by_name[image.filename, image.size].append(image)
-    for place, row in enumerate(rows):
-        waiting = by_name[row.filename, row.size]
-        if found[place] is None and waiting:
-            found[place] = waiting.pop(0)._replace(id=row.id)
+    return [by_id[row.id].pop() if by_id[row.id] else None for row in rows]
+
+
+def shown_by(rows: Sequence[ImageRow], found: Sequence[Managed | None]) -> tuple[Managed, ...]:
+    """What a list holds; source '' where nothing was found, for an image of the owner."""
     return tuple(image or Managed("", row.id, row.filename, row.size) for image, row in zip(found, rows, strict=True))
 
 
-def recognised(rows: Sequence[ImageRow], record: ChildRecord, expected: Sequence[Managed]) -> tuple[Managed, ...]:
-    """What a list that was read holds, by what we know of the entity; expected: what may be there without that.
+def answered(rows: Sequence[ImageRow], sent: Sequence[Managed]) -> tuple[Managed, ...] | None:
+    """What the answer to a write that set a list shows; sent: that list, id '' where an image is new.
 
-    What was about to be written may be there, and of the expected images those that are not among it.
+    It comes in the order in which it was sent. Where images are left out, name and size tell which of those that were
+    just sent are there; None where they do not.
     """
-    return recognise(rows, record.images, [*record.writing, *beyond(expected, record.writing)])
+    if len(rows) == len(sent) and all(one.id in ("", row.id) for row, one in zip(rows, sent, strict=True)):
+        return tuple(one._replace(id=row.id) for row, one in zip(rows, sent, strict=True))
+    found = known_by_id(rows, [one for one in sent if one.id])
+    new = [one for one in sent if not one.id]
+    for place, row in enumerate(rows):
+        if found[place] is None:
+            mine = [one for one in new if (one.filename, one.size) == (row.filename, row.size)]
+            if len({one.sha256 for one in mine}) != 1:
+                return None
+            new.remove(mine[0])
+            found[place] = mine[0]._replace(id=row.id)
+    return shown_by(rows, found)
+
+
+def may_be(row: ImageRow, image: Managed, *, by_name: bool) -> bool:
+    """Whether the bytes of a row may be those of an image, so that they are worth reading; by_name: its name counts."""
+    same_name = not by_name or image.filename in ("", row.filename)
+    return same_name and (UNKNOWN_SIZE in (row.size, image.size) or row.size == image.size)
+
+
+def pop_same(images: list[Managed], sha256: str, filename: str, *, by_name: bool) -> Managed | None:
+    """Take an image with these bytes out of a list, best one with this name; with by_name none but such a one."""
+    same = [one for one in images if one.sha256 == sha256]
+    named = [one for one in same if one.filename == filename]
+    found = next(iter(named if named or by_name else same), None)
+    if found is not None:
+        images.remove(found)
+    return found
 
 
 def beyond(images: Sequence[G], others: Sequence[Managed]) -> list[G]:
@@ -149,20 +171,28 @@ def beyond(images: Sequence[G], others: Sequence[Managed]) -> list[G]:
     return found
 
 
-def expected_of(images: Sequence[ImageRow]) -> tuple[Managed, ...]:
-    """The images of a main entity as they may be in a child account."""
-    return tuple(Managed(row.id, "", sent_name(row.filename, row.id, ""), row.size) for row in images)
-
-
-def expected_by_task(images: Sequence[Wanted], kept: Mapping[str, Content]) -> tuple[Managed, ...]:
-    """The images of a task as they may be there; what is made smaller is known only where its content is kept."""
+def expected_of(images: Sequence[ImageRow], limit: int, *, reencode: bool) -> list[Wanted]:
+    """The images of a main entity as they may be in a child account; reencode: made smaller than the limit."""
     found = []
-    for image in images:
-        content = kept.get(image.source)
-        if not image.child_id and (content is not None or not image.limit):
-            name = sent_name(image.filename, image_of(image.source), content.format if content is not None else "")
-            found.append(Managed(image.source, "", name, content.size if content is not None else image.size))
-    return tuple(found)
+    for row in images:
+        smaller = limit if reencode and row.size > limit else 0
+        source = identity(row.id, smaller or None)
+        hrefs = (row.download_href, row.permanent_href)
+        found.append(Wanted("", source, "", "", smaller, row.filename, row.size, *hrefs))
+    return found
+
+
+def awaited(image: Wanted) -> Managed:
+    """What is known of how an image was or will be sent, without its content."""
+    names = {sent_name(image.filename, image_of(image.source), one) for one in _EXTENSIONS}
+    size = UNKNOWN_SIZE if image.limit else image.size
+    return Managed(image.source, "", names.pop() if len(names) == 1 else "", size)
+
+
+def sent_as(image: Wanted, content: Content) -> Managed:
+    """How an image is sent, by its content."""
+    name = sent_name(image.filename, image_of(image.source), content.format)
+    return Managed(image.source, "", name, content.size, content.sha256)
 
 
 def seen_of(images: Sequence[Managed], ownership: Ownership) -> ChildRecord:
@@ -206,8 +236,7 @@ def listing_of(
             if before is not None:
                 slots.append(Slot("", before, keep=before.id))
             continue
-        name = sent_name(image.filename, image_of(image.source), content.format)
-        slots.append(Slot(image.key, Managed(image.source, "", name, content.size), fallback=before))
+        slots.append(Slot(image.key, sent_as(image, content), fallback=before))
     slots = merged(slots, stay)
     for slot in beyond_the_most(slots):
         reasons[slot.key] = NO_PLACE

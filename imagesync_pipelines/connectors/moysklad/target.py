@@ -25,6 +25,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Part,
 )
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
+from imagesync_pipelines.connectors.moysklad.recognising import Recogniser
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.contents import ContentMissingError
@@ -85,7 +86,7 @@ class ImageTarget:
     stopped: why the rest of the plan was left, '' while it was not: it waits for the next run. sent, removed: images
     per entity type. reasons: why images are not there, by row key; refused: those of them that the account will not
     take, however often they are sent. missing: entities that it says it does not have any more.
-    unjudged: images of a mirror's owner that stay until a plan has judged them.
+    unjudged: by group, how many images of a mirror's owner stay until a plan has judged them.
     """
 
     child: ChildRun
@@ -99,12 +100,13 @@ class ImageTarget:
     reasons: dict[str, str] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
-    unjudged: int = 0
+    unjudged: dict[str, int] = field(default_factory=dict)
     _begun: set[str] = field(default_factory=set)
     _lists: dict[str, tuple[datetime, Listed]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._reading, self._counting = threading.Lock(), threading.Lock()
+        self._recogniser = Recogniser(self.child, self.api)
         sources = {image.source for task in self.tasks.values() for image in task.images if not image.child_id}
         # Content by the identity of an image, which says as what it is sent, and was.
         self.kept = self.child.kept_of(sources)
@@ -195,8 +197,8 @@ class ImageTarget:
             raise errors.EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
         if isinstance(listed, str):
             raise errors.RowsMissingError(f"{self.tasks[key].name}: {listed}")
-        expected = rules.expected_by_task(self.tasks[key].images, self.kept)
-        return rules.recognised(listed, self._records.get(key, ChildRecord()), expected)
+        expected = [image for image in self.tasks[key].images if image.source in self.kept]
+        return self._recogniser.recognise(listed, self._records.get(key, ChildRecord()), expected)
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
@@ -223,9 +225,8 @@ class ImageTarget:
     def listing(self, key: str, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
         stay = rules.staying(there, self._judged.get(key, ()))
-        if self.child.mirror:
-            with self._counting:
-                self.unjudged += len(stay)
+        if self.child.mirror and stay:
+            self.unjudged[key] = len(stay)
         return rules.listing_of(self.tasks[key], there, self.kept, self.failed, self.limit, stay)
 
     def learn(self, size: int) -> None:
@@ -320,7 +321,9 @@ class FirstFill:
         """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
         if isinstance(answer, errors.ImageTooLargeError) and answer.limit_bytes is not None:
             self.target.learn(answer.limit_bytes)
-        now = rules.recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
+        now = rules.answered(answer, [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
+        if now is None:
+            return same_for_all(work, Outcome.UNKNOWN, "the answer does not tell which of its images are there")
         sent = sum(image.source != "" for image in now)
         # Of some the request is taken and the images are not; sent one by one they are.
         return self.target.done(work, (), now, sent, listing.reasons) if sent else []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Part
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content
 
 # What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
@@ -46,7 +47,8 @@ class Writer:
         """Send what must be sent, in as few requests as it fits into.
 
         Nothing is sent when all is as it should be. An entity that would be left with none of our images because none
-        could be written stays as it is, whosever images it has. Raises ChangedMeanwhileError, and what concerns all.
+        could be written stays as it is, whosever images it has. Raises ChangedMeanwhileError, AnswerLostError, and what
+        concerns all.
         """
         slots = self._slots = listing.slots
         self.ids = {place: slot.keep for place, slot in enumerate(slots) if slot.keep}
@@ -105,16 +107,14 @@ class Writer:
         return []
 
     def _learn_ids(self, places: Sequence[int], portion: Sequence[int], rows: Sequence[ImageRow]) -> None:
-        """Note what the answer says is there; it is in the order in which it was sent."""
-        shown = {place: self._shown(place, portion) for place in places}
-        found = list(rules.recognise(rows, [image for image in shown.values() if image.id], list(shown.values())))
-        if len(rows) == len(places):
-            for at, place in enumerate(places):
-                if place in portion and not found[at].source:
-                    found[at] = self._slots[place].image._replace(id=rows[at].id)
-        self.now = tuple(found)
-        for place in places:
-            image = rules.pop_image(found, source=shown[place].source, child_id=shown[place].id)
+        """Note what the answer says is there."""
+        sent = [self._shown(place, portion) for place in places]
+        now = rules.answered(rows, sent)
+        if now is None:
+            raise AnswerLostError("the answer does not tell which of the images that were sent are there")
+        self.now, found = now, list(now)
+        for place, shown in zip(places, sent, strict=True):
+            image = rules.pop_image(found, source=shown.source, child_id=shown.id)
             if place in portion and image is None:
                 self.bad[self._slots[place].key] = rules.NOT_ANSWERED
             elif place in portion and image is not None:

@@ -22,17 +22,29 @@ NEW = [(f"вид-{number}.jpg", body) for number, (_, body) in enumerate(OLD)]
 
 @pytest.fixture
 def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
-    with open_world(database, tmp_path, accounts=catalogue(products=1, images=1, variants=0, children=1)) as world:
+    with open_world(
+        database, tmp_path, accounts=catalogue(products=1, images=1, variants=0, bundles=0, children=1)
+    ) as world:
         world.main.set_images(world.main.by_code(ONLY).id, NEW)
         world.child().set_images(world.child().by_code(ONLY).id, OLD)
         yield world
 
 
-def test_its_images_are_the_owners_where_the_account_is_managed_and_ours_give_way(world: World) -> None:
-    done = world.sync()
-    assert set(world.names(ONLY)) >= {name for name, _ in OLD}
-    assert len(world.names(ONLY)) == 10
-    assert any("no room" in why for why in done.skipped)
+@pytest.mark.parametrize("check_child", [False, True], ids=["hourly", "daily"])
+def test_its_images_are_ours_by_their_bytes_and_none_is_sent_again(world: World, check_child: bool) -> None:
+    done = world.sync(check_child=check_child)
+    assert done.error_count == 0
+    assert world.names(ONLY) == [name for name, _ in OLD]
+    # Each is read once on both sides.
+    assert (world.calls(CHILD, "download"), world.calls(MAIN, "download")) == (len(OLD), len(NEW))
+    assert world.calls(CHILD, "images post") == 0
+    assert done.summary.api_calls == world.calls()
+    world.count_anew()
+    world.sync(check_child=True)
+    assert world.calls(CHILD, "download") == 0
+    world.main.set_images(world.main.by_code(ONLY).id, NEW[:1])
+    world.sync()
+    assert world.names(ONLY) == [OLD[0][0]]
 
 
 def test_a_mirror_s_daily_plan_names_what_goes_and_afterwards_the_account_can_be_managed(world: World) -> None:

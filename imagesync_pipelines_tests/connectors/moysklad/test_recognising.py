@@ -1,4 +1,4 @@
-"""Images that we wrote are known again after our lists were lost: none is sent a second time."""
+"""Images are known by the ids that we remember, else by their bytes, which are read once; never by name and size."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage import memory
 from imagesync_pipelines.storage.schema import image_content
@@ -19,7 +20,9 @@ ONLY = "product-1-00000"
 
 @pytest.fixture
 def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
-    with open_world(database, tmp_path, accounts=catalogue(products=1, images=1, variants=0, children=1)) as world:
+    with open_world(
+        database, tmp_path, accounts=catalogue(products=1, images=1, variants=0, bundles=0, children=1)
+    ) as world:
         yield world
 
 
@@ -45,8 +48,53 @@ def test_lists_that_were_lost_make_no_second_copy(
     assert world.sync(check_child=check_child, **options).error_count == 0
     assert world.pictures(ONLY) == before
     assert world.calls(CHILD, "images post") == 0
+    assert (world.calls(CHILD, "download"), world.calls(MAIN, "download")) == (1, 0)
     world.sync(check_child=True, **options)
     assert world.pictures(ONLY) == before
+    assert (world.calls(CHILD, "download"), world.calls(MAIN, "download")) == (1, 0)
+
+
+def padded(body: bytes, size: int) -> bytes:
+    """The same JPEG with a comment, so that it has this size."""
+    more = size - len(body) - 4
+    return b"".join([body[:2], b"\xff\xfe", (more + 2).to_bytes(2, "big"), b" " * more, body[2:]])
+
+
+@pytest.mark.parametrize("check_child", [False, True], ids=["hourly", "daily"])
+@pytest.mark.parametrize("ownership", list(Ownership))
+def test_another_picture_with_the_same_name_and_size_is_not_taken_for_ours(
+    world: World, ownership: Ownership, check_child: bool
+) -> None:
+    ours, own = (("вид.jpg", padded(jpeg(name, 40), 4000)) for name in ("ours", "own"))
+    assert len(ours[1]) == len(own[1])
+    world.main.set_images(world.main.by_code(ONLY).id, [ours])
+    world.child().set_images(world.child().by_code(ONLY).id, [own])
+    options: dict[str, Any] = {"ownership": ownership, "allow_mass_delete": True}
+    assert world.sync(check_child=check_child, **options).error_count == 0
+    managed = ownership is Ownership.MANAGED
+    assert [body for _, body, _ in world.pictures(ONLY)] == [*([own[1]] if managed else []), ours[1]]
+    # The one that was there is read once, and the main account's picture, which was needed anyway.
+    assert (world.calls(CHILD, "download"), world.calls(MAIN, "download")) == (1, 1)
+    world.count_anew()
+    assert world.sync(**options).error_count == 0
+    assert world.calls(CHILD) == 0
+    world.sync(check_child=True, **options)
+    assert (world.calls(CHILD, "download"), world.calls(CHILD, "images post")) == (0, 0)
+
+
+@pytest.mark.parametrize("lost", ["images post", "bulk"])
+def test_after_a_lost_answer_what_was_sent_is_known_by_its_bytes_and_the_owners_is_not(world: World, lost: str) -> None:
+    ours, own = (("вид.jpg", padded(jpeg(name, 40), 4000)) for name in ("ours", "own"))
+    here, there = world.main.by_code(ONLY).id, world.child().by_code(ONLY).id
+    world.main.set_images(here, [ours])
+    options = {"bulk_first_fill": lost == "bulk"}
+    world.sandbox.lost.lose(f"{CHILD} {lost}")
+    assert world.sync(**options).summary.unknown == 1
+    world.child().set_images(there, [own, ours])
+    world.main.set_images(here, [])
+    assert world.sync(**options).error_count == 0
+    assert [body for _, body, _ in world.pictures(ONLY)] == [own[1]]
+    assert (world.calls(CHILD, "download"), world.calls(MAIN, "download")) == (2, 1)
 
 
 def test_after_a_restored_backup_what_we_sent_since_is_ours_by_its_bytes_and_the_owners_stays(

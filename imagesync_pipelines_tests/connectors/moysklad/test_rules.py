@@ -11,15 +11,18 @@ from imagesync_pipelines.connectors.moysklad.planning import earlier_calls
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_IMAGE_BYTES,
     Slot,
+    answered,
     beyond_the_most,
     choose_images,
     identity,
     image_of,
+    known_by_id,
     merged,
-    recognise,
+    pop_same,
     row_keys,
     seen_of,
     sent_name,
+    shown_by,
     size_limit,
     staying,
     too_large,
@@ -110,25 +113,72 @@ def test_the_same_image_twice_has_two_keys_and_owners_images_have_keys_of_their_
 KNOWN = Managed("a", "1", "a.jpg", 10)
 
 
+def new(source: str, sha256: str, filename: str = "a.jpg", size: int = 10) -> Managed:
+    return Managed(source, "", filename, size, sha256)
+
+
 @pytest.mark.parametrize(
-    ("rows", "known", "expected", "sources"),
+    ("rows", "known", "sources"),
     [
-        ([row("1")], [KNOWN], [], ["a"]),
-        ([row("9")], [KNOWN], [], [""]),
-        ([row("9")], [], [Managed("a", "", "a.jpg", 10)], ["a"]),
-        ([row("9", size=11)], [], [Managed("a", "", "a.jpg", 10)], [""]),
-        ([row("1"), row("9")], [KNOWN], [Managed("a", "", "a.jpg", 10)], ["a", ""]),
-        ([row("1"), row("1")], [KNOWN], [Managed("a", "", "a.jpg", 10)] * 2, ["a", "a"]),
-        ([row("9"), row("1")], [KNOWN], [Managed("b", "", "a.jpg", 10)], ["b", "a"]),
+        ([row("1")], [KNOWN], ["a"]),
+        ([row("9")], [KNOWN], [""]),
+        ([row("1"), row("1")], [KNOWN], ["a", ""]),
+        ([row("9"), row("1", "b.jpg", 11)], [KNOWN], ["", "a"]),
     ],
-    ids=["by id", "the owner's", "by name and size", "other size", "used once", "twice", "order of the account"],
+    ids=["by id", "same name and size", "used once", "order of the account"],
 )
-def test_our_images_are_known_by_id_else_by_name_and_size(
-    rows: list[ImageRow], known: list[Managed], expected: list[Managed], sources: list[str]
+def test_images_are_known_by_id_and_never_by_name_and_size(
+    rows: list[ImageRow], known: list[Managed], sources: list[str]
 ) -> None:
-    found = recognise(rows, known, expected)
+    found = shown_by(rows, known_by_id(rows, known))
     assert [image.source for image in found] == sources
     assert [image.id for image in found] == [one.id for one in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sent", "sources"),
+    [
+        ([row("1"), row("8"), row("9")], [KNOWN, new("b", "x"), new("c", "y")], ["a", "b", "c"]),
+        ([row("8", "renamed.jpg", 11)], [new("b", "x")], ["b"]),
+        ([row("8", "c.jpg")], [new("b", "x"), new("c", "y", "c.jpg")], ["c"]),
+        ([row("1"), row("8", "c.jpg")], [KNOWN, new("b", "x"), new("c", "y", "c.jpg")], ["a", "c"]),
+        ([row("8")], [new("b", "x"), new("b", "x")], ["b"]),
+        ([row("8")], [new("b", "x"), new("c", "y")], None),
+        ([row("8", "renamed.jpg")], [new("b", "x"), new("c", "y")], None),
+        ([row("8"), row("9")], [new("b", "x")], None),
+        ([row("8"), row("1")], [KNOWN, new("b", "x")], ["b", "a"]),
+    ],
+    ids=[
+        "in order", "renamed", "one left out", "beside what was there", "the same twice", "which one", "nobody knows",
+        "one too many", "another order",
+    ],
+)  # fmt: skip
+def test_the_answer_to_a_write_gives_ids_to_what_was_sent_or_does_not_tell(
+    rows: list[ImageRow], sent: list[Managed], sources: list[str] | None
+) -> None:
+    found = answered(rows, sent)
+    assert (None if found is None else [image.source for image in found]) == sources
+    assert found is None or [image.id for image in found] == [one.id for one in rows]
+
+
+@pytest.mark.parametrize(
+    ("sha256", "filename", "by_name", "source"),
+    [
+        ("x", "b.jpg", False, "b"),
+        ("x", "a.jpg", False, "a"),
+        ("x", "c.jpg", False, "a"),
+        ("x", "c.jpg", True, None),
+        ("y", "a.jpg", False, None),
+        ("", "a.jpg", False, None),
+    ],
+)
+def test_bytes_make_a_picture_and_a_name_only_chooses_among_equal_ones(
+    sha256: str, filename: str, by_name: bool, source: str | None
+) -> None:
+    images = [new("a", "x"), new("b", "x", "b.jpg")]
+    found = pop_same(images, sha256, filename, by_name=by_name)
+    assert (found and found.source) == source
+    assert len(images) == (2 if source is None else 1)
 
 
 def test_a_mirror_keeps_the_whole_list_and_a_managed_account_counts_its_owners_images() -> None:

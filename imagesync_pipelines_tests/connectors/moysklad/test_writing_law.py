@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccou
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
 from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, ImageRow, KeptImage, Managed, Part
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child
-from imagesync_pipelines.connectors.moysklad.rules import expected_of, listing_of, recognise, seen_of, staying
+from imagesync_pipelines.connectors.moysklad.rules import known_by_id, listing_of, seen_of, shown_by, staying
 from imagesync_pipelines.connectors.moysklad.writing import Writer
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits
@@ -64,7 +64,8 @@ def synchronise(
     planned = plan_child([entity], {KEY: "c"}, {KEY: record}, child, LIMIT, NO_LIMITS, {})
     if KEY not in planned.tasks:
         return planned, record
-    there = recognise(account.rows(), record.images, expected_of(images))
+    rows = account.rows()
+    there = shown_by(rows, known_by_id(rows, record.images))
     contents = {name: Content("JPEG", 1, 1, "", name, 10) for name in main}
     judged = [image.id for image in record.images] if child.ownership is Ownership.MIRROR else []
     listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, staying(there, judged))
