@@ -21,11 +21,12 @@ from imagesync_pipelines.connectors.edge.reading import BinariesHandOver, StoreR
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import Applied
+from imagesync_pipelines.sync.apply import Applied, ends_run
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.planned import (
@@ -320,17 +321,21 @@ def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> Step
 def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> StepResult:
     """Send what waits, `batch` reports a call; what cannot be sent stays.
 
-    A batch that HO refuses is sent report by report, so that a bad one holds nobody up. Any other failure ends the
-    sending. No UpstreamError is raised.
+    A batch that HO refuses, or over which a library stumbles, is sent report by report, so that a bad one holds nobody
+    up. Any other failure ends the sending. No UpstreamError is raised.
     """
     sent, failed, tried = 0, "", set[str]()
 
-    def send(reports: Sequence[outbox.WaitingReport]) -> UpstreamError | None:
+    def send(reports: Sequence[outbox.WaitingReport]) -> Exception | None:
         """Send some and take them out of the outbox; the error when they did not go."""
         nonlocal sent
         try:
             api.report(store.store_id, [_report(waiting) for waiting in reports])
         except UpstreamError as error:
+            return error
+        except Exception as error:
+            if ends_run(error):
+                raise
             return error
         outbox.take_out(engine, EDGE, store.name, reports)
         sent += len(reports)
@@ -341,8 +346,8 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
         failure = send(reports)
         if failure is None:
             continue
-        failed = str(failure)
-        if failure.status not in _JUDGED:
+        failed = str(failure) if isinstance(failure, UpstreamError) else error_reason(failure)
+        if isinstance(failure, UpstreamError) and failure.status not in _JUDGED:
             break
         refused = reports if len(reports) == 1 else [report for report in reports if send([report]) is not None]
         outbox.note_attempt(engine, EDGE, store.name, [report.key for report in refused])

@@ -11,6 +11,7 @@ import orjson
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.functional_validators import AfterValidator, PlainValidator
 
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, keepable, read_details
 
 # The connector's name, also in cursors, mirror, outbox and plans; and those of its steps that leave a hand-over.
@@ -134,8 +135,9 @@ def photo_from_json(
     }
     try:
         photo, left_out = read_details(_LISTED, values, _DETAILS, context=zone)
-    except ValidationError as error:
-        return IllegibleRow(legible_id(raw.get("id")), _reason(error))
+    except Exception as error:  # noqa: BLE001 - whatever one row does to a library, the others are read
+        reason = _reason(error) if isinstance(error, ValidationError) else error_reason(error)
+        return IllegibleRow(legible_id(raw.get("id")), reason)
     for what in left_out:
         told(f"photo {photo.photo_id}", what)
     return photo

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, ListingsRead, SetAside
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin, known_marketplace
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, details_told, read_details
 
@@ -83,7 +84,7 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
         told: list[str] = []
         try:
             item, difference = _item(raw, file, told)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - whatever one entry does to a library, the others are read
             set_aside.append(SetAside(place, reason_of(error)))
             continue
         if difference:
@@ -256,16 +257,16 @@ def _images(raw: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Item
 def _image(raw: object, told: list[str]) -> ItemImage | str:
     try:
         image, left_out = read_details(_IMAGE, raw, _DETAILS)
-    except ValidationError as error:
+    except Exception as error:  # noqa: BLE001 - as above
         return f"an image that cannot be read: {reason_of(error)}"
     told += left_out
     return ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
 
 
-def reason_of(error: ValueError) -> str:
+def reason_of(error: Exception) -> str:
     """One line for people: the first thing that is wrong."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return str(error) if isinstance(error, ValueError) else error_reason(error)
     problem = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     words = {"missing": "missing", "dict_type": "not an object", "string_type": "not a text"}.get(

@@ -236,7 +236,9 @@ def upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, Any
 
 def drop_objects(office: HeadOffice, keys: Sequence[str]) -> None:
     """Delete objects that no row names any more; one that cannot be deleted is left and logged, it harms nobody."""
-    for key in filter(None, keys):
+    for key in keys:
+        if not key.strip("/"):  # to some servers that is the bucket itself
+            continue
         try:
             office.s3.delete_object(Bucket=office.bucket, Key=key)
         except (BotoCoreError, ClientError) as error:

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesync_pipelines.connectors.edge import model
 from imagesync_pipelines.connectors.edge.model import IllegibleRow, Photo, fingerprint, photo_from_json
 from imagesync_pipelines_tests.connectors.edge.head_office import row, uid
 
@@ -109,6 +111,11 @@ def test_a_detail_that_cannot_be_read_costs_no_photo_and_is_told(field: str, val
     photo = photo_from_json(row(1, **{field: value}), told=lambda photo, what: told.append((photo, what)))
     assert photo == photo_of(row(1))._replace(**{field: ""})
     assert [(photo, what.split()[0]) for photo, what in told] == [(f"photo {uid(1)}", field)]
+
+
+def test_a_row_over_which_a_library_stumbles_is_refused_with_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "read_details", Mock(side_effect=KeyError("gave up")))
+    assert photo_from_json(row(1)) == IllegibleRow(uid(1), "KeyError: 'gave up'")
 
 
 def test_an_object_key_is_taken_as_it_is_blanks_included() -> None:

@@ -1,6 +1,6 @@
 """Reports wait until HO took them; what HO refuses holds nobody up, and nothing is raised into a synchronisation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -135,6 +135,23 @@ def test_a_report_that_ho_refuses_holds_nobody_up(
     assert "not one of synced, failed" in warning
     [left] = waiting_reports(database, EDGE, STORE, 10)
     assert (left.key, left.attempts) == (uid(2), 1)
+
+
+def test_a_report_over_which_a_library_stumbles_holds_nobody_up(
+    database: sa.Engine, office: FakeHeadOffice, api: HeadOfficeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = api.report
+
+    def stumbling(store_id: str, batch: Sequence[PhotoReport]) -> None:
+        if any(one.photo_id == uid(2) for one in batch):
+            raise KeyError("gave up")
+        real(store_id, batch)
+
+    monkeypatch.setattr(api, "report", stumbling)
+    _queue(database, 1, 2, 3, 4, 5)
+    result = send_reports(database, store_of(office), api, 3)
+    assert _told(result) == (4, 1)
+    assert "KeyError: 'gave up'" in result.warnings[0]
 
 
 def test_a_report_that_is_always_refused_is_dropped_in_the_end(

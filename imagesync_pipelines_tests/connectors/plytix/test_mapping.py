@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesync_pipelines.connectors.plytix import mapping
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ItemImage, ListingsRead
@@ -159,6 +160,20 @@ def test_an_entry_that_cannot_be_used_is_set_aside_and_the_others_are_read(bad: 
 )
 def test_the_products_sku_is_made_where_the_file_does_not_name_it(fields: dict[str, object], sku: str) -> None:
     assert read({"metadata": {"marketplace": "MX"}, "matched": [fields]}).items[0].sku == sku
+
+
+def test_an_entry_over_which_a_library_stumbles_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = mapping.read_details
+
+    def stumbling(adapter: Any, raw: Any, details: Any) -> Any:
+        if raw.get("amazon_asin") == "B000000009":
+            raise KeyError("gave up")
+        return real(adapter, raw, details)
+
+    monkeypatch.setattr(mapping, "read_details", stumbling)
+    file = read({"matched": [entry() | {"amazon_asin": "B000000009"}, entry()]})
+    assert len(file.items) == 1
+    assert [(one.where, one.reason) for one in file.set_aside] == [("matched[0]", "KeyError: 'gave up'")]
 
 
 def test_nobodys_metadata_is_as_good_as_none() -> None:

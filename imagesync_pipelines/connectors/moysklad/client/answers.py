@@ -27,6 +27,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     KeptImage,
     Part,
 )
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, keepable, read_details
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
@@ -192,6 +193,8 @@ def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> Assort
                 entities.append(entity_of(row, lambda of, what: left_out.append((of, what))))
         except RowError as error:
             illegible[key] = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever one row does to a library, the others are read
+            illegible[key] = error_reason(error)
     return AssortmentPage(tuple(entities), offset, size, illegible, left_out)
 
 

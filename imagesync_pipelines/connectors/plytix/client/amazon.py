@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple, NotRequired
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.client.answers import rate_limit, session_policy
@@ -162,7 +162,7 @@ class CatalogueApi(Transport):
             for row in data["items"]:
                 try:
                     item, details = item_from_json(row, place)
-                except ValidationError as error:
+                except Exception as error:  # noqa: BLE001 - whatever one item does to a library, the others are read
                     where = row.get("asin") if isinstance(row, dict) else None
                     set_aside.append(SetAside(str(where or asins[0])[:KEY_CHARACTERS], reason_of(error)))
                     continue

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
+from imagesync_pipelines.connectors.moysklad.client import answers
 from imagesync_pipelines.connectors.moysklad.client.answers import RowError, entity_of, moscow_time, page_of, refusal
 from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladDialect, units_left, weight_of
 from imagesync_pipelines.connectors.moysklad.errors import (
@@ -83,6 +84,20 @@ def test_a_row_that_cannot_be_read_does_not_spoil_its_page() -> None:
     page = page_of(rows, 100, 300)
     assert [entity.key for entity in page.entities] == ["product:p1"]
     assert page.illegible == {"product:p2": "meta is missing or no object", "row 102": "id is missing or no text"}
+
+
+def test_a_row_over_which_a_library_stumbles_is_told_and_the_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = answers.keepable
+
+    def stumbling(text: str) -> str:
+        if text == "stumble":
+            raise KeyError("gave up")
+        return real(text)
+
+    monkeypatch.setattr(answers, "keepable", stumbling)
+    page = page_of([entity_json("p1") | {"code": "stumble"}, entity_json("p2")], 0, 2)
+    assert [entity.key for entity in page.entities] == ["product:p2"]
+    assert page.illegible == {"product:p1": "KeyError: 'gave up'"}
 
 
 @pytest.mark.parametrize("name", ["externalCode", "code", "article"])
