@@ -141,7 +141,7 @@ def all_services(database: AbstractContextManager[str], folder: Path) -> Iterato
         shop = open_shop(office)
         grant(office, USERNAME, shop.store)
         values["ho_photo"] = str(operators.put_photo(office, shop.product, _png(), filename="a.png"))
-        values |= {"store": str(shop.store), "other_store": str(shop.other_store)}
+        values |= {"company": str(shop.company), "store": str(shop.store), "other_store": str(shop.other_store)}
 
         receiver = QueueReceiver(Queue(engine), NAMES, SecretStr(HOOK), clock)
         apps: dict[str, Starlette] = {

@@ -86,6 +86,7 @@ PARAMETERS: list[tuple[str, str, str, Headers]] = [
     ),
     ("office", "/api/v1/sync/product-photos/?store_id=", "store", EDGE),
     ("office", "/api/v1/sync/product-photos/{ho_photo}/download/?store_id=", "store of a download", EDGE),
+    ("office", "/api/v1/sync/product-photos/{ho_photo}/image/?token=", "token of an image", ()),
     ("hooks", "/webhooks/moysklad/", "secret", ()),
 ]
 
@@ -158,6 +159,20 @@ FIELDS = {
     "a long text": '"' + "a" * 100_000 + '"',
     "null": "null",
 }
+_VERSION_2 = {
+    "company_id": '"{company}"',
+    "store_id": '"{store}"',
+    "updated_since": '"2026-01-01T00:00:00Z"',
+    "limit": "9",
+    "offset": "0",
+}
+
+
+def version_2(field: str) -> str:
+    """A request of version 2 of the head office's protocol with a gap in one field."""
+    return "{" + ", ".join(f'"{name}": {"%" if name == field else value}' for name, value in _VERSION_2.items()) + "}"
+
+
 TAKERS: list[tuple[str, str, str, str, Headers, str]] = [
     ("catalogue", "POST", "/api/v1/lookup", "skus", KEY, '{"skus": [%]}'),
     ("catalogue", "PUT", "/api/v1/products/{product}/primary", "image_id", KEY, '{"image_id": %}'),
@@ -180,6 +195,7 @@ TAKERS: list[tuple[str, str, str, str, Headers, str]] = [
         EDGE,
         '{"store_id": "{store}", "sync_batch": [{"photo_id": "{ho_photo}", "status": "synced", "synced_at": %}]}',
     ),
+    *(("office", "POST", "/api/v1/sync/product-photos/", field, EDGE, version_2(field)) for field in _VERSION_2),
     ("hooks", "POST", "/webhooks/moysklad/{hook}?requestId=a", "events", (), '{"events": [%]}'),
     (
         "hooks",
