@@ -27,6 +27,7 @@ from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
+from imagesync_pipelines.web.documentation import add_documentation
 from imagesync_pipelines.web.gate import protect
 from imagesync_pipelines.web.service import AddedHeaders
 
@@ -86,7 +87,7 @@ class Api(FastAPI):
 
 
 def build_app(opened: Opened) -> FastAPI:
-    """The catalogue over what was opened. There is no page of API documentation here that asks another host."""
+    """The catalogue over what was opened."""
     app = FastAPI(title="Product image catalogue", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     opened_app = replace(opened, read_runs=kept_for(RUNS_KEPT_SECONDS, opened.read_runs))
     app.state.opened = opened_app
@@ -122,7 +123,7 @@ def build_app(opened: Opened) -> FastAPI:
 
 
 def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:
-    """The API; its document is at openapi.json and needs no key."""
+    """The API; its document is at openapi.json, for people at docs and redoc, and needs no key."""
     app = Api(
         title="Product images",
         version="1",
@@ -136,6 +137,7 @@ def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:
     calls.add_handlers(app)
     protect(app, calls.LARGEST_BODY)
     app.add_middleware(AddedHeaders, headers=calls.told_of_budget)
+    add_documentation(app)
     for router in API_ROUTERS:
         app.include_router(router, dependencies=[Depends(calls.known_only)])
     return app

@@ -19,6 +19,14 @@ TOKEN_PATHS = "/api/v1/token/"  # noqa: S105 - a path
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="api"'}
 BUSY = {"Retry-After": "5"}
 
+# What every answer carries that says nothing stricter of its own: it is no page, and nothing between keeps it.
+SAFE = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
 logger = logging.getLogger("imagesync.head_office")
 
 
@@ -142,4 +150,5 @@ def _database_gone(_: Request, error: Exception) -> JSONResponse:
 
 def _crashed(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return refused(500, "Internal server error").answer
+    # This answer does not pass the middleware that adds them.
+    return refused(500, "Internal server error", headers=SAFE).answer

@@ -309,7 +309,7 @@ def _headers(row: sa.Row) -> dict[str, str]:
         "Content-Disposition": disposition("attachment", row.filename),
         "X-Checksum": row.checksum,
         "X-Version": str(row.version),
-        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-cache",
         "Accept-Ranges": "bytes",
     }
     if row.checksum:

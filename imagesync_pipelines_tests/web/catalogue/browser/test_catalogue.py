@@ -133,3 +133,9 @@ def test_what_an_upstream_sent_is_shown_as_text(page: Page, place: Place) -> Non
         assert page.locator("script:not([src])").count() == 0
         expect(page.locator("main")).to_contain_text(evil)
         expect(page).not_to_have_title("1")
+
+
+def test_the_documentation_of_the_api_is_shown_offline(page: Page) -> None:
+    for path in ("/api/v1/docs", "/api/v1/redoc"):
+        page.goto(path, wait_until="networkidle")
+        expect(page.get_by_text("/products").first).to_be_visible()
