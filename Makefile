@@ -51,8 +51,8 @@ bench: $(DEV)  ## measure, beside rivals, in one run
 env: $(RUN)  ## the variables that Dagster's own commands need
 	@$(BIN)/imagesync env
 
-clean:  ## stop the embedded database and remove IMAGESYNC_HOME
-	@if [ -x $(BIN)/imagesync ]; then $(BIN)/imagesync clean; else echo "nothing to clean"; fi
+clean:  ## stop the embedded database and remove what we made in IMAGESYNC_HOME, after asking (make clean YES=--yes: without)
+	@if [ -x $(BIN)/imagesync ]; then $(BIN)/imagesync clean $(YES); else echo "nothing to clean"; fi
 
 $(RUN): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("imagesync needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'

@@ -10,6 +10,7 @@ from imagesync_pipelines.products.exports import Format, export
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.files import write_stream
+from imagesync_pipelines.storage.home import hand_out
 from imagesync_pipelines.storage.installation import open_installation
 
 
@@ -28,6 +29,7 @@ def export_images(wanted: str, path: Path | None) -> None:
         parts = export(place.engine, Format(wanted), own_images_first=own_images_first)
         if path is not None:
             size = write_stream(UPath(path.absolute()), parts)
+            hand_out(path)
             click.echo(f"{path}: {size:,} bytes", err=True)
             return
         for part in parts:

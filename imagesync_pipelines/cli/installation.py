@@ -1,18 +1,26 @@
 """`imagesync env`, `clean` and `cleanup`: the home of this installation, and what it keeps."""
 
 import shlex
-import shutil
+from pathlib import Path
 
 import click
+import sqlalchemy as sa
 
 from imagesync_pipelines.cli.output import progress_bars
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.storage.embedded import leave_running, stop_server
+from imagesync_pipelines.storage.embedded import SUPERUSER, EmbeddedServer, ensure_server, leave_running, stop_server
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.home import ours_in, remove
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 
-# What we make in a home, by name; what begins with "postgres." is the embedded server's.
-_OURS = ("dagster", "storage", "postgres", "objects", "sandbox", "decoding", "catalogue.secret", "head_office.secret")
+# Databases of the embedded server, what people made there, and its table.
+_OF_PEOPLE = (
+    ("imagesync", "pins", "imagesync.pin"),
+    ("imagesync", "users", "imagesync.web_user"),
+    ("imagesync", "API keys", "imagesync.api_key"),
+    ("head_office", "head office accounts", "head_office.account"),
+)
 
 
 @click.command("env")
@@ -30,29 +38,72 @@ def env() -> None:
 
 
 @click.command("clean")
-def clean() -> None:
-    """Stop the embedded database and remove what we made in IMAGESYNC_HOME: runs, plans, raw pages, product images.
+@click.option("--yes", is_flag=True, help="do not ask; for scripts")
+def clean(yes: bool) -> None:
+    """Stop the embedded database and remove what we made in IMAGESYNC_HOME, after showing it and asking.
 
+    Runs, plans, raw pages and product images, and what people made in the embedded database: pins, users and keys.
     Anything else in that folder stays, and the folder with it.
     """
-    home = load_settings(Settings).home.resolve()
+    home = load_settings(Settings).home.expanduser().resolve()
     if not home.exists():
         click.echo(f"{home} is not there; nothing to clean")
         return
     # A folder that our own start made.
     if not any((home / name).is_dir() for name in ("dagster", "postgres")):
         raise click.ClickException(f"{home} does not look like an IMAGESYNC_HOME; remove it by hand if you mean it")
-    stop_server(home)
-    for place in list(home.iterdir()):
-        if place.name in _OURS or place.name.startswith("postgres."):
-            shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
-    left = sorted(place.name for place in home.iterdir())
+    ours = ours_in(home)
+    left = sorted({place.name for place in home.iterdir()} - {place.name for place in ours})
+    click.echo(f"What we made in {home}:")
+    for place in ours:
+        click.echo(f"  {place.name:<20} {_size(place) / 1_000_000:>12,.1f} MB")
+    for line in _by_people(home):
+        click.secho(f"  {line}", fg="yellow")
     if left:
-        shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-        click.echo(f"removed what is ours in {home}; this is not, and stays: {shown}")
+        click.echo(f"Not ours, stays: {', '.join(left[:5])}" + (f" and {len(left) - 5} more" if len(left) > 5 else ""))
+    if not yes:
+        click.confirm("Remove what we made? It cannot be brought back", abort=True)
+    stop_server(home)
+    for place in ours_in(home):
+        remove(place)
+    if left:
+        click.echo(f"removed what was ours in {home}")
         return
     home.rmdir()
     click.echo(f"removed {home}")
+
+
+def _size(place: Path) -> int:
+    """The bytes of a file, or of everything in a folder."""
+    within = [place, *(place.rglob("*") if place.is_dir() and not place.is_symlink() else ())]
+    return sum(path.lstat().st_size for path in within if path.is_symlink() or path.is_file())
+
+
+def _by_people(home: Path) -> list[str]:
+    """A sentence about what people made in the embedded database of a home, which no synchronisation brings back."""
+    if not (home / "postgres").is_dir():
+        return []
+    try:
+        server = ensure_server(home)
+        found = [
+            f"{number} {what}" for database, what, table in _OF_PEOPLE if (number := _rows(server, database, table))
+        ]
+    except (StorageError, sa.exc.DBAPIError) as error:
+        return [f"its database cannot be asked for pins, users and keys, which go with it: {error}"]
+    return [f"in its database, and gone with it: {', '.join(found)}"] if found else []
+
+
+def _rows(server: EmbeddedServer, database: str, table: str) -> int:
+    """How many rows a table has; none when it or its database is not there."""
+    engine = sa.create_engine(server.url(SUPERUSER, "psycopg"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        if connection.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": database}) is None:
+            return 0
+    engine = sa.create_engine(server.url(database, "psycopg"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": table}) is None:
+            return 0
+        return int(connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) or 0)  # noqa: S608 - our own table
 
 
 @click.command("cleanup")

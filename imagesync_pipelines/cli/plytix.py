@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, PlytixOptions, PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.storage.home import hand_out
 
 account_option = click.option(
     "--plytix-account", "account", metavar="ALIAS", help="which account of the accounts file (default: the only one)"
@@ -52,6 +53,7 @@ def sync(
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            hand_out(report)
             click.echo(f"  report: {report}")
     context.exit(code)
 

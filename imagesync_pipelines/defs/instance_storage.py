@@ -1,5 +1,9 @@
 """Where Dagster keeps its records, as dagster.yaml names it: the installation's PostgreSQL, or nothing that lasts.
 
+In PostgreSQL its tables stay in the schema in which they are found; where it shares a new database with us it gets
+a schema of its own. It always names that schema: one of ours that is first in the role's search_path would be taken
+for its own.
+
 Dagster's commands read the dagster.yaml of the folder they run in, also in a fresh clone where there is no
 installation yet. There `dg check defs` needs no database, and `dagster dev` shows the definitions. In an installation
 (DAGSTER_HOME is set) a missing address is an error: records must not go astray.
@@ -10,6 +14,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from dagster import Field
@@ -18,11 +24,26 @@ from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import DagsterPostgresException, retry_pg_connection_fn, retry_pg_creation_fn
 
-from imagesync_pipelines.storage.database import with_driver
-from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.database import denied, with_driver
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
+from imagesync_pipelines.storage.faults import told
+from imagesync_pipelines.storage.home import keep_private
+from imagesync_pipelines.storage.schema import SCHEMA as OURS
+from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 
 PASSING_FOLDER = "IMAGESYNC_PASSING_DAGSTER_FOLDER"
+# The schema of Dagster's tables in a database that it shares with us, unless they are found elsewhere.
+OWN_SCHEMA = "dagster"
+NOT_ALLOWED = "42501"
+_FOUND = sa.text("""
+SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relname = 'event_logs' AND n.nspname <> :ours
+   AND (n.nspname = ANY (current_schemas(false)) OR n.nspname = :own)
+ ORDER BY array_position(current_schemas(false), n.nspname) NULLS LAST LIMIT 1
+""")
+_DEFAULT = sa.text("SELECT current_schema(), to_regnamespace(:ours) IS NOT NULL")
 
 
 class InstallationStorage(DagsterStorage, ConfigurableClass):
@@ -39,33 +60,106 @@ class InstallationStorage(DagsterStorage, ConfigurableClass):
     ) -> DagsterStorage:
         """PostgreSQL when the variable is set; without any installation, SQLite in a folder that goes with the command.
 
-        Raises StorageError when DAGSTER_HOME is set and the variable is not, or when it names no PostgreSQL.
+        Raises StorageError when DAGSTER_HOME is set and the variable is not, or when it names no PostgreSQL, one that
+        does not answer or where no schema may be made; TransactionPoolerError.
         """
-        url = os.environ.get(config_value["url_variable"])
+        variable = config_value["url_variable"]
+        url = os.environ.get(variable)
         if url:
-            return _kept_open(DagsterPostgresStorage(with_driver(url, "psycopg2"), inst_data=inst_data))
+            # Dagster's own processes begin here: their logs and sockets, and what their children make.
+            keep_private()
+            return _in_postgres(with_driver(url, "psycopg2"), variable, inst_data)
         if os.environ.get("DAGSTER_HOME"):
             raise StorageError(
-                f"{config_value['url_variable']} is not set, so it is not known where Dagster's records are. "
+                f"{variable} is not set, so it is not known where Dagster's records are. "
                 "Run `imagesync env` and set the variables that it prints."
             )
         return DagsterSqliteStorage(_passing_folder(), inst_data=inst_data)
 
 
-def _kept_open(storage: DagsterPostgresStorage) -> DagsterPostgresStorage:
-    """The same storage on one connection that stays open until the instance is disposed of.
+def _in_postgres(url: str, variable: str, inst_data: ConfigurableClassData | None) -> DagsterPostgresStorage:
+    """Dagster's storage on one connection that stays open until the instance is disposed of.
 
     By itself Dagster connects anew for every statement, hundreds of times in a run, which costs PostgreSQL more than
     the statements do. A connection that the server has closed is replaced before it is used; threads get further ones.
     """
-    engine = sa.create_engine(
-        storage.postgres_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, pool_size=1, max_overflow=-1
-    )
-    # What DagsterPostgresStorage offers for this is for its web server alone, with that one's limit for statements.
+    bare = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    try:
+        retry_pg_connection_fn(partial(refuse_pooler_of_transactions, bare, variable))
+    except DagsterPostgresException as error:
+        raise DatabaseUnreachableError(told(error, f"{variable}: the database") or f"{variable}: {error}") from error
+    schema = retry_pg_creation_fn(partial(_schema, bare, variable))
+    engine = _engine(url, schema, pool_size=1, max_overflow=-1)
+    storage = DagsterPostgresStorage(url, should_autocreate_tables=False, inst_data=inst_data)
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
-        vars(part).update(_engine=engine)
+        # Dagster's own would connect to another schema.
+        vars(part).update(_engine=engine, optimize_for_webserver=partial(_for_webserver, part, schema))
     vars(storage.run_storage).update(dispose=engine.dispose)
+    _make_tables(storage, set(sa.inspect(engine).get_table_names(schema)))
     return storage
+
+
+def _schema(bare: sa.Engine, variable: str) -> str:
+    """The schema of Dagster's tables, which is made where it is to be one of its own."""
+    with bare.connect() as connection:
+        found: str | None = connection.scalar(_FOUND, {"ours": OURS, "own": OWN_SCHEMA})
+        if found is not None:
+            return found
+        first, is_shared = connection.execute(_DEFAULT, {"ours": OURS}).one()
+        if first is not None and not is_shared and not _is_ours(bare.url):
+            return str(first)
+        try:
+            connection.execute(sa.schema.CreateSchema(OWN_SCHEMA, if_not_exists=True))
+        except sa.exc.ProgrammingError as error:
+            if getattr(error.orig, "pgcode", None) != NOT_ALLOWED:
+                raise
+            raise denied(error, OWN_SCHEMA, bare.url.username, f"{variable}: Dagster's tables") from error
+    return OWN_SCHEMA
+
+
+def _is_ours(url: sa.URL) -> bool:
+    """Whether our own tables will be in the database of a URL, as the environment says."""
+    ours = os.environ.get("IMAGESYNC_DATABASE_URL")
+    return bool(ours) and sa.make_url(with_driver(str(ours), "psycopg2")) == url
+
+
+def _engine(url: str, schema: str, *, setting: str = "", **pool: Any) -> sa.Engine:
+    """An engine whose connections look for tables in one schema alone, and begin with another `setting`."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, **pool)
+    settings = f"SET search_path TO {engine.dialect.identifier_preparer.quote(schema)}; {setting}"
+
+    # Before SQLAlchemy itself asks a new connection for its schema.
+    @sa.event.listens_for(engine, "connect", insert=True)
+    def set_up(connection: Any, _record: object) -> None:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(settings)
+
+    return engine
+
+
+def _for_webserver(part: Any, schema: str, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+    """What Dagster does for its web server: a limit for statements, and for connections."""
+    pool = {"pool_size": 1, "pool_recycle": pool_recycle, "max_overflow": max_overflow}
+    setting = f"SET statement_timeout TO {statement_timeout}"
+    vars(part).update(_engine=_engine(part.postgres_url, schema, setting=setting, **pool))
+
+
+def _make_tables(storage: DagsterPostgresStorage, there: set[str]) -> None:
+    """What Dagster's storages do by themselves when they are made; `there`: the tables that are in its schema."""
+    runs: Any = storage.run_storage
+    events: Any = storage.event_log_storage
+    schedules: Any = storage.schedule_storage
+    if "runs" not in there:
+        retry_pg_creation_fn(runs._init_db)
+        runs.migrate()
+        runs.optimize()
+    if "event_logs" not in there:
+        retry_pg_creation_fn(events._init_db)
+        events.reindex_events()
+        events.reindex_assets()
+    if not there & {"schedules", "jobs"}:
+        retry_pg_creation_fn(schedules._init_db)
 
 
 def _passing_folder() -> str:

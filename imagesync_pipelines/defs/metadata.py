@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import SecretStr
 
 from imagesync_pipelines.imaging.derivatives import icon
+from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.redaction import MASK, redact
 
@@ -149,11 +150,14 @@ def plain_text(value: object, limit: int = CELL_CHARACTERS) -> str:
 def error_text(error: BaseException, secrets: Collection[SecretStr] = ()) -> str:
     """An error as one line for people, at most 500 characters, without secrets.
 
-    Our own errors are written for people; of others the name is told too, because their text alone often says little.
+    Our own errors are written for people; a full disk or a database that is gone is told by what to do. Of others the
+    name is told too, because their text alone often says little.
     """
     name = type(error).__name__
     text = str(error).strip()
     ours = type(error).__module__.startswith("imagesync_pipelines.")
+    if not ours and (said := told(error)) is not None:
+        return clean_text(said, secrets)
     return clean_text(text if ours and text else f"{name}: {text}" if text else name, secrets)
 
 

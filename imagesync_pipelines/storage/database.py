@@ -12,7 +12,9 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
+from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.schema import SCHEMA
+from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 
 R = TypeVar("R")
 SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
@@ -69,10 +71,13 @@ def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
     Several processes may open one database at once: one upgrades, the others wait. Raises StorageError when a newer or
-    an older version of the program is needed, DatabaseUnreachableError when it does not answer.
+    an older version of the program is needed, TransactionPoolerError where no lock would last,
+    DatabaseUnreachableError when it does not answer.
     """
     engine = engine_of(url)
     try:
+        with answering():
+            refuse_pooler_of_transactions(engine, "IMAGESYNC_DATABASE_URL")
         with answering(), engine.begin() as connection:
             if _version(connection) != HEAD:
                 _upgrade(connection)
@@ -80,10 +85,7 @@ def open_database(url: str) -> sa.Engine:
         engine.dispose()
         if isinstance(error, StorageError) or not isinstance(error.orig, InsufficientPrivilege):
             raise
-        raise StorageError(
-            f"The database user may not create our tables ({_one_line(error)}). "
-            f"An administrator can allow it with: CREATE SCHEMA {SCHEMA} AUTHORIZATION {engine.url.username}"
-        ) from error
+        raise denied(error, SCHEMA, engine.url.username, "our tables") from error
     return engine
 
 
@@ -93,6 +95,14 @@ def is_server_gone(error: BaseException) -> bool:
         return True
     said = getattr(getattr(error, "orig", None) or error, "sqlstate", None) or ""
     return isinstance(error, SERVER_GONE) and not said.startswith(_LIMITS_OF_A_ROW)
+
+
+def denied(error: DBAPIError, schema: str, user: str | None, what: str) -> StorageError:
+    """What is said where our user may not make a schema, and what is to be in it."""
+    return StorageError(
+        f"The database user may not create {what} ({_one_line(error)}). "
+        f"An administrator can allow it with: CREATE SCHEMA {schema} AUTHORIZATION {user}"
+    )
 
 
 def read_rows(engine: sa.Engine, query: sa.Select, kind: type[R]) -> list[R]:
@@ -163,7 +173,7 @@ def answering(what: str = "The database") -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise DatabaseUnreachableError(f"{what} does not answer: {_one_line(error)}") from error
+        raise DatabaseUnreachableError(told(error, what) or f"{what}: {_one_line(error)}") from error
 
 
 def _one_line(error: sa.exc.DBAPIError) -> str:

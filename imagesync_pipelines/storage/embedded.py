@@ -26,11 +26,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 import psutil  # type: ignore[import-untyped]
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.home import make_private
 from imagesync_pipelines.storage.supervisor import HANDLES_FILE, LEFT_RUNNING_FILE, OWNER_FILE, TAKEN
 
 ROOT_STAND_IN = "pgserver"
@@ -92,7 +94,7 @@ def ensure_server(home: Path) -> EmbeddedServer:
     """
     home = home.resolve()
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_private(home)
         with _exclusive(home):
             _hold(home, os.getpid())
             return _start_or_join(home)
@@ -105,7 +107,7 @@ def ensure_server(home: Path) -> EmbeddedServer:
 
 def leave_running(home: Path) -> None:
     """Let the server outlive its last user, until stop_server: Dagster's own commands use it without holding it."""
-    (home.resolve() / LEFT_RUNNING_FILE).touch()
+    (home.resolve() / LEFT_RUNNING_FILE).touch(mode=0o600)
 
 
 def stop_server(home: Path) -> None:
@@ -137,10 +139,15 @@ def is_on_network(kind: str) -> bool:
     return kind in NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind not in LOCAL_FUSE)
 
 
+def _private(file: Path) -> TextIO:
+    """A file for a lock, which nobody else can open: whoever can, even only to read it, can hold the lock."""
+    return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "a")
+
+
 @contextmanager
 def _exclusive(home: Path) -> Iterator[None]:
     """One process at a time looks at, starts or stops the server of a home."""
-    with (home / "postgres.lock").open("a") as lock:
+    with _private(home / "postgres.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -148,18 +155,20 @@ def _exclusive(home: Path) -> Iterator[None]:
 @cache
 def _hold(home: Path, pid: int) -> None:
     """Take this process's handle, once; `pid` makes a forked child take its own."""
-    handle = (home / HANDLES_FILE).open("a")
+    handle = _private(home / HANDLES_FILE)
     fcntl.flock(handle, fcntl.LOCK_SH)
 
     def release() -> None:
         if os.getpid() != pid:
             return
-        # The home may be gone by now (`imagesync clean`); then there is nothing to stop.
         # A supervisor that cannot be told from here sees by itself that nobody is left.
-        with handle, suppress(FileNotFoundError, BlockingIOError, StorageError), _exclusive(home):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (home / LEFT_RUNNING_FILE).exists():
-                _stop(home)
+        with handle, suppress(FileNotFoundError, BlockingIOError, StorageError):
+            # The data may be gone by now (`imagesync clean`); then there is nothing to stop, and no lock to make anew.
+            if (home / "postgres").is_dir():
+                with _exclusive(home):
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if not (home / LEFT_RUNNING_FILE).exists():
+                        _stop(home)
 
     atexit.register(release)
 
@@ -249,7 +258,7 @@ def _ready(data: Path) -> EmbeddedServer | None:
 
 def _is_owned(home: Path) -> bool:
     """Whether a supervisor, or any process of its server, is alive."""
-    with (home / OWNER_FILE).open("a") as owner:
+    with _private(home / OWNER_FILE) as owner:
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -344,10 +353,12 @@ def _server_user() -> pwd.struct_passwd | None:
 
 def _let_through(path: Path) -> None:
     """Let the stand-in reach a path below closed folders: it may pass them, not list them."""
-    for folder in path.resolve().parents:
+    home = path.resolve().parent
+    for folder in (home, *home.parents):
         mode = folder.stat().st_mode
         if not mode & 0o001:
-            logger.warning("%s: other users may now pass through this folder (not read it)", folder)
+            if folder != home:
+                logger.warning("%s: other users may now pass through this folder (not read it)", folder)
             folder.chmod(mode | 0o001)
 
 

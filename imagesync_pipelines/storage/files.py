@@ -74,7 +74,7 @@ def write_stream(path: UPath, parts: Iterable[bytes]) -> int:
     folder = Path(path.path).parent if is_local else Path(tempfile.gettempdir())
     fresh = folder / f".{path.name}.{uuid.uuid4().hex[:8]}"
     try:
-        fresh.touch(mode=0o666 if is_local else 0o600, exist_ok=False)
+        fresh.touch(mode=0o600, exist_ok=False)
         with fresh.open("wb") as file:
             size = sum(file.write(part) for part in parts)
         if is_local:

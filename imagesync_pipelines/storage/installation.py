@@ -18,6 +18,7 @@ from imagesync_pipelines.storage.database import create_database, open_database,
 from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import check_root, open_root, sync, write_whole
+from imagesync_pipelines.storage.home import PRIVATE_FOLDER, make_private
 
 # The parameter of glibc's mallopt, and the size of a block that goes back to the system as soon as it is freed.
 MMAP_THRESHOLD, LARGE_BYTES = -3, 512 * 1024
@@ -83,8 +84,9 @@ def open_locations(settings: Settings) -> Locations:
     may open one installation at once. Raises StorageError with a line for people.
     """
     home = settings.home.expanduser().resolve()
+    make_private(home)
     dagster_home = home / "dagster"
-    dagster_home.mkdir(parents=True, exist_ok=True)
+    dagster_home.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     # In one step, and only when it differs: another process may be reading the file.
     kept, wanted = UPath(dagster_home / "dagster.yaml"), dagster_yaml().encode()
     if not kept.exists() or kept.read_bytes() != wanted:
@@ -123,7 +125,7 @@ def kept_secret(file: Path) -> SecretStr:
 
     Raises StorageError for a file that is empty or cut, as a power cut may leave one.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     with suppress(FileExistsError):
         fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
         fresh.touch(mode=0o600)

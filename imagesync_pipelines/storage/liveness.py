@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.storage.database import APPLICATION_NAME, answering, engine_of
-from imagesync_pipelines.storage.errors import LockLostError, TransactionPoolerError
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.locks import HeldLock, lock_key, own_session
+from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 
 # How soon a lock is taken again whose connection was cut: the run itself goes on living.
 WATCH_SECONDS = 0.5
 # Shared: a run may have several processes.
-_TAKE = sa.text("SELECT pg_advisory_lock_shared(:key), pg_backend_pid()")
-_SERVER = sa.text("SELECT pg_backend_pid()")
+_TAKE = sa.text("SELECT pg_advisory_lock_shared(:key)")
 _HELD = sa.text("""
 SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
  WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -38,6 +38,7 @@ def alive(url: str, run_id: str) -> Iterator[None]:
     with ExitStack() as first:
         first.callback(engine.dispose)
         with answering():
+            refuse_pooler_of_transactions(engine, "IMAGESYNC_DATABASE_URL")
             held = _hold(engine, run_id, first)
         watch = threading.Thread(target=_watch, args=(engine, run_id, held, done), name=f"alive-{run_id}", daemon=True)
         watch.start()
@@ -56,15 +57,7 @@ def living(connection: sa.Connection, runs: Collection[str]) -> set[str]:
 
 def _hold(engine: sa.Engine, run_id: str, stack: ExitStack) -> HeldLock:
     own = stack.enter_context(own_session(engine, f"{APPLICATION_NAME} {_name(run_id)}"))
-    _, server = own.execute(_TAKE, {"key": lock_key(_name(run_id))}).one()
-    with engine.connect() as other:
-        # Two sessions of ours that one server process answers: something gives us another one for each transaction.
-        if other.execute(_SERVER).scalar_one() == server:
-            raise TransactionPoolerError(
-                "IMAGESYNC_DATABASE_URL leads through a pooler of transactions (such as PgBouncer with pool_mode = "
-                "transaction): locks do not last there, and two runs could write one account. Name PostgreSQL itself, "
-                "or a pooler of sessions (pool_mode = session)."
-            )
+    own.execute(_TAKE, {"key": lock_key(_name(run_id))})
     return HeldLock(own, run_id)
 
 
@@ -76,7 +69,7 @@ def _watch(engine: sa.Engine, run_id: str, held: HeldLock, done: threading.Event
             except LockLostError:
                 try:
                     held = _hold(engine, run_id, later)
-                except (DBAPIError, TransactionPoolerError):
+                except DBAPIError:
                     continue  # the database is not there yet
 
 

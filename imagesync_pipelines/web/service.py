@@ -1,18 +1,24 @@
 """What every service here needs: bodies of a bounded size, texts that a database can hold, serving until a signal."""
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, cast
 from urllib.parse import quote
 
+import psycopg
 import uvicorn
 from pydantic import AfterValidator, Field
+from sqlalchemy.exc import DBAPIError, TimeoutError
+from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.web.timeouts import Timeouts, timed
 
 LARGEST_BODY = 8 * 1024 * 1024
@@ -35,6 +41,24 @@ def disposition(kind: str, filename: str) -> str:
     """A Content-Disposition (RFC 6266), `inline` or `attachment`: a plain name for old clients, then the true one."""
     plain = "".join(one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in filename)
     return f"{kind}; filename=\"{plain or 'photo'}\"; filename*=UTF-8''{quote(filename or 'photo', safe='')}"
+
+
+def answer_faults(app: Starlette, busy: Callable[[Request, Exception], Response | Awaitable[Response]]) -> None:
+    """Let `busy`, a 503, be the answer where the database or a disk is at fault; what else goes wrong goes on."""
+
+    async def judged(request: Request, error: Exception) -> Response:
+        if told(error) is None:
+            raise error
+        answer = busy(request, error)
+        return answer if isinstance(answer, Response) else await answer
+
+    for kind in (DBAPIError, TimeoutError, psycopg.Error, OSError):
+        app.add_exception_handler(kind, judged)
+
+
+def at_fault(error: Exception) -> str:
+    """What a caller is told of a fault of ours that passes; who runs the service reads more of it in the log."""
+    return f"{'A disk' if isinstance(error, OSError) else 'The database'} does not answer; try again"
 
 
 class BodyLimit:

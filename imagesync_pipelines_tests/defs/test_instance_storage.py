@@ -1,22 +1,29 @@
 """Where Dagster keeps its records: the installation's PostgreSQL, nothing that lasts in a clone, never astray."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster_postgres import DagsterPostgresStorage
 
 from imagesync_pipelines.defs.instance_storage import PASSING_FOLDER, InstallationStorage
-from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError, TransactionPoolerError
 from imagesync_pipelines.storage.installation import Locations, dagster_yaml
-from imagesync_pipelines_tests.places import rows_of
+from imagesync_pipelines_tests.cli.terminals import COMMAND
+from imagesync_pipelines_tests.places import databases, entered, execute, opened, rows_of
+from imagesync_pipelines_tests.poolers import pgbouncer, through
 
 VARIABLE = "IMAGESYNC_DAGSTER_URL"
 _RECORDED_BY_A_CHILD = """
@@ -74,6 +81,89 @@ def test_an_instance_keeps_one_connection_makes_it_anew_when_it_is_lost_and_clos
     while connections() and time.monotonic() < end:
         time.sleep(0.02)
     assert connections() == []
+
+
+@pytest.fixture
+def role(server: EmbeddedServer) -> Iterator[str]:
+    """The natural name of a role: that of our schema. It owns a database of its own, which is new; gives its URL."""
+    execute(server, "CREATE ROLE imagesync LOGIN")
+    execute(server, "CREATE DATABASE of_the_role OWNER imagesync")
+    yield sa.make_url(server.url("of_the_role", "psycopg")).set(username="imagesync").render_as_string()
+    execute(server, "DROP DATABASE of_the_role WITH (FORCE)")
+    execute(server, "DROP ROLE imagesync")
+
+
+def schemas_of(url: str) -> dict[str, list[str]]:
+    """The schemas that have Dagster's main tables, and a table with a version."""
+    found = rows_of(
+        url, "SELECT relname, relnamespace::regnamespace::text FROM pg_class WHERE relkind = 'r' ORDER BY 2"
+    )
+    wanted = ("runs", "event_logs", "jobs", "alembic_version")
+    return {name: [schema for table, schema in found if table == name] for name in wanted}
+
+
+def test_a_role_that_is_called_as_our_schema_works_with_our_commands_and_dagsters(role: str, tmp_path: Path) -> None:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    ours = {**kept, "IMAGESYNC_HOME": str(tmp_path / "home"), "IMAGESYNC_DATABASE_URL": role}
+    dagsters = {**ours, "IMAGESYNC_DAGSTER_URL": role, "DAGSTER_HOME": str(tmp_path / "home" / "dagster")}
+    migrate = [str(Path(sys.executable).with_name("dagster")), "instance", "migrate"]
+    for environment, words in ((ours, [*COMMAND, "history"]), (dagsters, migrate)):
+        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    assert schemas_of(role) == {
+        "runs": ["dagster"], "event_logs": ["dagster"], "jobs": ["dagster"], "alembic_version": ["dagster", "imagesync"]
+    }  # fmt: skip
+
+
+def test_dagsters_tables_stay_where_they_are_found_whatever_schema_comes_first(
+    server: EmbeddedServer, role: str, tmp_path: Path
+) -> None:
+    storage = DagsterPostgresStorage(role.replace("+psycopg:", "+psycopg2:"))
+    run = storage.run_storage.add_run(dg.DagsterRun(job_name="nothing", run_id=str(uuid4())))
+    environment = {"IMAGESYNC_ENV_FILE": os.devnull, "IMAGESYNC_HOME": str(tmp_path), "IMAGESYNC_DATABASE_URL": role}
+    for _ in range(2):
+        with opened(environment) as (_, instance):
+            assert [one.run_id for one in instance.get_runs()] == [run.run_id]
+            instance.optimize_for_webserver(statement_timeout=5000, pool_recycle=60, max_overflow=2)
+            assert [one.run_id for one in instance.get_runs()] == [run.run_id]
+    assert schemas_of(role)["runs"] == ["public"]
+
+
+def test_a_database_that_is_dagsters_alone_has_its_tables_where_dagster_makes_them(
+    postgres_instance: dg.DagsterInstance, locations: Locations
+) -> None:
+    assert postgres_instance.get_runs_count() == 0
+    assert set(map(tuple, schemas_of(locations.dagster_url).values())) == {("public",)}
+
+
+def test_who_may_make_no_schema_is_told_what_an_administrator_types(server: EmbeddedServer, role: str) -> None:
+    execute(server, "ALTER DATABASE of_the_role OWNER TO postgres")
+    with entered({"IMAGESYNC_DATABASE_URL": role, VARIABLE: role}), pytest.raises(StorageError) as told:
+        InstallationStorage.from_config_value(None, {"url_variable": VARIABLE})
+    assert str(told.value).endswith("CREATE SCHEMA dagster AUTHORIZATION imagesync")
+
+
+def test_dagsters_url_through_a_pooler_of_transactions_is_refused_and_through_one_of_sessions_it_works(
+    server: EmbeddedServer,
+) -> None:
+    with databases(server) as (_, dagsters):
+        with (
+            pgbouncer(server, "transaction") as pooler,
+            entered({VARIABLE: through(dagsters, pooler)}),
+            pytest.raises(TransactionPoolerError, match=rf"^{VARIABLE} leads through"),
+        ):
+            InstallationStorage.from_config_value(None, {"url_variable": VARIABLE})
+        with pgbouncer(server, "session") as pooler, entered({VARIABLE: through(dagsters, pooler)}):
+            storage = InstallationStorage.from_config_value(None, {"url_variable": VARIABLE})
+            assert storage.run_storage.get_runs_count() == 0
+            storage.run_storage.dispose()
+
+
+def test_a_database_that_does_not_answer_is_told_with_the_variable() -> None:
+    with entered({VARIABLE: "postgresql://u:hidden@127.0.0.1:1/d"}), pytest.raises(DatabaseUnreachableError) as told:
+        InstallationStorage.from_config_value(None, {"url_variable": VARIABLE})
+    assert re.match(rf"{VARIABLE}: the database does not answer \(.*Connection refused\)\. See", str(told.value))
 
 
 def test_a_driver_that_dagster_cannot_use_is_replaced(locations: Locations, monkeypatch: pytest.MonkeyPatch) -> None:

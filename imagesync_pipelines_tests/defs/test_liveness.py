@@ -13,7 +13,10 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.liveness import LOCK_TAG, SENSOR, close_dead_runs
 from imagesync_pipelines.defs.work import InstallationResource
 from imagesync_pipelines.storage import liveness
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.errors import TransactionPoolerError
 from imagesync_pipelines.storage.installation import Locations
+from imagesync_pipelines_tests.poolers import pgbouncer, through
 
 STARTED = dg.DagsterRunStatus.STARTED
 POOL = "image_db_api"
@@ -135,14 +138,10 @@ def test_every_run_holds_its_lock_while_it_works_and_the_sensor_sees_it(
         assert liveness.living(connection, [result.run_id]) == set()
 
 
-def test_a_pooler_of_transactions_is_refused_with_what_to_set(
-    locations: Locations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such a pooler answers two sessions of ours with one session of the server."""
-    monkeypatch.setattr(liveness, "_TAKE", sa.text("SELECT pg_advisory_lock_shared(:key), 17"))
-    monkeypatch.setattr(liveness, "_SERVER", sa.text("SELECT 17"))
+def test_a_pooler_of_transactions_is_refused_with_what_to_set(server: EmbeddedServer, locations: Locations) -> None:
     with (
-        pytest.raises(liveness.TransactionPoolerError, match=r"pool_mode = transaction.*pool_mode = session"),
-        liveness.alive(locations.database_url, "some run"),
+        pgbouncer(server, "transaction") as pooler,
+        pytest.raises(TransactionPoolerError, match=r"pool_mode = transaction.*pool_mode = session"),
+        liveness.alive(through(locations.database_url, pooler), "some run"),
     ):
         pytest.fail("it was taken")

@@ -1,7 +1,6 @@
 """`imagesync demo`: from nothing to five tables: a catalogue of real size, a folder, edge stores, Plytix, МойСклад."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +27,7 @@ from imagesync_pipelines.sandbox.moysklad.server import MODES
 from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.embedded import stop_server
+from imagesync_pipelines.storage.home import ours_in, remove
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings, open_catalogue
@@ -257,7 +257,7 @@ def _ask(session: requests.Session, address: str, path: str) -> tuple[tuple[str,
 
 
 def _start_afresh(place: stand_ins.SandboxHome) -> None:
-    """Empty the sandbox's home, so that the first run is a first run. Only a home that a sandbox made is emptied."""
+    """Remove what we made in the sandbox's home, so that the first run is a first run; in no other home."""
     others = {entry.name for entry in place.home.iterdir()} - {"sandbox"}
     if others and not (place.folder / "nights").exists():
         raise click.ClickException(
@@ -266,9 +266,6 @@ def _start_afresh(place: stand_ins.SandboxHome) -> None:
         )
     if others:
         stop_server(place.home)
-        for entry in place.home.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        for entry in ours_in(place.home):
+            remove(entry)
     place.folder.mkdir(parents=True, exist_ok=True)

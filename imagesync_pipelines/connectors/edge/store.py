@@ -21,9 +21,11 @@ from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import create_database, engine_of
-from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError, TransactionPoolerError
+from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import HeldLock, account_lock
+from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 
 # A store's table is one of these (docs/contracts/edge.md); a Django application of the store makes the second.
 TABLES = ("product_photo", "core_productphoto")
@@ -129,15 +131,21 @@ class StoreDatabase:
 
 
 def open_store(dsn: str) -> StoreDatabase:
-    """Open a store's database; its table need not be there yet. Raises StoreUnreachableError, StorageError."""
+    """Open a store's database; its table need not be there yet.
+
+    Raises StoreUnreachableError, StorageError, TransactionPoolerError where the store's lock would not last.
+    """
     engine = engine_of(dsn)
     try:
+        refuse_pooler_of_transactions(engine, "The dsn of this store")
         with engine.connect() as connection:
             tables = {name: connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) for name in TABLES}
     except OperationalError as error:
         engine.dispose()
-        said = " ".join(str(error.orig).split())
-        raise StoreUnreachableError(f"the store's database does not answer: {said}") from error
+        raise StoreUnreachableError(told(error, "the store's database") or str(error.orig)) from error
+    except TransactionPoolerError:
+        engine.dispose()
+        raise
     return StoreDatabase(engine, next((name for name, found in tables.items() if found), TABLES[0]))
 
 

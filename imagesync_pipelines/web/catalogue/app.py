@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError, TimeoutError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import RedirectResponse, Response
@@ -29,7 +29,7 @@ from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.documentation import add_documentation
 from imagesync_pipelines.web.gate import protect
-from imagesync_pipelines.web.service import AddedHeaders
+from imagesync_pipelines.web.service import AddedHeaders, answer_faults
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
@@ -61,7 +61,6 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     PinRefusedError: (409, True, {}),
     DagsterUnreachableError: (503, True, {}),
     OperationalError: (503, False, {"Retry-After": "5"}),
-    TimeoutError: (503, False, {"Retry-After": "5"}),
     Exception: (500, False, SAFE),
 }
 
@@ -99,6 +98,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.add_exception_handler(sessions.LoginNeededError, _to_login)
     for kind in ERRORS:
         app.add_exception_handler(kind, partial(_failed, kind))
+    answer_faults(app, partial(_failed, OperationalError))
     protect(app, LARGEST_FORM)
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.mount(API, _build_api(opened_app, app.state.exports))

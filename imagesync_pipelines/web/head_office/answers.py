@@ -15,6 +15,9 @@ from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from imagesync_pipelines.storage.faults import told
+from imagesync_pipelines.web.service import answer_faults, at_fault
+
 TOKEN_PATHS = "/api/v1/token/"  # noqa: S105 - a path
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="api"'}
 BUSY = {"Retry-After": "5"}
@@ -104,6 +107,7 @@ def add_handlers(app: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+    answer_faults(app, _database_gone)
 
 
 def _bad_input(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -144,8 +148,8 @@ def _no_route(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _database_gone(_: Request, error: Exception) -> JSONResponse:
-    logger.error("the database does not answer: %s", error)
-    return refused(503, "The database does not answer; try again", headers=BUSY).answer
+    logger.error("a fault around us: %s", told(error) or error)
+    return refused(503, at_fault(error), headers=BUSY).answer
 
 
 def _crashed(request: Request, error: Exception) -> JSONResponse:

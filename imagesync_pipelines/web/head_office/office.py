@@ -15,6 +15,7 @@ from imagesync_pipelines.storage.database import answering, create_database, eng
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.installation import kept_secret
 from imagesync_pipelines.storage.objects import S3Client, embedded_s3, s3_client, s3_place
+from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 from imagesync_pipelines.web.head_office.tables import create_tables
 
 
@@ -86,6 +87,7 @@ def open_head_office() -> Iterator[HeadOffice]:
     engine = engine_of(url, pool_size=10, max_overflow=30)
     try:
         with answering("The head office's database (HO_DATABASE_URL)"):
+            refuse_pooler_of_transactions(engine, "HO_DATABASE_URL")
             create_tables(engine)
         outside = s3_place(shared)
         with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:

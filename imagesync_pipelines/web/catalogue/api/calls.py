@@ -17,17 +17,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import OperationalError, TimeoutError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
 from imagesync_pipelines.storage.errors import PinRefusedError
+from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope, find_key
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.gate import is_known
+from imagesync_pipelines.web.service import answer_faults, at_fault
 
 MEDIA_TYPE = "application/problem+json"
 WINDOW_SECONDS = 60
@@ -169,7 +171,7 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, partial(_said_no, status))
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(OperationalError, _no_database)
-    app.add_exception_handler(TimeoutError, _no_database)
+    answer_faults(app, _no_database)
     app.add_exception_handler(Exception, _crashed)
 
 
@@ -201,8 +203,8 @@ def _shown(name: str, longest: int) -> str:
 
 
 def _no_database(_: Request, error: Exception) -> Response:
-    logger.error("the database does not answer: %s", error)
-    return _problem(503, "The database does not answer at the moment; try again.", {"Retry-After": "5"})
+    logger.error("a fault around us: %s", told(error) or error)
+    return _problem(503, f"{at_fault(error)}.", {"Retry-After": "5"})
 
 
 def _crashed(request: Request, error: Exception) -> Response:
