@@ -86,7 +86,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run(folder: Path) -> None:
         out, err = process.communicate(timeout=300)
     assert_one_line(Ended(process.returncode, out, err), "The database ")
     # That it is tried again is not said again and again.
-    said = [line[9:] for line in err.splitlines()]
+    said = [line.partition(" WARNING ")[2] for line in err.splitlines()]
     assert [line for line, following in pairwise(said) if line and line == following] == []
     again = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr

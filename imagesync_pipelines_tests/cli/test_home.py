@@ -21,6 +21,8 @@ from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines_tests.cli.terminals import COMMAND, Ended, environment_of
 from imagesync_pipelines_tests.places import rows_of
 
+pytestmark = pytest.mark.slow
+
 PRODUCT = "INSERT INTO imagesync.product (kind, erp_id, sku, name) VALUES ('parent', '1', 'A1', 'Chair')"
 
 
@@ -78,10 +80,11 @@ def test_an_old_home_is_closed_at_the_next_start_and_what_is_not_ours_keeps_its_
 
 
 def test_a_folder_that_others_use_too_keeps_its_rights(tmp_path: Path) -> None:
-    (tmp_path / "thesis").mkdir(mode=0o755)
-    (tmp_path / "storage" / "plans").mkdir(parents=True, mode=0o755)
-    (tmp_path / "catalogue.secret").touch(mode=0o644)
-    tmp_path.chmod(0o755)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "storage" / "plans").mkdir(parents=True)
+    (tmp_path / "catalogue.secret").touch()
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     make_private(tmp_path)
     assert open_to_others(tmp_path / "storage") == []
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("", "thesis", "catalogue.secret")] == [

@@ -102,6 +102,7 @@ def schemas_of(url: str) -> dict[str, list[str]]:
     return {name: [schema for table, schema in found if table == name] for name in wanted}
 
 
+@pytest.mark.slow
 def test_a_role_that_is_called_as_our_schema_works_with_our_commands_and_dagsters(role: str, tmp_path: Path) -> None:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     ours = {**kept, "IMAGESYNC_HOME": str(tmp_path / "home"), "IMAGESYNC_DATABASE_URL": role}
