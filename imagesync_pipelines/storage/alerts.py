@@ -16,6 +16,8 @@ from imagesync_pipelines.storage.database import fields_of, read_rows, storable,
 from imagesync_pipelines.storage.schema import alert as table
 
 LONGEST_WAIT_MINUTES = 30
+# A moment further ahead than this was written before the clock was set back, and says nothing.
+_AHEAD = timedelta(minutes=LONGEST_WAIT_MINUTES)
 
 # Sends a title and a body, and gives a line for each target that was not reached.
 Send = Callable[[str, str], Sequence[str]]
@@ -56,7 +58,7 @@ def note_alert(engine: sa.Engine, alert: Alert, now: datetime, pause: timedelta)
     """Write down that it happened; says whether a message of it waits to be sent, else it was counted."""
     new = insert(table).values(**storable(vars(alert)), noted_at=now, due_at=now)
     waits = table.c.due_at.is_not(None)
-    rests = table.c.sent_at > now - pause
+    rests = (table.c.sent_at > now - pause) & (table.c.sent_at <= now + _AHEAD)
     again = new.on_conflict_do_update(
         index_elements=["connector", "partition", "error"],
         set_={
@@ -76,7 +78,7 @@ def send_due(engine: sa.Engine, send: Send, now: datetime) -> tuple[int, list[st
     """
     sent = 0
     problems: list[str] = []
-    due = sa.select(*fields_of(KeptAlert, table)).where(table.c.due_at <= now)
+    due = sa.select(*fields_of(KeptAlert, table)).where((table.c.due_at <= now) | (table.c.due_at > now + _AHEAD))
     due = due.order_by(table.c.noted_at, table.c.connector, table.c.partition, table.c.error).limit(1)
     while True:
         with engine.begin() as connection:

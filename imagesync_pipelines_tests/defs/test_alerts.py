@@ -219,6 +219,8 @@ def test_a_repeat_is_counted_and_the_next_message_says_how_many(database: sa.Eng
         pytest.param(60, 60, "", 1, id="after the pause"),
         pytest.param(0, 0, "", 1, id="no pause wanted"),
         pytest.param(1, 60, "airport", 1, id="another store"),
+        pytest.param(-1, 60, "", 0, id="by another host's clock"),
+        pytest.param(-1440, 60, "", 1, id="after the clock was set back"),
     ],
 )
 def test_a_repeat_is_due_after_the_pause(
@@ -226,6 +228,15 @@ def test_a_repeat_is_due_after_the_pause(
 ) -> None:
     assert told(database, receiver, pause, NOW) == 1, "never sent before"
     assert told(database, receiver, pause, NOW + timedelta(minutes=passed), partition) == due
+
+
+def test_what_waits_does_not_wait_until_a_clock_that_was_set_back_is_there_again(
+    database: sa.Engine, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    assert told(database, receiver, 60, NOW) == 0
+    receiver.status = 200
+    assert told(database, receiver, 60, NOW - timedelta(days=1)) == 1
 
 
 def test_a_run_that_died_without_a_failed_step_is_told(ticking: Ticking, receiver: Receiver) -> None:
