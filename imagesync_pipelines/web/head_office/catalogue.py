@@ -320,12 +320,15 @@ def _batches(folder: Path, known: Mapping[str, str], imported: Imported) -> Iter
     batch: dict[str, NewPhoto] = {}
     held = 0
     seen: set[str] = set()
-    there = [one for one in folder.iterdir() if one.is_file()]
+    # What is hidden is no picture of anybody: a Mac and office programs put such files beside.
+    there = [one for one in folder.iterdir() if not one.name.startswith((".", "~"))]
     # Of several with one canonical form, the one that is written so is first.
     for file in sorted(there, key=lambda one: (one.name != canonical(one.name), one.name)):
-        if is_ignored(file.name, size := file.stat().st_size) and size:
-            continue
         try:
+            if not file.is_file():
+                raise ValueError("it is no file; only those in the folder itself are taken")
+            if is_ignored(file.name, size := file.stat().st_size) and size:
+                raise ValueError("it looks like a file that is still being written")
             if file.suffix.strip().lower() not in SUFFIXES:
                 raise ValueError(f"only {', '.join(sorted(SUFFIXES))} are taken; save the picture as one of these")
             sku = _sku_of(file.name, known)
@@ -334,12 +337,14 @@ def _batches(folder: Path, known: Mapping[str, str], imported: Imported) -> Iter
             if size > LARGEST_PHOTO:
                 raise ValueError(f"{size} bytes; {LARGEST_PHOTO} are allowed")
             body = file.read_bytes()
-            content_type = CONTENT_TYPES[check_image(body).format]
-        except (BadImageError, ValueError, KeyError) as error:
+            kind = check_image(body).format
+            if kind not in CONTENT_TYPES:
+                raise ValueError(f"it is {kind}, whatever its name says; save the picture as JPEG, PNG, WebP or GIF")
+        except (BadImageError, ValueError, OSError) as error:
             imported.refused.append((file.name, str(error)))
             continue
         seen.add(sku)
-        batch[sku] = NewPhoto(UUID(int=0), body, file.name, content_type)
+        batch[sku] = NewPhoto(UUID(int=0), body, file.name, CONTENT_TYPES[kind])
         held += size
         if len(batch) >= BATCH_FILES or held >= BATCH_BYTES:
             yield batch

@@ -83,10 +83,12 @@ def test_an_import_that_is_repeated_writes_only_what_changed(office: HeadOffice,
     [
         ("1.jpg", b"<html>not found</html>", "the body is HTML"),
         ("1.jpg", picture()[:-200], "cannot be decoded"),
-        ("1.gif", picture("TIFF"), "TIFF"),
+        ("1.gif", picture("TIFF"), "it is TIFF, whatever its name says"),
+        ("8.jpg", b"", "empty"),
+        ("8.jpg.part", picture(), "still being written"),
         ("7.jpg", picture(), "a second picture for 7"),
     ],
-    ids=["a web page", "cut", "another format", "two for one product"],
+    ids=["a web page", "cut", "another format", "nothing", "not whole yet", "two for one product"],
 )
 def test_a_bad_picture_is_refused_and_the_others_go_on(
     office: HeadOffice, shop: Shop, folder: Path, name: str, body: bytes, reason: str
@@ -102,12 +104,15 @@ def test_every_file_that_is_not_taken_is_named_with_its_reason(office: HeadOffic
     others = {f"9.{kind}" for kind in ("tif", "jfif", "avif", "bmp", "txt")}
     for name in others:
         (folder / name).write_bytes(picture("BMP"))
+    (folder / "8.jpg").mkdir()
+    (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    (folder / "._1.jpg").write_bytes(b"what a Mac puts beside")
     imported = import_folder(office, shop.brand, folder)
     assert imported.written == 2
-    assert {name for name, _ in imported.refused} == others
-    assert {said for _, said in imported.refused} == {
-        "only .gif, .jpeg, .jpg, .png, .webp are taken; save the picture as one of these"
-    }
+    told = dict(imported.refused)
+    assert {told.pop("8.jpg"), told.pop("gone.jpg")} == {"it is no file; only those in the folder itself are taken"}
+    assert set(told) == others
+    assert set(told.values()) == {"only .gif, .jpeg, .jpg, .png, .webp are taken; save the picture as one of these"}
 
 
 def test_the_same_names_in_other_characters_are_the_same_products(
