@@ -283,6 +283,15 @@ def test_heic_without_its_extra_is_told_what_to_install() -> None:
         check_image(body)
 
 
+def test_heic_is_read_with_its_extra() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    body = encoded("HEIF", picture(), quality=95)
+    assert (check_image(body, content_type="image/heic").format, look_at(body).white_edge) == ("HEIC", 0.0)
+    assert difference(as_pillow(upright(body)), reference(body)) < NEAR
+    with pytest.raises(BadImageError):
+        check_image(body[: len(body) // 2])
+
+
 def test_a_gif_with_a_line_end_behind_its_trailer_is_whole() -> None:
     assert check_image(encoded("GIF", picture().convert("P")) + b"\r\n").format == "GIF"
 

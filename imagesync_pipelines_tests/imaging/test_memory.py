@@ -83,9 +83,10 @@ def black(side: int, saver: str, **options: object) -> bytes:
     return bytes(getattr(pyvips.Image.black(side, side, bands=3), f"{saver}save_buffer")(**options))
 
 
-def texts(name: bytes, head: bytes) -> bytes:
-    """Chunks of a few kilobytes that unpack to 100 MB each."""
-    return b"".join(chunk(name, b"k%d" % number + head + zlib.compress(bytes(100_000_000), 9)) for number in range(5))
+def texts(*heads: tuple[bytes, bytes]) -> bytes:
+    """Chunks of a few kilobytes that unpack to 100 MB each, five of each name."""
+    packed = zlib.compress(bytes(100_000_000))
+    return b"".join(chunk(name, b"k%d" % number + head + packed) for name, head in heads for number in range(5))
 
 
 def multi_picture(second: int) -> bytes:
@@ -105,8 +106,8 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "long lines": lambda: png(999_999, 19),
     "png": lambda: png(3_600, 3_600, 16, 6),
     "progressive": lambda: black(3_100, "jpeg", interlace=True, subsample_mode="off"),
-    "texts": lambda: png(50, 50, texts=texts(b"zTXt", b"\0\0") + texts(b"iTXt", b"\0\1\0\0\0")),
-    "profile": lambda: png(50, 50, texts=texts(b"iCCP", b"\0\0")),
+    "texts": lambda: png(50, 50, texts=texts((b"zTXt", b"\0\0"), (b"iTXt", b"\0\1\0\0\0"))),
+    "profile": lambda: png(50, 50, texts=chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(100_000_000)))),
 }
 LARGE: Mapping[str, Callable[[], bytes]] = {
     "avif": lambda: black(4_400, "heif", compression="av1", effort=0),
@@ -122,7 +123,7 @@ LARGE: Mapping[str, Callable[[], bytes]] = {
     "webp": lambda: black(12_000, "webp", effort=0),
 }
 # The other ways of these take seconds, in a child; the large ones show what they take.
-CHECKED_AND_COPIED = ("long lines", "png", "progressive")
+CHECKED_AND_COPIED = ("bmp", "gif", "long lines", "png", "progressive")
 # Of these all of it is in memory at once, or several of its lines of a million pixels.
 DO_NOT_FIT = {"long lines", "progressive in full"}
 
