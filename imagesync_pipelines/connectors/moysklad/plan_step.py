@@ -199,7 +199,9 @@ class _Lists:
         def recognised(key: str, rows: tuple[ImageRow, ...]) -> tuple[Managed, ...] | str:
             try:
                 images = self.recogniser.recognise(rows, records.get(key, ChildRecord()), expected.get(key, ()))
-                return images if not self.recall or self.child.mirror else self._recalled(rows, images)
+                unknown = zip(rows, images, strict=True) if self.recall else ()
+                recalled = [image if image.source else self.recogniser.recall(row) or image for row, image in unknown]
+                return tuple(recalled) if self.recall else images
             except RowsMissingError as error:
                 return str(error)
 
@@ -223,16 +225,6 @@ class _Lists:
         self.missing |= missing
         self.unread |= dict.fromkeys(missing - judged.gone, _DOUBTED)
         self.gone |= judged.gone
-
-    def _recalled(self, rows: Sequence[ImageRow], images: Sequence[Managed]) -> tuple[Managed, ...]:
-        """Images that we do not know, by their bytes: ours if we kept them once, else the owner's as before."""
-        found = []
-        for row, image in zip(rows, images, strict=True):
-            sha256 = self.recogniser.sha256_of(row) if not image.source else ""
-            kept = self.child.contents.sources_of(sha256) if sha256 else None
-            ours = [source for source in kept or () if source.startswith(rules.source_of(""))]
-            found.append(image._replace(source=rules.recalled(sha256)) if ours or kept == [] else image)
-        return tuple(found)
 
     def warnings(self) -> list[str]:
         """What was found, for people; what is doubted is told of as long as it is held."""

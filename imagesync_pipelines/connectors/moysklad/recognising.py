@@ -59,8 +59,18 @@ class Recogniser:
             row = rows[place]
             if any(rules.may_be(row, one, by_name=self.child.mirror) for one in known):
                 match = rules.pop_same(known, self.sha256_of(row), row.filename, by_name=self.child.mirror)
-                found[place] = match and match._replace(id=row.id)
+                found[place] = match._replace(id=row.id) if match else self.recall(row)
         return rules.shown_by(rows, found)
+
+    def recall(self, row: ImageRow) -> Managed | None:
+        """An image that is none of those that are missing, by its bytes: ours where we kept them once; else None.
+
+        A mirror's owner has none that would have to be told apart. Raises as `recognise` does.
+        """
+        sha256 = "" if self.child.mirror else self.sha256_of(row)
+        kept = self.child.contents.sources_of(sha256) if sha256 else None
+        ours = [source for source in kept or () if source.startswith(rules.source_of(""))]
+        return Managed(rules.recalled(sha256), row.id, row.filename, row.size) if ours or kept == [] else None
 
     def sha256_of(self, row: ImageRow) -> str:
         """The hash of an image's bytes, which are read once; '' when it is gone. Raises as `recognise` does."""

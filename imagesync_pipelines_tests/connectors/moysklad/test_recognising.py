@@ -121,3 +121,21 @@ def test_after_a_restored_backup_what_we_sent_since_is_ours_by_its_bytes_and_the
     assert world.sync().summary.warnings == ()
     assert world.calls(CHILD, "download") == 0
     assert world.names(ONLY) == ["now.jpg", "own.jpg"]
+
+
+def test_after_all_that_we_knew_was_lost_what_we_sent_gives_way_to_another_picture_of_its_name_and_size(
+    database: sa.Engine, world: World
+) -> None:
+    one, two = (("вид.jpg", padded(jpeg(name, 40), 4000)) for name in ("one", "two"))
+    here, child = world.main.by_code(ONLY).id, world.child()
+    world.main.set_images(here, [one])
+    world.sync()
+    with database.begin() as connection:
+        for known in (moysklad_child_images, image_content):
+            connection.execute(known.delete())
+    own = ("своё.jpg", padded(jpeg("own", 40), 4000))
+    child.set_images(child.by_code(ONLY).id, [one, own])
+    world.main.set_images(here, [two])
+    for check_child in (False, True):
+        assert world.sync(check_child=check_child).error_count == 0
+    assert sorted(body for _, body, _ in world.pictures(ONLY)) == sorted([two[1], own[1]])
