@@ -344,6 +344,7 @@ def carry_out_remotely(
             workers=context.settings.workers,
             states=loaded.states if earlier is None else dict(earlier),
             states_read_at=states_read_at,
+            resumed=loaded.resumed,
             bulk=bulk,
             fatal=fatal,
             identify=identify,

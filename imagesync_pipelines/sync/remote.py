@@ -29,6 +29,7 @@ GIVE_UP_AFTER = 10
 # Errors of the system or of the way to it; any other is of one group and says nothing of the next.
 NO_ANSWERS = (AnswerLostError, RemoteError)
 UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
+WRITTEN_BEFORE = "an application that broke off wrote it"
 MOVED = "it changed at the target since the plan was made; plan again"
 
 T = TypeVar("T")
@@ -45,6 +46,22 @@ def moved_groups(works: Iterable[GroupWork], states_now: Mapping[str, str]) -> d
         for work in works
         if work.state_before is not None and work.state_before != states_now.get(work.group, empty)
     }
+
+
+def _as_planned(works: Iterable[GroupWork], now: pd.DataFrame) -> set[str]:
+    """The groups of which every row is at the target as the plan wants it."""
+    fingerprints, positions = (
+        now[name].astype(object).where(now[name].notna(), None).tolist() for name in ("fingerprint", "position")
+    )
+    there = dict(zip(now["key"], zip(fingerprints, positions, strict=True), strict=True))
+    found = set()
+    for work in works:
+        after = (row for row in work.rows if row.fingerprint_after is not None)
+        wanted = {row.key: (row.fingerprint_after, row.position) for row in after}
+        gone = {row.key_before or row.key for row in work.rows} - wanted.keys()
+        if gone.isdisjoint(there) and all(there.get(key) == row for key, row in wanted.items()):
+            found.add(work.group)
+    return found
 
 
 def recover(
@@ -76,6 +93,7 @@ def apply_remote(
     workers: int,
     states: Mapping[str, str],
     states_read_at: datetime | None = None,
+    resumed: bool = False,
     bulk: BulkTarget | None = None,
     fatal: tuple[type[BaseException], ...] = (),
     identify: Callable[[], None] = lambda: None,
@@ -88,7 +106,8 @@ def apply_remote(
 
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
     them from the target; None for a stored plan. Older than 5 minutes, groups are read again first, and those that
-    moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning.
+    moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning. resumed: an
+    application of the same plan broke off; groups that are as the plan wants them were written by it and count as done.
     identify: looks whose account has answered so far, each time before groups are written; IdentityRefusedError ends
     the application, whoever raises it.
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
@@ -114,17 +133,22 @@ def apply_remote(
         left = (work for work in apply.group_works(plan, states) if work.group not in answered)
         for works in _parts(left, GROUPS_PER_READ):
             refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
+            written = set[str]()
             rest = [work for work in works if work.group not in refused]
             if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
-                refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
+                now = _read(target, [work.group for work in rest])
+                moved = moved_groups(rest, group_states(now))
+                written = _as_planned((work for work in rest if work.group in moved), now) if resumed else written
+                refused |= {group: why for group, why in moved.items() if group not in written}
             if rest:
                 identify()
             for work in works:
-                if work.group not in refused:
+                if work.group not in refused and work.group not in written:
                     before_write()
                     yield work
                 elif last:
-                    take(apply.same_for_all(work, Outcome.REFUSED, refused[work.group]))
+                    outcome = Outcome.DONE if work.group in written else Outcome.REFUSED
+                    take(apply.same_for_all(work, outcome, refused.get(work.group, WRITTEN_BEFORE)))
 
     with tally.telling(plan, broke):
         if bulk is not None:

@@ -257,6 +257,23 @@ def test_a_lock_that_is_lost_ends_the_run_at_the_next_group() -> None:
     assert not connector.intents.open
 
 
+@pytest.mark.parametrize(("by_hand", "counts"), [(False, (12, 1, 1, 0)), (True, (10, 1, 1, 2))])
+def test_an_application_that_broke_off_goes_on_and_counts_what_it_had_written(
+    by_hand: bool, counts: tuple[int, ...]
+) -> None:
+    current = [("g000/9", "g000", 9, "f", None), ("g001/7", "g001", 7, "same", "c")]
+    connector = Connector([*many(6), ("g001/8", "g001", 8, "same", "c")], current)
+    states = group_states(frame(*current))
+    plan = build_plan(connector.wanted, frame(*current), WHOLE)
+    with pytest.raises(LockLostError):
+        connector.apply(plan, states, before_write=lost_after(3))
+    if by_hand:
+        connector.target.rows["g002/1"] = ("g002/1", "g002", 1, "by hand", None)
+    applied = connector.apply(plan, states, states_read_at=None, resumed=True)
+    assert (applied.added, applied.updated, applied.removed, applied.refused) == counts
+    assert connector.target.calls == [f"g{number:03}" for number in range(6)], "nothing is written twice"
+
+
 def test_after_ten_groups_in_a_row_without_an_answer_the_rest_is_left_and_an_answer_between_them_counts_anew() -> None:
     connector = Connector(many(40))
     groups = sorted({row[1] for row in many(40)})
