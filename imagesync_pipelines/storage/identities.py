@@ -84,13 +84,14 @@ def installation_id(engine: sa.Engine) -> str:
 def kept_installation(storage: UPath) -> tuple[str, int]:
     """The id of the database that the storage root belongs to, and the number of its last run that wrote.
 
-    '' and 0 while nothing was written there. A number that cannot be read is none.
+    '' and 0 while nothing was written there. A number that cannot be read is none; so is a file that a power cut left.
     """
     file = storage / _FILE
     try:
-        identity, _, number = file.read_text().strip().partition("\n")
+        text = file.read_bytes().replace(b"\0", b"").decode(errors="replace")
     except FileNotFoundError:
         return "", 0
+    identity, _, number = text.strip().partition("\n")
     return identity.strip(), int(number) if number.isdecimal() else 0
 
 

@@ -135,6 +135,12 @@ def test_the_storage_of_another_database_is_refused_and_an_empty_database_is_ado
     with pytest.raises(IdentityRefusedError, match=rf"installation {ours}, and .* belongs to installation another"):
         check_installation(place, record=True)
     assert identities.kept_installation(place.storage) == ("another", 7)
+    (place.storage / "installation-id").write_bytes(bytes(40))
+    assert check_installation(place, record=True) == "", "what a power cut left refuses nothing"
+    assert identities.kept_installation(place.storage)[0] == ours
+    (place.storage / "installation-id").write_bytes(b"\xff\xfe")
+    with pytest.raises(IdentityRefusedError, match="belongs to installation"):
+        check_installation(place, record=True)
 
 
 def test_a_database_that_is_older_than_the_storage_root_is_one_of_a_backup(database: sa.Engine, tmp_path: Path) -> None:
