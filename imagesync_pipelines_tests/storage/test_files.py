@@ -41,9 +41,13 @@ def test_a_stream_that_breaks_off_leaves_what_was_there_and_nothing_else(root: U
     assert (root / "exports" / "a.csv").read_bytes() == b"first second"
 
 
-def test_everybody_may_read_the_file(tmp_path: Path) -> None:
-    write_stream(UPath(tmp_path / "a.csv"), parts())
-    assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o644
+def test_a_file_is_its_owners_alone_whatever_the_mask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_stream(UPath(tmp_path / "a.csv"), parts())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_is_on_the_disk_before_it_gets_its_name_and_its_name_is_after(
