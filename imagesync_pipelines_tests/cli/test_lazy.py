@@ -30,6 +30,10 @@ OURS = {
     "imagesync_pipelines.cli.main",
     "imagesync_pipelines.errors",
     "imagesync_pipelines.registry",
+    # The mask under which every file of ours is made: of the standard library alone.
+    "imagesync_pipelines.storage",
+    "imagesync_pipelines.storage.errors",
+    "imagesync_pipelines.storage.home",
 }
 
 
