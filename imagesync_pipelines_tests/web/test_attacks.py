@@ -442,6 +442,7 @@ def test_every_address_that_answers_get_answers_head_with_the_same_headers_and_n
         "path:path": "catalogue.css",
         "sha256": "a" * 64,
         "token": "x",
+        "name": "swagger-ui.css",
         "plan_id": "1",
         "run_id": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
     }
