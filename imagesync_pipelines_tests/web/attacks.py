@@ -179,6 +179,8 @@ TAKERS: list[tuple[str, str, str, str, Headers, str]] = [
     ("office", "POST", "/api/v1/token/", "username", (), '{"username": %, "password": "x"}'),
     ("office", "POST", "/api/v1/token/", "password", (), '{"username": "edge-1", "password": %}'),
     ("office", "POST", "/api/v1/token/refresh/", "refresh", (), '{"refresh": %}'),
+    ("office", "POST", "/api/v1/sync/product-photos/", "V2 store", EDGE, '{"company_id": "{store}", "store_id": %}'),
+    ("office", "POST", "/api/v1/sync/product-photos/", "V2 body", EDGE, "%"),
     (
         "office",
         "POST",

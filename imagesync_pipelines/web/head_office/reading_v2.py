@@ -4,7 +4,6 @@ It differs from V1 in its envelope, its errors and where the bytes come from; wh
 client has no other header than its token when it lists, and none at all when it takes the bytes.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -102,10 +101,10 @@ async def list_photos(office: Office, caller: Caller, request: Request) -> V2Lis
         asked = await read_body(request, V2Request)
     except RequestValidationError as error:
         raise _refused(400, "; ".join(map(in_words, error.errors())), "INVALID_REQUEST") from None
-    return await run_in_threadpool(_list, office, caller, asked, lambda path: str(request.base_url.replace(path=path)))
+    return await run_in_threadpool(_list, office, caller, asked, str(request.base_url).rstrip("/"))
 
 
-def _list(office: HeadOffice, caller: Owner, asked: V2Request, address_of: Callable[[str], str]) -> V2Listing:
+def _list(office: HeadOffice, caller: Owner, asked: V2Request, here: str) -> V2Listing:
     wanted = []
     for name, value in (("company_id", asked.company_id), ("store_id", asked.store_id)):
         if not value:
@@ -123,7 +122,7 @@ def _list(office: HeadOffice, caller: Owner, asked: V2Request, address_of: Calla
         for photo in page.photos:
             if photo.image_url is not None:
                 token = image_token(office, caller, store.id, photo.id)
-                photo.image_url = address_of(f"{router.prefix}/{photo.id}/image/") + f"?token={token}"
+                photo.image_url = f"{here}{router.prefix}/{photo.id}/image/?token={token}"
     return V2Listing(
         photos=page.photos,
         deleted_ids=page.deleted_ids or [],

@@ -103,3 +103,10 @@ def test_an_image_url_of_ours_is_for_one_photo_of_one_account(field_client: Fiel
     download = f"{field_client.sandbox.url}{ROOT}{first['id']}/download/?store_id={field_client.store}"
     headers = {"Authorization": f"Bearer {token}"}
     assert requests.get(download, headers=headers, timeout=SECONDS).status_code == 401
+
+
+def test_a_host_that_is_none_breaks_nothing(either: Caller, field_client: FieldClient) -> None:
+    """Our service tells its address by what it was called."""
+    body = {"company_id": str(field_client.company), "store_id": str(field_client.store)}
+    answer = either.session.post(either.sandbox.url + ROOT, json=body, headers={"Host": "[::1"}, timeout=SECONDS)
+    assert answer.status_code < 500
