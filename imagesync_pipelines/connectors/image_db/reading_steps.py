@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import BaseModel
 from upath import UPath
 
@@ -123,12 +124,12 @@ def take_over_seen(context: Run, run_id: str) -> int:
 
 def _seen(context: Run, run_id: str) -> list[pd.DataFrame]:
     try:
-        files = [context.handovers.file(run_id, name).read_bytes() for name in _SEEN]
-    except FileNotFoundError:
+        bodies = [context.handovers.file(run_id, name).read_bytes() for name in _SEEN]
+        return [pd.read_parquet(io.BytesIO(body)) for body in bodies]
+    except (FileNotFoundError, pa.ArrowInvalid):
         raise BatchMissingError(
-            f"the ERP's products as run {run_id} saw them are no longer kept; make the plan again"
+            f"the ERP's products as run {run_id} saw them are no longer kept, or are damaged; make the plan again"
         ) from None
-    return [pd.read_parquet(io.BytesIO(body)) for body in files]
 
 
 def _leaving_limits(context: Run, load: ErpLoad) -> DeletionLimits:

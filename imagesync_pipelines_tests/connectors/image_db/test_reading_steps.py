@@ -340,3 +340,20 @@ def test_the_plan_of_a_dry_run_takes_over_no_products_once_they_changed_otherwis
     applied = connector.apply(plan_id=look.plan_id)
     assert (applied.written, applied.summary.refused) == ((0, 0, 0), 11)
     assert set(read_products(connector.place.engine)["name"]) == {"Newer name"}
+
+
+@pytest.mark.parametrize("left", [None, b"", b"PAR1 and no more"], ids=["gone", "empty", "cut"])
+def test_the_products_of_a_dry_run_that_are_gone_or_damaged_are_one_sentence(
+    connector: Connector, tmp_path: Path, left: bytes | None
+) -> None:
+    connector.sync()
+    erp_files(connector, tmp_path, f"{SKU},{SKU},Another name")
+    connector.records()
+    reading_steps.erp_products(connector.context(), ErpOptions(dry_run=True))
+    look = connector.plan(dry_run=True)
+    run_id = str(look.planned.scope["products_seen_by"])
+    file = connector.context().handovers.file(run_id, "products.parquet")
+    file.unlink() if left is None else file.write_bytes(left)
+    with pytest.raises(BatchMissingError, match=r"no longer kept, or are damaged; make the plan again"):
+        connector.apply(plan_id=look.plan_id)
+    assert set(read_products(connector.place.engine)["name"]) != {"Another name"}
