@@ -61,6 +61,8 @@ def parse_csv(text: str, path: Path, *, end_open: bool = False) -> pd.DataFrame:
         if len(record) != len(header):
             said = f"this row has {len(record)} values, but the header names {len(header)} columns"
             raise _fault(path, at, said)
+        if record == header:
+            raise _fault(path, at, "the header stands here once more: these are two files in one")
         if any(record):  # a row of nothing but commas, as table programs leave them, is no product
             places.append(f"{path.name} line {at}")
             rows.append(record)

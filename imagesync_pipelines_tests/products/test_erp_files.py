@@ -37,6 +37,7 @@ FAULTS = {
     "one that swallows one row": (
         lines((20, '20,100020,"19 Zoll'), (21, '21,100021,24"')), 21, "swallows the rows up to line 22",
     ),
+    "two files in one": (lines((20, HEADER.strip())), 21, "the header stands here once more"),
     "one in the first column": (
         'name,id,sku\nTisch,1,A\n"19 Zoll,2,B\nStuhl,3,C\n24",4,D\n', 3, "swallows the rows up to line 5",
     ),
