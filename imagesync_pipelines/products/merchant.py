@@ -48,8 +48,10 @@ def write_merchant(batches: Batches) -> Iterator[bytes]:
                 items.append(_item(sku, links))
                 last = sku
         yield "".join(items).encode()
-    told = "".join(f"<!-- left out: {_xml(line).replace('--', '- -')} -->\n" for line in left_out.lines())
-    yield f"{told}</channel>\n</rss>\n".encode()
+    # No comment of XML holds two hyphens together.
+    told = [_xml(line).replace("-", "- ") if "--" in line else _xml(line) for line in left_out.lines()]
+    comments = "".join(f"<!-- left out: {line} -->\n" for line in told)
+    yield f"{comments}</channel>\n</rss>\n".encode()
 
 
 def why_unusable(row: ExportRow) -> str:

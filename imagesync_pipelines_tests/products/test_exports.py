@@ -172,6 +172,7 @@ FEED = {
     "too small": ([row(height=90)], []),
     "a size that nobody knows": ([row(height=None, width=None, format=None)], ["803721"]),
     "a variant and a parent of one SKU": ([row(), row(kind="parent", image_url="https://x.example/p.jpg")], ["803721"]),
+    "left out, with hyphens that no comment may hold": ([row(sku="A---B--", format="psd")], []),
     "signs that XML cannot write": ([row(sku="<a>\x0b&\ufffe")], ["<a>&"]),
 }
 
