@@ -37,6 +37,8 @@ def protect(app: Starlette, largest: int = LARGEST_BODY) -> None:
 
     for kind in (DataError, UnicodeError):
         app.add_exception_handler(kind, refuse)
+    # The redirect to the path with or without a slash at its end goes to whatever host the caller named.
+    app.router.redirect_slashes = False
     app.add_middleware(BodyLimit, largest=largest)
     app.add_middleware(Gate, service=app)
 

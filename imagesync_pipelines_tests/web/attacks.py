@@ -300,6 +300,17 @@ FRAMES = [
         for path, right in (("/", (200,)), ("/sku/803721", (307,)), ("/nowhere", (404,)), ("/admin/start", (303,)))
     ),
     *(
+        Attack(f"another host at {service}{path}", service, "GET", path, [("host", "evil.example")], right=(404,))
+        for service, path in (
+            ("catalogue", "/login/"),
+            ("catalogue", "/static"),
+            ("catalogue", "/api/v1"),
+            ("photos", "/health/"),
+            ("hooks", "/health/"),
+            ("office", "/docs/"),
+        )
+    ),
+    *(
         Attack(f"{method} of {service}{path}", service, method, path, right=(405,))
         for method in ("POST", "DELETE", "TRACE", "OPTIONS", "CONNECT", "X" * 100)
         for service, path in (

@@ -131,7 +131,6 @@ def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         servers=[{"url": API}],
-        redirect_slashes=False,
     )
     app.state.opened, app.state.exports = opened, exports
     calls.add_handlers(app)

@@ -22,9 +22,7 @@ Get a token first: `POST /api/v1/token/`, then send it as `Authorization: Bearer
 
 def build_app(office: HeadOffice) -> FastAPI:
     """The service over one head office; its documentation is at /docs, /redoc and /openapi.json."""
-    app = FastAPI(
-        title="Head office", version="1", description=DESCRIPTION, redirect_slashes=False, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Head office", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.office = office
     add_handlers(app)
     protect(app)
