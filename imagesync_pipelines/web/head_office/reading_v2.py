@@ -4,7 +4,7 @@ It differs from V1 in its envelope, its errors and where the bytes come from; wh
 client has no other header than its token when it lists, and none at all when it takes the bytes.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -38,6 +38,7 @@ from imagesync_pipelines.web.service import Text
 
 # That client adds its own limit to the offset, whatever came: a limit that is cut would lose it photos.
 LARGEST_LIMIT = 10_000
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 router = APIRouter(prefix="/api/v1/sync/product-photos", tags=["photos, V2"])
 
@@ -75,7 +76,7 @@ class V2Listing(BaseModel):
 
     photos: list[ListedPhoto]
     deleted_ids: list[UUID]
-    sync_timestamp: Moment
+    sync_timestamp: Moment = Field(description="for the next `updated_since`: the newest change before this answer")
     total: int
     has_more: bool
     next_offset: int | None
@@ -111,7 +112,7 @@ def _list(office: HeadOffice, caller: Owner, asked: V2Request, here: str) -> V2L
             raise _refused(400, f"{name} is required in request body", f"MISSING_{name.upper()}")
         wanted.append(value)
     since = _since(office, asked.updated_since)
-    store = _store(office, *wanted)
+    store, changed_at = _store(office, *wanted)
     try:
         page = read_page(office, caller, store.id, since, asked.limit, asked.offset)
     except RequestRefusedError as error:
@@ -126,7 +127,7 @@ def _list(office: HeadOffice, caller: Owner, asked: V2Request, here: str) -> V2L
     return V2Listing(
         photos=page.photos,
         deleted_ids=page.deleted_ids or [],
-        sync_timestamp=page.server_time,
+        sync_timestamp=changed_at,
         total=page.total,
         has_more=page.has_more,
         next_offset=page.next_offset,
@@ -142,8 +143,12 @@ def _since(office: HeadOffice, text: str | None) -> datetime | None:
         raise _refused(400, "Invalid updated_since format", "INVALID_DATE_FORMAT") from None
 
 
-def _store(office: HeadOffice, company_id: str, store_id: str) -> sa.Row[Any]:
-    """The active store of this company; whether the caller may read it is asked later."""
+def _store(office: HeadOffice, company_id: str, store_id: str) -> tuple[sa.Row[Any], datetime]:
+    """The active store of this company, and its newest change; whether the caller may read it is asked later.
+
+    A change has its stamp before others see it, and never an earlier one than those that they see: who goes on from the
+    newest that is seen misses none, who goes on from the clock does.
+    """
     unknown = _refused(404, "Store not found or does not belong to the specified company", "STORE_NOT_FOUND")
     try:
         here = (t.store.c.id == UUID(store_id), t.store.c.company_id == UUID(company_id))
@@ -151,9 +156,11 @@ def _store(office: HeadOffice, company_id: str, store_id: str) -> sa.Row[Any]:
         raise unknown from None
     with office.engine.connect() as connection:
         found = connection.execute(sa.select(t.store).where(*here, t.store.c.is_active)).one_or_none()
-    if found is None:
-        raise unknown
-    return found
+        if found is None:
+            raise unknown
+        written = connection.scalar(sa.select(sa.func.max(t.photo.c.updated_at)))
+        lost = sa.select(sa.func.max(t.photo_deletion.c.deleted_at)).where(t.photo_deletion.c.store_id == found.id)
+        return found, max(filter(None, (BEGINNING, written, connection.scalar(lost))))
 
 
 def _refused(status: int, error: str, code: str) -> RequestRefusedError:

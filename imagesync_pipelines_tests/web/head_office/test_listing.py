@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesync_pipelines.web.head_office import accounts, catalogue
+from imagesync_pipelines.web.head_office import accounts, catalogue, tables
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tokens import hash_password
 from imagesync_pipelines_tests.web.head_office import operators
@@ -172,3 +172,20 @@ def test_hidden_products_and_brands_are_not_listed(client: Client, office: HeadO
     operators.set_product_active(office, shop.product, active=True)
     operators.set_brand_active(office, shop.brand, active=False)
     assert client.page()["total"] == 0
+
+
+def test_who_goes_on_from_the_sync_timestamp_of_v2_misses_no_change_that_was_not_seen_yet(
+    client: Client, office: HeadOffice, shop: Shop
+) -> None:
+    """A change has its stamp before it can be seen: the listing in between must not step over it."""
+    asked = {"company_id": str(shop.company), "store_id": str(shop.store)}
+    operators.put_photo(office, shop.product, b"x", filename="a.jpg")
+    with catalogue.changing(office, tables.product.c.id == shop.product) as (connection, stamp):
+        between = client.post(PHOTOS, asked).json()["sync_timestamp"]
+        connection.execute(
+            tables.photo.update()
+            .where(tables.photo.c.product_id == shop.product)
+            .values(updated_at=stamp, sort_order=7)
+        )
+    following = client.post(PHOTOS, {**asked, "updated_since": between}).json()
+    assert [one["sort_order"] for one in following["photos"]] == [7]
