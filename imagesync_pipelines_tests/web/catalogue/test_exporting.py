@@ -166,7 +166,8 @@ def test_readers_that_take_nothing_keep_nobody_from_an_export(world: World) -> N
         )
     with serving(world.opened) as site, ExitStack() as silent:
         host, port = site.address.removeprefix("http://").split(":")
-        for _ in range(OF_ONE_VISITOR - 1):
+        # Two places are left: the one before is given back after its last byte.
+        for _ in range(OF_ONE_VISITOR - 2):
             reader = silent.enter_context(socket.create_connection((host, int(port))))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.sendall(f"GET /exports/csv HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -174,7 +175,8 @@ def test_readers_that_take_nothing_keep_nobody_from_an_export(world: World) -> N
             assert site.get(f"/exports/{one}").status_code == 200
         with world.engine.connect() as connection:
             snapshots = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL "
+                "AND backend_type = 'client backend'"
             )
             assert connection.execute(sa.text(f"{snapshots} AND pid <> pg_backend_pid()")).scalar() == 0
 
