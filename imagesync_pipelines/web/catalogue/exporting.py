@@ -41,6 +41,9 @@ log = logging.getLogger("imagesync.catalogue")
 WRITTEN_AT_ONCE = 4
 # So many are read at once by one visitor, and by all without a key.
 OF_ONE_VISITOR, OF_STRANGERS = 4, 64
+# Every export with filters is a file of its own: all that are read at the moment take so much of the disk at most, and
+# one more.
+MOST_FILTERED_BYTES = 2 * 1024**3
 # A reader that takes nothing for so long has gone away, whatever its connection says. One that takes less than SLOWEST
 # bytes a second on the whole would hold a file for hours.
 WRITE_SECONDS = 20.0
@@ -153,6 +156,8 @@ class Exports:
         self._writers = {has_key: BoundedSemaphore(WRITTEN_AT_ONCE) for has_key in (True, False)}
         self._of_format = {one: Lock() for one in Format}
         self._kept: dict[Format, Kept] = {}
+        self._filtered: weakref.WeakSet[ExportFile] = weakref.WeakSet()
+        self._filtered_lock = Lock()
 
     def answer(
         self, request: Request, visitor: Visitor, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()
@@ -184,9 +189,21 @@ class Exports:
         if not writers.acquire(blocking=False):
             raise HTTPException(503, f"{WRITTEN_AT_ONCE} exports are being written already; try again soon.", RETRY)
         try:
-            return self._written(wanted, conditions) if conditions else self._newest(wanted)
+            return self._of_filters(wanted, conditions) if conditions else self._newest(wanted)
+        except OSError as error:
+            log.error("an export cannot be written to the temporary folder: %s", error)
+            raise HTTPException(503, "The export cannot be written at the moment; try again later.", RETRY) from None
         finally:
             writers.release()
+
+    def _of_filters(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> ExportFile:
+        with self._filtered_lock:
+            if sum(file.size for file in self._filtered) > MOST_FILTERED_BYTES:
+                raise HTTPException(503, "Large exports with filters are being read; try again later.", RETRY)
+        file = self._written(wanted, conditions)
+        with self._filtered_lock:
+            self._filtered.add(file)
+        return file
 
     def _newest(self, wanted: Format) -> ExportFile:
         """The export of everything; whoever comes while it is written waits for it."""

@@ -1,6 +1,8 @@
 """Exports over HTTP: what the list shows, as a file; few at once; a database that is away is no broken file."""
 
 import csv
+import errno
+import gc
 import io
 import socket
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from imagesync_pipelines.products.exports import Format, kind_of
-from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.access import KeyScope, add_key
 from imagesync_pipelines.web.catalogue.exporting import OF_ONE_VISITOR, RETRY, Exports, Visitor
@@ -131,6 +133,27 @@ def test_while_as_many_as_may_be_are_written_others_are_told_and_nobody_with_a_k
     with pytest.raises(HTTPException, match="are being written already"):
         exports.answer(a_request(), STRANGER, Format.CSV)
     assert exports.answer(a_request(), KEY, Format.CSV).status_code == 200
+
+
+def test_files_of_filters_fill_no_disk_and_a_full_one_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "MOST_FILTERED_BYTES", 1)
+    exports, engels = Exports(world.opened), [product.c.sku == "100"]
+    answers = [exports.answer(a_request(), STRANGER, Format.NDJSON, engels)]
+    with pytest.raises(HTTPException, match="with filters are being read") as refused:
+        exports.answer(a_request(), KEY, Format.NDJSON, engels)
+    assert (refused.value.status_code, refused.value.headers) == (503, RETRY)
+    assert exports.answer(a_request(), KEY, Format.NDJSON).status_code == 200
+    read(answers.pop())
+    gc.collect()
+    assert read(exports.answer(a_request(), STRANGER, Format.NDJSON, engels))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting, "ExportFile", full)
+    for _ in range(OF_ONE_VISITOR + 1):
+        with pytest.raises(HTTPException, match="cannot be written at the moment"):
+            exports.answer(a_request(), STRANGER, Format.CSV)
 
 
 @pytest.mark.parametrize("how", ["goes away midway", "takes nothing any more", "takes a byte now and then"])
