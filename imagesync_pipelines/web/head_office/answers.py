@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 
 from imagesync_pipelines.storage.faults import told
@@ -103,6 +103,7 @@ def add_handlers(app: FastAPI) -> None:
         RequestValidationError: _bad_input,
         HTTPException: _no_route,
         OperationalError: _database_gone,
+        TimeoutError: _database_gone,
         Exception: _crashed,
     }
     for kind, handler in handlers.items():

@@ -16,6 +16,7 @@ from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import create_tables
 from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.conftest import SetClock
 from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop, served
 
@@ -145,6 +146,34 @@ def test_an_account_that_is_enabled_again_has_to_log_in(someone: Client, office:
         accounts.set_active(office, someone.username, active=active)
     assert listed(someone, f"Bearer {someone.access}").json() == NOT_VALID
     assert login(someone, {"username": someone.username, "password": PASSWORD}).status_code == 200
+
+
+def test_what_lets_a_client_in_the_field_take_bytes_is_over_with_its_account(
+    someone: Client, office: HeadOffice, shop: Shop
+) -> None:
+    accounts.grant(office, someone.username, shop.store)
+    operators.put_photo(office, shop.product, b"x", filename="a.jpg")
+    asked = {"company_id": str(shop.company), "store_id": str(shop.store)}
+
+    def image_url() -> str:
+        return str(someone.post(PHOTOS, asked).json()["photos"][0]["image_url"])
+
+    def status_of(url: str) -> int:
+        return requests.get(url, timeout=20).status_code
+
+    first = image_url()
+    assert status_of(first) == 200
+    accounts.revoke(office, someone.username, shop.store)
+    assert status_of(first) == 403
+    accounts.grant(office, someone.username, shop.store)
+    assert status_of(first) == 200
+    accounts.add_account(office, someone.username, hash_password(PASSWORD))
+    assert status_of(first) == 401
+    someone.log_in(someone.username)
+    second = image_url()
+    assert (status_of(first), status_of(second)) == (401, 200)
+    accounts.set_active(office, someone.username, active=False)
+    assert status_of(second) == 401
 
 
 @pytest.mark.parametrize("sent", [{"data": None}, {"files": {"x": ""}}], ids=["urlencoded", "multipart"])
