@@ -60,6 +60,8 @@ def test_the_service_keeps_its_openapi_document(
             case.path_parameters.update({"photo_id": str(photo_id)} if "photo_id" in case.path_parameters else {})
             if path.endswith("/status/"):
                 case.body["store_id"] = str(client.store)
+            if path.endswith("/product-photos/") and method == "POST":
+                case.body |= {"company_id": str(shop.company), "store_id": str(client.store)}
         case.call_and_validate(headers={"Authorization": f"Bearer {client.access}"}, timeout=30)
 
     run()
