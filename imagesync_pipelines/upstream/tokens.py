@@ -134,20 +134,24 @@ class TokenHolder:
             raise self._refused_for_good("refused {}", error) from None
 
     def _renew(self, token: Token) -> Token:
-        """Use the refresh token where there is one; when that is refused, log in."""
+        """Use the refresh token where there is one; when that is refused or its answer is lost, log in.
+
+        It is sent once: to a system that counts, a refresh token used twice is a stolen one.
+        """
         if not self._policy.refresh_path:
             return self._log_in()
         try:
             return self._ask(self._policy.refresh_path, {"refresh": token.refresh}, token.refresh)
         except UpstreamError as error:
-            if error.status not in self._policy.refusals:
+            if error.status not in self._policy.refusals and not error.ambiguous:
                 raise
             return self._log_in()
 
     def _ask(self, path: str, body: Mapping[str, str], refresh_before: str = "") -> Token:
         """Ask for a token; a system without rotation gives no new refresh token, so the old one stays."""
         policy, asked_at = self._policy, self._clock()
-        request = ApiRequest("POST", path, json=body, idempotent=True, expect_json=True)
+        once = path == policy.refresh_path
+        request = ApiRequest("POST", path, json=body, idempotent=not once, expect_json=True)
         given = policy.read(self.session.call(request).data)
         if given is None:
             raise BadAnswerError(f"the answer to the login at {policy.system} holds no access token", status=200)

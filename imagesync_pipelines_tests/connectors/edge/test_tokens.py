@@ -70,6 +70,17 @@ def test_a_refresh_token_that_is_refused_leads_to_the_password() -> None:
     assert len(office.logins) == 2
 
 
+def test_a_refresh_whose_answer_is_lost_is_not_sent_again_and_leads_to_the_password() -> None:
+    fake = FakeTime()
+    with head_office(photos=1) as office, api_for(office, fake) as api:
+        _list(api)
+        office.hook = lambda call: json_reply(503, {}) if call.path.endswith("/refresh/") else None
+        fake.now += 3600
+        _list(api)
+    assert len(office.of("/refresh/")) == 1
+    assert len(office.logins) == 2
+
+
 @pytest.mark.parametrize("use", [_list, _read], ids=["listing", "download"])
 def test_a_token_refused_in_the_middle_is_renewed_once(use: Any) -> None:
     with head_office(photos=1) as office, api_for(office) as api:

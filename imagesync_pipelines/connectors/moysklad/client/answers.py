@@ -115,8 +115,12 @@ def image_of(row: object, told: Told = lambda of, what: None) -> ImageRow:
     """One image of an entity. Raises RowError."""
     if not isinstance(row, dict):
         raise RowError("an image is no object")
-    meta, filename = _object(row, "meta"), _optional(row, "filename")
+    meta, sent = _object(row, "meta"), row.get("filename")
     image_id = _last(_text(meta, "href"))
+    filename = keepable(sent) if isinstance(sent, str) else ""
+    if len(filename) > KEY_CHARACTERS:  # it only describes; its extension is kept
+        told(f"image {image_id}", f"filename of {len(filename)} characters")
+        filename = filename[-KEY_CHARACTERS:]
     details, left_out = read_details(_OF_IMAGE, {"size": row.get("size")}, ["size"])
     for what in left_out:
         told(f"image {filename or image_id}", what)

@@ -74,6 +74,12 @@ def test_a_time_or_a_size_that_cannot_be_read_is_told_and_costs_no_image(time: o
     assert page.illegible == {}
 
 
+def test_an_image_with_a_name_that_is_too_long_keeps_its_picture_and_its_extension() -> None:
+    page = page_of([entity_json("p1", images=[image_json("i1") | {"filename": "n" * 300 + ".png"}])], 0, 1)
+    assert [row.filename for row in page.entities[0].images or ()] == ["n" * 251 + ".png"]
+    assert (page.left_out, page.illegible) == ([("image i1", "filename of 304 characters")], {})
+
+
 def test_a_row_that_cannot_be_read_does_not_spoil_its_page() -> None:
     rows = [
         entity_json("p1"),
