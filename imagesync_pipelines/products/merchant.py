@@ -14,6 +14,8 @@ from imagesync_pipelines.upstream.canonical import is_signed
 MOST_ADDITIONAL = 10
 LONGEST_LINK = 2000
 SMALLEST_SIDE, MOST_PIXELS = 100, 64_000_000
+# The catalogue makes smaller copies of pictures up to this size, if CATALOGUE_DERIVATIVE_MAX_PIXELS says nothing else.
+MOST_PIXELS_TO_SHRINK = 100_000_000
 # Of what is left out, so many SKUs are named.
 NAMED = 5
 FORMATS = frozenset({"jpeg", "jpg", "png", "gif", "webp", "bmp", "tiff"})
@@ -77,13 +79,19 @@ def feed_link(row: ExportRow) -> str:
 
 
 def smaller_copy(row: ExportRow) -> str | None:
-    """Where the catalogue shows a smaller copy of a picture that it serves itself; None for one from elsewhere."""
+    """Where the catalogue shows a smaller copy of a picture that it serves itself; None where it makes none."""
+    if _pixels(row) > MOST_PIXELS_TO_SHRINK:
+        return None
     base, found, _ = row.image_url.rpartition(OWN_PATH)
     return f"{base}/media/{row.id}/web" if found and base else None
 
 
 def _is_too_large(row: ExportRow) -> bool:
-    return (row.width or 0) * (row.height or 0) > MOST_PIXELS
+    return _pixels(row) > MOST_PIXELS
+
+
+def _pixels(row: ExportRow) -> int:
+    return (row.width or 0) * (row.height or 0)
 
 
 class LeftOut:

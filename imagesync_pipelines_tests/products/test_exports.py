@@ -212,14 +212,16 @@ def test_what_google_refuses_is_left_out_and_told_and_a_copy_of_ours_stands_for_
         row(position=3, width=8000, height=8001),
         row(position=4, image_url="https://x.example/4.jpg?X-Amz-Signature=0"),
         row(position=5, image_url="https://x.example/5.jpg", width=8000, height=8000),
+        row(position=6, image_url=own, width=10_000, height=10_001),
     ]
     made = b"".join(write_merchant(iter([rows]))).decode()
     (item,) = ElementTree.fromstring(made).findall("channel/item")
     assert [one.text for one in item][1:] == ["https://catalogue.example/media/12/web", "https://x.example/5.jpg"]
     assert [why_unusable(one) for one in rows] == [
         "an address that needs a password", "", "larger than 64 megapixels", "an address that expires", "",
+        "larger than 64 megapixels",
     ]  # fmt: skip
-    assert "<!-- left out: larger than 64 megapixels: 1 (SKU 803721) -->" in made
+    assert "<!-- left out: larger than 64 megapixels: 2 (SKU 803721) -->" in made
     assert "secret" not in made
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from upath import UPath
 
+from imagesync_pipelines.products.merchant import MOST_PIXELS_TO_SHRINK
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, kept_secret
@@ -44,7 +45,7 @@ class CatalogueSettings(BaseSettings):
         128 * 1024 * 1024, ge=1, description="bytes of the largest picture that is fetched to make a smaller one"
     )
     derivative_max_pixels: int = Field(
-        100_000_000, ge=1, description="pixels of the largest picture that is decoded to make a smaller one"
+        MOST_PIXELS_TO_SHRINK, ge=1, description="pixels of the largest picture that is decoded to make a smaller one"
     )
     derivative_seconds: float = Field(30, gt=0, description="seconds that fetching and decoding one picture may take")
 
