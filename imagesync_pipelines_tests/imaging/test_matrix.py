@@ -4,10 +4,12 @@ The reference is Pillow with LittleCMS, used by the book: scale to 8 bits, conve
 """
 
 import io
+import sys
 import zlib
 from itertools import product
 
 import numpy as np
+import pillow_heif
 import pytest
 import pyvips
 from PIL import Image, ImageCms, ImageDraw, ImageOps
@@ -277,14 +279,15 @@ def test_a_psd_of_many_bits_is_refused_for_that_reason(depth: int) -> None:
         check_image(body)
 
 
-def test_heic_without_its_extra_is_told_what_to_install() -> None:
+def test_heic_without_its_extra_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     body = (24).to_bytes(4, "big") + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(100)
-    with pytest.raises(BadImageError, match=r"extra `heic`|cannot be decoded"):
-        check_image(body)
+    with pytest.raises(BadImageError, match="extra `heic`"):
+        checked(body)
 
 
 def test_heic_is_read_with_its_extra() -> None:
-    pytest.importorskip("pillow_heif").register_heif_opener()
+    pillow_heif.register_heif_opener()
     body = encoded("HEIF", picture(), quality=95)
     assert (check_image(body, content_type="image/heic").format, look_at(body).white_edge) == ("HEIC", 0.0)
     assert difference(as_pillow(upright(body)), reference(body)) < NEAR
