@@ -14,6 +14,10 @@ class DatabaseUnreachableError(StorageError):
     """The database did not answer; nothing was changed."""
 
 
+class StorageRootError(StorageError):
+    """Where files are kept is not there or refuses us, which says nothing of any one of them."""
+
+
 class PlanMissingError(StorageError):
     """There is no plan with that id, or its file is gone or damaged."""
 

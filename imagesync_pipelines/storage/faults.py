@@ -47,6 +47,8 @@ _SYSTEM = {
     errno.ENFILE: "This host may not open more files{where}. Raise its limit.",
     errno.EIO: "The disk cannot be read or written{where}. Look at the host's log: it may be failing.",
 }
+# Those that say nothing of the file that met them: the next one would meet the same.
+_OF_ANY_FILE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
 
 
 def told(error: BaseException, what: str = "The database") -> str | None:
@@ -56,6 +58,15 @@ def told(error: BaseException, what: str = "The database") -> str | None:
     its values.
     """
     return next(filter(None, (_told(one, what) for one in _behind(error))), None)
+
+
+def is_system_exhausted(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, says that no file can be written or opened on this host now."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_ANY_FILE:
+            return True
+        error = error.__cause__  # type: ignore[assignment]
+    return False
 
 
 def _told(error: BaseException, what: str) -> str | None:

@@ -11,7 +11,7 @@ from upath import UPath
 
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.errors import StorageError, StorageRootError
 
 _S3 = frozenset({"s3", "s3a"})
 _LOCAL = frozenset({"", "file", "local"})
@@ -37,7 +37,7 @@ def open_root(url: str, settings: Settings) -> UPath:
 
 
 def check_root(root: UPath) -> None:
-    """Raise StorageError, in a line, unless the bucket of a root in an object store is there and may be used.
+    """Raise StorageRootError, in a line, unless the bucket of a root in an object store is there and may be used.
 
     A folder is made when something is written; a bucket never is.
     """
@@ -54,7 +54,7 @@ def check_root(root: UPath) -> None:
         why = f"it cannot be used now: {error_reason(error)}"
     else:
         return
-    raise StorageError(f"The bucket {bucket!r} of {root}: {why}")
+    raise StorageRootError(f"The bucket {bucket!r} of {root}: {why}")
 
 
 def write_whole(path: UPath, body: bytes) -> None:

@@ -21,7 +21,14 @@ import pandas as pd
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.database import is_server_gone
-from imagesync_pipelines.storage.errors import AccountBusyError, DatabaseUnreachableError, LockLostError
+from imagesync_pipelines.storage.errors import (
+    AccountBusyError,
+    DatabaseUnreachableError,
+    LockLostError,
+    StorageRootError,
+    TransactionPoolerError,
+)
+from imagesync_pipelines.storage.faults import is_system_exhausted
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, check_columns
 from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanRow, RowResult, group_state
@@ -35,7 +42,14 @@ _SLICE = 20_000
 _CHANGES = {str(change): change for change in Change}
 _WITHOUT_ROWS = group_state(())
 # What is wrong with the installation, or another run that is at work: no matter of the item that met it.
-_OF_THE_RUN = (SettingsError, DatabaseUnreachableError, LockLostError, AccountBusyError)
+_OF_THE_RUN = (
+    SettingsError,
+    DatabaseUnreachableError,
+    StorageRootError,
+    LockLostError,
+    AccountBusyError,
+    TransactionPoolerError,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -288,7 +302,7 @@ def ends_run(error: BaseException, fatal: tuple[type[BaseException], ...] = ()) 
 
     Any other one, of whatever library, is that item's failure and costs nobody else.
     """
-    return isinstance(error, (*fatal, *_OF_THE_RUN)) or is_server_gone(error)
+    return isinstance(error, (*fatal, *_OF_THE_RUN)) or is_server_gone(error) or is_system_exhausted(error)
 
 
 def item_failure(error: Exception, fatal: tuple[type[BaseException], ...] = ()) -> str:

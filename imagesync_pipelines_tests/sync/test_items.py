@@ -1,5 +1,7 @@
 """Errors in the middle of one item: which are of that item alone, and which end the run."""
 
+import errno
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -7,7 +9,12 @@ from psycopg import errors as of_database
 
 from imagesync_pipelines.errors import ImagesyncError, error_reason
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage.errors import DatabaseUnreachableError, LockLostError
+from imagesync_pipelines.storage.errors import (
+    DatabaseUnreachableError,
+    LockLostError,
+    StorageRootError,
+    TransactionPoolerError,
+)
 from imagesync_pipelines.sync.apply import ends_run, item_failure
 from imagesync_pipelines.sync.identity import IdentityRefusedError
 from imagesync_pipelines.upstream.errors import CredentialsError
@@ -21,7 +28,15 @@ def wrapped(kind: type[sa.exc.DBAPIError], said: BaseException) -> sa.exc.DBAPIE
     return kind("INSERT INTO secret VALUES (1)", {}, said)
 
 
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
 OF_ONE_ITEM = (
+    FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"),
+    PermissionError(errno.EACCES, "Permission denied", "/x"),
+    OSError(errno.EIO, "Input/output error", "/x"),
     InventedError("x"),
     KeyError("x"),
     UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
@@ -39,6 +54,12 @@ OF_THE_RUN = (
     IdentityRefusedError("x"),
     DatabaseUnreachableError("x"),
     LockLostError("x"),
+    StorageRootError("x"),
+    TransactionPoolerError("x"),
+    OSError(errno.ENOSPC, "No space left on device", "/x"),
+    OSError(errno.EROFS, "Read-only file system", "/x"),
+    OSError(errno.EMFILE, "Too many open files", "/x"),
+    caused(InventedError("x"), OSError(errno.EDQUOT, "Disk quota exceeded")),
     of_database.AdminShutdown("terminating connection due to administrator command"),
     of_database.DiskFull("x"),
     psycopg.OperationalError("the connection is closed"),

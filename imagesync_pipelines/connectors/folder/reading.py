@@ -193,11 +193,9 @@ class _Reader:
             if facts.format.lower() not in WEB_KINDS:
                 raise BadImageError(Fault.NO_IMAGE, f"no browser shows {facts.format}; save it as JPEG, PNG or WebP")
             self._contents.put(own_source(facts.sha256), body, facts, HOLD)
-        except (BadImageError, OSError) as error:
-            self.set_aside[key] = str(error)
-            return None
         except Exception as error:  # noqa: BLE001 - whatever one file does to a library, the others are read
-            self.set_aside[key] = item_failure(error)
+            why = item_failure(error)
+            self.set_aside[key] = str(error) if isinstance(error, BadImageError | OSError) else why
             return None
         self.read += 1
         return model.KnownFile(

@@ -113,10 +113,9 @@ def look_at_pictures(listings: Sequence[Listing], fetch: Callable[[str], bytes],
         try:
             body = fetch(key)
             facts, (hashed, white_edge) = check_image(body), look_at(body)
-        except (UpstreamError, BadImageError, OSError) as error:
-            return Seen(str(error))
         except Exception as error:  # noqa: BLE001 - whatever one picture does to a library, the others are looked at
-            return Seen(item_failure(error))
+            why = item_failure(error)
+            return Seen(str(error) if isinstance(error, UpstreamError | BadImageError | OSError) else why)
         return Seen("", max(facts.width, facts.height), white_edge, hashed, facts.sha256)
 
     keys = sorted({image.key for listing in listings for image in listing.images})

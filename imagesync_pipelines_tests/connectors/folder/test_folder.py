@@ -1,5 +1,6 @@
 """The folder connector on a real folder: what it shows on products, what it sets aside, what it never takes away."""
 
+import errno
 import hashlib
 import io
 import os
@@ -340,3 +341,16 @@ def test_what_is_missing_is_said_in_a_sentence(world: World) -> None:
     assert is_permanent(refused.value), "another attempt of the step finds the same settings"
     with pytest.raises(ValueError, match="a group named sku is needed"):
         FolderSettings(_env_file=None, pattern=r"(.+)")  # type: ignore[call-arg]
+
+
+def test_a_full_disk_ends_the_scan_and_sets_no_file_aside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.put(**{"10__jpg": picture(), "20__jpg": picture(1)})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Contents, "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        files(world.context(), NoOptions())
+    monkeypatch.undo()
+    assert world.sync()[2].summary.images_added == 2
