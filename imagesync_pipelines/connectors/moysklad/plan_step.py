@@ -188,9 +188,12 @@ class _Lists:
 
     def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
-        records, larger = self.child.records(ids), self.child.child.reencode_too_large
+        records, account = self.child.records(ids), self.child.child
+        # What the account is not to get and we do not know there is its owner's, though he has it from the same place.
         expected = {
-            entity.key: rules.expected_of(entity.images or (), self.limit, reencode=larger)
+            entity.key: rules.expected_of(
+                rules.choose_images(entity.images or (), account.mode), self.limit, reencode=account.reencode_too_large
+            )
             for entity in entities
             if entity.key in ids
         }

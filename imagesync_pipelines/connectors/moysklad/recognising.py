@@ -59,7 +59,9 @@ class Recogniser:
             row = rows[place]
             if any(rules.may_be(row, one, by_name=self.child.mirror) for one in known):
                 match = rules.pop_same(known, self.sha256_of(row), row.filename, by_name=self.child.mirror)
-                found[place] = match._replace(id=row.id) if match else self.recall(row)
+                # Where we know of images of ours, any other one with known bytes is the owner's.
+                lost = not record.images and not record.writing
+                found[place] = match._replace(id=row.id) if match else self.recall(row) if lost else None
         return rules.shown_by(rows, found)
 
     def recall(self, row: ImageRow) -> Managed | None:

@@ -1,7 +1,7 @@
 """The pure rules: which images a child account gets, which of its images are ours, what list an entity is to get."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownership
@@ -25,6 +25,7 @@ MOST_IMAGE_BYTES = 14_990_000
 MOST_NAME_CHARACTERS = 255
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 _SMALLER = "~"
+_RECALLED = "sha256:"
 NO_PLACE = "there is no room for it: with what the account's owner added, ten images are there"
 NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
 STILL_THERE = (
@@ -79,7 +80,7 @@ def source_of(source: str) -> str:
 
 def recalled(sha256: str) -> str:
     """What a copy is known as whose original is forgotten, and which is ours by its bytes: of none that is wanted."""
-    return f"sha256:{sha256}"
+    return f"{_RECALLED}{sha256}"
 
 
 def image_of(source: str) -> str:
@@ -252,15 +253,20 @@ def pop_image(images: list[Managed], *, source: str = "", child_id: str = "") ->
     return None
 
 
-def staying(there: Sequence[Managed], judged: Sequence[str]) -> list[tuple[int, Managed]]:
-    """The images of the account's owner that no plan takes away, with their places.
+def staying(
+    there: Sequence[Managed], judged: Sequence[str], recorded: Collection[str] = ()
+) -> list[tuple[int, Managed]]:
+    """The images that no plan takes away, with their places: the owner's, and what was just known again by its bytes.
 
-    judged: the ids of those of which a plan says what becomes of them; it names those that are kept.
+    judged: the ids of the owner's of which a plan says what becomes of them; it names those that are kept. recorded:
+    the ids of those that we knew when the plan was made.
     """
     left = Counter(judged)
     found = []
     for place, image in enumerate(there):
-        if not image.source:
+        if image.source.startswith(_RECALLED) and image.id not in recorded:
+            found.append((place, image))
+        elif not image.source:
             left[image.id] -= 1
             if left[image.id] < 0:
                 found.append((place, image))

@@ -114,6 +114,7 @@ class ImageTarget:
         self._records = self.child.records(self._order)
         self._doubted = set(self.child.doubts.open())
         known = self._records.items() if self.child.mirror else ()
+        self._recorded = {key: {image.id for image in record.images} for key, record in self._records.items()}
         self._judged = {key: [image.id for image in record.images if not image.source] for key, record in known}
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
@@ -224,7 +225,7 @@ class ImageTarget:
 
     def listing(self, key: str, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
-        stay = rules.staying(there, self._judged.get(key, ()))
+        stay = rules.staying(there, self._judged.get(key, ()), self._recorded.get(key, ()))
         if self.child.mirror and stay:
             self.unjudged[key] = len(stay)
         return rules.listing_of(self.tasks[key], there, self.kept, self.failed, self.limit, stay)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownership
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage import memory
 from imagesync_pipelines.storage.schema import image_content
@@ -139,3 +139,34 @@ def test_after_all_that_we_knew_was_lost_what_we_sent_gives_way_to_another_pictu
     for check_child in (False, True):
         assert world.sync(check_child=check_child).error_count == 0
     assert sorted(body for _, body, _ in world.pictures(ONLY)) == sorted([two[1], own[1]])
+
+
+def test_what_a_mode_leaves_out_is_the_owners_where_he_added_it_himself(world: World) -> None:
+    child = world.child()
+    first, second = (("первый.jpg", jpeg("first", 40)), ("второй.jpg", jpeg("second", 40)))
+    world.main.set_images(world.main.by_code(ONLY).id, [first, second])
+    child.set_images(child.by_code(ONLY).id, [("моё.jpg", second[1])])
+    for check_child in (False, True, True):
+        assert world.sync(mode=Mode.FIRST, check_child=check_child).summary.images_deleted == 0
+    assert sorted(world.names(ONLY)) == ["моё.jpg", "первый.jpg"]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["entity known", "lists lost"])
+def test_a_picture_that_is_known_by_its_bytes_goes_with_a_plan_or_not_at_all(
+    database: sa.Engine, world: World, known: bool
+) -> None:
+    shared, missing = (("вид.jpg", padded(jpeg(name, 40), 4000)) for name in ("shared", "missing"))
+    here, child = world.main.by_code(ONLY).id, world.child()
+    world.main.set_images(here, [shared])
+    world.sync()
+    world.main.set_images(here, [("другой.jpg", jpeg("other", 40))])
+    world.sync()
+    if not known:
+        with database.begin() as connection:
+            connection.execute(moysklad_child_images.delete())
+    child.set_images(child.by_code(ONLY).id, [("сертификат.jpg", shared[1])])
+    world.main.set_images(here, [missing])
+    assert world.sync().summary.images_deleted == 0
+    assert sorted(world.names(ONLY)) == ["вид.jpg", "сертификат.jpg"]
+    assert world.sync(check_child=True).summary.images_deleted == (0 if known else 1)
+    assert ("сертификат.jpg" in world.names(ONLY)) is known
