@@ -1,6 +1,6 @@
 """A plan that was made: judged, stored with what applying it needs, told; found again, carried out, counted, told."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -133,12 +133,19 @@ def restored_note(context: RunContext[Any]) -> tuple[str, tuple[str, ...]]:
     return restored_at, (told,)
 
 
-def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "") -> int:
+def store_plan(
+    context: RunContext[Any],
+    planned: Planned,
+    *,
+    dry_run: bool = False,
+    made_for: str = "",
+    kept: Collection[str] = (),
+) -> int:
     """Keep a plan for applying and for people; older ones of the account are forgotten. Returns its number.
 
     dry_run: nobody applies it without naming it; made_for: the same, for another reason, such as CLEAN_UP. What any
     other plan holds back is noted, and kept with the plan that shows it. Hand-overs of runs that are neither among the
-    newest nor have a stored plan are forgotten too.
+    newest nor in `kept` nor have a stored plan are forgotten too.
     """
     rows, why_named = planned.plan, DRY_RUN if dry_run else made_for
     if planned.states is not None:
@@ -166,7 +173,8 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     context.plans.prune(context.connector, KEPT_PLANS, context.part, but={one for one in shown if one is not None})
     stored = context.plans.all(context.connector, context.part)
     makers = {header.run_id for header in stored if header.run_id is not None} | set(context.lineage)
-    context.handovers.prune(used=makers | {str(header.scope[BATCH]) for header in stored if BATCH in header.scope})
+    batches = {str(header.scope[BATCH]) for header in stored if BATCH in header.scope}
+    context.handovers.prune(used={*makers, *batches, *kept})
     return plan_id
 
 

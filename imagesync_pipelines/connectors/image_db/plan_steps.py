@@ -162,7 +162,7 @@ def make_plan(
         calls=about.api_calls,
         received=about.bytes_downloaded,
     )
-    plan_id = store_plan(context, planned, dry_run=options.dry_run)
+    plan_id = store_plan(context, planned, dry_run=options.dry_run, kept=batches.kept())
     return ProductImagesPlanned(plan_id, planned, images, about)
 
 

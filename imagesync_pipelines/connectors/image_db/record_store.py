@@ -238,7 +238,10 @@ class Batches:
 
         A part that was read since tells of its records too. Raises BatchMissingError.
         """
-        mine, whole = self.about(name), self.newest_whole()
+        return self._newer(self.about(name))
+
+    def _newer(self, mine: About) -> list[str]:
+        whole = self.newest_whole()
         return [
             about.run_id
             for about in self.handovers.all(STEP, About)
@@ -247,9 +250,13 @@ class Batches:
         ]
 
     def kept(self) -> set[str]:
-        """The names of those that stay however many come after them: of every page, and of a whole proof."""
-        newest = (self.newest_whole(), self.newest_whole(proven=True))
-        return {about.run_id for about in newest if about is not None}
+        """The names of those that stay however many come after them: of every page, of a whole proof, what is newer.
+
+        A run for single products takes the newest proof, and must not put back what a part saw otherwise since.
+        """
+        proven, whole = self.newest_whole(proven=True), self.newest_whole()
+        newest = {about.run_id for about in (whole, proven) if about is not None}
+        return newest | set(self._newer(proven) if proven is not None else ())
 
     def keep_unmatched(self, name: str, found: Unmatched) -> None:
         """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""

@@ -178,6 +178,18 @@ def test_a_run_for_some_products_puts_nothing_back_that_a_newer_reading_saw_othe
         assert connection.scalar(kind) == "Lifestyle"
 
 
+@pytest.mark.slow
+def test_what_a_newer_part_saw_is_known_however_many_runs_for_some_products_come_after_it(connector: Connector) -> None:
+    connector.sync()
+    connector.source.records[0] = image(1, SKU, type="Lifestyle")
+    assert connector.sync(RecordsOptions(limit=1, page_size=PER_PAGE + 1)) == (0, 1, 0)
+    for _ in range(60):
+        connector.records(RecordsOptions(skus=[SKU]))
+        connector.plan()
+    done = connector.apply()
+    assert (done.written, done.summary.refused) == ((0, 0, 0), 1)
+
+
 @pytest.mark.parametrize(
     "first", [RecordsOptions(limit=1), RecordsOptions(limit=1, skip_pages=1)], ids=["the first page", "a later page"]
 )
