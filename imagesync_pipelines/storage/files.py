@@ -43,9 +43,15 @@ def check_root(root: UPath) -> None:
     """
     if root.protocol not in _S3:
         return
-    bucket = root.path.strip("/").partition("/")[0]
+    bucket, _, prefix = root.path.strip("/").partition("/")
     try:
-        root.fs.call_s3("head_bucket", Bucket=bucket)
+        try:
+            root.fs.call_s3("head_bucket", Bucket=bucket)
+        except PermissionError:
+            # Keys that may see what is below our prefix alone may not ask for the bucket.
+            if not prefix:
+                raise
+            root.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
     except FileNotFoundError:
         why = "there is no such bucket; correct its name, or make it by hand"
     except PermissionError as error:

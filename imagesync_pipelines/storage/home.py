@@ -75,8 +75,9 @@ def _is_open(path: Path) -> bool:
 
 
 def _narrow(path: Path, without: int) -> None:
-    # Another process may be at work in a home that is used; what another user put there is that user's to close.
-    with suppress(FileNotFoundError, PermissionError):
+    # Another process may be at work in a home that is used; what another user put there is that user's to close; and a
+    # file system that is read only or knows no rights keeps its own.
+    with suppress(OSError):
         mode = path.lstat().st_mode
         if mode & without and not stat.S_ISLNK(mode):
             path.chmod(stat.S_IMODE(mode) & ~without)

@@ -134,12 +134,7 @@ def restored_note(context: RunContext[Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def store_plan(
-    context: RunContext[Any],
-    planned: Planned,
-    *,
-    dry_run: bool = False,
-    made_for: str = "",
-    kept: Collection[str] = (),
+    context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "", kept: Collection[str] = ()
 ) -> int:
     """Keep a plan for applying and for people; older ones of the account are forgotten. Returns its number.
 

@@ -1,5 +1,6 @@
 """A home that was used, from outside: nobody else can read it or take its locks, and `clean` asks before it removes."""
 
+import errno
 import os
 import shutil
 import stat
@@ -114,3 +115,16 @@ def test_clean_shows_what_goes_with_sizes_and_what_people_made_and_asks(place: P
     assert removed.code == 0, removed.err
     assert [path.name for path in (place / "home").iterdir()] == ["thesis"]
     shutil.rmtree(place / "home")
+
+
+def test_a_home_on_a_disk_that_takes_no_rights_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "storage").mkdir()
+    tmp_path.chmod(0o755)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    make_private(tmp_path)

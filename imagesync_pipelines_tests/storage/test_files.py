@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from upath import UPath
 
-from imagesync_pipelines.storage.files import write_stream
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.files import check_root, write_stream
 
 
 @pytest.fixture(params=["folder", "object store"])
@@ -70,3 +73,18 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name_and_its_name_is_after(
     monkeypatch.setattr(os, "rename", renaming)
     write_stream(UPath(tmp_path / "a.csv"), parts())
     assert done == ["12 bytes", "name", "folder"]
+
+
+class Narrow:
+    """A store whose keys may list what is below `kept/` alone."""
+
+    def call_s3(self, method: str, **asked: Any) -> None:
+        if method == "head_bucket" or asked["Prefix"] != "kept/":
+            raise PermissionError("Forbidden")
+
+
+@pytest.mark.parametrize(("path", "is_open"), [("any/kept", True), ("any/else", False), ("any", False)])
+def test_keys_that_may_see_our_part_of_a_bucket_alone_are_enough(path: str, is_open: bool) -> None:
+    root: Any = SimpleNamespace(protocol="s3", path=path, fs=Narrow())
+    with nullcontext() if is_open else pytest.raises(StorageError, match="it may not be used"):
+        check_root(root)
