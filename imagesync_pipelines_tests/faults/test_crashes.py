@@ -122,6 +122,7 @@ def test_a_crash_at_any_commit_of_a_stage_and_a_second_run_end_where_an_undistur
             stamps = connector.stamps()
             assert connector.sync().written == (0, 0, 0)
             assert connector.stamps() == stamps
+        connector.place.engine.dispose()
     else:
         pytest.fail(f"{stage} commits more than {MOST_COMMITS} times")
     assert nth > 1, f"{stage} commits nothing"
