@@ -51,8 +51,8 @@ class DecodeLimits:
     here_pixels: int = 20_000_000
     max_pixels: int = 150_000_000
     child_memory: int = 1024**3
-    child_cpu: int = 30
-    child_seconds: float = 60.0
+    child_cpu: int = 60
+    child_seconds: float = 180.0
 
 
 def decode(operation: str, body: bytes, limits: DecodeLimits, *arguments: str) -> bytes:

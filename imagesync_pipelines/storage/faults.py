@@ -62,11 +62,10 @@ def told(error: BaseException, what: str = "The database") -> str | None:
 
 def is_system_exhausted(error: BaseException) -> bool:
     """Whether an error, or what it was raised from, says that no file can be written or opened on this host now."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _OF_ANY_FILE:
-            return True
-        error = error.__cause__  # type: ignore[assignment]
-    return False
+    one: BaseException | None = error
+    while one is not None and not (isinstance(one, OSError) and one.errno in _OF_ANY_FILE):
+        one = one.__cause__
+    return one is not None
 
 
 def _told(error: BaseException, what: str) -> str | None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from PIL import Image
 
-from imagesync_pipelines.connectors.moysklad import apply_steps
+from imagesync_pipelines.connectors.moysklad import downloads
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import runs
@@ -121,7 +121,7 @@ class MoyskladSite(Site):
         written = self.world.sandbox.account(CHILD).by_code("product-1-00002").id
         return {
             "product-1-00000": stumbling(MoyskladApi, "download", lambda _, row: row.filename == name),
-            "product-1-00001": stumbling(apply_steps, "check_image", lambda body: body == checked),
+            "product-1-00001": stumbling(downloads, "check_image", lambda body: body == checked),
             "product-1-00002": stumbling(MoyskladApi, "set_images", lambda _, kind, entity, parts: entity == written),
         }
 
