@@ -156,4 +156,4 @@ def test_the_largest_pictures_that_can_be_streamed_pass_and_the_others_say_that_
     assert a_child < A_CHILD
     refused = {name: reason for name, reason in told.items() if reason}
     assert {name.rpartition(" ")[0] for name in refused} == DO_NOT_FIT
-    assert {name for name, reason in refused.items() if NO_MEMORY not in reason} == set()
+    assert {name: reason for name, reason in refused.items() if NO_MEMORY not in reason} == {}
