@@ -205,6 +205,7 @@ SUBJECT = Subject(
     },
     writes={"a list of images": lambda site: (f"{CHILD} images post", site.world.sandbox.faults)},
     # The source mirror and its cursor are durable state: what a dry run read is not read again.
+    reading_writes=("cursor",),
     after_plan=("content", "child_images"),
     applies="child_images",
     whole={"full": True},

@@ -248,7 +248,8 @@ class Subject:
     after `imagesync` of that run. moments: where it is killed. planned: a moment after its plan was stored. beside:
     what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new. whole: options of one
     that reads everything. after_plan: the assets that carry a plan out or need it. applies: the one of them that notes
-    the plan as applied. wrong: settings with a value that is refused, and what is said of it. automation: what it
+    the plan as applied. wrong: settings with a value that is refused, and what is said of it. reading_writes: of our
+    tables, those that reading a source brings up to date, which has another lock than the target. automation: what it
     starts by itself.
     """
 
@@ -267,6 +268,7 @@ class Subject:
     wrong: Mapping[str, tuple[str, str]]
     automation: Automation
     whole: Mapping[str, Any] = field(default_factory=dict)
+    reading_writes: tuple[str, ...] = ()
     writes: Mapping[str, Callable[[Any], tuple[str, FaultPlan]]] = field(default_factory=dict)
     policies: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
 
