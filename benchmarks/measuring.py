@@ -14,11 +14,15 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+ROOT = "BENCHMARK_ROOT"
+"""Names the variable with the process under which all that belongs to a measurement runs, the database server too."""
+
 
 @dataclass(frozen=True)
 class Span:
     """One measured step; `cpu` and memory are this process alone, without the database server's.
 
+    processor: the processor time of all that belongs to the measurement; under `benchmarks.watched` the server's too.
     above_bytes: the peak above what was resident when the step began; peak_bytes: the peak itself.
     """
 
@@ -27,6 +31,7 @@ class Span:
     cpu: float
     above_bytes: int
     peak_bytes: int
+    processor: float
 
 
 @dataclass
@@ -38,12 +43,13 @@ class Stopwatch:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measure what happens inside the `with` block."""
-        before = _reset_peak()
+        everything = [int(os.environ.get(ROOT, os.getpid()))]
+        before, processor = _reset_peak(), processor_seconds(everything)
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         seconds, used = time.perf_counter() - wall, time.process_time() - cpu
-        peak = _peak()
-        self.spans.append(Span(name, seconds, used, max(0, peak - before), peak))
+        peak, processor = _peak(), processor_seconds(everything) - processor
+        self.spans.append(Span(name, seconds, used, max(0, peak - before), peak, processor))
 
     def as_json(self) -> list[dict[str, Any]]:
         """The spans as plain values."""
@@ -60,10 +66,16 @@ def _peak() -> int:
 
 
 def processor_seconds(servers: Sequence[int]) -> float:
-    """Processor time so far of these processes and of all that they started and that still run."""
+    """Processor time so far of these processes and of all that they started, what they waited for to end included."""
     trees = [psutil.Process(server) for server in servers]
-    times = [one.cpu_times() for tree in trees for one in (tree, *tree.children(recursive=True))]
-    return float(sum(time.user + time.system for time in times))
+    return sum(_seconds(one) for tree in trees for one in (tree, *tree.children(recursive=True)))
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        return float(sum(process.cpu_times()[:4]))  # user, system, and both of its ended children
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def in_own_process(module: str, **arguments: Any) -> dict[str, Any]:
