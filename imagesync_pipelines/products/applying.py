@@ -14,6 +14,8 @@ from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
+from imagesync_pipelines.storage.schema_catalogue import shown_image
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import approved, guard
@@ -144,9 +146,11 @@ def apply_images(
             piece = plan_again(applied.refused_in)
             applied = applied.plus(carry_out(context, piece, known, apply, before=applied))
         repaired = repair_primaries(engine)
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
         rows = connection.execute(mine).scalar_one()
+        for table in (product_image, shown_image):
+            analyze_if_many(connection, table, applied.added + applied.updated + applied.removed, rows)
     warnings = tuple(applied_warnings(context, loaded, applied, again=again))
     summary = applied_summary(context, loaded, applied, warnings=warnings, calls=0)
     return StepResult(
@@ -184,6 +188,7 @@ def write_unmatched(engine: sa.Engine, source: str, found: Unmatched, read_ids: 
             rows: list[dict[Any, Any]] = frame.assign(seen_at=now, source=source).to_dict(orient="records")
             if rows:
                 connection.execute(table.insert(), rows)
+                analyze_if_many(connection, table, len(rows))
 
 
 def _apply(

@@ -16,12 +16,11 @@ from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.model import DeletionLimits
 
 _ASIDE = ("kind", "erp_id", "sku")
 _STAGED = (*COLUMNS, "id")
-# PostgreSQL itself gathers statistics a minute later; a load right after the first would take 9 s for 45,000 products.
-NEW_STATISTICS_SHARE = 0.1
 
 _SWITCH = "--allow-products-gone"
 
@@ -176,8 +175,7 @@ def write_products(
     """
     with engine.begin() as connection:
         done = _load(connection, rows, set_aside, deletion_limits, ids, absent)
-        if done.added + done.updated + done.deactivated > done.total * NEW_STATISTICS_SHARE:
-            connection.execute(sa.text("ANALYZE imagesync.product"))
+        analyze_if_many(connection, product, done.added + done.updated + done.deactivated, done.total)
     return done
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import SCHEMA, cursor, mirror
+from imagesync_pipelines.storage.statistics import analyze_if_many
 
 # What is read of every row; a reader names the values of the payload that it needs beside them.
 MIRROR_COLUMNS = ("key", "group_key", "fingerprint")
@@ -157,6 +158,7 @@ def merge(connection: sa.Connection, connector: str, account: str, scan_id: int 
     """
     merged = Merged(*_of(connection, _COUNT, connector, account).one())
     _of(connection, _MERGE, connector, account, scan=scan_id)
+    analyze_if_many(connection, mirror, merged.new + merged.changed + merged.revived, sum(merged))
     return merged
 
 
@@ -213,7 +215,7 @@ def read_payloads(connection: sa.Connection, connector: str, account: str, keys:
     parts = [pa.table({name: pa.array([], kind) for name, kind in types.items()})]
     for first in range(0, len(keys), _PAYLOADS):
         some = _quoted(list(keys[first : first + _PAYLOADS]))
-        # Key by key through the primary key: without fresh statistics every portion would read the whole mirror.
+        # Key by key through the primary key: a join reads all of a mirror up to some 100,000 rows for every portion.
         found = f"SELECT m.key, m.payload {_live(connector, account)} AND m.key = w.key LIMIT 1"
         query = f"SELECT m.key, m.payload FROM unnest(CAST({some} AS text[])) AS w (key), LATERAL ({found}) AS m"
         parts.append(read_columns(connection, query, types))

@@ -29,7 +29,7 @@ from imagesync_pipelines.settings import Settings, SettingsError, check_transpor
 from imagesync_pipelines.storage.errors import StorageError
 
 # The store's words for it, and for keys under which it can hold nothing.
-_NO_OBJECT = frozenset({"NoSuchKey", "InvalidArgument", "InvalidURI", "KeyTooLongError", "XMinioInvalidObjectName"})
+_NO_OBJECT = frozenset({"NoSuchKey", "InvalidURI", "KeyTooLongError", "XMinioInvalidObjectName"})
 _CHECK_KEYS = "check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
 _CHECK_RIGHTS = f"{_CHECK_KEYS}, and what they may do"
 _REGION = "the bucket is in another region; correct IMAGESYNC_S3_REGION"
@@ -42,6 +42,8 @@ _FAULTS = {
     **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed"), _REGION),
     "RequestTimeTooSkewed": "the clock of this machine and the store's differ; set it right",
 }
+# What one object met, and says nothing of whether it is there.
+_OF_ONE = {"InvalidArgument": "it cannot look for this object; its key may be of a form that the store does not take"}
 # HEAD has no words but its status.
 _OF_HEAD = {"404": _NO_BUCKET, "301": _REGION}
 BUCKET = "product-images"
@@ -140,7 +142,7 @@ def said_of(error: ClientError | BotoCoreError, endpoint_url: str, bucket: str) 
     if isinstance(error, BotoCoreError):
         return f"The object store does not answer: {error}"
     code = error_code(error)
-    why = (_FAULTS | _OF_HEAD).get(code, f"it refuses; {_CHECK_RIGHTS}")
+    why = (_FAULTS | _OF_ONE | _OF_HEAD).get(code, f"it refuses; {_CHECK_RIGHTS}")
     return f"The object store {endpoint_url}, bucket {bucket!r}: {why} ({code})"
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.schema import intent as intents
 from imagesync_pipelines.storage.schema import report_outbox as table
+from imagesync_pipelines.storage.statistics import analyze_if_many
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def close_intents(connection: sa.Connection, owner: str, groups: Collection[str]
 
 @dataclass(frozen=True)
 class WaitingReport:
-    """A report that waits; `attempts` counts how often sending it failed."""
+    """A report that waits; `attempts` counts how often it was refused."""
 
     key: str
     payload: dict[str, Any]
@@ -61,17 +62,24 @@ def queue_reports(engine: sa.Engine, connector: str, account: str, reports: Mapp
     # Not now(): a report that replaces one in the same transaction must not look like it.
     again = {"payload": statement.excluded.payload, "queued_at": sa.func.clock_timestamp(), "attempts": 0}
     statement = statement.on_conflict_do_update(index_elements=["connector", "account", "key"], set_=again)
-    if reports:
-        write_rows(engine, statement, [{**owner, "key": key, "payload": payload} for key, payload in reports.items()])
+    rows = [{**owner, "key": key, "payload": payload} for key, payload in reports.items()]
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(statement, rows)
+            analyze_if_many(connection, table, len(rows))
 
 
-def waiting_reports(
-    engine: sa.Engine, connector: str, account: str, limit: int, without: Collection[str] = ()
-) -> list[WaitingReport]:
-    """Up to `limit` of those that wait, but not these keys: what failed least often first, then the oldest."""
-    query = sa.select(*fields_of(WaitingReport, table)).where(_of(connector, account), ~among(table.c.key, without))
-    ordered = query.order_by(table.c.attempts, table.c.queued_at, table.c.key)
-    return read_rows(engine, ordered.limit(limit), WaitingReport)
+def waiting_keys(engine: sa.Engine, connector: str, account: str) -> list[str]:
+    """The keys of those that wait: what was refused least often first, then the oldest."""
+    query = sa.select(table.c.key).where(_of(connector, account))
+    with engine.connect() as connection:
+        return list(connection.scalars(query.order_by(table.c.attempts, table.c.queued_at, table.c.key)))
+
+
+def waiting_reports(engine: sa.Engine, connector: str, account: str, keys: Collection[str]) -> list[WaitingReport]:
+    """Those of these keys that wait, in the order of waiting_keys."""
+    query = sa.select(*fields_of(WaitingReport, table)).where(_of(connector, account), among(table.c.key, keys))
+    return read_rows(engine, query.order_by(table.c.attempts, table.c.queued_at, table.c.key), WaitingReport)
 
 
 def take_out(engine: sa.Engine, connector: str, account: str, reports: Sequence[WaitingReport]) -> None:
@@ -88,13 +96,13 @@ def count_waiting(engine: sa.Engine, connector: str, account: str) -> int:
 
 
 def note_attempt(engine: sa.Engine, connector: str, account: str, keys: Collection[str]) -> None:
-    """Note that sending these failed once more."""
+    """Note that these were refused once more."""
     failed = table.update().where(_of(connector, account), among(table.c.key, keys))
     write_rows(engine, failed.values(attempts=table.c.attempts + 1))
 
 
 def drop_after(engine: sa.Engine, connector: str, account: str, attempts: int) -> int:
-    """Drop reports whose sending failed at least that often; returns how many."""
+    """Drop reports that were refused at least that often; returns how many."""
     return write_rows(engine, table.delete().where(_of(connector, account), table.c.attempts >= attempts))
 
 

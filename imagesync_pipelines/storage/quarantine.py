@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, read_rows, storable, write_rows
 from imagesync_pipelines.storage.schema import quarantine
+from imagesync_pipelines.storage.statistics import analyze_if_many
 
 # What a target refused is not sent again by every run, until a person asks for it; every other stage is tried again.
 REFUSED_STAGE = "refused"
@@ -84,7 +85,9 @@ class QuarantineTable:
         newest = {name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")}
         again = {**newest, "last_seen": sa.func.now(), "attempts": quarantine.c.attempts + 1}
         statement = statement.on_conflict_do_update(index_elements=["connector", "stage", "key"], set_=again)
-        write_rows(self.engine, statement, list(rows.values()))
+        with self.engine.begin() as connection:
+            connection.execute(statement, list(rows.values()))
+            analyze_if_many(connection, quarantine, len(rows))
 
     def clear(self, keys: Collection[str]) -> None:
         """Take out what has succeeded since, whatever stage it failed in."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.errors import ImagesyncError, error_reason, unforeseen_kind
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.database import is_server_gone
 from imagesync_pipelines.storage.errors import (
@@ -36,6 +36,8 @@ from imagesync_pipelines.sync.targets import DatabaseTarget, Quarantine
 
 APPLY_STAGE = "apply"
 SHOWN_ERRORS = 20
+# So many groups in a row without an answer, or with the same error that nobody expects, are no matter of single groups.
+GIVE_UP_AFTER = 10
 NO_ANSWER = "the target gave no answer for this row"
 # Rows of a plan that are Python objects at one time; a frame of a million of them is a tenth of their size.
 _SLICE = 20_000
@@ -53,6 +55,10 @@ _OF_THE_RUN = (
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class ProgramFaultError(ImagesyncError):
+    """What failed is this program and no single item: every one met the same error, which nobody expects."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,14 @@ class Tally:
     refused_in: set[str] = field(default_factory=set)
     undone: list[RowResult] = field(default_factory=list)
     undone_keys: set[str] = field(default_factory=set)
+    unforeseen: str = ""
+    unforeseen_in: set[str] = field(default_factory=set)
 
     def take(self, results: Iterable[RowResult]) -> None:
-        """Count results and put the failed ones in quarantine, at once: a crash later on must not lose them."""
+        """Count results and put the failed ones in quarantine, at once: a crash later on must not lose them.
+
+        Raises ProgramFaultError when nothing was done yet and ten groups in a row failed by the same unforeseen error.
+        """
         failed = []
         for result in results:
             if result.outcome == Outcome.DONE:
@@ -140,10 +151,24 @@ class Tally:
                 self.refused_in.add(result.group)
             elif result.outcome == Outcome.FAILED:
                 failed.append(QuarantineItem(result.key, result.group, APPLY_STAGE, result.reason, None))
+                self._note_unforeseen(result)
             if len(self.undone) < SHOWN_ERRORS:
                 self.undone.append(result)
         if failed:
             self.quarantine.put(failed)
+        if len(self.unforeseen_in) >= GIVE_UP_AFTER and not self.affected:
+            raise ProgramFaultError(
+                f"{len(self.unforeseen_in)} in a row failed by the same error and none was written, the last of them "
+                f"{failed[-1].key} ({failed[-1].reason}). That is a fault of this program and not of what it was to "
+                "write: the run ends here. Report it; what failed is in quarantine and is tried again."
+            )
+
+    def _note_unforeseen(self, result: RowResult) -> None:
+        kind = unforeseen_kind(result.reason)
+        if kind != self.unforeseen:
+            self.unforeseen, self.unforeseen_in = kind, set()
+        if kind:
+            self.unforeseen_in.add(result.group)
 
     def take_frame(self, results: pd.DataFrame) -> None:
         """As take, for a frame of outcomes: what was done is counted without an object per row."""
@@ -234,9 +259,10 @@ def apply_database(
     halving = partial(apply_halving, write=write, refused=refused, fatal=fatal)
     with collector_paused(), tally.telling(plan, broke):
         for _, results in side_by_side(_batches(rows["group"], rows_per_batch), halving, writers):
-            for result in results:
-                tally.take_frame(result)
-                done += len(result)
+            # All pieces of a batch that was halved are over by now.
+            told = results[0] if len(results) == 1 else pd.concat(results)
+            tally.take_frame(told)
+            done += len(told)
             on_progress(done)
     return tally.result(plan)
 

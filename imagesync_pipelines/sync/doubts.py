@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import doubt as table
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.model import DeletionLimits
 
 SECOND_LOOK = timedelta(minutes=10)
@@ -121,6 +122,7 @@ class Doubts:
         if rows:
             with self.engine.begin() as connection:
                 connection.execute(statement, rows)
+                analyze_if_many(connection, table, len(rows))
 
     def end(self, keys: Collection[str]) -> None:
         """These are there, or are given up."""

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.schema import held, removal
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.frames import among as among_rows
 from imagesync_pipelines.sync.guard import RULING, is_replacement
 from imagesync_pipelines.sync.model import Change, Memory, Ruling
@@ -123,6 +124,7 @@ def hold(
         connection.execute(held.delete().where(over))
         if values:
             connection.execute(statement.on_conflict_do_update(index_elements=_CONFLICT, set_=changed), values)
+            analyze_if_many(connection, held, len(values))
 
 
 def release(engine: sa.Engine, connector: str, account: str, keys: Collection[str], origin: str = GUARD) -> None:
@@ -221,6 +223,7 @@ def note_leaving(context: RunContext[Any], plan: pd.DataFrame) -> None:
         if rows:
             keys = ["connector", "account", "key"]
             connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+            analyze_if_many(connection, removal, len(rows))
 
 
 def sentences(waiting: Sequence[HeldEntry]) -> list[str]:

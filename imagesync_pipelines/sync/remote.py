@@ -24,8 +24,6 @@ FRESH_FOR = timedelta(minutes=5)
 # What is written as a whole replaces what somebody else may have added meanwhile: the list that is to be replaced is
 # read at most so long before, ahead for others too; what is older is read again.
 WHOLE_FRESH_FOR = timedelta(seconds=30)
-# So many groups in a row without an answer are no matter of single groups.
-GIVE_UP_AFTER = 10
 # Errors of the system or of the way to it; any other is of one group and says nothing of the next.
 NO_ANSWERS = (AnswerLostError, RemoteError)
 UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
@@ -161,7 +159,7 @@ def apply_remote(
             take(results)
             if error is None or isinstance(error, NO_ANSWERS):
                 silent = 0 if error is None else silent + 1
-            if silent >= GIVE_UP_AFTER:
+            if silent >= apply.GIVE_UP_AFTER:
                 target.stopped = f"{silent} in a row got no answer, the last: {error}"
     return tally.result(plan)
 

@@ -43,4 +43,4 @@ def test_an_object_key_that_nobody_can_read_is_one_photos_reason_and_a_mistyped_
         assert done.status is runs.Status.PARTIAL, done
         photos = world.photos()
         assert {key for key, photo in photos.items() if photo.status != "synced"} == {odd}
-        assert "the bucket has no such object (InvalidArgument)" in photos[odd].error
+        assert "it cannot look for this object" in photos[odd].error

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
-from imagesync_pipelines.sync.apply import SHOWN_ERRORS, Applied, answers, apply_database, group_works
+from imagesync_pipelines.sync.apply import (
+    SHOWN_ERRORS,
+    Applied,
+    ProgramFaultError,
+    answers,
+    apply_database,
+    group_works,
+)
 from imagesync_pipelines.sync.model import Change, Outcome, PlanRow, Proof, RowResult, Scope, group_state
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines_tests.sync.fakes import (
@@ -302,3 +309,38 @@ def test_a_stored_plan_with_string_changes_is_applied_like_a_fresh_one() -> None
     stored = plan.assign(change=pd.Categorical(plan["change"]))
     target = database(many(2), [])
     assert apply_database(stored, target, FakeQuarantine()).added == 4
+
+
+def test_ten_groups_in_a_row_with_the_same_error_that_nobody_expects_end_the_run_when_none_was_written() -> None:
+    plan, quarantine, told = build_plan(frame(*many(30)), frame(), WHOLE), FakeQuarantine(), list[Applied]()
+    with pytest.raises(ProgramFaultError, match=r"10 in a row failed by the same error .*g009/1 \(KeyError: 'sku'\)"):
+        apply_database(plan, stumbling(30, 30), quarantine, rows_per_batch=2, broke=told.append)
+    assert len(quarantine.items) == 20
+    assert told[0].failed == 20
+
+
+@pytest.mark.parametrize("good", [0, 9, 29])
+def test_an_error_that_nobody_expects_ends_no_run_that_wrote_anything(good: int) -> None:
+    applied = apply_database(build_plan(frame(*many(30)), frame(), WHOLE), stumbling(30, good), FakeQuarantine())
+    assert (applied.added, applied.failed) == (2, 58)
+
+
+def test_errors_of_several_kinds_or_of_values_are_of_their_items_however_many() -> None:
+    kinds = (KeyError, TypeError, ValueError)
+    for some in (kinds, kinds[2:]):
+        plan = build_plan(frame(*many(30)), frame(), WHOLE)
+        assert apply_database(plan, stumbling(30, 30, *some), FakeQuarantine()).failed == 60
+
+
+def stumbling(number: int, good: int, *kinds: type[Exception]) -> FakeDatabase:
+    """A database into which only the group with this number can be written; kinds: what is raised, in turn."""
+    raised = kinds or (KeyError,)
+
+    class Stumbling(FakeDatabase):
+        def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+            bad = [int(group[1:]) for group in rows["group"].unique() if group != f"g{good:03}"]
+            if bad:
+                raise raised[bad[0] % len(raised)]("sku")
+            return super().apply_batch(rows, digests)
+
+    return Stumbling({}, rows_of(frame(*many(number))))

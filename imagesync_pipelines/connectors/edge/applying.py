@@ -322,9 +322,10 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
     """Send what waits, `batch` reports a call; what cannot be sent stays.
 
     A batch that HO refuses, or over which a library stumbles, is sent report by report, so that a bad one holds nobody
-    up. Any other failure ends the sending. No UpstreamError is raised.
+    up; only what HO refused itself counts, and is given up in the end. Any other failure ends the sending. No
+    UpstreamError is raised.
     """
-    sent, failed, tried = 0, "", set[str]()
+    sent, failed = 0, ""
 
     def send(reports: Sequence[outbox.WaitingReport]) -> Exception | None:
         """Send some and take them out of the outbox; the error when they did not go."""
@@ -341,16 +342,18 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
         sent += len(reports)
         return None
 
-    while reports := outbox.waiting_reports(engine, EDGE, store.name, batch, without=tried):
-        tried.update(report.key for report in reports)
-        failure = send(reports)
+    keys = outbox.waiting_keys(engine, EDGE, store.name)
+    for first in range(0, len(keys), batch):
+        reports = outbox.waiting_reports(engine, EDGE, store.name, keys[first : first + batch])
+        failure = send(reports) if reports else None
         if failure is None:
             continue
         failed = str(failure) if isinstance(failure, UpstreamError) else error_reason(failure)
-        if isinstance(failure, UpstreamError) and failure.status not in _JUDGED:
+        if isinstance(failure, UpstreamError) and not _is_refusal(failure):
             break
-        refused = reports if len(reports) == 1 else [report for report in reports if send([report]) is not None]
-        outbox.note_attempt(engine, EDGE, store.name, [report.key for report in refused])
+        each = [(one, failure if len(reports) == 1 else send([one])) for one in reports]
+        refused = [one.key for one, why in each if _is_refusal(why)]
+        outbox.note_attempt(engine, EDGE, store.name, refused)
     dropped = outbox.drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
     waiting = outbox.count_waiting(engine, EDGE, store.name)
     warnings = [f"{waiting} reports are kept for the next run: {failed}"] if failed else []
@@ -364,6 +367,11 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
         lines=[f"{store.name}: {sent} photos were reported to the head office{kept}."],
         warnings=warnings,
     )
+
+
+def _is_refusal(failure: Exception | None) -> bool:
+    """Whether HO itself looked at what it was told and refused it; an error of ours says nothing of the report."""
+    return isinstance(failure, UpstreamError) and failure.status in _JUDGED
 
 
 def _report(waiting: outbox.WaitingReport) -> PhotoReport:

@@ -34,6 +34,7 @@ from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
 from imagesync_pipelines.storage.schema import cursor, mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_account, moysklad_entity_map
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.doubts import Doubts
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
@@ -187,6 +188,7 @@ class ChildRun:
         if rows:
             with self.engine.begin() as connection:
                 connection.execute(statement, rows)
+                analyze_if_many(connection, lists, len(rows))
 
 
 def _managed(images: Iterable[Sequence[Any]]) -> tuple[Managed, ...]:

@@ -39,6 +39,7 @@ from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Table, Texts
@@ -400,4 +401,5 @@ def _keep(
     names = ("child", "entity_key", "child_id", "field", "value")
     rows = [(child.alias, match.key, match.child_id, child.match_field, match.value) for match in matches]
     connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+    analyze_if_many(connection, table, len(rows))
     return lost

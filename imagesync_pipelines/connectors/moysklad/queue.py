@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema_accounts import moysklad_queue as table
+from imagesync_pipelines.storage.statistics import analyze_if_many
 
 PRIORITY = 50
 ATTEMPTS = 3
@@ -127,7 +128,9 @@ class Queue:
         statement = insert(table).from_select(names, sa.select(*(sa.func.unnest(array) for array in arrays)))
         new = statement.on_conflict_do_nothing(index_elements=["once"]).returning(table.c.id)
         with self.engine.begin() as connection:
-            return len(connection.execute(new).all())
+            added = len(connection.execute(new).all())
+            analyze_if_many(connection, table, added)
+        return added
 
     def due(self, now: datetime) -> dict[str, Due]:
         """The children for which a run could take requests now, those with the most urgent request first."""

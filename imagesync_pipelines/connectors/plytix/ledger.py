@@ -18,6 +18,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.schema_accounts import plytix_asset, plytix_link
+from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
@@ -74,6 +75,7 @@ class Ledger:
             older = plytix_asset.update().where(self._assets(), among(plytix_asset.c.key, keys))
             connection.execute(older.values(key=None))
             connection.execute(statement, rows)
+            analyze_if_many(connection, plytix_asset, len(rows))
 
     def forget_asset(self, asset_id: str) -> None:
         """Forget an asset that Plytix does not have any more."""
@@ -152,12 +154,13 @@ class Ledger:
         return {"account": self.account, "product_sku": sku, "key": key, "asset_id": asset_id}
 
     def _put(self, connection: sa.Connection, links: Iterable[tuple[str, str, str]]) -> None:
-        rows = [{**self._link(*link), "linked_at": sa.func.now()} for link in links]
+        rows = [self._link(*link) for link in links]
         if rows:
-            statement = insert(plytix_link).values(rows)
+            statement = insert(plytix_link).values(linked_at=sa.func.now())
             changed = {name: statement.excluded[name] for name in ("asset_id", "linked_at")}
             keys = ["account", "product_sku", "key"]
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+            analyze_if_many(connection, plytix_link, len(rows))
 
 
 def identity_of(context: Run, account: PlytixAccount) -> Identity:

@@ -69,7 +69,7 @@ def test_every_object_key_is_asked_for_byte_for_byte_or_gets_its_reason(bucket: 
     ("code", "kind", "said"),
     [
         ("NoSuchKey", ObjectMissingError, "no such object"),
-        ("InvalidArgument", ObjectMissingError, "no such object"),
+        ("InvalidArgument", UnavailableError, "cannot look for this object"),
         ("NoSuchBucket", BucketUnfitError, "there is no such bucket"),
         ("PermanentRedirect", BucketUnfitError, "IMAGESYNC_S3_REGION"),
         ("AuthorizationHeaderMalformed", BucketUnfitError, "IMAGESYNC_S3_REGION"),

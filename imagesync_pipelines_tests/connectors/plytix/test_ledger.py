@@ -65,3 +65,8 @@ def test_contents_are_noted_for_pictures_that_have_an_asset(ledger: Ledger, data
     with database.connect() as connection:
         found = connection.execute(sa.text("SELECT asset_id, content_sha256 FROM imagesync.plytix_asset")).all()
     assert [tuple(row) for row in found] == [("a", "00")]
+
+
+def test_a_ledger_that_was_lost_takes_all_links_of_a_large_account_at_once(ledger: Ledger) -> None:
+    ledger.adopt_links((f"S{number}", A, "a") for number in range(14_000))
+    assert len(ledger.known().links) == 14_000
