@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-import apprise
 import dagster as dg
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -186,6 +185,8 @@ def send(targets: Sequence[SecretStr], title: str, body: str) -> list[str]:
 
     Returns one line per target that was not reached. Raises AlertNotSentError when none was.
     """
+    import apprise
+
     # Apprise writes the URLs of its targets, secrets included, to its log.
     logging.getLogger("apprise").disabled = True
     problems = []

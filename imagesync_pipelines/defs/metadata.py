@@ -9,15 +9,17 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import index
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import pandas as pd
 from pydantic import SecretStr
 
-from imagesync_pipelines.imaging.derivatives import icon
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.redaction import MASK, redact
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The names under which history.py and alerts.py find these again.
 SUMMARY_KEY = "summary"
@@ -41,6 +43,9 @@ _REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "\\": "&#9
 # GitHub's Markdown makes links even of escaped bare addresses; an invisible joiner takes the address apart.
 _BARE_ADDRESS = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)")
 _WORD_JOINER = "\u2060"
+# The types of pandas.NA and pandas.NaT, by name: whatever loads the definitions passes here, and most of it needs no
+# pandas.
+_MISSING = {"NAType", "NaTType"}
 
 
 def result_metadata(result: StepResult, secrets: Collection[SecretStr] = ()) -> Metadata:
@@ -92,7 +97,7 @@ def markdown_list(texts: Collection[object]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join([*lines, *more]) or "none")
 
 
-def markdown_table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
+def markdown_table(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
     """The first rows of a frame as a Markdown table that stays inline, followed by the exact number of rows.
 
     Every value is escaped. Rows are left out from the end until the table is short enough; one row is always shown.
@@ -111,6 +116,8 @@ def thumbnails(
     A picture that cannot be fetched or decoded is told with its reason in its place: a thumbnail never fails a run.
     Never put these on a partitioned Dagster asset: Dagster copies the metadata onto the event of every partition.
     """
+    from imagesync_pipelines.imaging.derivatives import icon
+
     rows: list[str] = []
     for label, url in pictures[:SHOWN_PICTURES]:
         try:
@@ -140,7 +147,7 @@ def plain_text(value: object, limit: int = CELL_CHARACTERS) -> str:
 
     Control and direction-changing characters are left out: they can make one text look like another.
     """
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+    if value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value)):
         return ""
     line = " ".join(str(value).split())
     line = "".join(letter for letter in line if unicodedata.category(letter) not in {"Cc", "Cf", "Cs"})

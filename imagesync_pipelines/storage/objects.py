@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
@@ -87,6 +85,10 @@ def s3_place(settings: Settings) -> S3Place | None:
 
 def s3_client(place: S3Place) -> S3Client:
     """A boto3 client on the place; one may be used by many threads, and making one costs about 100 ms."""
+    # A process that loads the definitions passes here, and few of them ask an object store.
+    import boto3  # type: ignore[import-untyped]
+    from botocore.config import Config  # type: ignore[import-untyped]
+
     return boto3.session.Session().client(
         "s3",
         endpoint_url=place.endpoint_url,

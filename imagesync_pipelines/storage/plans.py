@@ -3,6 +3,8 @@
 What a step leaves (a plan, the chosen records, counts, a report) belongs to its run. A run that re-executes another
 one, or that Dagster starts again after a dead worker, goes on with what that run left; nobody goes on with what a
 stranger left, least of all with a plan that somebody only looked at.
+
+Whoever loads the definitions passes here: pandas and pyarrow are loaded by what reads or writes a plan's rows.
 """
 
 import hashlib
@@ -12,11 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
@@ -24,6 +23,9 @@ from imagesync_pipelines.storage.database import read_rows, write_rows
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
 # All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"account":
@@ -90,7 +92,7 @@ class Plans:
     engine: sa.Engine
     root: UPath
 
-    def save(self, rows: pd.DataFrame, payload: Iterable[pd.DataFrame] | None, new: NewPlan) -> int:
+    def save(self, rows: "pd.DataFrame", payload: "Iterable[pd.DataFrame] | None", new: NewPlan) -> int:
         """Keep a plan (the engine's PLAN columns) with the payload of the rows that change; returns its id.
 
         payload: one frame or more with the same columns, each kept as a portion that can be loaded alone.
@@ -162,16 +164,22 @@ class Plans:
         stored = self.all(connector)
         return _of_lineage(stored, lineage) or next(iter(stored), None)
 
-    def load(self, plan_id: int) -> pd.DataFrame:
+    def load(self, plan_id: int) -> "pd.DataFrame":
         """The rows of a plan as they were saved. Raises PlanMissingError."""
+        import pandas as pd
+
         return pd.read_parquet(self._read(plan_id, ROWS))
 
-    def need_payload(self, plan_id: int) -> pd.DataFrame:
+    def need_payload(self, plan_id: int) -> "pd.DataFrame":
         """The whole payload of a plan that is to be applied. Raises PlanMissingError."""
+        import pandas as pd
+
         return pd.read_parquet(self._read(plan_id, PAYLOAD))
 
-    def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame]:
+    def payload_portions(self, plan_id: int) -> "Iterator[pd.DataFrame]":
         """The same in the portions in which it was saved; the file is proven before the first."""
+        import pyarrow.parquet as pq
+
         file = pq.ParquetFile(self._read(plan_id, PAYLOAD))
         return (file.read_row_group(number).to_pandas() for number in range(file.num_row_groups))
 
@@ -232,8 +240,11 @@ def _among(connector: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
     return sa.and_(plan.c.connector == connector, plan.c.scope.contains(dict(part)))
 
 
-def _parquet(portions: Iterable[pd.DataFrame]) -> bytes:
+def _parquet(portions: "Iterable[pd.DataFrame]") -> bytes:
     """A Parquet file of these frames, each a group of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     tables = (pa.Table.from_pandas(frame, preserve_index=False) for frame in portions)
     buffer, first = io.BytesIO(), next(tables)
     with pq.ParquetWriter(buffer, first.schema, compression="zstd") as writer:

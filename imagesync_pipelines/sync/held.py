@@ -3,24 +3,26 @@
 The guard of a plan holds rows of it; an input that is doubted holds what hangs on it by `hold`, under a name of its
 own. Every run tells what is undecided, also one that planned nothing. What went in the last 24 hours without a person's
 word is remembered here too, for the deletion limits.
+
+Whoever loads the definitions passes here: pandas, and what works with it, is loaded by what has rows before it.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.schema import held, removal
 from imagesync_pipelines.storage.statistics import analyze_if_many
-from imagesync_pipelines.sync.frames import among as among_rows
-from imagesync_pipelines.sync.guard import RULING, is_replacement
 from imagesync_pipelines.sync.model import Change, Memory, Ruling
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The kinds of what is held: the guard's two, products that left the ERP above the limits, what an account without any
 # right would lack too.
@@ -163,13 +165,18 @@ def anything_allowed(context: RunContext[Any]) -> bool:
 
 
 def settle(
-    context: RunContext[Any], plan: pd.DataFrame, held_rows: pd.DataFrame, owned: pd.DataFrame, plan_id: int
+    context: RunContext[Any], plan: "pd.DataFrame", held_rows: "pd.DataFrame", owned: "pd.DataFrame", plan_id: int
 ) -> None:
     """Bring what is held of this account up to a guarded plan that is stored now; never for one that is only looked at.
 
     What is wanted again, and what the target does not hold any more, is forgotten, a person's KEEP included; what the
     plan does not judge stays as it was.
     """
+    import pandas as pd
+
+    from imagesync_pipelines.sync.frames import among as among_rows
+    from imagesync_pipelines.sync.guard import RULING
+
     before = entries(context.installation.engine, context.connector, context.account)
     known = pd.Series([one.key for one in before if one.origin == GUARD], dtype="str")
     rows = [
@@ -195,11 +202,13 @@ def settle(
         )
 
 
-def note_leaving(context: RunContext[Any], plan: pd.DataFrame) -> None:
+def note_leaving(context: RunContext[Any], plan: "pd.DataFrame") -> None:
     """Note, before it happens, what a plan takes away without a person's word; what is older than a day is forgotten.
 
     Noted before, so that a run that is killed counts; and by key, so that the run after it counts it once.
     """
+    from imagesync_pipelines.sync.guard import RULING, is_replacement
+
     leaving = plan[(plan["change"] == Change.REMOVE) | is_replacement(plan)]
     if RULING in leaving:
         leaving = leaving[leaving[RULING] != Ruling.ALLOWED]
@@ -241,6 +250,8 @@ def told(context: RunContext[Any]) -> list[str]:
 
 def nothing_is_held_back(context: RunContext[Any]) -> CheckResult:
     """Nothing waits for a person: no removal is held back by a limit or a doubt."""
+    import pandas as pd
+
     waiting = undecided(context.installation.engine, context.connector, context.account)
     shown = pd.DataFrame([(one.owner, one.key, one.reason) for one in waiting], columns=["of", "key", "reason"])
     said = " ".join(sentences(waiting)) or "nothing is held back"

@@ -4,9 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import pandas as pd
 from pydantic import BaseModel
 
 from imagesync_pipelines.storage.errors import HandOverMissingError
@@ -16,6 +15,9 @@ from imagesync_pipelines.storage.locks import HeldLock, account_lock
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.sync.identity import check_installation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
@@ -34,7 +36,7 @@ def silent(stage: str, done: int, total: int | None) -> None:
 class Table:
     """A frame of which the first rows are shown, with the exact number of all."""
 
-    frame: pd.DataFrame
+    frame: "pd.DataFrame"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-import jwt
 from pydantic import SecretStr
 
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, UpstreamError
@@ -179,6 +178,9 @@ def text_in(data: object, name: str) -> str:
 
 def _claims(access: str) -> Mapping[str, Any]:
     """What a token says of itself where it is a JWT; its signature is for the system to check."""
+    # It brings cryptography, which is slow to load, and only systems with such tokens need it.
+    import jwt
+
     try:
         claims: Mapping[str, Any] = jwt.decode(access, options={"verify_signature": False, "verify_exp": False})
     except jwt.InvalidTokenError:

@@ -1,0 +1,38 @@
+"""What loading the definitions imports, by name in a fresh process: no start waits for what few need."""
+
+import os
+import subprocess
+import sys
+
+# What is imported by whatever uses it, never by a process that only wants to know what there is.
+_BY_THEIR_USERS = {
+    "pandas", "numpy", "pyarrow", "apprise", "boto3", "botocore", "s3transfer", "obstore", "PIL", "pyvips",
+    "fastapi", "starlette", "uvicorn", "requests", "alembic", "jwt", "cryptography", "orjson", "rich",
+    "dagster_postgres", "psycopg2", "dagster_graphql",
+}  # fmt: skip
+# Each connector's declaration names functions that work with tables; these wait even so.
+_BY_THE_USERS_OF_CONNECTORS = {
+    "apprise", "boto3", "s3transfer", "fastapi", "starlette", "uvicorn", "jwt", "cryptography", "rich",
+    "dagster_postgres", "psycopg2", "dagster_graphql",
+}  # fmt: skip
+_LOADED = "import sys; import imagesync_pipelines.definitions as loaded; {}; print(*sys.modules)"
+
+
+def imported_by(more: str) -> set[str]:
+    """The packages that a fresh process has imported when it imported the definitions and did more."""
+    environment = {**os.environ, "IMAGESYNC_ENV_FILE": os.devnull}
+    command = [sys.executable, "-c", _LOADED.format(more)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_importing_the_definitions_imports_dagster_and_the_drivers_of_our_database_and_nothing_heavy() -> None:
+    found = imported_by("pass")
+    assert {"dagster", "sqlalchemy", "psycopg", "pydantic"} <= found
+    assert found & _BY_THEIR_USERS == set()
+
+
+def test_making_the_definitions_imports_every_connector_and_none_of_what_only_some_runs_need() -> None:
+    found = imported_by("loaded.defs()")
+    assert "pandas" in found
+    assert found & _BY_THE_USERS_OF_CONNECTORS == set()
