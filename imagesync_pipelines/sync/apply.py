@@ -6,7 +6,7 @@ the one group that cannot be written. How remote systems take them, group by gro
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -370,7 +370,7 @@ def _batches(groups: pd.Series, rows_per_batch: int) -> Iterator[list[slice]]:
         yield batch
 
 
-def side_by_side(items: Iterable[T], do: Callable[[T], R], workers: int) -> Iterator[tuple[T, R]]:
+def side_by_side(items: Iterable[T], do: Callable[[T], R], workers: int) -> Generator[tuple[T, R], None, None]:
     """Items with what came of them as they end, at most `workers` at a time; the next is made ready here meanwhile.
 
     Never more are begun than can run: after an error, of `items` too, no further one starts, those under way are waited

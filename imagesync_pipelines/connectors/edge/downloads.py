@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.edge.errors import (
     ObjectMissingError,
     PhotoGoneError,
 )
-from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
@@ -55,7 +55,7 @@ class OpenBody(Protocol):
     start: int
     etag: str
 
-    def chunks(self) -> Iterator[bytes]: ...
+    def chunks(self) -> Iterator[Body]: ...
 
 
 OpenPhoto = Callable[[Photo, int, str], AbstractContextManager[OpenBody]]
@@ -95,13 +95,13 @@ class FetchedPhoto:
 
     photo: Photo
     held: int
-    body: bytes | None = field(default=None, repr=False)
+    body: Body | None = field(default=None, repr=False)
     fault: DownloadFault | None = None
     reason: str = ""
     damage: str = ""
     received: int = 0
     tries: int = 0
-    part: bytes = field(default=b"", repr=False)
+    part: Body = field(default=b"", repr=False)
     etag: str = ""
     problem: errors.UpstreamError | None = None
 
@@ -126,12 +126,12 @@ class Budget:
             self._used -= size
 
 
-def decode_whole(body: bytes, photo: Photo) -> str:
+def decode_whole(body: Body, photo: Photo) -> str:
     """Decode every byte of a picture whose checksum is right; gives its damage where the head office has it so.
 
     Raises BadImageError when it is none, or not what its content type says.
     """
-    return check_image(body, content_type=photo.content_type, is_as_listed=True).damage
+    return check_image(bytes(body), content_type=photo.content_type, is_as_listed=True).damage
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Downloads:
 
     open_photo: OpenPhoto
     settings: EdgeSettings
-    check: Callable[[bytes, Photo], str] = field(default=decode_whole, kw_only=True)
+    check: Callable[[Body, Photo], str] = field(default=decode_whole, kw_only=True)
     timing: Timing = field(default_factory=Timing, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -229,7 +229,7 @@ def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:
 
     Gives whether another try may help; opening is tried again by the source itself, so that its failure is final here.
     """
-    pieces: list[bytes] = []
+    pieces: list[Body] = []
     etag, opened, again, limit = "", False, True, downloads.settings.max_photo
     found.problem = None
     try:
@@ -257,7 +257,7 @@ def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:
         found.problem, again = error, opened and error.retryable
         if isinstance(error, errors.BodyTooLargeError):
             pieces = []
-    found.part, found.etag = b"".join(pieces), etag
+    found.part, found.etag = pieces[0] if len(pieces) == 1 else b"".join(pieces), etag
     return again
 
 
@@ -270,7 +270,7 @@ def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
 class _Object:
     """An object of a bucket that is being read, from its first byte on."""
 
-    chunks: Callable[[], Iterator[bytes]]
+    chunks: Callable[[], Iterator[Body]]
     start: int = 0
     etag: str = ""
 
@@ -309,7 +309,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
         where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
         if not photo.object_key:
             raise where.error(ObjectMissingError, "the head office lists the photo without an object key")
-        pieces = _quickly(store, photo.object_key) if is_plain(photo.object_key) else None
+        pieces = _quickly(store, photo) if is_plain(photo.object_key) else None
         if pieces is None:
             try:
                 body = client.get_object(Bucket=place.bucket, Key=photo.object_key)["Body"]
@@ -320,10 +320,10 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
                 raise where.error(errors.UnavailableError, what) from None
             pieces = body.iter_chunks(_CHUNK)
 
-        def chunks() -> Iterator[bytes]:
+        def chunks() -> Iterator[Body]:
             try:
                 for piece in pieces:
-                    yield bytes(piece)
+                    yield memoryview(piece)
             except Exception as error:  # noqa: BLE001 - of two libraries and those below them
                 what = f"the object broke off ({type(error).__name__})"
                 raise where.error(errors.TruncatedBodyError, what) from None
@@ -333,10 +333,14 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
     return open_photo
 
 
-def _quickly(store: S3Store, key: str) -> Iterable[Any] | None:
-    """The pieces of an object; None when it was not given, whatever the reason."""
+def _quickly(store: S3Store, photo: Photo) -> Iterable[Any] | None:
+    """The pieces of an object, one where it is as large as listed; None when it was not given, whatever the reason."""
     try:
-        return store.get(key).stream(min_chunk_size=_CHUNK)
+        found = store.get(photo.object_key)
+        # Room for the listed size is reserved; what is larger comes in pieces, so that it can be cut off.
+        if found.meta["size"] == photo.size:
+            return (whole.bytes() for whole in (found,))
+        return found.stream(min_chunk_size=_CHUNK)
     except Exception:  # noqa: BLE001 - the other client is asked, whose errors are told apart
         return None
 

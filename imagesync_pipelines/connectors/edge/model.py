@@ -18,6 +18,10 @@ from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACT
 EDGE = "edge"
 LISTING, BINARIES = "photo_listing", "photo_binaries"
 
+Body = bytes | memoryview
+"""The bytes of a photo; those that another library holds are looked at where they are, since copying costs as much as
+hashing."""
+
 # What is wrong, in words for people; pydantic's own words for the rest.
 _PROBLEMS = {
     "missing": "missing",

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
-from imagesync_pipelines.connectors.edge.model import KEPT, Photo, fingerprint, kept_of
+from imagesync_pipelines.connectors.edge.model import KEPT, Body, Photo, fingerprint, kept_of
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage.copying import frame_of
@@ -253,7 +253,7 @@ def keep_waiting(database: StoreDatabase, photos: Mapping[str, str]) -> None:
 
 
 def write_with_bytes(
-    connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, bytes]], moment: datetime
+    connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, Body]], moment: datetime
 ) -> None:
     """Write photos with their pictures, as synced at `moment`."""
     if photos:

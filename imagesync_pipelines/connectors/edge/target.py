@@ -1,5 +1,9 @@
-"""A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction."""
+"""A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction.
 
+One thread writes while this one gathers what comes next: nobody waits for a commit but the next one.
+"""
+
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,11 +18,11 @@ from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, FetchedPhoto, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
-from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.database import SERVER_GONE, storable
-from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, group_works, same_for_all
+from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, group_works, same_for_all, side_by_side
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -69,7 +73,7 @@ class _Row(NamedTuple):
     photo: Photo | None
     needs_bytes: bool
     error: str
-    body: bytes | None = None
+    body: Body | None = None
     trouble: str = ""
     status: str = ""
     held: int = 0
@@ -77,10 +81,10 @@ class _Row(NamedTuple):
 
 @dataclass
 class _Run:
-    """One application of a plan; used from one thread.
+    """One application of a plan.
 
-    unfinished: groups of which a photo could not be written in this run; none of their photos is removed. unreachable:
-    photos in a row that the source did not give.
+    unfinished: groups of which a photo could not be written in this run; none of their photos is removed, which only
+    the writer knows. unreachable: photos in a row that the source did not give.
     """
 
     database: store.StoreDatabase
@@ -89,7 +93,7 @@ class _Run:
     on_written: Callable[[Sequence[PhotoReport]], None]
     before_write: Callable[[], None]
     done: PhotosApplied = field(default_factory=PhotosApplied)
-    batch: list[_Row] = field(default_factory=list)
+    telling: threading.Lock = field(default_factory=threading.Lock)
     unfinished: set[str] = field(default_factory=set)
     unreachable: int = 0
 
@@ -118,30 +122,27 @@ def apply_photos(
     Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
-    run = _Run(database, downloads, Tally(quarantine), on_written, before_write)
-    settings, done = downloads.settings, 0
-    limit = max(1, settings.memory_budget // BATCH_SHARE)
+    run, done = _Run(database, downloads, Tally(quarantine), on_written, before_write), 0
     rows = _rows_to_write(plan, photos_of(payload), run)
     with (
         run.tally.telling(plan, broke),
         closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead,
+        # One writer: the rows of a group may be in two batches, and its removals rest on what came of the others.
+        closing(side_by_side(_batches(ahead, run), lambda batch: _flush(run, batch), 1)) as written,
     ):
-        try:
-            for ready in ahead:
-                if ready is not None:
-                    _take(run, *ready)
-                    done += 1
-                full = len(run.batch) >= settings.rows_per_commit or sum(row.held for row in run.batch) >= limit
-                if ready is None or full:
-                    _flush(run)
-                    on_progress(done)
-        except UpstreamError:
-            _flush(run)
-            raise
-        _flush(run)
-        on_progress(done)
+        for batch, _ in written:
+            done += len(batch)
+            on_progress(done)
     run.done.applied = run.tally.result(plan)
     return run.done
+
+
+def _tell(run: _Run, results: Sequence[RowResult], reports: Sequence[PhotoReport]) -> None:
+    """Count results, and tell what is to be told of them, from whichever thread."""
+    with run.telling:
+        run.tally.take(results)
+        if reports:
+            run.on_written(reports)
 
 
 def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterator[_Row]:
@@ -155,10 +156,10 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
         wanted = photos([row.key for work in some for row in work.rows if row.change is not Change.REMOVE])
         for work in some:
             settled = _settled(work, now)
-            run.tally.take(settled)
             told = {result.key for result in settled}
             written = (one for one in settled if one.outcome is Outcome.DONE and one.change is not Change.REMOVE)
-            run.on_written([_report(result, datetime.now(UTC)) for result in written])
+            if settled:
+                _tell(run, settled, [_report(result, datetime.now(UTC)) for result in written])
             for row in sorted(work.rows, key=lambda row: row.change is Change.REMOVE):
                 if row.key not in told:
                     photo, needs_bytes = wanted.get(row.key, (None, False))
@@ -178,11 +179,36 @@ def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
     return [_result(row, "") for row in done]
 
 
-def _take(run: _Run, row: _Row, fetched: FetchedPhoto | None) -> None:
-    """Put a row into the batch, and count its download. Raises SourceGoneError after too many that gave nothing."""
-    if fetched is None:
-        run.batch.append(row)
-        return
+def _batches(ahead: Iterator[tuple[_Row, FetchedPhoto | None] | None], run: _Run) -> Iterator[list[_Row]]:
+    """What is written in one transaction each; an empty one is to wait for what is being written.
+
+    Raises what `ahead` does, and SourceGoneError after too many photos that the source did not give, each after a batch
+    of what came before.
+    """
+    settings = run.downloads.settings
+    limit = max(1, settings.memory_budget // BATCH_SHARE)
+    batch, held = list[_Row](), 0
+    try:
+        for ready in ahead:
+            if ready is not None:
+                row, fetched = ready
+                batch.append(row if fetched is None else _counted(run, row, fetched))
+                held += batch[-1].held
+                if fetched is not None and run.unreachable >= GIVE_UP_AFTER:
+                    raise SourceGoneError(
+                        f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}"
+                    )
+            if ready is None or len(batch) >= settings.rows_per_commit or held >= limit:
+                yield batch
+                batch, held = [], 0
+    except UpstreamError:
+        yield batch
+        raise
+    yield batch
+
+
+def _counted(run: _Run, row: _Row, fetched: FetchedPhoto) -> _Row:
+    """The row after its download, which is counted."""
     run.done.downloads += 1
     run.done.verified += fetched.fault is None
     run.done.bytes += fetched.received
@@ -190,9 +216,7 @@ def _take(run: _Run, row: _Row, fetched: FetchedPhoto | None) -> None:
         run.done.damaged[fetched.photo.photo_id] = fetched.damage
     run.unreachable = run.unreachable + 1 if fetched.fault is DownloadFault.UNREACHABLE else 0
     status = _status_after(run.done, fetched, row.error)
-    run.batch.append(row._replace(body=fetched.body, trouble=fetched.reason, status=status, held=fetched.held))
-    if run.unreachable >= GIVE_UP_AFTER:
-        raise SourceGoneError(f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}")
+    return row._replace(body=fetched.body, trouble=fetched.reason, status=status, held=fetched.held)
 
 
 def _status_after(done: PhotosApplied, fetched: FetchedPhoto, error_before: str) -> str:
@@ -211,15 +235,14 @@ def _status_after(done: PhotosApplied, fetched: FetchedPhoto, error_before: str)
     return "pending"
 
 
-def _flush(run: _Run) -> None:
-    """Write the batch, tell what came of it, and give its bytes back to the budget.
+def _flush(run: _Run, batch: Sequence[_Row]) -> None:
+    """Write a batch, tell what came of it, and give its bytes back to the budget.
 
     The rows of a group stand side by side, removals last. Raises SERVER_GONE and StoreFullError, with nothing written.
     """
-    batch, moment = run.batch, datetime.now(UTC)
-    run.batch = []
     if not batch:
         return
+    moment = datetime.now(UTC)
     run.before_write()
     groups = [list(rows) for _, rows in groupby(batch, key=lambda one: one.row.group)]
     try:
@@ -234,12 +257,10 @@ def _flush(run: _Run) -> None:
                 f"the store's database has no room left ({error_reason(error)}); make room, run again"
             ) from error
         raise
-    run.tally.take(results)
-    told = {one.row.key for one in batch if one.photo is not None and one.status != "pending"}
-    run.on_written(
-        [_report(result, moment) for result in results if result.key in told and result.reason != store.DOUBTED]
-    )
     run.downloads.budget.release(sum(row.held for row in batch))
+    told = {one.row.key for one in batch if one.photo is not None and one.status != "pending"}
+    reported = (result for result in results if result.key in told and result.reason != store.DOUBTED)
+    _tell(run, results, [_report(result, moment) for result in reported])
 
 
 def _report(result: RowResult, moment: datetime) -> PhotoReport:

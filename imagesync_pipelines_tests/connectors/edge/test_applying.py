@@ -1,11 +1,13 @@
 """A plan of photos is applied: what is written, what stays, and that a second run has nothing to do."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from imagesync_pipelines.connectors.edge import downloads
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.errors import (
@@ -44,8 +46,8 @@ def plan(store: StoreDatabase, photos: Sequence[Photo], scope: Scope = PROVEN) -
 
 
 def apply(store: StoreDatabase, made: Made, source: Source, basket: Basket | None = None, **more: Any) -> PhotosApplied:
-    downloads = Downloads(source.open, more.pop("policy", settings_of()), timing=no_waiting())
-    return apply_photos(made.plan, made.payload, store, downloads, basket or Basket(), **more)
+    fetching = Downloads(source.open, more.pop("policy", settings_of()), timing=no_waiting())
+    return apply_photos(made.plan, made.payload, store, fetching, basket or Basket(), **more)
 
 
 def sync(
@@ -280,6 +282,43 @@ def test_progress_counts_every_row_once(store: StoreDatabase, rows_per_commit: i
     )
     assert seen[-1] == 7
     assert seen == sorted(seen)
+
+
+def test_there_is_one_commit_and_one_telling_for_each_batch_and_none_for_what_is_only_looked_at(
+    store: StoreDatabase,
+) -> None:
+    photos, commits, told = [photo(number) for number in range(10)], [0], list[int]()
+
+    def count() -> None:
+        commits[0] += 1
+
+    sync(
+        store,
+        photos,
+        source_of(*range(10)),
+        policy=settings_of(rows_per_commit=5),
+        before_write=count,
+        on_written=lambda reports: told.append(len(reports)),
+    )
+    assert (commits, told) == ([2], [5, 5])
+
+
+def test_photos_are_gathered_while_others_are_written(store: StoreDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "ROWS_AHEAD", 1)
+    source, more = source_of(*range(4)), threading.Event()
+
+    def opened(listed: Photo) -> None:
+        if source.opened:
+            more.set()
+
+    source.before = opened
+    policy = settings_of(rows_per_commit=1)
+    done = sync(store, [photo(n) for n in range(4)], source, policy=policy, before_write=lambda: waited(more))
+    assert done.verified == 4
+
+
+def waited(event: threading.Event) -> None:
+    assert event.wait(60), "nothing is fetched before the commit is over"
 
 
 def test_photos_larger_than_the_budget_go_one_by_one(store: StoreDatabase) -> None:

@@ -102,6 +102,9 @@ def test_a_bucket_that_is_not_there_ends_the_run_and_marks_no_photo(bucket: S3Pl
 def test_a_photo_comes_from_the_bucket_and_is_proven(bucket: S3Place) -> None:
     found = fetch_photo(photo(1), Downloads(from_bucket(bucket, SETTINGS), settings_of()))
     assert (found.body, found.fault, found.received) == (picture(1), None, len(picture(1)))
+    # obstore's own buffer, of which nothing is copied: boto3 was not asked.
+    assert isinstance(found.body, memoryview)
+    assert type(found.body.obj).__module__.startswith("obstore")
 
 
 def test_an_object_that_was_replaced_is_a_mismatch(bucket: S3Place) -> None:
