@@ -37,6 +37,18 @@ def test_durations_are_short(seconds: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("`imagesync apply 3` carries it out", "<code>imagesync apply 3</code> carries it out"),
+        ("`<b>` and <b>", "<code>&lt;b&gt;</code> and &lt;b&gt;"),
+        ("a lone ` stays", "a lone ` stays"),
+    ],
+)
+def test_commands_in_a_sentence_are_shown_as_code_and_all_else_is_escaped(sentence: str, shown: str) -> None:
+    assert rendering.commands(sentence) == shown
+
+
+@pytest.mark.parametrize(
     ("url", "is_link"),
     [("https://a.example/x.jpg", True), ("http://a.example", True), ("javascript:alert(1)", False),
      ("//a.example", False), ("data:text/html,x", False), ("https://", False), ("http://[bad", False), ("", False),

@@ -147,7 +147,7 @@ def test_what_is_held_back_is_shown_with_the_plan_and_in_the_history(site: Site,
     assert "photo-2" not in text
     rows = [HeldRow("photo-1", "g", "f", LIMIT, "held back: 9 removals are more than 3")]
     hold(world.engine, "edge", "jakarta", "", rows, plan_id=plan_id)
-    assert f"`imagesync apply {plan_id}` carries them out" in site.get("/history").text
+    assert f"<code>imagesync apply {plan_id}</code> carries them out" in site.get("/history").text
     assert "held back since" not in site.get("/history?connector=plytix").text
 
 

@@ -1,5 +1,6 @@
 """Turning what was read into HTML: numbers and moments as people read them, and how old what we show is."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from fastapi import Depends, Path, Request
 from fastapi.templating import Jinja2Templates
+from markupsafe import Markup
 from starlette.responses import Response
 
 from imagesync_pipelines.registry import connectors
@@ -45,7 +47,12 @@ def make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=str(files(PACKAGE) / "templates"))
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
-        number=number, duration=duration, web_link=web_link, megapixels=megapixels, hide_users=hide_users
+        number=number,
+        duration=duration,
+        web_link=web_link,
+        megapixels=megapixels,
+        hide_users=hide_users,
+        commands=commands,
     )
     templates.env.globals.update(CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
@@ -113,6 +120,15 @@ _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"
 def number(value: float | None) -> str:
     """1234567 as 1 234 567, with spaces that do not break; a dash for None."""
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+_COMMAND = re.compile(r"`([^`]+)`")
+
+
+def commands(sentence: str) -> Markup:
+    """A sentence, escaped, with each command in it as code: "`imagesync plan`" loses its backticks."""
+    parts = enumerate(_COMMAND.split(sentence))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in parts)
 
 
 def ago(moment: datetime | None, now: datetime) -> str:
