@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What a target needs is installed first: for running, or for developing (the same and the tools).
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python tools/install.py
 # Tests wait for servers, databases and processes: two at once leave two cores idle for a good part of the time.
 WORKERS ?= 3
 
@@ -56,13 +56,12 @@ clean:  ## stop the embedded database and remove what we made in IMAGESYNC_HOME,
 
 $(RUN): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("imagesync needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
-	@echo "Making the virtual environment in $(VENV) (about a minute) ..."
+	@echo "Making the virtual environment in $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements.lock
-	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(INSTALL) requirements.lock --editable
 	@touch $@
 
 $(DEV): $(RUN) requirements-dev.lock
 	@echo "Adding the tools for tests and lint to $(VENV) ..."
-	@$(PIP) -r requirements-dev.lock
+	@$(INSTALL) requirements-dev.lock
 	@touch $@
