@@ -22,8 +22,14 @@ UPDATE imagesync.product_image i SET is_primary = r.is_primary, last_synced = no
  WHERE i.id = r.id
 """
 
+# The triggers that note what other hands write pass over a transaction that says this.
+_KEEPS_PRIMARIES = "SELECT set_config('imagesync.keeps_primaries', 'yes', true)"
+
+_TO_CHECK = "DELETE FROM imagesync.primary_to_check RETURNING product_id"
+
 _WRONG = """
 SELECT i.product_id FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
+ WHERE i.product_id = ANY(CAST(:products AS bigint[]))
  GROUP BY i.product_id
 HAVING count(*) FILTER (WHERE i.is_primary) <> 1
     OR (bool_or((i.source, i.external_id) = (p.source, p.external_id))
@@ -46,9 +52,11 @@ class Locked(NamedTuple):
 def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Locked:
     """Wait for whoever writes the images or pins of these products, keep others out, and read what is there.
 
+    Whoever asks leaves them with their primaries right, so that nobody looks at them for it again.
     The row of the product is the lock: it is there before its first image is. Reading is a statement of its own after
     the lock, because the locking one would still see what was there before it waited.
     """
+    connection.execute(sa.text(_KEEPS_PRIMARIES))
     lock = sa.select(product.c.id).where(among(product.c.id, sorted(product_ids))).order_by(product.c.id)
     connection.execute(lock.with_for_update(key_share=True))
     columns = [product_image.c[name] for name in _PRESENT]
@@ -86,10 +94,14 @@ def set_flags(connection: sa.Connection, images: pd.DataFrame, primary: pd.Serie
 def repair_primaries(engine: sa.Engine) -> int:
     """Give every product exactly one primary where somebody else's hand left none, or left a pin unheeded.
 
-    Returns how many products were repaired; 0, and nothing written, when all is well.
+    Only where such a hand was, which triggers note; what a transaction notes that ends meanwhile stays for the next
+    time. Returns how many products were repaired; 0, and nothing written, when all is well.
     """
+    products: list[int] = []
     with engine.begin() as connection:
-        products = list(connection.scalars(sa.text(_WRONG)))
+        touched = set(connection.scalars(sa.text(_TO_CHECK)))
+        if touched:
+            products = list(connection.scalars(sa.text(_WRONG), {"products": sorted(touched)}))
         if products:
             images, pins = lock_products(connection, products)
             set_flags(connection, images, primary_flags(images, pins))

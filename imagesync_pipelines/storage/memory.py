@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.identities import INSTALLATION
+from imagesync_pipelines.storage.schema import primary_to_check, product_image
 from imagesync_pipelines.storage.schema_accounts import target_memory as table
 
 
@@ -51,12 +52,17 @@ def move_installation_on(engine: sa.Engine) -> int:
 
 
 def note_restored(engine: sa.Engine, counter: int) -> datetime:
-    """Note that our database was restored from a backup; counter: the number that the storage root has."""
+    """Note that our database was restored from a backup; counter: the number that the storage root has.
+
+    Nobody knows what its triggers saw: the primaries of all products are looked at once.
+    """
     new = insert(table).values(target=INSTALLATION, counter=counter, restored_at=sa.func.clock_timestamp())
     changed = {"counter": sa.func.greatest(table.c.counter, counter), "restored_at": new.excluded.restored_at}
     statement = new.on_conflict_do_update(index_elements=["target"], set_=changed).returning(table.c.restored_at)
+    images = sa.select(product_image.c.product_id).distinct()
     with engine.begin() as connection:
         moment: datetime = connection.execute(statement).scalar_one()
+        connection.execute(sa.insert(primary_to_check).from_select(["product_id"], images))
     return moment
 
 

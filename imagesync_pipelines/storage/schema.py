@@ -137,6 +137,9 @@ pin = table(
     _source(),
 )
 
+# Triggers write it; as often as a hand was there, so that none is missed while a run looks at the one before.
+primary_to_check = table("primary_to_check", identity(), sa.Column("product_id", sa.BigInteger, nullable=False))
+
 scan = table(
     "scan",
     identity(),

@@ -88,8 +88,9 @@ shown_image = table(
 
 
 def _make_triggers(_: object, connection: sa.Connection, **__: object) -> None:
-    text = Path(__file__).parent / "migrations" / "versions" / "shown_image.sql"
-    connection.exec_driver_sql(text.read_text(encoding="utf-8"))
+    for name in ("shown_image.sql", "primary_to_check.sql"):
+        text = Path(__file__).parent / "migrations" / "versions" / name
+        connection.exec_driver_sql(text.read_text(encoding="utf-8"))
 
 
 sa.event.listen(schema.metadata, "after_create", _make_triggers)

@@ -1,5 +1,7 @@
 """Writing product images: what each change does, what stays, who is refused, and what a poisoned row costs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -8,8 +10,9 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import pin_image, pins_of, repair_primaries
 from imagesync_pipelines.products.target import read_current
+from imagesync_pipelines.storage.memory import note_restored
 from imagesync_pipelines.storage.quarantine import QuarantineTable
-from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.schema import primary_to_check, product_image
 from imagesync_pipelines_tests.products.rows import Picture, Wanted, add_products, bring, images, plan, primaries
 
 A, B = Picture(1), Picture(2)
@@ -259,3 +262,71 @@ def test_what_somebody_elses_hand_did_to_primaries_is_repaired(
     before = images(database)
     assert repair_primaries(database) == 0
     assert images(database) == before
+
+
+def test_only_products_that_another_hand_wrote_are_looked_at(database: sa.Engine, products: list[int]) -> None:
+    one, two, *_ = products
+    bring(database, {(one, "7"): A, (one, "8"): B, (two, "7"): A})
+    bring(database, {(one, "8"): A, (two, "7"): Picture(1, version="2")})
+    pin_image(database, one, "image_db", "8", "anna")
+    assert to_check(database) == set()
+    with statements_of(database) as seen:
+        assert repair_primaries(database) == 0
+    assert seen == ["DELETE FROM imagesync.primary_to_check RETURNING product_id"]
+    with database.begin() as connection:
+        connection.execute(sa.update(product_image).where(product_image.c.product_id == two).values(alt_text="x"))
+    assert to_check(database) == {two}
+    assert repair_primaries(database) == 0
+    assert to_check(database) == set()
+
+
+def test_an_image_that_a_hand_moves_to_another_product_is_seen_on_both(
+    database: sa.Engine, products: list[int]
+) -> None:
+    one, two, *_ = products
+    bring(database, {(one, "7"): A, (one, "8"): B})
+    with database.begin() as connection:
+        moved = sa.update(product_image).where(product_image.c.external_id == "7")
+        connection.execute(moved.values(product_id=two, is_primary=False))
+    assert repair_primaries(database) == 2
+    assert primaries(database) == {(one, "8"), (two, "7")}
+
+
+def test_a_hand_that_lets_go_while_a_run_looks_is_seen_by_the_next_one(
+    database: sa.Engine, products: list[int]
+) -> None:
+    one, *_ = products
+    bring(database, {(one, "7"): A})
+    with database.begin() as connection:
+        connection.execute(sa.text(WRONG["none"]))
+        assert repair_primaries(database) == 0
+    assert repair_primaries(database) == 1
+
+
+def test_after_a_restore_every_product_is_looked_at_once(database: sa.Engine, products: list[int]) -> None:
+    one, two, *_ = products
+    bring(database, {(one, "7"): A, (two, "7"): A})
+    with database.begin() as connection:
+        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        connection.execute(sa.text(WRONG["none"]))
+    assert repair_primaries(database) == 0
+    note_restored(database, 1)
+    assert repair_primaries(database) == 2
+
+
+def to_check(database: sa.Engine) -> set[int]:
+    with database.connect() as connection:
+        return set(connection.scalars(sa.select(primary_to_check.c.product_id)))
+
+
+@contextmanager
+def statements_of(database: sa.Engine) -> Iterator[list[str]]:
+    """What is executed inside the `with` block."""
+    seen: list[str] = []
+
+    def note(*told: Any) -> None:
+        seen.append(told[2])
+
+    sa.event.listen(database, "before_cursor_execute", note)
+    yield seen
+    sa.event.remove(database, "before_cursor_execute", note)
