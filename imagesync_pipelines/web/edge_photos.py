@@ -1,28 +1,34 @@
 """The photo server of a store: pictures out of its database, to whoever shows them.
 
-What is known of a picture is read apart from its bytes; a blob is read for one photo at a time, by its own statement.
+A picture that is asked for as browsers ask for it takes one statement and no thread, and passes the gate by (`_Lane`);
+whatever else is asked, ranges above all, is answered by the routes. What is known of a picture is read apart from its
+bytes wherever these are not sent.
 """
 
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
-import sqlalchemy as sa
+import psycopg
 from PIL import Image, ImageDraw
-from sqlalchemy.exc import DBAPIError, TimeoutError
+from psycopg.types.numeric import Int4
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web.gate import is_head, is_known, protect
+from imagesync_pipelines.web.pieces import Outgoing
 from imagesync_pipelines.web.service import disposition
 
 Missing = Literal["404", "placeholder", "redirect"]
@@ -37,101 +43,205 @@ _PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src '
 
 LISTED = 100
 
-# What is known of a photo; length in bytes, 0 when its picture is not there.
-_KNOWN = """
-SELECT id::text, coalesce(content_type, '') AS content_type, coalesce(filename, '') AS filename,
-       coalesce(object_key, '') AS object_key, coalesce(nullif(lower(checksum), ''), md5(image_binary), '') AS checksum,
-       coalesce(octet_length(image_binary), 0) AS length, coalesce(is_primary, false) AS is_primary,
-       coalesce(sort_order, 0) AS sort_order, coalesce(sync_status, 'pending') AS sync_status
-  FROM {table} p
-"""
+_TAG = "coalesce(nullif(lower(checksum), ''), md5(image_binary), '')"
 # A picture before none, the primary before the others; after a replacement that left two, the one that was synced, then
 # the newer one.
 _SHOWN_FIRST = """
  ORDER BY image_binary IS NULL, p.is_primary DESC NULLS LAST, sync_status IS DISTINCT FROM 'synced', p.sort_order,
           updated_at DESC NULLS LAST, id
 """
-_BY_ID = "WHERE id = :id"
-_OF_PRODUCT = f"WHERE product_id = :id {_SHOWN_FIRST}"
+BY_ID = "%(id)b"
+# Chosen before anything of a picture is read.
+OF_PRODUCT = f"(SELECT id FROM {{table}} p WHERE product_id = %(id)b {_SHOWN_FIRST} LIMIT 1)"  # noqa: S608 - names are constants of this module
+# The first bytes of the picture, unless the reader has it: nothing of it is touched then.
+_PICTURE = f"""
+SELECT id, coalesce(content_type, ''), coalesce(filename, ''), coalesce(object_key, ''), {_TAG},
+       coalesce(octet_length(image_binary), 0),
+       CASE WHEN %(most)b > 0 AND {_TAG} <> %(known)t THEN substring(image_binary FROM 1 FOR %(most)b) END
+  FROM {{table}} WHERE id = """  # noqa: S608 - names are constants of this module
+# The checksum keeps a picture that was replaced in between from going out under the old ETag.
+_BYTES = f"""
+SELECT substring(image_binary FROM %(first)b + 1 FOR %(length)b) FROM {{table}} WHERE id = %(id)b AND {_TAG} = %(tag)t
+"""  # noqa: S608 - names are constants of this module
+_LISTED = f"""
+SELECT id::text, coalesce(content_type, ''), coalesce(filename, ''), {_TAG}, coalesce(octet_length(image_binary), 0),
+       coalesce(is_primary, false), coalesce(sort_order, 0), coalesce(sync_status, 'pending')
+  FROM {{table}} p
+"""  # noqa: S608 - names are constants of this module
 # Photos whose pictures came last.
 _NEWEST = f"WHERE image_binary IS NOT NULL ORDER BY last_sync_at DESC NULLS LAST, id LIMIT {LISTED}"
-# The checksum keeps a picture that was replaced between the two statements from going out under the old ETag.
-_BYTES = """
-SELECT substring(image_binary FROM :first + 1 FOR :length) FROM {table}
- WHERE id = :id AND coalesce(nullif(lower(checksum), ''), md5(image_binary)) = :checksum
-"""
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+# What the lane reads by itself; whatever is written otherwise is left to the gate and the routes.
+_PATH = re.compile(r"/(photos)/([^/]+)|/products/([^/]+)/photo")
+_VERSION = re.compile(rb"(?:v=([0-9A-Za-z]{0,64}))?")
+_ONE_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
+_ODD = frozenset({b"range", b"if-range", b"if-match"})
+
+
+class Picture(NamedTuple):
+    """What is known of a picture, and the first bytes of it where they were asked for; length 0: it is not there."""
+
+    id: UUID
+    content_type: str
+    filename: str
+    object_key: str
+    tag: str
+    length: int
+    body: bytes | None
+
+
+class Listed(NamedTuple):
+    """What is known of a photo."""
+
+    id: str
+    content_type: str
+    filename: str
+    tag: str
+    length: int
+    is_primary: bool
+    sort_order: int
+    sync_status: str
 
 
 @dataclass(frozen=True)
 class PhotoServer:
     """What answers the routes; base_url is where the head office's bucket is public, for `redirect`."""
 
-    database: StoreDatabase
+    reader: Reader
+    table: str
     missing: Missing
     base_url: str
     placeholder: bytes
+    outgoing: Outgoing = field(default_factory=Outgoing)
 
-    def find(self, which: str, **values: UUID) -> Sequence[sa.Row[Any]]:
-        """What is known of some photos; `which` is the end of the statement."""
-        statement = sa.text(_KNOWN.format(table=self.database.table) + which)
-        with self.database.engine.connect() as connection:
-            return connection.execute(statement, values).all()
+    async def find(self, which: str, wanted: UUID, *, most: int = 0, known: str = "") -> Picture | None:
+        """What is known of a picture, with so many of its first bytes unless its tag is known."""
+        values = {"id": wanted, "most": Int4(most), "known": known}
+        rows = await self.reader.rows(_statement(_PICTURE + which, self.table), values)
+        return Picture(*rows[0]) if rows else None
 
-    def read(self, picture: sa.Row[Any], first: int, length: int) -> bytes | None:
-        """Bytes of a picture; None when it is no longer the one that is known."""
-        statement = sa.text(_BYTES.format(table=self.database.table))
-        values = {"id": UUID(picture.id), "checksum": picture.checksum, "first": first, "length": length}
-        with self.database.engine.connect() as connection:
-            found = connection.scalar(statement, values)
-        return None if found is None else bytes(found)
+    async def read(self, picture: Picture, first: int, length: int) -> bytes:
+        """Bytes of a picture; none when it is no longer the one that is known."""
+        values = {"id": picture.id, "tag": picture.tag, "first": Int4(first), "length": Int4(length)}
+        rows = await self.reader.rows(_statement(_BYTES, self.table), values)
+        return rows[0][0] or b"" if rows else b""
 
-    def picture(self, which: str, request: Request) -> Response:
-        """The first picture of these, whole or in part, or what is answered when it is not there."""
-        wanted = _uuid(request)
+    async def send(self, picture: Picture, part: range, first: bytes, receive: Receive, send: Send) -> None:
+        """Send the bytes of a part, whose first ones are there, after the headers."""
+
+        async def following(sent: int) -> bytes:
+            left = part[sent:]
+            return await self.read(picture, left.start, min(len(left), self.outgoing.piece))
+
+        await self.outgoing.send(len(part), first, following, receive, send)
+
+    async def picture(self, which: str, request: Request) -> ASGIApp:
+        """The picture, whole or in part, or what is answered when it is not there."""
+        wanted = _uuid(request.path_params["id"])
         for _ in range(TRIES):
-            found = self.find(f"{which} LIMIT 1", id=wanted) if wanted else []
-            picture = found[0] if found else None
-            if picture is None or not picture.length:
-                return _missing(self, picture)
-            answer = _answer_with(request, self, picture)
-            if answer is not None:
-                return answer
-        return _busy(request, RuntimeError("the picture changed while it was read"))
+            found = await self.find(which, wanted) if wanted else None
+            if wanted is None or found is None or not found.length:
+                return _missing(self, found)
+            headers = _headers(found, request.query_params.get("v", ""))
+            if is_known(request, headers["ETag"]):
+                return Response(status_code=304, headers=headers)
+            asked = _asked_range(request.headers, headers["ETag"], found.length)
+            part, status = (range(found.length), 200) if asked is None else (asked, 206)
+            if not part:
+                refusal = {**_SAFE, "Content-Range": f"bytes */{found.length}"}
+                return PlainTextResponse("Range not satisfiable", 416, refusal)
+            if asked:
+                headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{found.length}"
+            headers["Content-Length"] = str(len(part))
+            if is_head(request):
+                return Response(status_code=status, headers=headers)
+            first = await self.read(found, part.start, min(len(part), self.outgoing.piece))
+            if first:
+                return _Part(status, headers, partial(self.send, found, part, first))
+        return await _busy(request, RuntimeError("the picture changed while it was read"))
 
-    def of_product(self, request: Request) -> Response:
+    async def listed(self, which: str, **values: UUID) -> list[Listed]:
+        """What is known of some photos; `which` is the end of the statement."""
+        rows = await self.reader.rows(_statement(_LISTED + which, self.table), values)
+        return [Listed(*row) for row in rows]
+
+    async def of_product(self, request: Request) -> Response:
         """The photos of a product, without their bytes."""
-        product_id = _uuid(request)
+        product_id = _uuid(request.path_params["id"])
+        which = f"WHERE product_id = %(id)b {_SHOWN_FIRST}"
         photos = [
             {
-                "id": picture.id,
-                "url": f"/photos/{picture.id}?v={picture.checksum[:8]}" if picture.length else None,
-                "content_type": picture.content_type,
-                "size": picture.length,
-                "is_primary": picture.is_primary,
-                "sort_order": picture.sort_order,
-                "sync_status": picture.sync_status,
+                "id": photo.id,
+                "url": f"/photos/{photo.id}?v={photo.tag[:8]}" if photo.length else None,
+                "content_type": photo.content_type,
+                "size": photo.length,
+                "is_primary": photo.is_primary,
+                "sort_order": photo.sort_order,
+                "sync_status": photo.sync_status,
             }
-            for picture in (self.find(_OF_PRODUCT, id=product_id) if product_id else [])
+            for photo in (await self.listed(which, id=product_id) if product_id else [])
         ]
         return JSONResponse({"photos": photos}, headers={"Cache-Control": ASK_AGAIN, **_SAFE})
 
-    def page(self, request: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """The newest photos, for people."""
         shown = "\n".join(
-            f'<a href="/photos/{picture.id}"><img loading="lazy" alt="{html.escape(picture.filename)}" '
-            f'src="/photos/{picture.id}?v={picture.checksum[:8]}"></a>'
-            for picture in self.find(_NEWEST)
+            f'<a href="/photos/{photo.id}"><img loading="lazy" alt="{html.escape(photo.filename)}" '
+            f'src="/photos/{photo.id}?v={photo.tag[:8]}"></a>'
+            for photo in await self.listed(_NEWEST)
         )
         style = "body{font:16px sans-serif;margin:2rem}img{height:160px;margin:4px;border-radius:4px}"
         text = shown or "No photo has been synchronised yet."
         page = f"<!doctype html><title>Photos of this store</title><style>{style}</style><h1>Newest photos</h1>{text}"
         return HTMLResponse(page, headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE})
 
-    def health(self, request: Request) -> Response:
+    async def health(self, request: Request) -> Response:
         """Whether the store's database answers."""
-        self.find(_BY_ID, id=UUID(int=0))
+        await self.find(BY_ID, UUID(int=0))
         return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
+
+
+class _Part:
+    """An answer whose body `send` sends."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], send: Any) -> None:
+        self._status, self._headers, self._send = status, headers, send
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(_start(self._status, self._headers))
+        await self._send(receive, send)
+
+
+class _Lane:
+    """Answers a GET of a whole picture; passes everything else on."""
+
+    def __init__(self, app: ASGIApp, server: PhotoServer) -> None:
+        self._app, self._server = app, server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        asked = _plain(scope)
+        if asked is None:
+            await self._app(scope, receive, send)
+            return
+        server, (which, wanted, version, known) = self._server, asked
+        try:
+            found = await server.find(which, wanted, most=server.outgoing.piece, known=known)
+        except (psycopg.Error, OSError) as error:
+            await (await _busy(Request(scope), error))(scope, receive, send)
+            return
+        if found is None or not found.length:
+            await _missing(server, found)(scope, receive, send)
+            return
+        headers = _headers(found, version)
+        if found.body is None:
+            await send(_start(304, headers))
+            await send({"type": "http.response.body", "body": b""})
+            return
+        headers["Content-Length"] = str(found.length)
+        await send(_start(200, headers))
+        await server.send(found, range(found.length), found.body, receive, send)
 
 
 def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: str = "") -> Starlette:
@@ -141,64 +251,93 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
     """
     if missing == "redirect" and not base_url:
         raise ValueError("to redirect, the photo server needs the URL of the head office's bucket")
-    server = PhotoServer(database, missing, base_url.rstrip("/"), _draw_placeholder())
+    reader = Reader(database.engine.url)
+    server = PhotoServer(reader, database.table, missing, base_url.rstrip("/"), _draw_placeholder())
+
+    @asynccontextmanager
+    async def closing(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await reader.close()
+
     routes = [
         Route("/", server.page),
-        Route("/photos/{id}", partial(server.picture, _BY_ID)),
-        Route("/products/{id}/photo", partial(server.picture, _OF_PRODUCT)),
+        Route("/photos/{id}", partial(server.picture, BY_ID)),
+        Route("/products/{id}/photo", partial(server.picture, OF_PRODUCT)),
         Route("/products/{id}/photos", server.of_product),
         Route("/health", server.health),
     ]
-    app = Starlette(routes=routes, exception_handlers={DBAPIError: _busy, TimeoutError: _busy})
+    faults = dict.fromkeys((psycopg.Error, TimeoutError, OSError), _busy)
+    app = Starlette(routes=routes, exception_handlers=faults, lifespan=closing)
     protect(app)
+    app.add_middleware(_Lane, server=server)
     return app
 
 
-def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) -> Response | None:
-    """The answer for a picture that is there; None when it was replaced meanwhile."""
-    headers = _headers(request, picture)
-    if is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    asked = _asked_range(request.headers, headers["ETag"], picture.length)
-    part, status = (range(picture.length), 200) if asked is None else (asked, 206)
-    if not part:
-        return PlainTextResponse("Range not satisfiable", 416, {**_SAFE, "Content-Range": f"bytes */{picture.length}"})
-    if asked:
-        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
-    headers["Content-Length"] = str(len(part))
-    if is_head(request):
-        return Response(status_code=status, headers=headers)
-    body = server.read(picture, part.start, len(part))
-    return None if body is None else Response(body, status, headers)
+def _plain(scope: Scope) -> tuple[str, UUID, str, str] | None:
+    """Which picture is asked for, in which version, and the tag that the reader has; None for what is not plain."""
+    if scope["type"] != "http" or scope["method"] != "GET":
+        return None
+    path, version = _PATH.fullmatch(scope["path"]), _VERSION.fullmatch(scope["query_string"])
+    if path is None or version is None:
+        return None
+    known = b""
+    for name, value in scope["headers"]:
+        if name == b"if-none-match":
+            tag = _ONE_TAG.fullmatch(value)
+            if tag is None or known:
+                return None
+            known = tag[1]
+        elif name in _ODD:
+            return None
+    wanted = _uuid(path[2] or path[3])
+    which = BY_ID if path[1] else OF_PRODUCT
+    return None if wanted is None else (which, wanted, (version[1] or b"").decode(), known.decode("latin-1"))
 
 
-def _headers(request: Request, picture: sa.Row[Any]) -> dict[str, str]:
-    """The headers of a picture; only a URL that names its content may be kept for good."""
-    kind = picture.content_type.split(";")[0].strip().lower()
-    is_shown = kind in SHOWN_TYPES
-    named = request.query_params.get("v", "").lower() == picture.checksum[:8]
+@lru_cache
+def _statement(text: str, table: str) -> str:
+    return text.format(table=table)
+
+
+def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": raw}
+
+
+def _headers(picture: Picture, version: str) -> dict[str, str]:
+    """The headers of a picture; only a URL that names its content, in its version, may be kept for good."""
+    kind, shown_as = _shown_as(picture.content_type, picture.filename)
     return {
-        "Content-Type": kind if is_shown else "application/octet-stream",
-        "Content-Disposition": disposition("inline" if is_shown else "attachment", picture.filename),
-        "ETag": f'"{picture.checksum}"',
-        "Cache-Control": FOR_GOOD if named else ASK_AGAIN,
+        "Content-Type": kind,
+        "Content-Disposition": shown_as,
+        "ETag": f'"{picture.tag}"',
+        "Cache-Control": FOR_GOOD if version.lower() == picture.tag[:8] else ASK_AGAIN,
         "Accept-Ranges": "bytes",
         **_SAFE,
     }
 
 
-def _missing(server: PhotoServer, picture: sa.Row[Any] | None) -> Response:
+@lru_cache(4096)
+def _shown_as(content_type: str, filename: str) -> tuple[str, str]:
+    """Content-Type and Content-Disposition."""
+    kind = content_type.split(";")[0].strip().lower()
+    is_shown = kind in SHOWN_TYPES
+    how = disposition("inline" if is_shown else "attachment", filename)
+    return kind if is_shown else "application/octet-stream", how
+
+
+def _missing(server: PhotoServer, picture: Picture | None) -> Response:
     """What is answered when a picture is not there."""
     headers = {"Cache-Control": ASK_AGAIN, **_SAFE}
     if server.missing == "redirect" and picture is not None and picture.object_key:
-        url = f"{server.base_url}/{quote(picture.object_key)}?v={picture.checksum[:8]}"
+        url = f"{server.base_url}/{quote(picture.object_key)}?v={picture.tag[:8]}"
         return RedirectResponse(url, 307, headers)
     if server.missing == "placeholder":
         return Response(server.placeholder, 200, headers, media_type="image/png")
     return PlainTextResponse("Image not found", 404, headers)
 
 
-def _busy(request: Request, error: Exception) -> Response:
+async def _busy(request: Request, error: Exception) -> Response:
     """The store's database does not answer now; nothing of its error is shown."""
     return PlainTextResponse("The photos cannot be read at the moment", 503, {"Retry-After": "5", **_SAFE})
 
@@ -220,9 +359,9 @@ def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> range | No
     return range(int(first), min(int(last) + 1, size) if last else size)
 
 
-def _uuid(request: Request) -> UUID | None:
+def _uuid(text: str) -> UUID | None:
     try:
-        return UUID(request.path_params["id"])
+        return UUID(text)
     except ValueError:
         return None
 

@@ -1,5 +1,6 @@
 """Every service in this process, asked with bytes as an attacker writes them: no client of HTTP tidies them up."""
 
+import hashlib
 import io
 import json
 import re
@@ -10,7 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
+import jwt
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from PIL import Image
@@ -27,15 +30,17 @@ from imagesync_pipelines.web.catalogue import app as catalogue
 from imagesync_pipelines.web.catalogue.access import KeyScope, UserRole, add_key, set_user
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office import app as head_office
-from imagesync_pipelines.web.head_office.accounts import grant
+from imagesync_pipelines.web.head_office import tables
+from imagesync_pipelines.web.head_office.accounts import add_account, grant, set_active
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
+from imagesync_pipelines.web.head_office.tokens import hash_password
 from imagesync_pipelines.web.webhooks import app as webhooks
 from imagesync_pipelines_tests.connectors.edge.photos import START, photo, picture
 from imagesync_pipelines_tests.connectors.moysklad.names import NAMES
 from imagesync_pipelines_tests.web.catalogue.world import open_world
 from imagesync_pipelines_tests.web.head_office import operators
-from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, USERNAME, add_caller, open_shop
+from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, USERNAME, Shop, add_caller, open_shop
 
 SESSIONS, TOKENS, HOOK = "sessions-secret-of-the-tests-0123", "tokens-secret-of-the-tests-01234", "hook-secret-0123456"
 
@@ -132,6 +137,7 @@ def all_services(database: AbstractContextManager[str], folder: Path) -> Iterato
         with store.engine.begin() as connection:
             write_with_bytes(connection, store.table, [(photo(1), picture(1))], START)
         values |= {"photo": photo(1).photo_id, "of_product": photo(1).product_id, "etag": photo(1).checksum}
+        values |= {"PHOTO": photo(1).photo_id.upper(), "etag8": photo(1).checksum[:8]}
 
         create_tables(engine)
         client = s3_client(place)
@@ -141,6 +147,7 @@ def all_services(database: AbstractContextManager[str], folder: Path) -> Iterato
         shop = open_shop(office)
         grant(office, USERNAME, shop.store)
         values["ho_photo"] = str(operators.put_photo(office, shop.product, _png(), filename="a.png"))
+        values |= {"ho_etag": hashlib.md5(_png()).hexdigest(), **_odd_photos(office, shop)}
         values |= {"company": str(shop.company), "store": str(shop.store), "other_store": str(shop.other_store)}
 
         receiver = QueueReceiver(Queue(engine), NAMES, SecretStr(HOOK), clock)
@@ -152,7 +159,7 @@ def all_services(database: AbstractContextManager[str], folder: Path) -> Iterato
         }
         secrets = (SESSIONS, TOKENS, HOOK, url, "Traceback (most", "psycopg", "site-packages", "root:x:0", "argon2")
         services = Services(apps, portal, values, secrets)
-        values |= _tokens(services) | _session(services)
+        values |= _tokens(services) | _session(services) | _other_callers(services, office)
         yield services
         client.close()
         engine.dispose()
@@ -165,9 +172,43 @@ def _png() -> bytes:
     return file.getvalue()
 
 
-def _tokens(services: Services) -> dict[str, str]:
+def _odd_photos(office: HeadOffice, shop: Shop) -> dict[str, str]:
+    """A large photo, one whose headers are not what its row says, one whose object is gone, one that has none."""
+    found = {}
+    for nth, (name, body) in enumerate(
+        {"large": b"x" * 700_000, "odd": b"odd", "lost": b"lost", "empty": b"e"}.items()
+    ):
+        product = operators.add_product(office, shop.brand, f"sku {nth}", name)
+        found[f"ho_{name}"] = str(operators.put_photo(office, product, body, filename=f'{name} "\u4e2d\u6587".jpg'))
+    changes = {
+        "odd": {"size": 5, "content_type": "text/html\r\nX-Evil: 1", "checksum": ""},
+        "lost": {"object_key": "not/there.jpg"},
+        "empty": {"object_key": "", "checksum": "", "size": 0},
+    }
+    with office.engine.begin() as connection:
+        for name, values in changes.items():
+            which = tables.photo.c.id == UUID(found[f"ho_{name}"])
+            connection.execute(tables.photo.update().where(which).values(values))
+    return found
+
+
+def _other_callers(services: Services, office: HeadOffice) -> dict[str, str]:
+    """Access tokens of accounts that had good ones."""
+    found = {}
+    for name in ("of_all", "disabled", "ended", "gone"):
+        add_account(office, name, hash_password(PASSWORD), all_stores=True)
+        found[name] = _tokens(services, name)["access"]
+    set_active(office, "disabled", active=False)
+    add_account(office, "ended", hash_password(PASSWORD), all_stores=True)
+    with office.engine.begin() as connection:
+        connection.execute(tables.account.delete().where(tables.account.c.username == "gone"))
+    claims = jwt.decode(found["of_all"], TOKENS, algorithms=["HS256"])
+    return {**found, "expired": jwt.encode({**claims, "exp": claims["iat"] - 1}, TOKENS, algorithm="HS256")}
+
+
+def _tokens(services: Services, name: str = USERNAME) -> dict[str, str]:
     """A head office's tokens."""
-    sent = json.dumps({"username": USERNAME, "password": PASSWORD})
+    sent = json.dumps({"username": name, "password": PASSWORD})
     answer = services.ask("office", "POST", "/api/v1/token/", [("content-type", "application/json")], sent.encode())
     got = json.loads(answer.body)
     return {"access": got["access"], "refresh": got["refresh"]}

@@ -1,9 +1,14 @@
 """The photo server, over real HTTP: what is shown, cached, cut and refused."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
+import anyio.to_thread
+import psycopg
 import pytest
 import requests
 import sqlalchemy as sa
@@ -12,8 +17,12 @@ from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store, write_with_bytes
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.web.edge_photos import ASK_AGAIN, FOR_GOOD, build_app
+from imagesync_pipelines.storage.reader import Reader
+from imagesync_pipelines.web.edge_photos import ASK_AGAIN, BY_ID, FOR_GOOD, OF_PRODUCT, PhotoServer, build_app
+from imagesync_pipelines.web.pieces import LARGE
 from imagesync_pipelines_tests.connectors.edge.photos import START, photo, picture, run_sql, some_id
+
+LARGE_BODY = bytes(range(256)) * (2 * LARGE // 256) + b"the end"
 
 
 @pytest.fixture
@@ -198,15 +207,76 @@ def test_the_page_shows_photos_and_escapes_their_names(store: StoreDatabase, url
     assert "<script>" not in page
 
 
-def test_listings_and_headers_never_read_a_blob(store: StoreDatabase, url: str) -> None:
-    statements: list[str] = []
-    sa.event.listen(store.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
-    requests.get(url, timeout=10)
-    requests.get(f"{url}/products/{some_id('product', 1)}/photos", timeout=10)
-    requests.head(photo_url(url, 1), timeout=10)
-    requests.get(photo_url(url, 1), headers={"If-None-Match": "*"}, timeout=10)
-    assert statements
-    assert not any("substring" in statement for statement in statements)
+@pytest.mark.parametrize("path", [f"/photos/{some_id('photo', 1)}", f"/products/{some_id('product', 1)}/photo"])
+@pytest.mark.parametrize(
+    ("method", "headers", "statements"),
+    [
+        ("GET", {}, 1),
+        ("GET", {"If-None-Match": f'"{photo(1).checksum}"'}, 1),
+        ("GET", {"If-None-Match": '"other"'}, 1),
+        ("GET", {"If-None-Match": "*"}, 1),
+        ("HEAD", {}, 1),
+        ("GET", {"Range": "bytes=0-9"}, 2),
+    ],
+)
+def test_an_answer_is_one_statement_and_no_thread(
+    monkeypatch: pytest.MonkeyPatch, url: str, path: str, method: str, headers: dict[str, str], statements: int
+) -> None:
+    asked: list[object] = []
+    execute = psycopg.AsyncCursor.execute
+
+    async def counted(cursor: Any, query: object, *arguments: Any, **options: Any) -> Any:
+        asked.append(query)
+        return await execute(cursor, query, *arguments, **options)
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a thread was asked for")
+
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
+    monkeypatch.setattr(anyio.to_thread, "run_sync", refused)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "run_in_executor", refused)
+    for _ in range(3):
+        assert requests.request(method, url + path, headers=headers, timeout=10).status_code in (200, 206, 304)
+    assert len(asked) == 3 * statements
+
+
+def test_nothing_of_a_picture_is_read_where_nothing_is_sent(store: StoreDatabase) -> None:
+    put(store, photo(3), body=LARGE_BODY)
+    ids = {"photo": UUID(some_id("photo", 3)), "product": UUID(some_id("product", 3))}
+
+    async def blocks() -> list[int]:
+        """Blocks of pictures that each of these reads: the whole, what is known of it, the same for who has it."""
+        reader = Reader(store.engine.url, most=1)
+        server = PhotoServer(reader, store.table, "404", "", b"")
+        found = [await _picture_blocks(reader)]
+        for most, known in ((len(LARGE_BODY), ""), (0, ""), (len(LARGE_BODY), photo(3).checksum)):
+            for which, wanted in ((BY_ID, ids["photo"]), (OF_PRODUCT, ids["product"])):
+                picture = await server.find(which, wanted, most=most, known=known)
+                assert picture is not None
+                assert (picture.length, picture.body is not None) == (len(LARGE_BODY), most > 0 and not known)
+            found.append(await _picture_blocks(reader))
+        await server.listed("")
+        found.append(await _picture_blocks(reader))
+        await reader.close()
+        return [after - before for before, after in pairwise(found)]
+
+    whole, *nothing = asyncio.run(blocks())
+    assert whole > 2 * len(LARGE_BODY) // 8192
+    assert nothing == [0, 0, 0]
+
+
+async def _picture_blocks(reader: Reader) -> int:
+    """How many blocks of pictures were read from the store's table so far."""
+    await reader.rows("SELECT pg_stat_force_next_flush()", {})
+    counted = "SELECT toast_blks_hit + toast_blks_read FROM pg_statio_user_tables WHERE relname = 'product_photo'"
+    return int((await reader.rows(counted, {}))[0][0])
+
+
+def test_a_picture_larger_than_a_piece_arrives_whole(store: StoreDatabase, url: str) -> None:
+    put(store, photo(3), body=LARGE_BODY)
+    assert requests.get(photo_url(url, 3), timeout=20).content == LARGE_BODY
+    part = requests.get(photo_url(url, 3), headers={"Range": "bytes=5-"}, timeout=20)
+    assert (part.status_code, part.content) == (206, LARGE_BODY[5:])
 
 
 def test_a_database_that_is_gone_is_a_503_that_says_nothing_of_it(store: StoreDatabase) -> None:

@@ -1,0 +1,66 @@
+"""Reading without threads: few connections, nobody waits for ever, and a server that was started anew is found."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.reader import Reader
+
+
+def asked(url: sa.URL, ask: Callable[[Reader], Awaitable[None]], **options: float) -> None:
+    async def run() -> None:
+        reader = Reader(url, **options)  # type: ignore[arg-type]
+        await ask(reader)
+        await reader.close()
+
+    asyncio.run(run())
+
+
+def test_many_share_few_connections(database: sa.Engine) -> None:
+    async def ask(reader: Reader) -> None:
+        found = await asyncio.gather(
+            *(reader.rows("SELECT pg_backend_pid(), %(n)s::text", {"n": n}) for n in range(20))
+        )
+        assert [rows[0][1] for rows in found] == [str(n) for n in range(20)]
+        assert len({rows[0][0] for rows in found}) <= 3
+
+    asked(database.url, ask, most=3)
+
+
+def test_who_waits_too_long_is_told_and_the_next_one_is_answered(database: sa.Engine) -> None:
+    async def ask(reader: Reader) -> None:
+        with pytest.raises(TimeoutError):
+            await reader.rows("SELECT pg_sleep(30)", {})
+        assert await reader.rows("SELECT 1", {}) == [(1,)]
+
+    asked(database.url, ask, most=1, patience=0.5)
+
+
+def test_connections_that_the_server_ended_are_replaced(database: sa.Engine) -> None:
+    async def ask(reader: Reader) -> None:
+        before = await reader.rows("SELECT pg_backend_pid()", {})
+        with database.connect() as connection:
+            connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": before[0][0]})
+        assert await reader.rows("SELECT pg_backend_pid()", {}) != before
+
+    asked(database.url, ask)
+
+
+def test_a_statement_that_fails_leaves_nothing_behind(database: sa.Engine) -> None:
+    async def ask(reader: Reader) -> None:
+        with pytest.raises(psycopg.DataError):
+            await reader.rows("SELECT 1 / %(n)s::int", {"n": 0})
+        assert await reader.rows("SELECT 1", {}) == [(1,)]
+
+    asked(database.url, ask, most=1)
+
+
+def test_a_database_that_is_not_there_is_an_error_at_once() -> None:
+    async def ask(reader: Reader) -> None:
+        with pytest.raises(psycopg.OperationalError):
+            await reader.rows("SELECT 1", {})
+
+    asked(sa.make_url("postgresql+psycopg://nobody@127.0.0.1:1/none"), ask)
