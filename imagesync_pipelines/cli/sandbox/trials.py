@@ -77,7 +77,10 @@ def _cut_erp_file(place: stand_ins.SandboxHome) -> Seen:
         file.write_bytes(whole)
     refused = outcome.status is runs.Status.FAILED and _images() == before
     again = _sync("image_db")
-    return f"{_said(outcome)} With the whole file again: {again.status}.", refused and again.status is runs.Status.COMPLETED
+    return (
+        f"{_said(outcome)} With the whole file again: {again.status}.",
+        refused and again.status is runs.Status.COMPLETED,
+    )
 
 
 def _replaced_photos(office: HeadOfficeSandbox) -> Seen:
