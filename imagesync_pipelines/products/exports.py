@@ -1,7 +1,8 @@
 """What is exported: a row for every image that is shown for a product, as a stream of any length in several formats.
 
 CSV for people with a spreadsheet, NDJSON, Parquet, a feed for Google Merchant Center. One batch of products is in
-memory, however many rows there are: every writer takes rows in batches and gives bytes.
+memory, however many rows there are: every writer takes rows in batches and gives bytes. Which files a run has to write
+is in kept_exports.py.
 """
 
 import csv
@@ -16,14 +17,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
-from upath import UPath
 
 from imagesync_pipelines.products.export_rows import Batches, ExportRow, read_rows, snapshot
-from imagesync_pipelines.products.merchant import LeftOut, write_merchant
-from imagesync_pipelines.storage.files import write_stream
+from imagesync_pipelines.products.merchant import write_merchant
 from imagesync_pipelines.upstream.addresses import web_address
-
-FOLDER = "exports"
 
 # What a spreadsheet takes for a formula at the beginning of a cell. A cell also begins after a semicolon or a tab where
 # those separate cells, and after a line break; the wide signs are what East Asian keyboards give.
@@ -94,35 +91,6 @@ def export(
     """The export as a stream of bytes, all of it from one moment; see read_rows for the conditions."""
     with snapshot(engine) as connection:
         yield from kind_of(wanted).write(read_rows(connection, conditions, own_images_first=own_images_first))
-
-
-class Written(NamedTuple):
-    """The rows in each file, the size of each in bytes by its path, what the Merchant feed does not have and why."""
-
-    rows: int
-    sizes: dict[str, int]
-    left_out: list[str]
-
-
-def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool = False) -> Written:
-    """Write every format as a file below the storage root; a file is replaced whole or not at all."""
-    rows, sizes, left_out = 0, {}, LeftOut()
-
-    def counted(batches: Batches, wanted: Format) -> Batches:
-        nonlocal rows
-        rows = 0
-        for batch in batches:
-            rows += len(batch)
-            if wanted is Format.MERCHANT:
-                left_out.note(batch)
-            yield batch
-
-    with snapshot(engine) as connection:
-        for wanted in Format:
-            kind = kind_of(wanted)
-            batches = counted(read_rows(connection, own_images_first=own_images_first), wanted)
-            sizes[f"{FOLDER}/{kind.file_name}"] = write_stream(storage / FOLDER / kind.file_name, kind.write(batches))
-    return Written(rows, sizes, left_out.lines())
 
 
 def write_csv(batches: Batches) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.image_db.record_store import About, Batches,
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
-from imagesync_pipelines.products.exports import write_exports
+from imagesync_pipelines.products.kept_exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_asked, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -29,7 +29,7 @@ from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, load_plan, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.stale import SourceNow
-from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import Pictures, Shown, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 THUMBNAIL_BYTES = 2 * 1024 * 1024
@@ -272,15 +272,14 @@ def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
 def export(context: Run, options: NoOptions) -> StepResult:
     """The images that are shown for every product, as files for other systems: CSV, NDJSON, Parquet, Merchant feed.
 
-    All files are of one moment, and each is replaced whole or not at all.
+    All files are of one moment, and each is replaced whole or not at all. When no row has changed since they were
+    written they stay; what is missing or damaged is written again.
     """
     first = context.settings.image_db_own_images_first
-    rows, sizes, left_out = write_exports(
-        context.installation.engine, context.installation.storage, own_images_first=first
-    )
-    files = Texts([f"{path}: {size:,} bytes" for path, size in sizes.items()])
-    shown = {"files": files, "left_out_of_merchant_feed": Texts(left_out)}
-    return StepResult(rows=rows, size=sum(sizes.values()), shown=shown)
+    made = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
+    files = Texts([f"{path}: {size:,} bytes" for path, size in made.sizes.items()])
+    shown: dict[str, Shown] = {"files": files, "left_out_of_merchant_feed": Texts(made.left_out)}
+    return StepResult(rows=made.rows, size=sum(made.sizes.values()), shown={**shown, "written_anew": made.anew})
 
 
 def match_lines(images: PlannedImages) -> Iterator[str]:
