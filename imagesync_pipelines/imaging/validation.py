@@ -55,10 +55,15 @@ def check_image(
     _refuse_markup(body)
     answer = json.loads(decode("check", body, limits or DecodeLimits(), *([AS_LISTED] if is_as_listed else [])))
     facts = ImageFacts(**{**answer, "notes": tuple(answer["notes"])}, sha256=hashlib.sha256(body).hexdigest())
-    label = label_of(content_type)
-    if not fits(label, KINDS[facts.format]):
-        raise BadImageError(Fault.MISLABELLED, f"the body is {facts.format} but is labelled {label[:80]}")
+    check_label(facts.format, content_type)
     return facts
+
+
+def check_label(name: str, content_type: str) -> None:
+    """Raise BadImageError when a sender claims that a picture of this format is another one."""
+    label = label_of(content_type)
+    if not fits(label, KINDS[name]):
+        raise BadImageError(Fault.MISLABELLED, f"the body is {name} but is labelled {label[:80]}")
 
 
 def checked(body: bytes, as_listed: str = "") -> bytes:

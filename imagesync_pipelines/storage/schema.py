@@ -357,4 +357,18 @@ address_check = table(
     moment("checked_at"),
 )
 
+# What full decodes found: no content is decoded again for the same answer.
+decoded_content = table(
+    "decoded_content",
+    sa.Column("md5", sa.Text, primary_key=True, comment="by which sources list it"),
+    sa.Column("sha256", sa.Text, primary_key=True, comment="by which it is believed to be the same"),
+    sa.Column("decoder", sa.Text, primary_key=True, comment="what judged: our check, the libraries, their versions"),
+    sa.Column("format", sa.Text, nullable=False, comment="empty: it was refused"),
+    sa.Column("damage", sa.Text, nullable=False, comment="of a picture that its source has so; empty: none"),
+    sa.Column("fault", sa.Text, nullable=False, comment="for which it was refused; empty: it was not"),
+    sa.Column("reason", sa.Text, nullable=False),
+    moment("used_at", default_now=True),
+    sa.Index(None, "used_at"),
+)
+
 # Of the МойСклад connector: `child` is always the alias of a child account, `entity_key` an entity of the main account.

@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import downloads
 from imagesync_pipelines.connectors.edge import store as store_database
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.marking import MAKE_MARK, WRITE_MARK
@@ -20,6 +19,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store import open_store, store_lock
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.imaging import verdicts
 from imagesync_pipelines.sandbox.faults import altered, answer
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
@@ -165,7 +165,7 @@ class EdgeSite(Site):
 
         return {
             one: stumbling(HeadOfficeApi, "open_photo", lambda api, key, *_, **__: key == read[0]),
-            two: stumbling(downloads, "check_image", is_checked),
+            two: stumbling(verdicts, "check_image", is_checked),
             three: stumbling(
                 store_database,
                 "write_with_bytes",

@@ -16,14 +16,16 @@ from imagesync_pipelines.connectors.edge import marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
-from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
+from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING, Body, Photo
 from imagesync_pipelines.connectors.edge.reading import BinariesHandOver, StoreRun, at_store, plan_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.imaging.verdicts import Verdicts
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, outbox
+from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import Applied, ends_run
@@ -209,17 +211,29 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
 def _write(
     run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.DataFrame], broke: Broke
 ) -> PhotosApplied:
+    verdicts = Verdicts(run.engine)
+
+    def tell(written: Sequence[PhotoReport]) -> None:
+        verdicts.save()
+        queue(run.engine, run.context.account, written)
+
+    def check(body: Body, photo: Photo) -> str:
+        return verdicts.check(body, photo.checksum, photo.content_type)
+
     done = apply_photos(
         plan,
         payload,
         run.database,
-        Downloads(_open_photo(run), run.settings),
+        Downloads(_open_photo(run), run.settings, check=check),
         run.context.quarantine,
+        before_fetch=verdicts.look_up,
         before_write=run.context.check_locks,
-        on_written=lambda written: queue(run.engine, run.context.account, written),
+        on_written=tell,
         on_progress=lambda number: run.context.progress("photos written", number, total),
         broke=broke,
     )
+    if done.downloads:
+        forget_unused(run.engine)
     if done.gone:
         with run.engine.begin() as connection:
             mirror.mark_gone(connection, run.context.connector, run.context.account, done.gone, NOT_FOUND)

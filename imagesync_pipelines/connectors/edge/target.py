@@ -4,7 +4,7 @@ One thread writes while this one gathers what comes next: nobody waits for a com
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -105,6 +105,7 @@ def apply_photos(
     downloads: Downloads,
     quarantine: Quarantine,
     *,
+    before_fetch: Callable[[Collection[str]], None] = lambda checksums: None,
     before_write: Callable[[], None] = lambda: None,
     on_written: Callable[[Sequence[PhotoReport]], None] = lambda reports: None,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -114,16 +115,16 @@ def apply_photos(
 
     Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
-    proven keeps the picture that is there, and no photo of its product is removed in this run. before_write is called
-    before every commit, and what it raises ends the run. on_written is
-    called after every commit with what is to be told to the head office, on_progress gets the number of rows done,
-    broke what was done before an error that is raised.
+    proven keeps the picture that is there, and no photo of its product is removed in this run. before_fetch hears of
+    the checksums that are about to be fetched, ROWS_PER_LOOK photos at a time. before_write is called before every
+    commit, and what it raises ends the run. on_written is called after every commit with what is to be told to the head
+    office, on_progress gets the number of rows done, broke what was done before an error that is raised.
 
     Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
     run, done = _Run(database, downloads, Tally(quarantine), on_written, before_write), 0
-    rows = _rows_to_write(plan, photos_of(payload), run)
+    rows = _rows_to_write(plan, photos_of(payload), run, before_fetch)
     with (
         run.tally.telling(plan, broke),
         closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead,
@@ -145,7 +146,9 @@ def _tell(run: _Run, results: Sequence[RowResult], reports: Sequence[PhotoReport
             run.on_written(reports)
 
 
-def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterator[_Row]:
+def _rows_to_write(
+    plan: pd.DataFrame, photos: PhotosByKey, run: _Run, before_fetch: Callable[[Collection[str]], None]
+) -> Iterator[_Row]:
     """The rows of the plan that are not done yet, group by group, removals last in their group."""
     works = group_works(plan)
     while some := list(islice(works, ROWS_PER_LOOK)):
@@ -154,6 +157,7 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
         now = dict(zip(there["key"], there["fingerprint"], strict=True))
         errors = dict(zip(there["key"], there["error"], strict=True))
         wanted = photos([row.key for work in some for row in work.rows if row.change is not Change.REMOVE])
+        before_fetch({photo.checksum for photo, needs_bytes in wanted.values() if needs_bytes})
         for work in some:
             settled = _settled(work, now)
             told = {result.key for result in settled}

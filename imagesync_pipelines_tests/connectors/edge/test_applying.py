@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import downloads
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
@@ -19,6 +20,9 @@ from imagesync_pipelines.connectors.edge.errors import (
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import DOUBTED, StoreDatabase, mark_pending, read_current
 from imagesync_pipelines.connectors.edge.target import MOVED, PhotosApplied, apply_photos
+from imagesync_pipelines.imaging import verdicts
+from imagesync_pipelines.imaging.validation import check_image
+from imagesync_pipelines.imaging.verdicts import Verdicts
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines.upstream.errors import UnavailableError
 from imagesync_pipelines_tests.connectors.edge.photos import (
@@ -319,6 +323,37 @@ def test_photos_are_gathered_while_others_are_written(store: StoreDatabase, monk
 
 def waited(event: threading.Event) -> None:
     assert event.wait(60), "nothing is fetched before the commit is over"
+
+
+def test_two_stores_and_two_runs_decode_each_content_once(
+    store: StoreDatabase, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decodes: list[bytes] = []
+    monkeypatch.setattr(
+        verdicts, "check_image", lambda body, **options: (decodes.append(body), check_image(body, **options))[1]
+    )
+    # The photos 5 and 6 have the bytes of 1, the photo 4 has none that are a picture.
+    bodies = [*(picture(number) for number in range(4)), b"<html></html>", picture(1), picture(1)]
+    photos = [photo(number, body) for number, body in enumerate(bodies)]
+    source = Source({one.photo_id: body for one, body in zip(photos, bodies, strict=True)})
+    reasons = [reason_of_a_new_store(store, Verdicts(database), photos, source) for _ in range(2)]
+    assert sorted(decodes) == sorted(bodies[:5])
+    assert reasons[0] == reasons[1]
+
+
+def reason_of_a_new_store(store: StoreDatabase, known: Verdicts, photos: Sequence[Photo], source: Source) -> str:
+    """Sync into an empty table; why the photo 4 is refused."""
+    run_sql(store, "TRUNCATE product_photo")
+    made = plan(store, photos)
+    fetching = Downloads(
+        source.open, settings_of(), check=lambda body, one: known.check(body, one.checksum, one.content_type)
+    )
+    done = apply_photos(
+        made.plan, made.payload, store, fetching, Basket(),
+        before_fetch=known.look_up, on_written=lambda reports: known.save(),
+    )  # fmt: skip
+    assert (done.downloads, done.verified) == (len(photos), len(photos) - 1)
+    return str(rows_of(store)[photos[4].photo_id]["sync_error"])
 
 
 def test_photos_larger_than_the_budget_go_one_by_one(store: StoreDatabase) -> None:
