@@ -132,11 +132,12 @@ def at_store(context: RunContext[EdgeSettings], timing: Timing | None = None) ->
 
     Raises AccountsError, StoreUnreachableError, and StorageError when the database cannot be made.
     """
-    known = edge_stores(load_accounts(context.installation.settings))
+    shared = context.installation.settings
+    known, hosts = edge_stores(load_accounts(shared)), shared.allowed_image_hosts
     account = known.named(context.account)
     with (
         store.opened_store(context.installation, account) as database,
-        closing(HeadOfficeApi(account.head_office, context.settings, timing=timing)) as api,
+        closing(HeadOfficeApi(account.head_office, context.settings, timing=timing, bucket_hosts=hosts)) as api,
     ):
         yield StoreRun(context, account, database, api, tuple(known.by_name))
 

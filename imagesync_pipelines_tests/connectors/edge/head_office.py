@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -276,12 +276,21 @@ def store_of(office: FakeHeadOffice, password: str = "right", name: str = "jakar
 
 @contextmanager
 def api_for(
-    office: FakeHeadOffice, fake: FakeTime | None = None, password: str = "right", **settings: Any
+    office: FakeHeadOffice,
+    fake: FakeTime | None = None,
+    password: str = "right",
+    bucket_hosts: Collection[str] = (),
+    **settings: Any,
 ) -> Iterator[HeadOfficeApi]:
     """The client on that office; it never really sleeps."""
     fake = fake or FakeTime()
     timing = Timing(clock=fake.clock, sleep=fake.sleep, random=lambda: 1.0, wall=lambda: 0.0)
     with closing(
-        HeadOfficeApi(store_of(office, password).head_office, EdgeSettings(_env_file=None, **settings), timing=timing)
+        HeadOfficeApi(
+            store_of(office, password).head_office,
+            EdgeSettings(_env_file=None, **settings),
+            timing=timing,
+            bucket_hosts=bucket_hosts,
+        )
     ) as api:
         yield api

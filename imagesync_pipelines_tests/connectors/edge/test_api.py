@@ -1,6 +1,8 @@
 """The client of the head office does what the contract says, and means by an answer what the contract means."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +36,7 @@ from imagesync_pipelines_tests.connectors.edge.head_office import (
     STORE_GONE,
     STORE_ID,
     Call,
+    FakeHeadOffice,
     Reply,
     api_for,
     head_office,
@@ -191,6 +194,63 @@ def test_a_refused_download_is_named_and_not_tried_again(reply: Reply, error: ty
             _read(api, uid(1))
     assert type(caught.value) is error
     assert len(office.of("/download/")) == 1
+
+
+@contextmanager
+def sending_on(office: FakeHeadOffice, location: str) -> Iterator[None]:
+    """The office sends every download to its bucket, unless it is asked not to."""
+    sent_on = Reply(307, (), {"Location": location, "ETag": '"claimed"'})
+    office.hook = lambda call: sent_on if "/download/" in call.path and "redirect" not in call.query else None
+    yield
+
+
+def test_a_photo_that_the_head_office_sends_us_for_comes_from_its_bucket_without_our_token() -> None:
+    with head_office(photos=2) as office, head_office() as bucket:
+        bucket.hook = lambda call: Reply(200, (b"photo 1",))
+        location = f"{bucket.url}/photos/1.jpg?X-Amz-Signature=abc"
+        with sending_on(office, location), api_for(office, bucket_hosts=["127.0.0.1"]) as api:
+            with api.open_photo(uid(1), STORE_ID) as body:
+                assert (body.start, body.etag, b"".join(body.chunks())) == (0, '"claimed"', b"photo 1")
+            # A part is asked of the head office itself, and so is whether a photo is there.
+            assert api.bytes >= 7
+    (asked,) = bucket.calls
+    assert asked.query == {"X-Amz-Signature": "abc"}
+    assert "authorization" not in asked.headers
+    assert not any("Bearer" in value for value in asked.headers.values())
+    assert len(office.of("/download/")) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "location", "hosts", "asked"),
+    [
+        pytest.param(
+            Reply(403, (b"<Error/>",)), "{bucket}/1.jpg", ["127.0.0.1"], 4, id="the bucket refuses: each photo"
+        ),
+        pytest.param(Reply(404, (b"<Error/>",)), "{bucket}/1.jpg", ["127.0.0.1"], 4, id="no object: each photo"),
+        pytest.param(Reply(200, ()), "http://127.0.0.1:1/1.jpg", ["127.0.0.1"], 3, id="nobody there: asked once"),
+        pytest.param(Reply(200, ()), "{bucket}/1.jpg", [], 3, id="a private address that is not allowed"),
+        pytest.param(Reply(200, ()), "file:///etc/passwd", [], 3, id="no address of the web"),
+    ],
+)
+def test_what_the_bucket_does_not_give_the_head_office_gives(
+    reply: Reply, location: str, hosts: list[str], asked: int
+) -> None:
+    with head_office(photos=2) as office, head_office() as bucket:
+        bucket.hook = lambda call: reply
+        where = location.format(bucket=bucket.url)
+        with sending_on(office, where), api_for(office, bucket_hosts=hosts) as api:
+            assert [_read(api, uid(number)) for number in (1, 2)] == [b"photo 1", b"photo 2"]
+        assert len(office.of("/download/")) == asked
+        assert len(bucket.calls) == (2 if asked == 4 else 0)
+
+
+def test_a_head_office_that_redirects_whatever_it_is_asked_is_refused() -> None:
+    with head_office(photos=1) as office, api_for(office) as api:
+        office.hook = lambda call: (
+            Reply(307, (), {"Location": "file:///elsewhere"}) if "/download/" in call.path else None
+        )
+        with pytest.raises(RedirectRefusedError):
+            _read(api, uid(1))
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])

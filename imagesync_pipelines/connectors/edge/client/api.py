@@ -1,7 +1,7 @@
 """The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,13 @@ from zoneinfo import ZoneInfo
 from typing_extensions import TypeIs
 
 from imagesync_pipelines.connectors.edge import errors
-from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody, refusal
+from imagesync_pipelines.connectors.edge.client.bodies import (
+    CONNECT_SECONDS,
+    BucketBody,
+    PhotoBodies,
+    PhotoBody,
+    refusal,
+)
 from imagesync_pipelines.connectors.edge.model import IllegibleRow, Photo, legible_id, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.upstream.answers import Answer
@@ -76,9 +82,19 @@ class HeadOfficeDialect(Dialect):
 
 
 class HeadOfficeApi:
-    """One head office, with one account; shared by all threads of a run. Close it at the end."""
+    """One head office, with one account; shared by all threads of a run. Close it at the end.
 
-    def __init__(self, head_office: HeadOfficeAccount, settings: EdgeSettings, *, timing: Timing | None = None) -> None:
+    bucket_hosts: those that may have private addresses when it sends us to its bucket for a photo.
+    """
+
+    def __init__(
+        self,
+        head_office: HeadOfficeAccount,
+        settings: EdgeSettings,
+        *,
+        timing: Timing | None = None,
+        bucket_hosts: Collection[str] = (),
+    ) -> None:
         timing = timing or Timing()
         policy = SessionPolicy(
             base_url=head_office.url,
@@ -103,7 +119,7 @@ class HeadOfficeApi:
         )
         self._tokens = TokenHolder(policy, account, timing)
         self._transport = Transport(policy, HeadOfficeDialect(), timing, tokens=self._tokens)
-        self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
+        self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing, bucket_hosts)
         self._zone = ZoneInfo(settings.head_office_timezone)
 
     def close(self) -> None:
@@ -136,11 +152,12 @@ class HeadOfficeApi:
 
     def open_photo(
         self, photo_id: str, store_id: str, *, start: int = 0, etag: str = ""
-    ) -> AbstractContextManager[PhotoBody]:
+    ) -> AbstractContextManager[PhotoBody | BucketBody]:
         """Open the download of one photo; only its head is read, the bytes come from `chunks`.
 
         With the ETag of a part that is already here, it goes on at byte `start` where HO can do that and the photo is
-        the same; look at the body's own `start`. The opening is tried again when it fails, a body is not.
+        the same; look at the body's own `start`. The opening is tried again when it fails, a body is not. Where HO
+        sends us to its bucket, the photo comes from there, or else from HO after all; our token goes to HO alone.
         Raises PhotoGoneError, ObjectMissingError, StoreUnknownError, StoreNotAllowedError, CredentialsError and any
         other UpstreamError.
         """

@@ -5,9 +5,10 @@ It stands on urllib3 and not on the session of upstream/: a call is cheaper ther
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import orjson
 import urllib3
@@ -25,6 +26,7 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
+from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
 from imagesync_pipelines.upstream.tokens import Token, TokenHolder, text_in
@@ -103,11 +105,52 @@ class PhotoBody:
             self._response.close()
 
 
-class PhotoBodies:
-    """Opens downloads at one head office; shared by all threads."""
+class _SentOn(NamedTuple):
+    """Where the head office has a photo fetched, for a short time; what it claims of it."""
 
-    def __init__(self, base_url: str, tokens: TokenHolder, settings: EdgeSettings, timing: Timing) -> None:
-        self._base = base_url.rstrip("/")
+    location: str
+    etag: str
+
+
+@dataclass
+class BucketBody:
+    """A photo that the head office let us fetch from its bucket, whole; etag is what the head office claims."""
+
+    body: bytes
+    etag: str
+    start: int = 0
+    received: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are."""
+        return len(self.body)
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of it."""
+        self.received = len(self.body)
+        yield self.body
+
+    def close(self) -> None:
+        """The connection is closed already."""
+
+
+class PhotoBodies:
+    """Opens downloads at one head office; shared by all threads.
+
+    bucket_hosts: those that may have private addresses when the head office sends us to its bucket.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        tokens: TokenHolder,
+        settings: EdgeSettings,
+        timing: Timing,
+        bucket_hosts: Collection[str] = (),
+    ) -> None:
+        self._base, self._bucket_hosts = base_url.rstrip("/"), frozenset(bucket_hosts)
+        self._reaches_bucket = True
         self._tokens, self._settings, self._timing = tokens, settings, timing
         self._pool = open_pool(self._base, settings.verify_tls, settings.concurrency)
         self._lock = threading.Lock()
@@ -118,19 +161,31 @@ class PhotoBodies:
         self._pool.clear()
 
     @contextmanager
-    def open(self, photo_id: str, store_id: str, wanted: Mapping[str, str]) -> Iterator[PhotoBody]:
+    def open(self, photo_id: str, store_id: str, wanted: Mapping[str, str]) -> Iterator[PhotoBody | BucketBody]:
         """Open one photo; `wanted` are headers such as Range. Calls and bytes are counted.
 
         Tries again what is transient until an answer came. Raises what `api.open_photo` says.
         """
         url = f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/?store_id={store_id}"
+        itself = f"{url}&redirect=false"
 
-        def attempt(deadline: float) -> tuple[Token, PhotoBody | UpstreamError]:
+        def attempt(deadline: float) -> tuple[Token, PhotoBody | BucketBody | UpstreamError]:
             token = self._tokens.current()
-            return token, self._exchange(url, token.access, wanted, deadline)
+            found = self._exchange(url if self._reaches_bucket else itself, token.access, wanted, deadline)
+            if not isinstance(found, _SentOn):
+                return token, found
+            if (fetched := self._from_bucket(found, deadline)) is not None:
+                return token, fetched
+            found = self._exchange(itself, token.access, wanted, deadline)
+            if isinstance(found, _SentOn):
+                refused = "redirected although it was asked not to; is the head office's url right?"
+                return token, place_of(url).error(RedirectRefusedError, refused, status=307)
+            return token, found
 
         policy = RetryPolicy(tries=self._settings.tries, total_deadline=self._settings.call_deadline)
-        body = call_with_retries(lambda end: self._tokens.using(lambda: attempt(end)), policy, self._timing)
+        found = call_with_retries(lambda end: self._tokens.using(lambda: attempt(end)), policy, self._timing)
+        # mypy takes the two kinds together for any object.
+        body = cast(PhotoBody | BucketBody, found)
         try:
             yield body
         finally:
@@ -138,7 +193,31 @@ class PhotoBodies:
             with self._lock:
                 self.bytes += body.received
 
-    def _exchange(self, url: str, token: str, wanted: Mapping[str, str], deadline: float) -> PhotoBody | UpstreamError:
+    def _from_bucket(self, there: _SentOn, deadline: float) -> BucketBody | None:
+        """A photo from where the head office sends us, without our token; None when it cannot be had there.
+
+        A bucket that cannot be reached, or only in the clear where the head office is not, is asked once in a run.
+        """
+        if self._base.startswith("https:") and not there.location.startswith("https:"):
+            self._reaches_bucket = False
+            return None
+        policy = FetchPolicy(
+            tries=1,
+            total_deadline=max(0.0, deadline - self._timing.clock()),
+            allowed_hosts=self._bucket_hosts,
+            max_bytes=self._settings.max_photo,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=self._settings.timeout,
+        )
+        try:
+            return BucketBody(fetch_image(there.location, policy, timing=self._timing).body, there.etag)
+        except UpstreamError as error:
+            self._reaches_bucket = error.status is not None
+            return None
+
+    def _exchange(
+        self, url: str, token: str, wanted: Mapping[str, str], deadline: float
+    ) -> PhotoBody | _SentOn | UpstreamError:
         settings, place, left = self._settings, place_of(url), deadline - self._timing.clock()
         if left <= 0:
             return place.error(DeadlineExceededError, f"not done within {settings.call_deadline:.0f} s", sent=False)
@@ -161,6 +240,8 @@ class PhotoBodies:
         if response.status in {200, 206}:
             return self._body(response, place, deadline)
         try:
+            if response.status == 307 and not wanted and (location := response.headers.get("Location")):
+                return _SentOn(location, response.headers.get("ETag", ""))
             return self._failure(response, place)
         finally:
             response.close()
