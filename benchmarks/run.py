@@ -1,7 +1,7 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
-Name some (`python -m benchmarks.run small large rivals engine edge plytix moysklad catalogue growth`) to run only
-those; `--images` sizes `large`.
+Name some (`python -m benchmarks.run small large rivals engine edge plytix moysklad catalogue`) to run only those;
+`--images` sizes `large`.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
-from benchmarks.growth import growth
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.moysklad import moysklad
 from benchmarks.pages import make_pages
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
-        "names", nargs="*", help="small, large, rivals, engine, edge, plytix, moysklad, catalogue, growth; nothing: all"
+        "names", nargs="*", help="small, large, rivals, engine, edge, plytix, moysklad, catalogue; nothing: all"
     )
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
@@ -54,12 +53,11 @@ def main(arguments: Sequence[str]) -> None:
         "plytix": plytix,
         "moysklad": moysklad,
         "catalogue": catalogue,
-        "growth": growth,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    for name in given.names or ("small", "rivals", "engine", "edge", "plytix", "moysklad", "catalogue", "growth"):
+    for name in given.names or ("small", "rivals", "engine", "edge", "plytix", "moysklad", "catalogue"):
         available[name](console)
 
 

@@ -1,4 +1,4 @@
-"""`imagesync env`, `clean` and `cleanup`: the home of this installation, and what it keeps."""
+"""`imagesync env`, `clean`, `cleanup` and `recount`: the home of this installation, and what it keeps."""
 
 import shlex
 from pathlib import Path
@@ -7,6 +7,7 @@ import click
 import sqlalchemy as sa
 
 from imagesync_pipelines.cli.output import progress_bars
+from imagesync_pipelines.products.lists import rebuild_lists, wrong_lists
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.embedded import SUPERUSER, EmbeddedServer, ensure_server, leave_running, stop_server
@@ -121,3 +122,22 @@ def cleanup(hours: int, dry_run: bool) -> None:
     click.echo(f"{forgotten.count} files {verb}, {forgotten.bytes} bytes ({forgotten.bytes / 1_000_000:.1f} MB)")
     if forgotten.in_use:
         click.echo(f"  {forgotten.in_use} files stay: a run is using them")
+
+
+@click.command("recount")
+@click.option("--dry-run", is_flag=True, help="only say what differs")
+def recount(dry_run: bool) -> None:
+    """Compare the catalogue's lists and counts with the products and images, and make them anew where they differ.
+
+    They are kept with every write, so nothing should differ; who writes waits while they are made.
+    """
+    with open_installation() as place, place.engine.begin() as connection:
+        wrong = wrong_lists(connection)
+        if wrong and not dry_run:
+            rebuild_lists(connection)
+    for line in wrong:
+        click.secho(f"  {line}", fg="yellow")
+    if not wrong:
+        click.echo("lists and counts are what the tables say; nothing differs")
+    elif not dry_run:
+        click.echo("they were made anew")

@@ -16,6 +16,7 @@ from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.storage.schema_catalogue import listed_product
 from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.model import DeletionLimits
 
@@ -176,6 +177,7 @@ def write_products(
     with engine.begin() as connection:
         done = _load(connection, rows, set_aside, deletion_limits, ids, absent)
         analyze_if_many(connection, product, done.added + done.updated + done.deactivated, done.total)
+        analyze_if_many(connection, listed_product, done.added, done.total)
     return done
 
 

@@ -25,9 +25,9 @@ metadata = sa.MetaData(
 )
 
 
-def table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
+def table(name: str, *parts: sa.schema.SchemaItem, comment: str | None = None) -> sa.Table:
     """A table of ours."""
-    return sa.Table(name, metadata, *parts)
+    return sa.Table(name, metadata, *parts, comment=comment)
 
 
 def identity() -> sa.Column[int]:

@@ -67,28 +67,40 @@ for _statement in NOTE_REMOVALS:
 # Whose images a product shows. Triggers write it, whoever writes products, images or pins.
 shown_image = table(
     "shown_image",
-    sa.Column(
-        "product_id",
-        sa.BigInteger,
-        sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    sa.Column("product_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("owner_id", sa.BigInteger, index=True, comment="the product whose images are shown; none without images"),
     sa.Column(
-        "own_first_id",
-        sa.BigInteger,
-        index=True,
-        comment="the same where own images come first (IMAGE_DB_OWN_IMAGES_FIRST)",
+        "own_first_id", sa.BigInteger, comment="the same where own images come first (IMAGE_DB_OWN_IMAGES_FIRST)"
     ),
     sa.Column("lent_image_id", sa.BigInteger, comment="the image of a variant that stands for its parent in lists"),
     moment("changed_at", comment="when whose images these are, or a person's choice among them, last changed"),
     sa.Index(None, "changed_at"),
+    # Where it is the same, the other index says it.
+    sa.Index(None, "own_first_id", postgresql_where=sa.text("own_first_id <> owner_id")),
+)
+
+# The products of the filters that say what a product lacks, in the order of their SKUs. Triggers write it too.
+listed_product = table(
+    "listed_product",
+    sa.Column("list", sa.Text, primary_key=True, comment="what its products lack; the name of a filter"),
+    sa.Column("sku", sa.String(50), primary_key=True),
+    sa.Column("product_id", sa.BigInteger, primary_key=True, autoincrement=False, index=True),
+)
+product_count = table(
+    "product_count",
+    identity(),
+    sa.Column("name", sa.Text, nullable=False, comment="a list of listed_product; products: those that the ERP has"),
+    sa.Column("change", sa.BigInteger, nullable=False, comment="the count is the sum"),
+)
+listed_for = table(
+    "listed_for",
+    sa.Column("detail_min_height", sa.Integer, nullable=False),
+    comment="one row, or none for the default: what the list low_resolution is made for",
 )
 
 
 def _make_triggers(_: object, connection: sa.Connection, **__: object) -> None:
-    for name in ("shown_image.sql", "primary_to_check.sql"):
+    for name in ("shown_image.sql", "primary_to_check.sql", "product_lists.sql"):
         text = Path(__file__).parent / "migrations" / "versions" / name
         connection.exec_driver_sql(text.read_text(encoding="utf-8"))
 

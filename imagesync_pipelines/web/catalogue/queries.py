@@ -9,7 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,17 +18,22 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.export_rows import snapshot
+from imagesync_pipelines.products.lists import LISTS, PRODUCTS, is_on, kept_counts, listed_height
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.products.showing import Showing, images_of, whose_images
 from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
-from imagesync_pipelines.storage.schema_catalogue import shown_image
+from imagesync_pipelines.storage.schema_catalogue import listed_product
 from imagesync_pipelines.web.catalogue import models
 from imagesync_pipelines.web.service import Text
 
 _OWN = product_image.alias("own")
 # So many hits of a search are sorted in no time.
 FEW = 2000
+# A search looks at so many products for each that it is to give: at a sample; at more where that promises enough; at
+# most where the indexes find too many to sort.
+SAMPLED, WALKED, AT_MOST = 6, 50, 200
 MAX_CANDIDATES = 20
 _NUMBERS = (product.c.sku, product.c.legacy_sku)
 _WORD = re.compile(r"[^\W_]+")
@@ -75,24 +80,51 @@ def list_products(
 ) -> models.ProductPage:
     """Products in the order of their SKUs, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     query = sa.select(product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
-    query = query.where(*_conditions(filters, showing))
-    with engine.connect() as connection:
+    order: tuple[sa.ColumnElement, ...] = (product.c.sku, product.c.id)
+    with snapshot(engine) as connection:
+        kept = _kept_list(connection, filters, showing)
+        if kept:
+            # In the order of the list, which is that of the SKUs: whoever is on it is found without looking for them.
+            listed = sa.select(listed_product.c.sku, listed_product.c.product_id.label("id"))
+            on_it = listed.where(listed_product.c.list == kept).subquery("on_it")
+            query, order = query.join(on_it, on_it.c.id == product.c.id), (on_it.c.sku, on_it.c.id)
+        query = query.where(*_conditions(filters, showing, kept))
         if filters.q.strip():
-            query = query.where(_found_by(connection, filters.q))
-        found, next_cursor = rows_after(connection, query, (product.c.sku, product.c.id), cursor, limit)
+            query = query.where(_found_by(connection, _after(query, order, cursor), filters.q, limit + 1))
+        found, next_cursor = rows_after(connection, query, order, cursor, limit)
         return models.ProductPage(items=_listed(connection, found, showing), next_cursor=next_cursor)
 
 
-def count_products(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -> int:
-    """How many products the filters find."""
-    query = sa.select(sa.func.count()).select_from(product).where(*conditions_of(filters, showing))
-    with engine.connect() as connection:
-        return int(connection.execute(query).scalar_one())
+def count_each(engine: sa.Engine, asked: Mapping[str, Filters], showing: ShowingSettings) -> dict[str, int]:
+    """How many products the filters find, of each by its name; what is kept is not counted."""
+    found = {}
+    with snapshot(engine) as connection:
+        kept = kept_counts(connection)
+        for name, filters in asked.items():
+            of = _kept_list(connection, filters, showing)
+            # Asked for something else too, a list is too long.
+            if (replace(filters, **{of: False}) if of else filters) == Filters():  # type: ignore[arg-type]
+                found[name] = kept[of or PRODUCTS]
+            else:
+                query = sa.select(sa.func.count()).select_from(product).where(*conditions_of(filters, showing))
+                found[name] = int(connection.execute(query).scalar_one())
+    return found
+
+
+def _kept_list(connection: sa.Connection, filters: Filters, showing: ShowingSettings) -> str | None:
+    """A list that is kept and that holds every product that the filters find; None when there is none."""
+    for name in LISTS:
+        # That of low resolution is kept for one height, and this process may have been told another one.
+        if getattr(filters, name) and (
+            name != "low_resolution" or listed_height(connection) == showing.image_db_detail_min_height
+        ):
+            return name
+    return None
 
 
 def conditions_of(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnElement[bool]]:
     """What the filters ask, the search included, as conditions on the table product."""
-    return [*_conditions(filters, showing), *([_search(filters.q)] if filters.q.strip() else [])]
+    return [*_conditions(filters, showing), *([sa.or_(*_searches(filters.q))] if filters.q.strip() else [])]
 
 
 def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -> models.Product | None:
@@ -171,18 +203,18 @@ def _near(connection: sa.Connection, sku: str) -> Sequence[sa.Row]:
     return connection.execute(query.limit(MAX_CANDIDATES)).all()
 
 
-def _conditions(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnElement[bool]]:
-    """Everything but the search."""
+def _conditions(filters: Filters, showing: ShowingSettings, kept: str | None = None) -> list[sa.ColumnElement[bool]]:
+    """Everything but the search, and but being on the list `kept`."""
     conditions: list[sa.ColumnElement[bool]] = [product.c.left_erp_at.is_(None)]
     own = _OWN.c.product_id == product.c.id
     if filters.kind:
         conditions.append(product.c.kind == filters.kind)
-    if filters.without_image:
-        shows_some = shown_image.c.owner_id.is_not(None) & (shown_image.c.product_id == product.c.id)
-        conditions.append(~sa.exists().where(shows_some))
-    if filters.without_front:
-        conditions += [sa.exists().where(own), ~sa.exists().where(own, _OWN.c.is_front)]
-    if filters.low_resolution:
+    conditions += [
+        is_on(name, product.c.id)
+        for name in ("without_image", "without_front")
+        if name != kept and getattr(filters, name)
+    ]
+    if filters.low_resolution and kept != "low_resolution":
         conditions.append(sa.exists().where(own, _OWN.c.is_primary, _OWN.c.height < showing.image_db_detail_min_height))
     if filters.changed_since is not None:
         changed = sa.select(_OWN.c.product_id).where(_OWN.c.last_synced >= filters.changed_since)
@@ -194,21 +226,32 @@ def _conditions(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnEle
     return conditions
 
 
-def _found_by(connection: sa.Connection, text: str) -> sa.ColumnElement[bool]:
-    """The search as a condition of an ordered list.
+def _found_by(connection: sa.Connection, ordered: sa.Select, text: str, wanted: int) -> sa.ColumnElement[bool]:
+    """The search as a condition that finds the first so many products of an ordered list, or all where they are fewer.
 
-    PostgreSQL expects many hits and would go through the SKUs in order, which takes long when there are few: few are
-    looked up first, by the indexes of the search.
+    PostgreSQL cannot tell how many hits there will be. Where there are many, the products are looked at in their
+    order until there are enough, whatever else there is; where there are few, the indexes of the search find them.
     """
-    hits = sa.select(product.c.id).where(_search(text)).cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
-    few = connection.scalars(sa.select(hits.c.id).limit(FEW + 1)).all()
-    if len(few) > FEW:
-        return _search(text)
-    return product.c.id == sa.any_(sa.literal(list(few), sa.ARRAY(sa.BigInteger)))
+
+    def walked(number: int) -> Sequence[int]:
+        rows = ordered.add_columns(sa.or_(*_searches(text)).label("fits")).limit(number).subquery("walked")
+        return connection.scalars(sa.select(rows.c.id).where(rows.c.fits).limit(wanted)).all()
+
+    found = walked(SAMPLED * wanted)
+    if len(found) < wanted and 2 * SAMPLED * wanted <= len(found) * WALKED:
+        found = walked(WALKED * wanted)
+    if len(found) < wanted:
+        # One index each: asked for together, PostgreSQL makes the words of every hit anew.
+        each = (sa.select(product.c.id).where(one) for one in _searches(text))
+        hits = sa.union_all(*each).cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
+        found = connection.scalars(sa.select(hits.c.id).limit(FEW + 1)).all()
+        if len(found) > FEW and len(found := walked(AT_MOST * wanted)) < wanted:
+            return product.c.id.in_(sa.select(hits.c.id))
+    return product.c.id == sa.any_(sa.literal(list(found), sa.ARRAY(sa.BigInteger)))
 
 
-def _search(text: str) -> sa.ColumnElement[bool]:
-    """The words of a person as conditions that the indexes of `product` answer."""
+def _searches(text: str) -> list[sa.ColumnElement[bool]]:
+    """The words of a person as conditions, one of which has to be true; an index of `product` answers each."""
     whole = " ".join(text.replace("\0", " ").split())
     beginnings = {whole, whole.upper()}
     conditions = [column.startswith(one, autoescape=True) for column in _NUMBERS for one in sorted(beginnings)]
@@ -217,7 +260,7 @@ def _search(text: str) -> sa.ColumnElement[bool]:
         simple: sa.ColumnElement[str] = sa.literal_column("'simple'::regconfig")
         wanted = sa.func.to_tsquery(simple, lexemes)
         conditions.append(sa.func.to_tsvector(simple, product.c.name).op("@@")(wanted))
-    return sa.or_(*conditions)
+    return conditions
 
 
 def read_images(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[models.Image]:
@@ -285,7 +328,7 @@ def _order(image: models.Image) -> tuple[object, ...]:
 def rows_after(
     connection: sa.Connection,
     query: sa.Select,
-    order: Sequence[sa.Column],
+    order: Sequence[sa.ColumnElement],
     cursor: str | None,
     limit: int,
     *,
@@ -295,14 +338,20 @@ def rows_after(
 
     order: columns of the query that together tell every row from the others; their values rise, or all of them fall.
     """
+    rows = connection.execute(_after(query, order, cursor, falling=falling).limit(limit + 1)).all()
+    last = rows[limit - 1]._mapping if len(rows) > limit else None
+    return rows[:limit], encode_cursor([last[column.name] for column in order]) if last else None
+
+
+def _after(
+    query: sa.Select, order: Sequence[sa.ColumnElement], cursor: str | None, *, falling: bool = False
+) -> sa.Select:
+    """The query in this order, from a cursor on. Raises CursorError."""
     if cursor:
         values = decode_cursor(cursor, [column.type.python_type for column in order])
         here, place = sa.tuple_(*order), sa.tuple_(*map(sa.literal, values))
         query = query.where(here < place if falling else here > place)
-    ordered = query.order_by(*(column.desc() if falling else column for column in order))
-    rows = connection.execute(ordered.limit(limit + 1)).all()
-    last = rows[limit - 1]._mapping if len(rows) > limit else None
-    return rows[:limit], encode_cursor([last[column.name] for column in order]) if last else None
+    return query.order_by(*(column.desc() if falling else column for column in order))
 
 
 def encode_cursor(values: Sequence[str | int | datetime]) -> str:

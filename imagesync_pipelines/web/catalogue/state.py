@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from upath import UPath
 
+from imagesync_pipelines.products.lists import list_for_height
 from imagesync_pipelines.products.merchant import MOST_PIXELS_TO_SHRINK
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
@@ -91,11 +92,13 @@ def open_catalogue(place: Installation, read_runs: ReadRuns) -> Opened:
         raise SettingsError(
             "CATALOGUE_SESSION_SECRET: needed in production; 32 random characters or more, the same on every host"
         )
+    showing = load_settings(ShowingSettings)
+    list_for_height(place.engine, showing.image_db_detail_min_height)
     return Opened(
         engine=place.engine,
         storage=place.storage,
         shared=place.settings,
-        showing=load_settings(ShowingSettings),
+        showing=showing,
         settings=settings,
         session_secret=settings.session_secret or kept_secret(place.locations.home / SECRET_FILE),
         clock=partial(datetime.now, UTC),

@@ -4,17 +4,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines.web.catalogue.models import ProductPage
-from imagesync_pipelines.web.catalogue.queries import Filters, count_products, list_products
+from imagesync_pipelines.web.catalogue.pages import products as pages
+from imagesync_pipelines.web.catalogue.queries import Filters, count_each, list_products
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 
 def find(world: World, filters: Filters, cursor: str | None = None, limit: int = 50) -> ProductPage:
     page = list_products(world.engine, filters, cursor, limit, world.opened.showing)
     if cursor is None and page.next_cursor is None:
-        assert count_products(world.engine, filters, world.opened.showing) == len(page.items)
+        assert count_each(world.engine, {"": filters}, world.opened.showing)[""] == len(page.items)
     return page
 
 
@@ -83,7 +86,20 @@ def test_a_filter_finds_what_it_says(shop: World) -> None:
     assert [(filters, skus(shop, **filters)) for filters, _ in FILTERS] == FILTERS
 
 
-def test_a_search_finds_beginnings_of_numbers_and_words(shop: World) -> None:
+@pytest.mark.parametrize(
+    ("few", "sampled", "at_most"),
+    [
+        pytest.param(2000, 6, 200, id="the first products have enough hits, or the indexes find few"),
+        pytest.param(2000, 0, 200, id="the indexes find few"),
+        pytest.param(0, 0, 200, id="the indexes find many, and the products in their order have enough"),
+        pytest.param(0, 0, 0, id="the indexes find many, which are sorted"),
+    ],
+)
+def test_a_search_finds_beginnings_of_numbers_and_words(
+    shop: World, monkeypatch: pytest.MonkeyPatch, few: int, sampled: int, at_most: int
+) -> None:
+    for name, value in (("FEW", few), ("SAMPLED", sampled), ("AT_MOST", at_most)):
+        monkeypatch.setattr(f"imagesync_pipelines.web.catalogue.queries.{name}", value)
     assert {text: skus(shop, q=text) for text in SEARCHES} == SEARCHES
 
 
@@ -140,8 +156,40 @@ def test_pages_give_every_product_once_in_order(world: World, limit: int) -> Non
     assert seen == [row.sku for row in find(world, Filters()).items]
 
 
-def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagesync_pipelines.web.catalogue.queries.FEW", 2)
+def test_kept_lists_are_paged_in_the_order_of_skus_and_with_other_filters(world: World) -> None:
+    for number in range(5):
+        world.image(world.product(str(number), "Fuchs"), str(number), is_front=False, height=100 + 600 * (number % 2))
+    world.image(world.product("9", "Bär"), "9", is_front=False)
+    first = find(world, Filters(without_front=True), limit=4)
+    second = find(world, Filters(without_front=True), first.next_cursor, 4)
+    assert [row.sku for row in (*first.items, *second.items)] == list("012349")
+    assert skus(world, without_front=True, low_resolution=True) == list("024")
+    assert skus(world, without_front=True, q="fuchs") == list("01234")
+    assert skus(world, without_image=True, low_resolution=True) == []
+
+
+def test_a_height_for_which_no_list_is_kept_is_looked_up(shop: World) -> None:
+    for height, expected in ((199, []), (201, ["200"]), (2000, ["100", "200"])):
+        showing = ShowingSettings(image_db_detail_min_height=height)
+        page = list_products(shop.engine, Filters(low_resolution=True), None, 50, showing)
+        assert [row.sku for row in page.items] == expected
+        assert count_each(shop.engine, {"": Filters(low_resolution=True)}, showing) == {"": len(expected)}
+
+
+def test_the_counts_of_the_page_are_read_and_not_counted(shop: World) -> None:
+    """Two statements for what is kept, and one that counts: the articles that are close to a product."""
+    seen: list[str] = []
+    sa.event.listen(shop.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    assert pages.count_each(shop.opened) == {
+        "all": 5, "without_image": 2, "without_front": 1, "low_resolution": 1, "unmatched": 1
+    }  # fmt: skip
+    assert len(seen) == 3, seen
+    assert sum("FROM imagesync.product " in one for one in seen) == 1
+
+
+@pytest.mark.parametrize("few", [2, 2000])
+def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr("imagesync_pipelines.web.catalogue.queries.FEW", few)
     for number in range(5):
         world.product(str(number), "Fuchs")
     first = find(world, Filters(q="fuchs"), limit=3)

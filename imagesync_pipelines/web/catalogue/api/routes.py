@@ -240,6 +240,7 @@ WITH touched AS (
      UNION ALL
     SELECT borrower.product_id, at
       FROM newest JOIN imagesync.shown_image borrower ON borrower.own_first_id = newest.product_id
+                                                      AND borrower.own_first_id <> borrower.owner_id
      UNION ALL
     -- Whose images are shown, or a person's choice: it concerns nobody else.
     SELECT product_id, changed_at FROM imagesync.shown_image

@@ -107,7 +107,7 @@ def counts(request: Request) -> Response:
 def count_each(opened: Opened) -> dict[str, int]:
     """How many products each filter finds; `all`: how many there are."""
     asked = {"all": queries.Filters(), **{name: queries.Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
-    return {name: queries.count_products(opened.engine, filters, opened.showing) for name, filters in asked.items()}
+    return queries.count_each(opened.engine, asked, opened.showing)
 
 
 @router.get("/products/{product_id}", name="product")
