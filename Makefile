@@ -8,6 +8,8 @@ DEV := $(VENV)/.installed-dev
 INSTALL := $(BIN)/python tools/install.py
 # Tests wait for servers, databases and processes: two at once leave two cores idle for a good part of the time.
 WORKERS ?= 3
+# Compiled files are kept, whatever the caller prefers: a hundred processes of the tests would each compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo dev test coverage test-slow lint format check-defs bench clean env
 

@@ -161,7 +161,8 @@ def test_dagsters_url_through_a_pooler_of_transactions_is_refused_and_through_on
             storage.run_storage.dispose()
 
 
-def test_a_database_that_does_not_answer_is_told_with_the_variable() -> None:
+def test_a_database_that_does_not_answer_is_told_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagster_postgres.utils.time.sleep", lambda _: None)  # between its five tries
     with entered({VARIABLE: "postgresql://u:hidden@127.0.0.1:1/d"}), pytest.raises(DatabaseUnreachableError) as told:
         InstallationStorage.from_config_value(None, {"url_variable": VARIABLE})
     assert re.match(rf"{VARIABLE}: the database does not answer \(.*Connection refused\)\. See", str(told.value))

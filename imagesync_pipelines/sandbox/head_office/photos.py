@@ -6,7 +6,7 @@ in a comment of the file. So two photos never have the same checksum, and a thou
 
 import struct
 import zlib
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ def make_photo(seed: int, label: str, kind: str = JPEG) -> PhotoFile:
     return PhotoFile(_labelled(picture, kind, f"{seed}/{label}".encode()), CONTENT_TYPES[kind], kind)
 
 
+@cache
 def bomb() -> bytes:
     """A PNG of a few hundred KB that wants 196 megapixels when it is decoded."""
     return encoded(Image.new("L", (BOMB_SIDE, BOMB_SIDE)), "PNG", compress_level=9)
