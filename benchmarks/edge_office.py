@@ -31,7 +31,9 @@ def main(arguments: dict[str, Any]) -> None:
     place, password, port = place_of(arguments["s3"]), secrets.token_hex(12), _free_port()
     engine = sa.create_engine(ensure_server(Path(arguments["home"])).url("postgres", "psycopg"), pool_size=40)
     secret = SecretStr(secrets.token_hex(32))
-    office = HeadOffice(engine, s3_client(place), place.bucket, HeadOfficeSettings(), secret, lambda: datetime.now(UTC))
+    office = HeadOffice(
+        engine, s3_client(place), place.bucket, HeadOfficeSettings(), secret, lambda: datetime.now(UTC), place=place
+    )
     tables.create_tables(engine)
     store_id = _fill(office, read_photos(Path(arguments["photos"])), password)
     reach = {"url": f"http://127.0.0.1:{port}", "username": ACCOUNT, "password": password, "store_id": str(store_id)}

@@ -1,7 +1,7 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
-Name some (`python -m benchmarks.run small large rivals engine edge plytix moysklad catalogue`) to run only those;
-`--images` sizes `large`.
+Name some (`python -m benchmarks.run small large rivals engine edge serving plytix moysklad catalogue`) to run
+only those; `--images` sizes `large`.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.moysklad import moysklad
 from benchmarks.pages import make_pages
 from benchmarks.plytix import plytix
+from benchmarks.serving import serving
 
 SMALL, LARGE = 2_489, 100_000
 ROW_AT_A_TIME, NESTED = 10_000, 10_000
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
-        "names", nargs="*", help="small, large, rivals, engine, edge, plytix, moysklad, catalogue; nothing: all"
+        "names",
+        nargs="*",
+        help="small, large, rivals, engine, edge, serving, plytix, moysklad, catalogue; nothing: all",
     )
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         "rivals": partial(large, images=given.images, rivals=True),
         "engine": engine,
         "edge": edge,
+        "serving": serving,
         "plytix": plytix,
         "moysklad": moysklad,
         "catalogue": catalogue,
@@ -57,7 +61,8 @@ def main(arguments: Sequence[str]) -> None:
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    for name in given.names or ("small", "rivals", "engine", "edge", "plytix", "moysklad", "catalogue"):
+    everything = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue")
+    for name in given.names or everything:
         available[name](console)
 
 

@@ -62,6 +62,18 @@ def grant(username: str, codes: tuple[str, ...]) -> None:
     click.echo(f"{username} may read {', '.join(codes)}")
 
 
+@click.command("from-bucket")
+@click.argument("codes", nargs=-1, required=True)
+@click.option("--off", is_flag=True, help="their photos go through this service again")
+def from_bucket(codes: tuple[str, ...], off: bool) -> None:
+    """Send stores that can reach the bucket there for the bytes of photos, once their token was checked."""
+    with open_head_office() as office:
+        for code in codes:
+            catalogue.set_from_bucket(office, catalogue.find_store(office, code), from_bucket=not off)
+    where = "through this service" if off else "out of the bucket"
+    click.echo(f"{', '.join(codes)}: photos {where}")
+
+
 @click.command("import-folder")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--company", required=True, help="made when it is not there")

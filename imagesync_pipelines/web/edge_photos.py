@@ -57,7 +57,9 @@ OF_PRODUCT = f"(SELECT id FROM {{table}} p WHERE product_id = %(id)b {_SHOWN_FIR
 _PICTURE = f"""
 SELECT id, coalesce(content_type, ''), coalesce(filename, ''), coalesce(object_key, ''), {_TAG},
        coalesce(octet_length(image_binary), 0),
-       CASE WHEN %(most)b > 0 AND {_TAG} <> %(known)t THEN substring(image_binary FROM 1 FOR %(most)b) END
+       CASE WHEN {{most}} = 0 OR {_TAG} = %(known)t THEN NULL
+            WHEN octet_length(image_binary) <= {{most}} THEN image_binary
+            ELSE substring(image_binary FROM 1 FOR {{most}}) END
   FROM {{table}} WHERE id = """  # noqa: S608 - names are constants of this module
 # The checksum keeps a picture that was replaced in between from going out under the old ETag.
 _BYTES = f"""
@@ -117,8 +119,7 @@ class PhotoServer:
 
     async def find(self, which: str, wanted: UUID, *, most: int = 0, known: str = "") -> Picture | None:
         """What is known of a picture, with so many of its first bytes unless its tag is known."""
-        values = {"id": wanted, "most": Int4(most), "known": known}
-        rows = await self.reader.rows(_statement(_PICTURE + which, self.table), values)
+        rows = await self.reader.rows(_statement(_PICTURE + which, self.table, most), {"id": wanted, "known": known})
         return Picture(*rows[0]) if rows else None
 
     async def read(self, picture: Picture, first: int, length: int) -> bytes:
@@ -295,8 +296,8 @@ def _plain(scope: Scope) -> tuple[str, UUID, str, str] | None:
 
 
 @lru_cache
-def _statement(text: str, table: str) -> str:
-    return text.format(table=table)
+def _statement(text: str, table: str, most: int = 0) -> str:
+    return text.format(table=table, most=most)
 
 
 def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:

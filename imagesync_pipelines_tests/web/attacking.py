@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
+import anyio
 import jwt
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -99,7 +100,8 @@ async def _answer(app: Starlette, scope: dict[str, Any], body: bytes) -> Told:
     sent = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
-        return sent.pop() if sent else {"type": "http.disconnect"}
+        # Who asks waits for the whole answer.
+        return sent.pop() if sent else await anyio.sleep_forever()
 
     async def send(message: Any) -> None:
         said.append(message)
@@ -142,7 +144,7 @@ def all_services(database: AbstractContextManager[str], folder: Path) -> Iterato
         create_tables(engine)
         client = s3_client(place)
         clock = opened.clock
-        office = HeadOffice(engine, client, place.bucket, HeadOfficeSettings(), SecretStr(TOKENS), clock)
+        office = HeadOffice(engine, client, place.bucket, HeadOfficeSettings(), SecretStr(TOKENS), clock, place=place)
         add_caller(office)
         shop = open_shop(office)
         grant(office, USERNAME, shop.store)

@@ -20,7 +20,6 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from obstore.store import S3Store
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS
 from imagesync_pipelines.connectors.edge.errors import (
     NOT_ABOUT_ONE_PHOTO,
     BucketUnfitError,
@@ -31,6 +30,7 @@ from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.storage.object_reader import is_plain, open_objects
 from imagesync_pipelines.storage.objects import S3Place, error_code, is_of_all, lacks_object, s3_client, said_of
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.upstream import errors
@@ -275,33 +275,13 @@ class _Object:
     etag: str = ""
 
 
-def is_plain(key: str) -> bool:
-    """Whether obstore asks for an object key as it is: it trims slashes at both ends and refuses some segments."""
-    return not any(ord(letter) < 32 or letter == "\x7f" for letter in key) and not any(
-        segment in {"", ".", ".."} for segment in key.split("/")
-    )
-
-
 def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
     """Photos straight from the head office's bucket, by their object keys, each asked for byte for byte.
 
     Only the store's own word says that an object is missing, and that never means that the photo is gone.
     """
-    store = S3Store(
-        place.bucket,
-        endpoint=place.endpoint_url,
-        region=place.region,
-        access_key_id=place.access_key,
-        secret_access_key=place.secret_key.get_secret_value(),
-        virtual_hosted_style_request=False,
-        client_options={
-            "allow_http": place.endpoint_url.startswith("http://"),
-            "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-            "timeout": timedelta(seconds=settings.call_deadline),
-        },
-        retry_config={"max_retries": settings.tries - 1, "retry_timeout": timedelta(seconds=settings.call_deadline)},
-    )
-
+    deadline = settings.call_deadline
+    store = open_objects(place, tries=settings.tries, seconds=deadline, timeout=timedelta(seconds=deadline))
     client = s3_client(place)
 
     @contextmanager

@@ -126,7 +126,7 @@ def _serve(
     secret = secrets.token_hex(32)
     # The defaults, whatever this machine's environment says.
     settings = HeadOfficeSettings.model_construct()
-    office = HeadOffice(engine, s3_client(s3), s3.bucket, settings, SecretStr(secret), clock.now)
+    office = HeadOffice(engine, s3_client(s3), s3.bucket, settings, SecretStr(secret), clock.now, place=s3)
     add_account(office, USERNAME, hash_password(PASSWORD))
     for store in (*beginning.stores, beginning.closed_store):
         grant(office, USERNAME, store.id)

@@ -102,13 +102,13 @@ def add_handlers(app: FastAPI) -> None:
         RequestRefusedError: lambda _, error: error.answer,
         RequestValidationError: _bad_input,
         HTTPException: _no_route,
-        OperationalError: _database_gone,
-        TimeoutError: _database_gone,
+        OperationalError: database_gone,
+        TimeoutError: database_gone,
         Exception: _crashed,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-    answer_faults(app, _database_gone)
+    answer_faults(app, database_gone)
 
 
 def _bad_input(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -148,7 +148,8 @@ def _no_route(request: Request, error: HTTPException) -> JSONResponse:
     return refused(error.status_code, message, headers=error.headers).answer
 
 
-def _database_gone(_: Request, error: Exception) -> JSONResponse:
+def database_gone(_: Request | None, error: Exception) -> JSONResponse:
+    """503, and a line in the log."""
     logger.error("a fault around us: %s", told(error) or error)
     return refused(503, at_fault(error), headers=BUSY).answer
 

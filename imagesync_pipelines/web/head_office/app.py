@@ -1,13 +1,18 @@
 """The head-office service as one FastAPI app, and running it in this process."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from imagesync_pipelines.storage.objects import check_bucket
+from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.documentation import add_documentation
 from imagesync_pipelines.web.gate import protect
 from imagesync_pipelines.web.head_office import reading, reading_v2, reports, tokens
 from imagesync_pipelines.web.head_office.answers import SAFE, add_handlers
+from imagesync_pipelines.web.head_office.lane import DownloadLane
 from imagesync_pipelines.web.head_office.office import HeadOffice
 
 HOST, PORT = "127.0.0.1", 8002
@@ -22,11 +27,22 @@ Get a token first: `POST /api/v1/token/`, then send it as `Authorization: Bearer
 
 def build_app(office: HeadOffice) -> FastAPI:
     """The service over one head office; its documentation is at /docs, /redoc and /openapi.json."""
-    app = FastAPI(title="Head office", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
+    reader = Reader(office.engine.url)
+
+    @asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await reader.close()
+
+    app = FastAPI(
+        title="Head office", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=closing
+    )
     app.state.office = office
     add_handlers(app)
     protect(app)
     app.add_middleware(service.AddedHeaders, headers=lambda scope: SAFE)
+    if office.place is not None:
+        app.add_middleware(DownloadLane, office=office, place=office.place, reader=reader)
     add_documentation(app)
     for part in (tokens, reading, reading_v2, reports):
         app.include_router(part.router)

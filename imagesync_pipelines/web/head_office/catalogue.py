@@ -132,6 +132,12 @@ def find_store(office: HeadOffice, code: str) -> UUID:
     return found
 
 
+def set_from_bucket(office: HeadOffice, store_id: UUID, *, from_bucket: bool) -> None:
+    """Say whether who reads for a store can reach the bucket, and may be sent there for a photo."""
+    with office.engine.begin() as connection:
+        connection.execute(t.store.update().where(t.store.c.id == store_id).values(from_bucket=from_bucket))
+
+
 def link_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
     """Let a store see a brand of its company; its photos get a new `updated_at` when they come into view."""
     with changing(office, t.product.c.brand_id == brand_id) as (connection, _):

@@ -14,7 +14,7 @@ from imagesync_pipelines.settings import Settings, SettingsError, known_zone, lo
 from imagesync_pipelines.storage.database import answering, create_database, engine_of
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.installation import kept_secret
-from imagesync_pipelines.storage.objects import S3Client, embedded_s3, s3_client, s3_place
+from imagesync_pipelines.storage.objects import S3Client, S3Place, embedded_s3, s3_client, s3_place
 from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 from imagesync_pipelines.web.head_office.tables import create_tables
 
@@ -44,6 +44,13 @@ class HeadOfficeSettings(BaseSettings):
         "empty: the bucket at the object store's own address, and for V2 an address of this service",
     )
 
+    redirect_seconds: int = Field(
+        60, ge=5, le=3600, description="seconds for which an address is good that a store of the bucket is sent to"
+    )
+    bucket_endpoint: str | None = Field(
+        None, description="the object store's address as those stores reach it; empty: IMAGESYNC_S3_ENDPOINT_URL"
+    )
+
     @field_validator("timezone")
     @classmethod
     def _is_zone(cls, value: str) -> str:
@@ -55,7 +62,8 @@ class HeadOffice:
     """The head office's database, bucket, settings and clock.
 
     `jwt_secret` signs the tokens. `clock` gives aware UTC and stamps every row: it is the only clock of the service.
-    `trusted_proxies` are believed about a caller's address.
+    `trusted_proxies` are believed about a caller's address. `place`: where `bucket` is, for downloads without threads;
+    without it they all go through `s3`.
     """
 
     engine: sa.Engine
@@ -65,6 +73,7 @@ class HeadOffice:
     jwt_secret: SecretStr
     clock: Callable[[], datetime]
     trusted_proxies: tuple[str, ...] = ()
+    place: S3Place | None = None
 
 
 @contextmanager
@@ -93,7 +102,7 @@ def open_head_office() -> Iterator[HeadOffice]:
         with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:
             client = s3_client(place)
             now = partial(datetime.now, UTC)
-            yield HeadOffice(engine, client, place.bucket, settings, secret, now, shared.trusted_proxies)
+            yield HeadOffice(engine, client, place.bucket, settings, secret, now, shared.trusted_proxies, place)
             client.close()
     finally:
         engine.dispose()

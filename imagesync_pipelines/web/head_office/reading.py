@@ -37,12 +37,17 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     **REFUSALS,
     200: {"description": "The photo's bytes", "content": {"image/*": _BINARY}},
     206: {"description": "A part of the photo's bytes", "content": {"image/*": _BINARY}},
+    307: {
+        "description": "Only for stores that read the bucket themselves: the bytes are at Location, for a minute and "
+        "without a token; ETag, X-Checksum and X-Version are those of the photo",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+    },
     304: {"description": "Not changed: the ETag is the one that was sent"},
     416: {"description": "The range lies behind the end"},
 }
 _GRANT = t.account_store
 # A photo and everybody's right to it in one read, made once: most downloads are allowed. `admit` says why one is not.
-_READABLE = (
+READABLE = (
     t.scope()
     .with_only_columns(t.photo)
     .join(t.account, t.account.c.id == sa.bindparam("caller"))
@@ -215,8 +220,10 @@ def download(
     store_id: UUID,
     byte_range: Annotated[str | None, Header(alias="Range", description="one range of bytes, to resume")] = None,
     if_range: Annotated[str | None, Header()] = None,
+    redirect: Annotated[bool, Query(description="false: the bytes themselves, never where they are")] = True,
 ) -> Response:
     """Download a photo. Compare the MD5 of what arrives with the listed checksum: the headers are the listing's."""
+    # What is asked for in its plain form has been answered before (lane.py).
     return send(request, office, caller, photo_id, store_id, byte_range, if_range)
 
 
@@ -231,7 +238,7 @@ def send(
 ) -> Response:
     """The answer with a photo's bytes, or a part of them, for an account and a store."""
     row = _find(office, caller, photo_id, store_id)
-    headers = _headers(row)
+    headers = photo_headers(row)
     etag = headers.get("ETag")
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
@@ -258,7 +265,7 @@ def _find(office: HeadOffice, caller: Owner, photo_id: UUID, store_id: UUID) -> 
     # Reads that need no transaction around them: half of the round trips.
     with office.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         asked = {"caller": caller.id, "generation": caller.generation, "store": store_id, "photo": photo_id}
-        row = connection.execute(_READABLE, asked).first()
+        row = connection.execute(READABLE, asked).first()
         if row is None:
             admit(connection, caller, store_id)
             raise refused(404, "Photo not found")
@@ -302,7 +309,8 @@ def _chunks(body: Any) -> Iterator[bytes]:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
-def _headers(row: sa.Row) -> dict[str, str]:
+def photo_headers(row: Any) -> dict[str, str]:
+    """What is said of a photo beside its bytes; row: has the columns content_type, filename, checksum and version."""
     media_type = row.content_type if _MEDIA_TYPE.fullmatch(row.content_type) else "application/octet-stream"
     headers = {
         "Content-Type": media_type,

@@ -46,7 +46,10 @@ def _of(table: sa.Table, *, is_key: bool = False) -> sa.Column:
 version = _table("version", sa.Column("number", sa.Integer, nullable=False))
 company = _table("company", _id(), _text("name", unique=True))
 brand = _table("brand", _id(), _of(company), _text("name"), _active(), sa.UniqueConstraint("company_id", "name"))
-store = _table("store", _id(), _of(company), _text("code", unique=True), _text("name"), _active())
+# from_bucket: who reads for it can reach the bucket, and may be sent there for a photo.
+store = _table(
+    "store", _id(), _of(company), _text("code", unique=True), _text("name"), _active(), _flag("from_bucket", sa.false())
+)
 store_brand = _table("store_brand", _of(store, is_key=True), _of(brand, is_key=True))
 product = _table(
     "product", _id(), _of(brand), _text("sku"), _text("name"), _active(), sa.UniqueConstraint("brand_id", "sku")
@@ -114,8 +117,11 @@ sync_report = _table(
 
 # Of these tables; whoever changes them raises it, and says here how tables of the version before are brought up to it.
 # A table that is new is made beside that.
-VERSION = 2
-UPGRADES = {2: f"ALTER TABLE {SCHEMA}.account ADD COLUMN generation integer NOT NULL DEFAULT 0"}
+VERSION = 3
+UPGRADES = {
+    2: f"ALTER TABLE {SCHEMA}.account ADD COLUMN generation integer NOT NULL DEFAULT 0",
+    3: f"ALTER TABLE {SCHEMA}.store ADD COLUMN from_bucket boolean NOT NULL DEFAULT false",
+}
 
 
 def create_tables(engine: sa.Engine) -> None:

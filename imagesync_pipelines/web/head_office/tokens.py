@@ -122,7 +122,7 @@ def _log_in(office: HeadOffice, login: Login) -> TokenPair | None:
         # The same work as for a wrong password, so that the time does not tell which names exist.
         hash_password(login.password)
     elif PasswordHash.recommended().verify(login.password, found.password_hash) and found.is_active:
-        return _issue(office, Owner(found.id, found.generation))
+        return issue(office, Owner(found.id, found.generation))
     return None
 
 
@@ -154,7 +154,7 @@ def _next_pair(office: HeadOffice, token: str) -> TokenPair:
     with office.engine.connect() as connection:
         if _account(connection, owner.id).generation != owner.generation:
             raise token_refused(OVER, "token_not_valid")
-    return _issue(office, owner)
+    return issue(office, owner)
 
 
 def end_tokens(connection: sa.Connection, accounts: sa.ColumnElement[bool], **values: object) -> int:
@@ -174,11 +174,15 @@ _scheme = HTTPBearer(auto_error=False, description="The access token of POST /ap
 
 # Not a plain function for the same reason as office_of.
 async def _caller(office: Office, request: Request, _: Annotated[object, Depends(_scheme)]) -> Owner:
-    """The account that the Authorization header speaks for; whether it still exists is not looked up.
+    return owner_of(office, request.headers.get("Authorization", ""))
+
+
+def owner_of(office: HeadOffice, authorization: str) -> Owner:
+    """The account that an Authorization header speaks for; whether it still exists is not looked up.
 
     Raises the original's body for each case.
     """
-    scheme, *rest = request.headers.get("Authorization", "").split() or [""]
+    scheme, *rest = authorization.split() or [""]
     if scheme != "Bearer":
         raise token_refused("Authentication credentials were not provided.")
     if len(rest) != 1:
@@ -249,7 +253,8 @@ def _owner(claims: dict[str, Any]) -> Owner:
     return Owner(UUID(claims["user_id"]), claims.get("generation", 0))
 
 
-def _issue(office: HeadOffice, owner: Owner) -> TokenPair:
+def issue(office: HeadOffice, owner: Owner) -> TokenPair:
+    """The next pair of tokens of an account."""
     now, settings = office.clock(), office.settings
 
     def sign(kind: Kind, minutes: int) -> str:

@@ -46,7 +46,7 @@ def office(server: EmbeddedServer, clock: SetClock, tmp_path_factory: pytest.Tem
     create_tables(engine)
     with embedded_s3(tmp_path_factory.mktemp("objects")) as place:
         client = s3_client(place)
-        office = HeadOffice(engine, client, place.bucket, HeadOfficeSettings(), SecretStr("s" * 32), clock)
+        office = HeadOffice(engine, client, place.bucket, HeadOfficeSettings(), SecretStr("s" * 32), clock, place=place)
         add_caller(office)
         yield office
         client.close()

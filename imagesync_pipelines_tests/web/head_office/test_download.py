@@ -115,7 +115,7 @@ def test_a_bucket_that_is_gone_is_a_fault_of_the_service_and_no_photo_is_missing
     client: Client, office: HeadOffice, photo_id: UUID, tmp_path: Path, store: str
 ) -> None:
     with SERVERS[store](tmp_path) as place:
-        gone = replace(office, s3=s3_client(place), bucket="mistyped")
+        gone = replace(office, s3=s3_client(place), bucket="mistyped", place=replace(place, bucket="mistyped"))
         with served(gone) as service:
             there = Client(service.url, client.store, service.access)
             for method in ("GET", "HEAD"):

@@ -49,7 +49,7 @@ def free_port() -> int:
 
 def test_a_download_says_503_when_the_object_store_is_down(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
     place = S3Place(f"http://127.0.0.1:{free_port()}", "k" * 20, SecretStr("s" * 40), "us-east-1", office.bucket)
-    with served(replace(office, s3=s3_client(place))) as client:
+    with served(replace(office, s3=s3_client(place), place=place)) as client:
         client.store = shop.store
         answer = client.download(photo_id)
         assert answer.status_code == 503
@@ -89,7 +89,7 @@ def test_a_large_photo_that_breaks_off_is_never_whole_for_the_reader(
     office: HeadOffice, shop: Shop, photo_id: UUID
 ) -> None:
     store = BreakingStore(10 * CHUNK_BYTES)
-    with served(replace(office, s3=store)) as client:
+    with served(replace(office, s3=store, place=None)) as client:
         client.store = shop.store
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             client.download(photo_id)
@@ -98,7 +98,7 @@ def test_a_large_photo_that_breaks_off_is_never_whole_for_the_reader(
 
 def test_a_small_photo_that_breaks_off_is_a_503(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
     store = BreakingStore(1000)
-    with served(replace(office, s3=store)) as client:
+    with served(replace(office, s3=store, place=None)) as client:
         client.store = shop.store
         assert client.download(photo_id).status_code == 503
     assert store.body.closed

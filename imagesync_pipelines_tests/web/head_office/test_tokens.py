@@ -200,6 +200,7 @@ def test_wrong_passwords_have_to_wait_and_lock_nobody_else_out(someone: Client, 
 def test_tables_of_the_first_version_are_brought_up(office: HeadOffice, someone: Client) -> None:
     with office.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE head_office.account DROP COLUMN generation"))
+        connection.execute(sa.text("ALTER TABLE head_office.store DROP COLUMN from_bucket"))
         t.wrong_login.drop(connection)
         connection.execute(t.version.update().values(number=1))
     for _ in range(2):
