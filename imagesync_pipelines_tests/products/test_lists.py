@@ -266,6 +266,28 @@ def test_a_writer_that_noted_a_count_lets_others_write(database: sa.Engine) -> N
         add_product(second, 2, "2")
 
 
+def test_who_may_write_images_and_nothing_else_leaves_right_lists(database: sa.Engine) -> None:
+    """As a role that an ERP has for a table or two."""
+    rights = ("USAGE ON SCHEMA imagesync", "SELECT, INSERT, UPDATE, DELETE ON imagesync.product_image, imagesync.pin")
+    with database.begin() as connection:
+        add_product(connection, 1, "1")
+        connection.execute(sa.text("CREATE ROLE writes_images"))
+        for right in rights:
+            connection.execute(sa.text(f"GRANT {right} TO writes_images"))
+        connection.execute(sa.text("SET LOCAL ROLE writes_images"))
+        add_images(connection, *({"product_id": 1, "external_id": one, "height": 100} for one in "12"))
+        set_pin(connection, 1, "image_db", "1", "erp")
+        connection.execute(product_image.update().values(is_primary=product_image.c.external_id == "1"))
+        connection.execute(sa.text("RESET ROLE"))
+        check(connection)
+        connection.execute(sa.text("SET LOCAL ROLE writes_images"))
+        unset_pin(connection, 1)
+        connection.execute(product_image.delete())
+        connection.execute(sa.text("RESET ROLE"))
+        check(connection)
+        connection.rollback()
+
+
 def test_the_list_of_low_resolution_is_made_for_a_height(database: sa.Engine) -> None:
     with database.begin() as connection:
         for one, height in ((1, 500), (2, 700)):
