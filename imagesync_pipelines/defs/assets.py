@@ -105,7 +105,7 @@ def _partitions_def(connector: Connector, step: Step) -> dg.PartitionsDefinition
 def _code_reference(step: Step) -> dict[str, Any]:
     """Where the step's function is, for the UI: the function that Dagster knows is the same for all steps."""
     function = inspect.unwrap(step.run)
-    path, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
+    path, line = inspect.getsourcefile(function), function.__code__.co_firstlineno
     if path is None:
         return {}
     found = dg.LocalFileCodeReference(file_path=path, line_number=line, label=f"{function.__module__}.{step.name}")

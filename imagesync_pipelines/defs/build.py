@@ -4,7 +4,7 @@ What is special to one connector is in the file of its name, if it has one: `bui
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -19,12 +19,15 @@ from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.steps import silent
 
 
-def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All definitions; `resources` replaces the ordinary ones of the same names, in tests and on the command line.
+def build_definitions(
+    resources: Mapping[str, Any] | None = None, found: Sequence[Connector] | None = None
+) -> dg.Definitions:
+    """All definitions, or those of some connectors and what all share.
 
-    Raises SettingsError naming the variable that is wrong.
+    resources: replace the ordinary ones of the same names, in tests and on the command line. Raises SettingsError
+    naming the variable that is wrong.
     """
-    shared, found = load_settings(Settings), connectors()
+    shared, found = load_settings(Settings), connectors() if found is None else found
     with warnings.catch_warnings():
         # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per account.
         warnings.simplefilter("ignore", dg.BetaWarning)

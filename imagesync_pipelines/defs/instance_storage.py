@@ -11,12 +11,15 @@ installation yet. There `dg check defs` needs no database, and `dagster dev` sho
 
 import atexit
 import os
+import select
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
 from dagster import Field
 from dagster._config.config_schema import UserConfigSchema
@@ -25,6 +28,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import DagsterPostgresException, retry_pg_connection_fn, retry_pg_creation_fn
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from imagesync_pipelines.storage.database import denied, with_driver
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
@@ -37,6 +41,9 @@ PASSING_FOLDER = "IMAGESYNC_PASSING_DAGSTER_FOLDER"
 # The schema of Dagster's tables in a database that it shares with us, unless they are found elsewhere.
 OWN_SCHEMA = "dagster"
 NOT_ALLOWED = "42501"
+# A connection that nobody used for so many seconds is asked whether it lasts: what stands between may have dropped it.
+ASK_AFTER = 5.0
+_RETURNED = "imagesync returned at"
 _FOUND = sa.text("""
 SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relname = 'event_logs' AND n.nspname <> :ours
@@ -78,10 +85,11 @@ class InstallationStorage(DagsterStorage, ConfigurableClass):
 
 
 def _in_postgres(url: str, variable: str, inst_data: ConfigurableClassData | None) -> DagsterPostgresStorage:
-    """Dagster's storage on one connection that stays open until the instance is disposed of.
+    """Dagster's storage on one or two connections that stay open until the instance is disposed of.
 
     By itself Dagster connects anew for every statement, hundreds of times in a run, which costs PostgreSQL more than
-    the statements do. A connection that the server has closed is replaced before it is used; threads get further ones.
+    the statements do. A connection that the server has closed is replaced before it is used; threads get further ones,
+    which are closed when they come back; a process that was forked connects by itself.
     """
     bare = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     try:
@@ -89,7 +97,8 @@ def _in_postgres(url: str, variable: str, inst_data: ConfigurableClassData | Non
     except DagsterPostgresException as error:
         raise DatabaseUnreachableError(told(error, f"{variable}: the database") or f"{variable}: {error}") from error
     schema = retry_pg_creation_fn(partial(_schema, bare, variable))
-    engine = _engine(url, schema, pool_size=1, max_overflow=-1)
+    # Two, because some of its statements are made while another one's connection is held.
+    engine = _engine(url, schema, pool_size=2, max_overflow=-1, pool_use_lifo=True)
     storage = DagsterPostgresStorage(url, should_autocreate_tables=False, inst_data=inst_data)
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         # Dagster's own would connect to another schema.
@@ -125,7 +134,7 @@ def _is_ours(url: sa.URL) -> bool:
 
 def _engine(url: str, schema: str, *, setting: str = "", **pool: Any) -> sa.Engine:
     """An engine whose connections look for tables in one schema alone, and begin with another `setting`."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, **pool)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", **pool)
     settings = f"SET search_path TO {engine.dialect.identifier_preparer.quote(schema)}; {setting}"
 
     # Before SQLAlchemy itself asks a new connection for its schema.
@@ -135,7 +144,33 @@ def _engine(url: str, schema: str, *, setting: str = "", **pool: Any) -> sa.Engi
         with connection.cursor() as cursor:
             cursor.execute(settings)
 
+    sa.event.listen(engine, "checkin", _note_return)
+    sa.event.listen(engine, "checkout", _check_alive)
     return engine
+
+
+def _note_return(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_RETURNED] = os.getpid(), time.monotonic()
+
+
+def _check_alive(connection: Any, record: Any, fairy: Any) -> None:
+    """Raise DisconnectionError, for which the pool connects anew, for a connection that the server has closed.
+
+    Dagster takes and returns it for every statement, so a statement more each time would be half of all. An end that
+    the server told is seen without asking it: then there is something to read on a connection that waits for nothing.
+    """
+    process, returned = record.info.get(_RETURNED, (os.getpid(), time.monotonic()))
+    if process != os.getpid():
+        # It is our parent's, and stays open there.
+        record.dbapi_connection = fairy.dbapi_connection = None
+        raise sa.exc.DisconnectionError("a connection of the process that forked this one")
+    if time.monotonic() - returned < ASK_AFTER and not select.select([connection.fileno()], [], [], 0)[0]:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error as error:
+        raise sa.exc.DisconnectionError(str(error)) from error
 
 
 def _for_webserver(part: Any, schema: str, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:

@@ -167,8 +167,9 @@ def make_pools(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
 
 def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
-    definitions = build.build_definitions(resources={"progress": progress})
-    job = definitions.resolve_job_def(request.job)
+    connector = connector_named(request.job.partition("__")[0])
+    # No connector depends on another one; all of them are made by who shows them.
+    job = build.build_definitions({"progress": progress}, [connector]).resolve_job_def(request.job)
     run_id = str(uuid4())
     # Before the run is there, and until it has ended: at no moment it looks dead.
     with alive(installation.locations.database_url, run_id):
@@ -181,7 +182,6 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
             raise_on_error=False,
         )
     line = history.run_line(instance, result.run_id)
-    connector = connector_named(request.job.partition("__")[0])
     plans = Plans(installation.engine, installation.storage).all(connector.name)
     report, summary = report_of(connector, installation, result.run_id, line.summary)
     done = Status.PARTIAL if summary.get("warnings") else Status.COMPLETED

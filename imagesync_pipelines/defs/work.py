@@ -7,7 +7,7 @@ UI shows; a secret is shown by the name of its variable only, and read at run ti
 import logging
 import traceback
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-from pydantic import BaseModel, Field, SecretStr, create_model
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, create_model
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import metadata
@@ -48,6 +48,10 @@ Stats = Mapping[str, int | float | str]
 class InstallationResource(dg.ConfigurableResource):
     """This installation, read from IMAGESYNC_* when a run needs it; a run holds its lock as long as it has this."""
 
+    # What is open until the run ends, and the installation as soon as a step has asked for it.
+    _of_run: ExitStack | None = PrivateAttr(None)
+    _opened: Installation | None = PrivateAttr(None)
+
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
         """The resource itself, while the lock of the run is held.
@@ -61,11 +65,22 @@ class InstallationResource(dg.ConfigurableResource):
                 raise
             except ImagesyncError as error:
                 _logger.warning("The run holds no lock: %s", error)
-            yield self
+            self._of_run = stack
+            try:
+                yield self
+            finally:
+                self._of_run = self._opened = None
 
     def open(self) -> AbstractContextManager[Installation]:
-        """The installation, for the length of a `with` block. Raises SettingsError naming the wrong variable."""
-        return open_installation(load_settings(Settings))
+        """The installation, for the length of a `with` block: opened by a run's first step, and closed with the run.
+
+        Raises SettingsError naming the wrong variable, and StorageError.
+        """
+        if self._of_run is None:
+            return open_installation(load_settings(Settings))
+        if self._opened is None:
+            self._opened = self._of_run.enter_context(open_installation(load_settings(Settings)))
+        return nullcontext(self._opened)
 
 
 class SettingsResource(dg.ConfigurableResource):

@@ -188,6 +188,8 @@ SUBJECT = Subject(
     planned=locked(ours, "imagesync.product_image"),
     beside=locked_briefly("imagesync.mirror", 1.0),
     quiet_calls=0,
+    quiet_events=30,
+    quiet_connections=14,
     after_plan=("product_images",),
     applies="product_images",
     automation=Automation(by_itself=("folder__sync__hourly",), needs={"FOLDER_PATH": "pictures", "FOLDER_URL": URL}),

@@ -213,6 +213,8 @@ SUBJECT = Subject(
     beside=slow_pages(0),
     # Every page, and one call to find out how many there are.
     quiet_calls=PAGES + 1,
+    quiet_events=85,
+    quiet_connections=11,
     after_plan=("product_images", "unmatched_articles"),
     applies="product_images",
     automation=Automation(

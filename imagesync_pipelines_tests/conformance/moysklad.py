@@ -199,6 +199,8 @@ SUBJECT = Subject(
     planned=slow(f"{CHILD} images post", 0),
     beside=slow(f"{CHILD} images post", 0),
     quiet_calls=1,
+    quiet_events=62,
+    quiet_connections=16,
     policies={
         "its mode": lambda site: site.world.write_accounts({CHILD: "first"}),
         "its ownership": lambda site: site.world.write_accounts({CHILD: "all"}, ownership='"mirror"'),

@@ -234,6 +234,8 @@ SUBJECT = Subject(
     planned=slow("patch", "asset create", 0),
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
+    quiet_events=70,
+    quiet_connections=13,
     policies={
         "PLYTIX_STRATEGY": lambda site: site.environment.update(
             {"PLYTIX_STRATEGY": "link", "PLYTIX_REMOVE_MISSING": "false"}

@@ -246,7 +246,8 @@ class Subject:
     name: the connector. settings: its own. account: whose runs are looked at, '' where there are no accounts. made: a
     site that was never synchronised. before_a_kill: what was done before the run that is killed. command: the words
     after `imagesync` of that run. moments: where it is killed. planned: a moment after its plan was stored. beside:
-    what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new. whole: options of one
+    what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new, in calls; quiet_events,
+    quiet_connections: at most, in Dagster's records and to our databases. whole: options of one
     that reads everything. after_plan: the assets that carry a plan out or need it. applies: the one of them that notes
     the plan as applied. wrong: settings with a value that is refused, and what is said of it. reading_writes: of our
     tables, those that reading a source brings up to date, which has another lock than the target. automation: what it
@@ -263,6 +264,8 @@ class Subject:
     planned: Moment
     beside: Moment
     quiet_calls: int
+    quiet_events: int
+    quiet_connections: int
     after_plan: tuple[str, ...]
     applies: str
     wrong: Mapping[str, tuple[str, str]]

@@ -1,9 +1,12 @@
 """The law of every connector: what a run brings about, what it leaves alone, what it says of what it could not do."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import SettingsError, load_settings
@@ -35,6 +38,25 @@ def without(held: Held, groups: set[str]) -> Held:
     return {group: shown for group, shown in held.items() if group not in groups}
 
 
+@contextmanager
+def connections_made(site: Any) -> Iterator[list[str]]:
+    """The databases, ours and Dagster's, to which this process connects in a `with` block, each time that it does."""
+    names = ("IMAGESYNC_DATABASE_URL", "IMAGESYNC_DAGSTER_URL")
+    ours = {sa.make_url(site.environment[name]).database: name for name in names}
+    made: list[str] = []
+
+    def note(connection: Any, _record: object) -> None:
+        name = ours.get(connection.info.dbname)
+        if name is not None:
+            made.append(name)
+
+    sa.event.listen(sa.pool.Pool, "connect", note)
+    try:
+        yield made
+    finally:
+        sa.event.remove(sa.pool.Pool, "connect", note)
+
+
 @pytest.mark.slow
 def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(subject: Subject, site: Any) -> None:
     site.sign(1)
@@ -45,8 +67,12 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
 
     stamps, calls = site.stamps(), site.calls()
     site.sign(2)
-    second = site.sync()
+    with connections_made(site) as made:
+        second = site.sync()
     assert second.status is runs.Status.COMPLETED, second
+    assert len(made) <= subject.quiet_connections, made
+    with site.opened() as (_, instance):
+        assert len(instance.all_logs(second.run_id)) <= subject.quiet_events
     site.assert_quiet(second)
     assert site.stamps() == stamps
     assert site.calls() - calls == subject.quiet_calls

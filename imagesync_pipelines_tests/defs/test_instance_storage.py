@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+import psycopg2.extensions  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
 import yaml
@@ -17,6 +19,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster_postgres import DagsterPostgresStorage
 
+from imagesync_pipelines.defs import instance_storage
 from imagesync_pipelines.defs.instance_storage import PASSING_FOLDER, InstallationStorage
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError, TransactionPoolerError
@@ -60,27 +63,68 @@ def test_an_installation_keeps_dagsters_records_in_its_postgresql(
         assert instance.get_runs_count() == 1
 
 
-def test_an_instance_keeps_one_connection_makes_it_anew_when_it_is_lost_and_closes_it_at_its_end(
+def connections_of(locations: Locations, column: str = "pid") -> list[int]:
+    """Of every connection to Dagster's database but the one that asks."""
+    others = "WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY pid"
+    return [row[0] for row in rows_of(locations.dagster_url, f"SELECT {column} FROM pg_stat_activity {others}")]
+
+
+def test_an_instance_keeps_few_connections_makes_them_anew_when_they_are_lost_and_closes_them_at_its_end(
     postgres_instance: dg.DagsterInstance, locations: Locations
 ) -> None:
-    def connections(column: str = "pid") -> list[int]:
-        others = "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        return [row[0] for row in rows_of(locations.dagster_url, f"SELECT {column} FROM pg_stat_activity {others}")]
-
     first = nothing.execute_in_process(instance=postgres_instance)
-    kept = connections()
-    assert len(kept) == 1
+    kept = connections_of(locations)
+    assert len(kept) <= 2
     assert nothing.execute_in_process(instance=postgres_instance).success
-    assert connections() == kept
-    assert connections("pg_terminate_backend(pid, 5000)") == [True]
+    assert connections_of(locations) == kept
+    assert set(connections_of(locations, "pg_terminate_backend(pid, 5000)")) == {True}
     assert nothing.execute_in_process(instance=postgres_instance).success
-    assert len(connections()) == 1
+    assert len(connections_of(locations)) <= 2
     assert {run.run_id for run in postgres_instance.get_runs()} > {first.run_id}
     postgres_instance.dispose()
     end = time.monotonic() + 10
-    while connections() and time.monotonic() < end:
+    while connections_of(locations) and time.monotonic() < end:
         time.sleep(0.02)
-    assert connections() == []
+    assert connections_of(locations) == []
+
+
+def test_a_connection_is_asked_whether_it_lasts_only_when_nobody_used_it_for_a_while(
+    postgres_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage: Any = postgres_instance.run_storage
+    asked: list[str] = []
+
+    class Noted(psycopg2.extensions.cursor):
+        """A cursor that tells what it is given."""
+
+        def execute(self, statement: str, values: object = None) -> None:
+            asked.append(statement)
+            super().execute(statement, values)
+
+    postgres_instance.get_runs_count()
+    with storage._engine.connect() as connection:
+        connection.connection.driver_connection.cursor_factory = Noted
+    postgres_instance.get_runs_count()
+    assert [one for one in asked if one == "SELECT 1"] == []
+    assert asked
+    monkeypatch.setattr(instance_storage, "ASK_AFTER", 0)
+    postgres_instance.get_runs_count()
+    assert [one for one in asked if one == "SELECT 1"] == ["SELECT 1"]
+
+
+def test_a_process_that_was_forked_leaves_its_parents_connection_alone(
+    postgres_instance: dg.DagsterInstance, locations: Locations
+) -> None:
+    before = postgres_instance.get_runs_count()
+    kept = connections_of(locations)
+    child = os.fork()
+    if child == 0:
+        # Nothing of pytest may run here, and no connection of the parent may be closed.
+        found = postgres_instance.get_runs_count() == before and connections_of(locations) != kept
+        os._exit(0 if found else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert connections_of(locations) == kept
+    assert postgres_instance.get_runs_count() == before
 
 
 @pytest.fixture
