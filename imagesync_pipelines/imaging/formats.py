@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 WEB_KINDS = frozenset({"png", "jpeg", "webp", "gif"})
 THUMBNAIL_PIXELS = 200
 _KINDS = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff"}
-_PREFERRED = {"png": 2, "jpeg": 1}
+PREFERRED = {"png": 2, "jpeg": 1}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -72,7 +72,7 @@ def thumbnail_of(showable: Sequence[Candidate]) -> Candidate | None:
     measured = [one for one in showable if one.width and one.height]
     aim = THUMBNAIL_PIXELS
     orders = [
-        (-min(abs(width - aim), abs(height - aim)), _PREFERRED.get(kind, 0), role is Role.SMALL)
+        (-min(abs(width - aim), abs(height - aim)), PREFERRED.get(kind, 0), role is Role.SMALL)
         for _, kind, role, width, height, _, _ in measured
     ]
     return _best(measured, orders) if measured else None
@@ -81,7 +81,7 @@ def thumbnail_of(showable: Sequence[Candidate]) -> Candidate | None:
 def _page_order(candidates: Sequence[Candidate]) -> list[tuple[int, int, bool]]:
     """For each: preferred kind, pixels, the better quality. Made for every record, so it unpacks."""
     return [
-        (_PREFERRED.get(kind, 0), width * height, role is Role.LARGE)
+        (PREFERRED.get(kind, 0), width * height, role is Role.LARGE)
         for _, kind, role, width, height, _, _ in candidates
     ]
 

@@ -1,18 +1,32 @@
 """Pages as columns: what a page's records are in a file of records, and what the page tells about its scan.
 
-Helper processes that parse (parsing.py) import this module alone, so it imports neither pandas nor a database.
+Helper processes that parse (parsing.py) import this module alone, so it imports neither pandas nor a database, and
+pydantic only when something odd comes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate
-from typing import Any, NamedTuple
+from itertools import accumulate, chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow.compute as pc
 
-from imagesync_pipelines.connectors.image_db.records import Chosen, Link, PageAnswer, PageContent, Record, read_page
+from imagesync_pipelines.connectors.image_db.choosing import Chosen, fingerprint
+from imagesync_pipelines.connectors.image_db.choosing_columns import Column, choose_in_columns, texts
+from imagesync_pipelines.connectors.image_db.in_order import (
+    PageInOrder,
+    RecordInOrder,
+    bytes_digest,
+    page_in_order,
+    record_in_order,
+)
+from imagesync_pipelines.connectors.image_db.known import NOTHING_KNOWN, KnownRecords
+
+if TYPE_CHECKING:
+    from imagesync_pipelines.connectors.image_db.records import PageAnswer, PageContent, Record
 
 _LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
 SCHEMA = pa.schema(
@@ -31,8 +45,12 @@ SCHEMA = pa.schema(
         ("newest_export", pa.timestamp("us", "UTC")),
         ("picture_url", pa.string()),
         ("canonical", pa.binary()),
+        # By which the record is known again; null where it has to be read again to tell what is wrong with it.
+        ("bytes_digest", pa.binary(16)),
     ]
 )
+# What becomes of a record of a page: a row of the chunk's table (0 and up), a known row n (-1 - n), or one of these.
+_UNREAD, _SET_ASIDE = np.iinfo(np.int64).min, np.iinfo(np.int64).min + 1
 
 
 class RawPage(NamedTuple):
@@ -43,19 +61,17 @@ class RawPage(NamedTuple):
     body: bytes
 
 
-class RejectLine(BaseModel):
+class SetAside(NamedTuple):
     """A record that was set aside: where it was (place counts from 1), whose it is when that is legible, and why.
 
-    raw is JSON as received; it goes to quarantine and is not kept here.
+    raw is JSON as received.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     page: int
     place: int
     external_id: str | None
     reason: str
-    raw: str = Field("", exclude=True)
+    raw: str
 
 
 class PageFacts(NamedTuple):
@@ -77,56 +93,171 @@ class PageFacts(NamedTuple):
 class Chunk:
     """The records of some pages as columns; origins: when a page was fetched, its number, its number of records.
 
+    rows: where each of the pages' records is, page by page: a row of `table`, or -1 - n for row n of the known records.
     left_out: details that cannot be read, with the image's external id.
     """
 
     table: pa.Table
+    rows: Column
     origins: tuple[tuple[datetime, int, int], ...]
     facts: tuple[PageFacts, ...]
-    rejects: tuple[RejectLine, ...]
+    rejects: tuple[SetAside, ...]
     left_out: tuple[tuple[str, str], ...] = ()
 
 
-def chunk_of(pages: Sequence[RawPage], min_height: int) -> Chunk:
-    """Some pages as columns, with what there is to tell about each; min_height as for records.read_page."""
-    read = [(raw, read_page(raw.body, min_height)) for raw in pages]
+@dataclass
+class _Odd:
+    """What the slow lane made of what is odd in some pages: its records with their digests (None: read again), in the
+    order of the pages; `first` rows of the table are others.
+    """
+
+    first: int
+    records: "list[Record]" = field(default_factory=list)
+    digests: list[bytes | None] = field(default_factory=list)
+    rejects: list[SetAside] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def keep(self, record: "Record", digest: bytes | None) -> int:
+        """Keep one record, and give its row."""
+        self.records.append(record)
+        self.digests.append(digest)
+        return self.first + len(self.records) - 1
+
+
+class _Read(NamedTuple):
+    """One page: where its records are, as in Chunk.rows; and the ids of those set aside, as PageContent has them."""
+
+    rows: Column
+    set_aside: list[str | None]
+    api_count: int
+    next_page: int | None
+
+
+def chunk_of(pages: Sequence[RawPage], min_height: int, known: KnownRecords = NOTHING_KNOWN) -> Chunk:
+    """Some pages as columns, with what there is to tell about each; min_height as for records.read_page.
+
+    What is known by its bytes is taken over, what is in order is read in columns, and the rest record by record, so
+    that one odd record makes no other one slower. Raises BadPageError for a body that is no page at all.
+    """
+    split = [page_in_order(raw.body) for raw in pages]
+    results = [result for page in split if page is not None for result in page.results]
+    digests = [bytes_digest(result) for result in results]
+    rows = known.rows_of(digests)
+    rows = np.where(rows >= 0, -1 - rows, _UNREAD)
+    unread = ((place, record_in_order(results[place])) for place in np.flatnonzero(rows == _UNREAD).tolist())
+    found = {place: record for place, record in unread if record is not None}
+    in_order, odd = _in_columns(list(found.values()), [digests[place] for place in found], min_height)
+    rows[np.fromiter(found, np.int64, len(found))[~odd]] = np.arange(len(in_order))
+    slow, read, first = _Odd(len(in_order)), [], 0
+    for raw, page in zip(pages, split, strict=True):
+        if page is None:
+            read.append(_read_page(slow, raw, min_height))
+        else:
+            mine = slice(first, first + len(page.results))
+            read.append(_read_rest(slow, raw, page, rows[mine], digests[mine], min_height))
+            first = mine.stop
+    table = pa.concat_tables([in_order, _table(slow.records, slow.digests)]) if slow.records else in_order
+    places = np.concatenate([one.rows for one in read]) if read else np.empty(0, np.int64)
+    ids = iter(np.where(places < 0, known.ids_at(-1 - places), _ids_at(table, places)).astype(str).tolist())
     return Chunk(
-        table=_table([record for _, content in read for record in content.records]),
-        origins=tuple((raw.fetched_at, raw.page, len(content.records)) for raw, content in read),
-        facts=tuple(facts_of(raw.page, content, raw.fetched_at) for raw, content in read),
-        rejects=tuple(
-            RejectLine(page=raw.page, place=place, **reject._asdict())
-            for raw, content in read
-            for place, reject in enumerate(content.rejects, 1)
+        table=table,
+        rows=places,
+        origins=tuple((raw.fetched_at, raw.page, len(one.rows)) for raw, one in zip(pages, read, strict=True)),
+        facts=tuple(
+            _facts(raw, one.api_count, one.next_page, [*islice(ids, len(one.rows)), *one.set_aside])
+            for raw, one in zip(pages, read, strict=True)
         ),
-        left_out=tuple(detail for _, content in read for detail in content.left_out),
+        rejects=tuple(slow.rejects),
+        left_out=tuple(slow.left_out),
     )
 
 
-def facts_of(page: int, read: PageAnswer | PageContent, fetched_at: datetime) -> PageFacts:
+def facts_of(page: int, read: "PageAnswer | PageContent", fetched_at: datetime) -> PageFacts:
     """The facts of one page, as it came from the API or as records.read_page gives it: both tell the same."""
-    ids = read.file_ids
+    return _facts(RawPage(page, fetched_at, b""), read.api_count, read.next_page, read.file_ids)
+
+
+def _facts(raw: RawPage, api_count: int, next_page: int | None, ids: Sequence[str | None]) -> PageFacts:
     legible = tuple(one for one in ids if one is not None)
-    return PageFacts(page, read.api_count, legible, len(ids) - len(legible), fetched_at, read.next_page is None)
+    return PageFacts(raw.page, api_count, legible, len(ids) - len(legible), raw.fetched_at, next_page is None)
 
 
-def _table(records: list[Record]) -> pa.Table:
-    """The records as columns. Columns are made by unzipping, which is twice as fast as asking each record for each."""
-    links = [link for record in records for link in record.links]
-    ends = accumulate((len(record.links) for record in records), initial=0)
-    parts = _arrays(links, Link._fields, _LINK)
-    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.StructArray.from_arrays(parts, Link._fields))
-    own = dict(zip(Record._fields, _arrays(records, Record._fields, SCHEMA), strict=True))
-    chosen = [record.chosen for record in records]
-    found = dict(zip(Chosen._fields, _arrays(chosen, Chosen._fields, SCHEMA), strict=True))
-    arrays = {**own, **found, "links": lists}
+def _read_page(slow: _Odd, raw: RawPage, min_height: int) -> _Read:
+    """A page with something odd about it, read by the rule."""
+    from imagesync_pipelines.connectors.image_db import records
+
+    content = records.read_page(raw.body, min_height)
+    rows = [slow.keep(record, None) for record in content.records]
+    slow.rejects += [SetAside(raw.page, place, *reject) for place, reject in enumerate(content.rejects, 1)]
+    slow.left_out += content.left_out
+    set_aside = [reject.external_id for reject in content.rejects]
+    return _Read(np.array(rows, np.int64), set_aside, content.api_count, content.next_page)
+
+
+def _read_rest(
+    slow: _Odd, raw: RawPage, page: PageInOrder, rows: Column, digests: Sequence[bytes], min_height: int
+) -> _Read:
+    """A page in order of which some records are odd: these by the rule, each alone; it sets them in `rows`."""
+    set_aside: list[str | None] = []
+    values: list[Any] | None = None
+    for place in np.flatnonzero(rows == _UNREAD).tolist():
+        from imagesync_pipelines.connectors.image_db import records
+
+        record = records.read_record(page.results[place], min_height)
+        if record is not None:
+            rows[place] = slow.keep(record, digests[place])
+            continue
+        values = records.parse_page(raw.body)[2] if values is None else values
+        found, left_out = records.read_value(values[place], min_height)
+        if isinstance(found, records.Reject):
+            rows[place] = _SET_ASIDE
+            set_aside.append(found.external_id)
+            slow.rejects.append(SetAside(raw.page, len(set_aside), *found))
+        else:
+            rows[place] = slow.keep(found, None)
+            slow.left_out += left_out
+    return _Read(rows[rows != _SET_ASIDE], set_aside, page.api_count, page.next_page)
+
+
+def _ids_at(table: pa.Table, rows: Column) -> Column:
+    """The file_ids of these rows; of one below 0 any."""
+    ids: Column = np.append(table["external_id"].cast(pa.int64()).to_numpy(), 0)
+    return ids[np.maximum(rows, -1)]
+
+
+def _in_columns(records: Sequence[RecordInOrder], digests: Sequence[bytes], min_height: int) -> tuple[pa.Table, Column]:
+    """The records that are certain as columns; and which are odd after all, of the shape (records,)."""
+    chosen, odd = choose_in_columns(records, min_height)
+    originals = [record.original for record in records]
+    columns = {
+        **chosen,
+        "external_id": pa.array([original.file_id for original in originals], pa.int64()).cast(pa.string()),
+        "fingerprint": pa.array([fingerprint(record.canonical, min_height) for record in records], pa.string()),
+        "image_type": pc.fill_null(texts(original.type for original in originals), ""),
+        "file_url": pc.fill_null(texts(original.file_url for original in originals), ""),
+        "links": _links([record.links for record in records]),
+        "canonical": pa.array([record.canonical for record in records], pa.binary()),
+        "bytes_digest": pa.array(digests, pa.binary(16)),
+    }
+    table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+    return table.filter(pa.array(~odd)) if odd.any() else table, odd
+
+
+def _table(records: "Sequence[Record]", digests: Sequence[bytes | None]) -> pa.Table:
+    """The records of the slow lane as columns."""
+    columns = {
+        **{name: [getattr(record, name) for record in records] for name in SCHEMA.names if hasattr(records[0], name)},
+        **{name: [getattr(record.chosen, name) for record in records] for name in Chosen._fields},
+        "bytes_digest": digests,
+    }
+    arrays = {name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names if name != "links"}
+    arrays["links"] = _links([record.links for record in records])
     return pa.table([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def _arrays(rows: Sequence[tuple], names: Sequence[str], types: Any) -> list[Any]:
-    """An array per field; None for a field that is no column of its own."""
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return [
-        pa.array(values, types.field(name).type) if name not in ("links", "chosen") else None
-        for name, values in zip(names, columns, strict=True)
-    ]
+def _links(links: Sequence[Sequence[tuple[str, str, bool]]]) -> pa.ListArray:
+    """The links of each record; columns are made by unzipping, which is twice as fast as asking each link for each."""
+    ends = pa.array(accumulate(map(len, links), initial=0), pa.int32())
+    parts = zip(*chain.from_iterable(links), strict=True) if any(links) else [()] * len(_LINK)
+    arrays = [pa.array(values, field.type) for values, field in zip(parts, _LINK, strict=True)]
+    return pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(arrays, fields=list(_LINK)))

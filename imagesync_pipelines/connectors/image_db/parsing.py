@@ -4,6 +4,7 @@ A helper is a plain child process that speaks pickle over its pipes: multiproces
 started it (Dagster, the command line) into every helper, which takes longer than parsing 50,000 images.
 """
 
+import gc
 import os
 import pickle
 import queue
@@ -13,9 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.abc import MetaPathFinder
 from typing import IO
 
 from imagesync_pipelines.connectors.image_db.columns import Chunk, RawPage, chunk_of
+from imagesync_pipelines.connectors.image_db.known import NOTHING_KNOWN, KnownRecords
 
 # About 4,000 images: what one helper gets at a time, and a row group of the file.
 CHUNK_BYTES = 8 * 2**20
@@ -27,13 +30,24 @@ MAX_HELPERS = 4
 Helper = Callable[[list[RawPage], int], Chunk | None]
 
 
-def parse(pages: Iterable[RawPage], min_height: int, total_bytes: int) -> Iterator[Chunk]:
+def parse(
+    pages: Iterable[RawPage], min_height: int, total_bytes: int, known: KnownRecords = NOTHING_KNOWN
+) -> Iterator[Chunk]:
     """The pages as chunks, in order; `total_bytes` (about, of all pages) says whether helpers are worth starting.
 
-    This process only hands pages over: a thread that parses would keep the others from reading their pipes. A helper
-    that dies is no loss: its pages are parsed here.
+    What is known is taken over here: handing a page to a helper takes longer. As soon as most of a batch is new, the
+    helpers read what is left, as if nothing were known. This process then only hands pages over: a thread that parses
+    would keep the others from reading their pipes. A helper that dies is no loss: its pages are parsed here.
     """
     batches = _batches(pages)
+    mostly_new = not len(known.first)
+    while not mostly_new:
+        batch = next(batches, None)
+        if batch is None:
+            return
+        chunk = chunk_of(batch, min_height, known)
+        yield chunk
+        mostly_new = 2 * len(chunk.table) > len(chunk.rows)
     helpers = min(MAX_HELPERS, os.cpu_count() or 1) if total_bytes >= HELPED_BYTES else 1
     if helpers == 1:
         yield from (chunk_of(batch, min_height) for batch in batches)
@@ -107,19 +121,32 @@ def _send(pipe: IO[bytes], value: object) -> None:
     pipe.flush()
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Keeps pyarrow from loading pandas to ask if a list is a Series; that takes longer than reading 10,000 images."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Raises ImportError for pandas."""
+        if name == "pandas":
+            raise ImportError("a helper does without pandas")
+
+
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Parse what comes until the pipe is closed; what cannot be parsed here the parent parses, and raises its error."""
+    gc.freeze()  # what was loaded stays
     while True:
         try:
             batch, min_height = pickle.load(requests)  # noqa: S301 - from our own parent
         except EOFError:
             return
+        gc.disable()  # rows by the thousand that refer to nothing that refers back to them
         try:
             answer: Chunk | None = chunk_of(batch, min_height)
         except Exception:  # noqa: BLE001 - the parent meets the same error and raises it with its trace
             answer = None
+        gc.enable()
         _send(answers, answer)
 
 
 if __name__ == "__main__":
+    sys.meta_path.insert(0, _WithoutPandas())
     _serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.columns import RejectLine
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
-from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_table, spool_canonical
+from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_table, spool_canonical
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import (
     RULES,

@@ -11,12 +11,20 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
-from imagesync_pipelines.connectors.image_db.columns import RawPage, RejectLine
+from imagesync_pipelines.connectors.image_db.columns import RawPage
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, PAGES_STEP, PagesLanded, Reading, Run
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, read_external_ids, write_chunks
+from imagesync_pipelines.connectors.image_db.record_store import (
+    STEP,
+    About,
+    Batches,
+    RejectLine,
+    read_external_ids,
+    write_chunks,
+)
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
+from imagesync_pipelines.connectors.image_db.taken_over import reading_key
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
@@ -261,8 +269,11 @@ def _write_batch(
     settings = context.settings
     entries = [entry for entry in pages.stored_pages(context).entries(scan.id) if only is None or entry.page in only]
     raw_pages = _raw_pages(context, scan, only, len(entries) if only is None else len(only))
-    chunks = parse(raw_pages, settings.image_db_detail_min_height, sum(entry.bytes for entry in entries))
-    stored = write_chunks(file, chunks)
+    read_as = reading_key(settings.image_db_detail_min_height, settings.image_api_url or "")
+    with Batches(context.handovers).known(read_as) as known:
+        size = sum(entry.bytes for entry in entries)
+        chunks = parse(raw_pages, settings.image_db_detail_min_height, size, known.records)
+        stored = write_chunks(file, chunks, known)
     ended = scan.ended_at or datetime.now(UTC)
     unproven = pages.why_incomplete(stored.facts, scan.started_at, ended, settings.image_db_walk_max_seconds)
     complete = scan.state == scans.PROVEN and not unproven and only is None
@@ -291,7 +302,8 @@ def _write_batch(
         warnings=tuple(warnings),
         api_calls=spent.calls if spent is not None else 0,
         bytes_downloaded=spent.bytes if spent is not None else 0,
-        **{name: getattr(stored, name) for name in ("records", "repeated", "conflicts", "rejects")},
+        read_as=read_as,
+        **{name: getattr(stored, name) for name in ("records", "repeated", "conflicts", "rejects", "sha256")},
     )
     context.keep(STEP, about)
     return about

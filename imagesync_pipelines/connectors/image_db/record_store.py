@@ -4,11 +4,12 @@ A plan reads what it matches by, so that it needs a few hundred bytes per image;
 JSON are read only for the rows that change.
 """
 
+import hashlib
 import io
-import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any, Literal
@@ -19,11 +20,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.columns import SCHEMA, Chunk, PageFacts, RejectLine
+from imagesync_pipelines.connectors.image_db.columns import SCHEMA, Chunk, PageFacts
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
+from imagesync_pipelines.connectors.image_db.sightings import Sightings
+from imagesync_pipelines.connectors.image_db.taken_over import NOTHING, KnownFile, open_known
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import make_folder, put_in_place, write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -33,7 +36,24 @@ STEP = "records"
 _UNMATCHED = ("unmatched.parquet", "unused.parquet")
 
 MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_format")
-WRITTEN = tuple(name for name in SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
+WRITTEN = tuple(
+    name for name in SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url", "bytes_digest")
+)
+
+
+class RejectLine(BaseModel):
+    """A record that was set aside: where it was (place counts from 1), whose it is when that is legible, and why.
+
+    raw is JSON as received; it goes to quarantine and is not kept here.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    page: int
+    place: int
+    external_id: str | None
+    reason: str
+    raw: str = Field("", exclude=True)
 
 
 @dataclass(frozen=True)
@@ -41,29 +61,31 @@ class Stored:
     """What came of the pages.
 
     `records` are in the file; `repeated` counts those seen again on a further page, `conflicts` those of them with
-    other content; `facts` of each page are for the proof of the scan. left_out: details that cannot be read.
+    other content; `taken_over` were known; `facts` of each page are for the proof of the scan. left_out: details that
+    cannot be read. sha256 is of the file.
     """
 
     records: int
     repeated: int
     conflicts: int
+    taken_over: int
     rejects: tuple[RejectLine, ...]
     facts: tuple[PageFacts, ...]
     left_out: tuple[tuple[str, str], ...]
+    sha256: str
 
 
-def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
+def write_chunks(path: UPath, chunks: Iterable[Chunk], known: KnownFile = NOTHING) -> Stored:
     """Write the records of `chunks` as one Parquet file, each image once.
 
     An image seen on several pages counts as on the page fetched last (of equal times, the higher page). The file
-    appears under its name only when it is whole.
+    appears under its name only when it is whole. known: with which the chunks were made; what is taken over of it
+    comes after the rest, and where nothing else is there and nothing is missing, the file is copied as it is.
     """
     facts: list[PageFacts] = []
     rejects: list[RejectLine] = []
     left_out: list[tuple[str, str]] = []
-    seen: dict[str, tuple[datetime, int, int, str]] = {}
-    losers: set[int] = set()
-    conflicts = row = 0
+    seen = Sightings()
     with tempfile.TemporaryFile() as draft:
         # A row group is written beside the pages of the next one: compressing needs no Python and uses another core.
         with _writer(draft) as writer, ThreadPoolExecutor(1, thread_name_prefix="records") as pool:
@@ -71,25 +93,31 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
             for chunk in chunks:
                 if written is not None:
                     written.result()
-                written = pool.submit(writer.write_table, chunk.table)
+                written = pool.submit(writer.write_table, chunk.table) if len(chunk.table) else None
                 facts += chunk.facts
-                rejects += chunk.rejects
+                rejects += (RejectLine(**reject._asdict()) for reject in chunk.rejects)
                 left_out += chunk.left_out
-                origins = ((moment, page) for moment, page, records in chunk.origins for _ in range(records))
-                ids, fingerprints = chunk.table["external_id"].to_pylist(), chunk.table["fingerprint"].to_pylist()
-                for (fetched_at, page), external_id, fingerprint in zip(origins, ids, fingerprints, strict=True):
-                    mine = (fetched_at, page, row, fingerprint)
-                    other = seen.setdefault(external_id, mine)
-                    if other is not mine:
-                        losers.add(min(mine, other)[2])
-                        conflicts += other[3] != fingerprint
-                        seen[external_id] = max(mine, other)
-                    row += 1
+                seen.add(chunk)
             if written is not None:
                 written.result()
-        draft.seek(0)
-        _publish(draft, path, losers)
-    return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts), tuple(left_out))
+            kept = seen.settle(known)
+            unchanged = known.file is not None and not seen.new and len(kept.taken_over) == len(known.records.ids)
+            for table in known.tables(kept.taken_over) if not unchanged else ():
+                writer.write_table(table)
+        if unchanged and known.file is not None:
+            sha256 = _publish(known.file, path, frozenset())
+        else:
+            sha256 = _publish(draft, path, kept.losers)
+    return Stored(
+        records=kept.records,
+        repeated=kept.repeated,
+        conflicts=kept.conflicts,
+        taken_over=len(kept.taken_over),
+        rejects=tuple(rejects),
+        facts=tuple(facts),
+        left_out=tuple(left_out),
+        sha256=sha256,
+    )
 
 
 def read_table(path: UPath, columns: Sequence[str] = MATCHED_BY) -> pa.Table:
@@ -140,22 +168,28 @@ def _writer(file: IO[bytes]) -> Any:
     return pq.ParquetWriter(file, SCHEMA, compression="zstd", compression_level=1, use_dictionary=few)
 
 
-def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:
-    """Copy the finished draft under its name, without the rows that a later page has newer."""
+def _publish(draft: IO[bytes], path: UPath, losers: Collection[int]) -> str:
+    """Copy a finished file under its name, without the rows that a later page has newer; gives the SHA-256 of it."""
     part = path.with_name(f"{path.name}.part")
     make_folder(path.parent)
-    with part.open("wb") as file:
-        if not losers:
-            shutil.copyfileobj(draft, file, 1 << 20)
-        else:
-            parquet, first = pq.ParquetFile(draft), 0
-            with _writer(file) as writer:
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        if losers:
+            whole, draft = draft, stack.enter_context(tempfile.TemporaryFile())
+            parquet, first = pq.ParquetFile(whole), 0
+            with _writer(draft) as writer:
                 for group in range(parquet.num_row_groups):
                     table = parquet.read_row_group(group)
                     keep = [index for index in range(len(table)) if first + index not in losers]
                     writer.write_table(table.take(pa.array(keep, pa.int64())))
                     first += len(table)
+        draft.seek(0)
+        with part.open("wb") as file:
+            while block := draft.read(1 << 20):
+                digest.update(block)
+                file.write(block)
     put_in_place(part, path)
+    return digest.hexdigest()
 
 
 class About(BaseModel):
@@ -163,6 +197,7 @@ class About(BaseModel):
 
     scope: all (every stored page of a scan), pages (some pages), skus (some products), images (some images); only `all`
     with `complete` proves that what is not in it is gone. api_calls and bytes_downloaded are those of the reading.
+    read_as is the reading key of its records, sha256 that of its file: both must be as they were for taking over.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -182,6 +217,8 @@ class About(BaseModel):
     warnings: tuple[str, ...] = ()
     api_calls: int = 0
     bytes_downloaded: int = 0
+    read_as: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +233,16 @@ class Batches:
     def records(self, name: str) -> UPath:
         """The record file of a batch."""
         return self.handovers.file(name, "records.parquet")
+
+    @contextmanager
+    def known(self, read_as: str) -> Iterator[KnownFile]:
+        """What may be taken over: the records of the newest batch of every page, if they were read in this way."""
+        newest = self.newest_whole()
+        if newest is None or not newest.sha256 or newest.read_as != read_as:
+            yield NOTHING
+            return
+        with open_known(self.records(newest.run_id), newest.sha256) as known:
+            yield known
 
     def pictures(self, name: str, images: Collection[str]) -> dict[str, str]:
         """The URLs of pictures of these images in a batch, by external id; none when its records cannot be read."""

@@ -6,28 +6,20 @@ left out (the raw pages keep them), so a counter that the source adds one day ca
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from hashlib import blake2b
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NamedTuple, NotRequired
-from urllib.parse import parse_qs, urlsplit
 
 import orjson
 from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from imagesync_pipelines.connectors.image_db.choosing import MIN_HEIGHT, Chosen, choose_files, fingerprint
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
+from imagesync_pipelines.connectors.image_db.in_order import next_page_of
 from imagesync_pipelines.errors import error_reason
-from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.canonical import is_signed, stable_address
 from imagesync_pipelines.upstream.details import read_details
-
-# Part of every record's fingerprint: raising it rewrites the rows of all images.
-CHOICE_VERSION = 1
-# The API's names for small and large JPEGs.
-_JPEGS = {"jpg_k": Role.SMALL, "jpg_g": Role.LARGE}
 
 _TRIMMED = ConfigDict(str_strip_whitespace=True)
 # JSON is written with numbers of 64 bits.
@@ -97,8 +89,6 @@ class _Page(TypedDict):
     results: list[_Record]
 
 
-# Pixels that a product page needs unless the settings say otherwise.
-MIN_HEIGHT = 600
 _PAGE = TypeAdapter(_Page)
 _RECORD = TypeAdapter(_Record)
 # What only describes a file; nothing that is shown depends on it.
@@ -113,24 +103,6 @@ class Link(NamedTuple):
     number: str
     variant: str
     front: bool
-
-
-class Chosen(NamedTuple):
-    """The files that product images show; image_url is None when no browser can show any file of the record.
-
-    thumbnail_url: the file nearest to a thumbnail's size, if any. chosen_because: why image_url, for people. width and
-    height are of image_url in pixels, None when unknown. newest_export: the only hint of a change that the API gives.
-    picture_url: a file for a person to look at, the original's URL when there is nothing to show, '' without any.
-    """
-
-    image_url: str | None
-    thumbnail_url: str | None
-    chosen_because: str
-    width: int | None
-    height: int | None
-    image_format: str
-    newest_export: datetime | None
-    picture_url: str
 
 
 class Record(NamedTuple):
@@ -227,13 +199,11 @@ def _record(item: _Record, min_height: int) -> Record:
             "exported_files": exports,
         }
     )
-    digest = blake2b(canonical, digest_size=16, salt=b"%d/%d" % (CHOICE_VERSION, min_height))
-    if is_signed(chosen.picture_url):
-        # An address that stays takes its place as soon as there is one.
-        digest.update(b"signed")
+    # An address that stays takes the place of a signed one as soon as there is one.
+    marks = [b"signed"] if is_signed(chosen.picture_url) else []
     return Record(
         external_id=str(original["file_id"]),
-        fingerprint=digest.hexdigest(),
+        fingerprint=fingerprint(canonical, min_height, *marks),
         canonical=canonical,
         image_type=original.get("type") or "",
         file_url=file_url,
@@ -263,16 +233,32 @@ def _read_one_by_one(body: bytes, min_height: int) -> PageContent:
     rejects: list[Reject] = []
     told: list[tuple[str, str]] = []
     for raw in results:
-        try:
-            read, left_out = read_details(_RECORD, _without_nul(raw), _DETAILS)
-            record = _record(read, min_height)
-        except Exception as error:  # noqa: BLE001 - whatever one record does to a library, the others are read
-            reason = _reason(error) if isinstance(error, ValidationError) else error_reason(error)
-            rejects.append(Reject(legible_id(raw), reason, json.dumps(raw)))
-            continue
-        records.append(record)
-        told += [(f"image {record.external_id}", what) for what in left_out]
+        found, left_out = read_value(raw, min_height)
+        if isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            records.append(found)
+            told += left_out
     return PageContent(api_count, next_page, records, rejects, told)
+
+
+def read_record(raw: bytes, min_height: int) -> Record | None:
+    """One record as received, without NUL; None when it cannot be read so, and read_value has to say why not."""
+    try:
+        return _record(_RECORD.validate_json(raw), min_height)
+    except Exception:  # noqa: BLE001 - whatever it is, it is looked at again
+        return None
+
+
+def read_value(raw: Any, min_height: int) -> tuple[Record | Reject, list[tuple[str, str]]]:
+    """One record of a page's JSON, with its details that cannot be read, as PageContent has them."""
+    try:
+        read, left_out = read_details(_RECORD, _without_nul(raw), _DETAILS)
+        record = _record(read, min_height)
+    except Exception as error:  # noqa: BLE001 - whatever one record does to a library, the others are read
+        reason = _reason(error) if isinstance(error, ValidationError) else error_reason(error)
+        return Reject(legible_id(raw), reason, json.dumps(raw)), []
+    return record, [(f"image {record.external_id}", what) for what in left_out]
 
 
 def _without_nul(value: Any) -> Any:
@@ -294,59 +280,6 @@ def _reason(error: ValidationError) -> str:
     words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{field}: {words}{more}"
-
-
-def choose_files(original: Mapping[str, Any], exports: Iterable[Mapping[str, Any]], min_height: int) -> Chosen:
-    """The files of one validated record; `min_height` in pixels is what a product page needs.
-
-    Their order does not matter: of files that are alike the newest counts.
-    """
-    showable = []
-    if (url := original.get("file_url")) and (kind := kind_of(original.get("format"), url)) in WEB_KINDS:
-        showable.append(Candidate(url, kind, Role.ORIGINAL))
-    newest: datetime | None = None
-    seen: str | None = None
-    moment: datetime | None = None
-    for export in exports:
-        created = export.get("created")
-        if created != seen:  # mostly all of a record have one time
-            seen, moment = created, parse_time(created)
-            if moment is not None and (newest is None or moment > newest):
-                newest = moment
-        if url := export.get("image_url"):
-            kind, role = _kind_and_role(export.get("type")) or (kind_of("", url), Role.EXPORT)
-            if kind in WEB_KINDS:
-                width, height = export.get("resolution") or (0, 0)
-                showable.append(Candidate(url, kind, role, width, height, moment, export.get("id") or 0))
-    # An address that expires is none for a shop where another one stays.
-    if any("?" in one.url for one in showable):
-        showable = [one for one in showable if not is_signed(one.url)] or showable
-    detail = page_file_of(showable, min_height)
-    if detail is None:
-        return Chosen(None, None, "", None, None, "", newest, original.get("file_url") or "")
-    best, thumbnail = detail.candidate, thumbnail_of(showable)
-    small, width, height = thumbnail.url if thumbnail else None, best.width or None, best.height or None
-    return Chosen(best.url, small, detail.because, width, height, best.kind, newest, small or best.url)
-
-
-@lru_cache(maxsize=1024)  # the exports of one record mostly have one time
-def parse_time(text: str | None) -> datetime | None:
-    """A moment of the API (ISO 8601); without an offset it is UTC; None for what is no moment."""
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-@lru_cache(maxsize=256)
-def _kind_and_role(name: str | None) -> tuple[str, Role] | None:
-    """What the API's word for an export says; None when it says nothing."""
-    word = (name or "").lower()
-    if word in _JPEGS:
-        return "jpeg", _JPEGS[word]
-    kind = kind_of(word)
-    return (kind, Role.EXPORT) if kind else None
 
 
 def parse_page(body: bytes) -> tuple[int, int | None, list[Any]]:
@@ -373,21 +306,6 @@ def page_parts(document: object) -> tuple[int, int | None, list[Any]]:
     if link is not None and not isinstance(link, str):
         raise BadPageError("the page has no usable next: a URL or null was expected")
     return count, next_page_of(link), results
-
-
-def next_page_of(link: str | None) -> int | None:
-    """The page number in a `next` link; None without a link.
-
-    Only the query is read: the link's host and scheme are another machine's, and credentials must not follow it.
-    Raises BadPageError for a link without a page number.
-    """
-    if link is None:
-        return None
-    try:
-        page = int(parse_qs(urlsplit(link).query)["page"][-1])
-    except (KeyError, ValueError):
-        raise BadPageError("the page's next link names no page number; the scan cannot go on from it") from None
-    return page
 
 
 def legible_id(raw: Any) -> str | None:

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.columns import RawPage, RejectLine, chunk_of
+from imagesync_pipelines.connectors.image_db.columns import RawPage, chunk_of
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.record_store import (
     STEP,
     About,
     Batches,
+    RejectLine,
     read_external_ids,
     read_table,
     write_chunks,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.records import Chosen, choose_files, parse_time, read_page
+from imagesync_pipelines.connectors.image_db.choosing import Chosen, choose_files, parse_time
+from imagesync_pipelines.connectors.image_db.records import read_page
 from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export, page, record
 
@@ -19,6 +20,8 @@ from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export,
         ("2024-02-01T10:00:00Z", datetime(2024, 2, 1, 10, tzinfo=UTC)),
         ("2024-02-01T10:00:00", datetime(2024, 2, 1, 10, tzinfo=UTC)),
         ("yesterday", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
         ("", None),
         (None, None),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import reading_steps
+from imagesync_pipelines.connectors.image_db import reading_steps, taken_over
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.pages import PAGES_STEP, PagesLanded
 from imagesync_pipelines.connectors.image_db.reading_steps import KEPT_BATCHES
@@ -58,6 +58,36 @@ def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: 
     assert calls(connector) == before == 3
     assert (about.scope, about.complete, about.reason, about.records, about.warnings) == ("all", True, "", 10, ())
     assert (about.api_calls, about.bytes_downloaded) == (0, 0), "what this run did not fetch"
+
+
+def test_what_is_unchanged_is_taken_over_from_the_newest_batch_unless_settings_or_version_changed(
+    connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    write = reading_steps.write_chunks
+
+    def noting(*given: Any) -> Any:
+        stored = write(*given)
+        taken.append(stored.taken_over)
+        return stored
+
+    monkeypatch.setattr(reading_steps, "write_chunks", noting)
+    connector.scan()
+    connector.records()
+    connector.records()
+    reading_steps.records(connector.context(), RecordsOptions(), lambda _: connector.session())
+    assert taken == [0, 10, 10], "also when a run is tried again"
+    connector.source.records[0] = image(1, SKU, type="Szene")
+    connector.scan()
+    connector.records()
+    assert taken[3:] == [9]
+    monkeypatch.setattr(taken_over, "CHOICE_VERSION", 99)
+    connector.records()
+    higher = connector.context().settings.model_copy(update={"image_db_detail_min_height": 900})
+    for _ in range(2):
+        context = replace(connector.context(), settings=higher)
+        reading_steps.records(context, RecordsOptions(), lambda _: connector.session())
+    assert taken[4:] == [0, 0, 10]
 
 
 def test_the_calls_of_a_run_are_those_of_its_own_pages_and_its_scan_is_that_one(connector: Connector) -> None:
