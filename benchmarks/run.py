@@ -1,7 +1,7 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
-Name some (`python -m benchmarks.run small large rivals engine edge serving plytix moysklad catalogue`) to run
-only those; `--images` sizes `large`.
+Name some (`python -m benchmarks.run small large rivals engine edge serving plytix moysklad catalogue growth`)
+to run only those; `--images` sizes `large`.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
+from benchmarks.growth import growth
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.moysklad import moysklad
 from benchmarks.pages import make_pages
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="small, large, rivals, engine, edge, serving, plytix, moysklad, catalogue; nothing: all",
+        help="small, large, rivals, engine, edge, serving, plytix, moysklad, catalogue, growth; nothing: all",
     )
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
@@ -57,11 +58,12 @@ def main(arguments: Sequence[str]) -> None:
         "plytix": plytix,
         "moysklad": moysklad,
         "catalogue": catalogue,
+        "growth": growth,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    everything = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue")
+    everything = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
     for name in given.names or everything:
         available[name](console)
 

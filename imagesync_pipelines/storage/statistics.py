@@ -11,13 +11,13 @@ MANY = 1_000
 SHARE = 0.1
 
 
-def analyze_if_many(connection: sa.Connection, table: sa.Table, written: int, among: int = 0) -> bool:
-    """Let PostgreSQL look at a table of ours of which many rows were written, in the caller's transaction.
+def analyze_if_many(connection: sa.Connection, table: sa.Table | str, written: int, among: int = 0) -> bool:
+    """Let PostgreSQL look at a table of which many rows were written, in the caller's transaction.
 
-    among: how many rows there are of the kind that was written, where that is known; a small share of them changes
-    nothing. Otherwise nothing is executed. Says whether it was.
+    table: one of ours, or the name of one. among: how many rows there are of the kind that was written, where that is
+    known; a small share of them changes nothing. Otherwise nothing is executed. Says whether it was.
     """
     if written < MANY or written < among * SHARE:
         return False
-    connection.exec_driver_sql(f"ANALYZE {table.fullname}")
+    connection.exec_driver_sql(f"ANALYZE {table if isinstance(table, str) else table.fullname}")
     return True

@@ -220,6 +220,7 @@ def _write(
     def check(body: Body, photo: Photo) -> str:
         return verdicts.check(body, photo.checksum, photo.content_type)
 
+    store.analyze_if_many(run.database, total)
     done = apply_photos(
         plan,
         payload,

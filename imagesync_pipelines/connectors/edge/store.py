@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import KEPT, Body, Photo, fingerprint, kept_of
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
+from imagesync_pipelines.storage import statistics
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError, TransactionPoolerError
@@ -216,6 +217,12 @@ def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
         note_unwritten(connection, database.table, [(photo, "pending", None) for photo in there])
         _park(connection, {one.photo_id: one.product_id for one in usable if one.product_id in unknown})
     return len(usable)
+
+
+def analyze_if_many(database: StoreDatabase, photos: int) -> None:
+    """Let PostgreSQL look at the table before so many photos are written: each batch would read all of it otherwise."""
+    with database.engine.begin() as connection:
+        statistics.analyze_if_many(connection, database.table, photos)
 
 
 def anything_pending(database: StoreDatabase) -> bool:

@@ -13,23 +13,21 @@ from functools import partial
 import pandas as pd
 from pydantic import BaseModel
 
-from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, look_at, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.downloads import Downloads
 from imagesync_pipelines.connectors.moysklad.errors import FATAL
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN, read_map
 from imagesync_pipelines.connectors.moysklad.missing import hold_missing
-from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, NAME, ChildMap, ContentFetched, EntityTask
+from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, ChildMap, ContentFetched, EntityTask
 from imagesync_pipelines.connectors.moysklad.moved import as_entities, left_cards
 from imagesync_pipelines.connectors.moysklad.planning import chosen_keys, needed_of, policy_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
-from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
+from imagesync_pipelines.connectors.moysklad.reading import entities_of, mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.identity import only
@@ -341,10 +339,11 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
     failed |= dict.fromkeys(applied.refused_in, stopped or "it changed while the run was at work")
     failed |= {one.group: UNSETTLED for one in child.open_intents() if one.group not in unmapped}
     failed |= {str(entry.group): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
+    asked = {request.entity for request in held}
     with child.engine.connect() as connection:
-        known = set(read_mirror(connection, NAME, MAIN)["key"])
+        known = {entity.key for entity in entities_of(connection, sorted(asked))}
     notes = {str(entry.group): entry.reason for entry in aside} | unmapped
-    notes |= dict.fromkeys({request.entity for request in held} - known, NOT_IN_MAIN)
+    notes |= dict.fromkeys(asked - known, NOT_IN_MAIN)
     by_end: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for request in held:
         why = failed.get(request.entity, "")

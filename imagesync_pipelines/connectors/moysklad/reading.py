@@ -268,10 +268,14 @@ def read_entities(
 
 
 def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
-    """The entities of the main account as the mirror has them, in portions, ordered by key; among: only these keys."""
+    """The entities of the main account as the mirror has them, in portions, ordered by key; among: only these keys.
+
+    Of a few that are named no more than these are read.
+    """
     with engine.connect() as connection:
-        keys = mirror.read_mirror(connection, NAME, MAIN)["key"].tolist()
-        wanted = [key for key in keys if chosen.has(key) and (among is None or key in among)]
+        named = chosen.keys or among
+        keys = mirror.read_mirror(connection, NAME, MAIN)["key"].tolist() if named is None else named
+        wanted = sorted(key for key in keys if chosen.has(key) and (among is None or key in among))
         for first in range(0, len(wanted), _PORTION):
             yield entities_of(connection, wanted[first : first + _PORTION])
 

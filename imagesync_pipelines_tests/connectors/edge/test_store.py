@@ -10,7 +10,9 @@ from imagesync_pipelines.connectors.edge.store import (
     CURRENT_COLUMNS,
     StoreDatabase,
     StoreUnreachableError,
+    analyze_if_many,
     anything_pending,
+    give_way,
     keep_waiting,
     mark_pending,
     open_store,
@@ -23,6 +25,7 @@ from imagesync_pipelines.connectors.edge.store import (
 )
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.storage.errors import AccountBusyError
+from imagesync_pipelines.storage.statistics import MANY
 from imagesync_pipelines_tests.connectors.edge.photos import START, photo, picture, rows_of, run_sql, some_id
 
 WAITING = "SELECT photo_id::text FROM imagesync_photo_waiting"
@@ -186,3 +189,18 @@ def test_a_database_that_does_not_answer_is_one_line_without_the_password() -> N
         open_store("postgresql://store:s3cret@127.0.0.1:1/photos")
     assert "s3cret" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("number", [MANY, 2 * MANY])
+def test_a_batch_into_a_table_that_was_just_filled_reads_its_own_products_alone(
+    store: StoreDatabase, number: int
+) -> None:
+    photos = [photo(nth) for nth in range(number)]
+    mark_pending(store, photos)
+    run_sql(store, "DELETE FROM pg_statistic WHERE starelid = 'product_photo'::regclass")
+    analyze_if_many(store, number)
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'product_photo'"
+    with store.engine.begin() as connection:
+        for first in range(0, number, 100):
+            give_way(connection, store.table, [one._replace(is_primary=True) for one in photos[first : first + 100]])
+        assert connection.scalar(sa.text(read)) <= number

@@ -11,7 +11,16 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, MainReading
-from imagesync_pipelines.connectors.moysklad.reading import ARCHIVED, DELETED, entities_of, read_entities, read_main
+from imagesync_pipelines.connectors.moysklad.reading import (
+    ARCHIVED,
+    DELETED,
+    entities_of,
+    mirrored,
+    read_entities,
+    read_main,
+)
+from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, NOTHING, EntityChoice
+from imagesync_pipelines.storage import mirror as of_storage
 from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
 from imagesync_pipelines.upstream.errors import UnavailableError
 from imagesync_pipelines_tests.connectors.moysklad.rows import MOMENT, entity, image
@@ -216,3 +225,22 @@ def test_single_entities_are_read_without_moving_the_cursor(database: sa.Engine)
     assert (found.changed, found.deleted, found.archived, found.full) == (1, 1, 1, False)
     assert _live(database) == ["product:p1"]
     assert _cursor(database) == MOMENT.isoformat()
+
+
+def test_of_entities_that_are_named_no_others_are_read(database: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    _read(database, Account([entity(name, images=PICTURE) for name in ("a", "b", "c")]))
+    assert [one.id for some in mirrored(database, EVERYTHING) for one in some] == ["a", "b", "c"]
+
+    def everything(*_: object) -> None:
+        raise AssertionError("the keys of all entities were read")
+
+    monkeypatch.setattr(of_storage, "read_mirror", everything)
+    named = EntityChoice(keys=("product:c", "product:a", "product:gone"))
+    for chosen, among, expected in (
+        (named, None, ["a", "c"]),
+        (EVERYTHING, {"product:b", "product:a"}, ["a", "b"]),
+        (named, {"product:b", "product:a"}, ["a"]),
+        (NOTHING, {"product:b"}, []),
+        (EVERYTHING, set[str](), []),
+    ):
+        assert [one.id for some in mirrored(database, chosen, among) for one in some] == expected
