@@ -27,16 +27,23 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import StoreRun, make_plan, take_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.image_db.checks import every_image_has_a_usable_url, every_product_has_one_primary
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs as of_dagster
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.launching import IN_FLIGHT
 from imagesync_pipelines.defs.metadata import summary_metadata
+from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.table import read_products
+from imagesync_pipelines.products.target import read_current
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.steps import RunContext, Summary
 
 SIZES = (50_000, 200_000)
+# The sandbox had made no catalogue of 200,000 after half an hour.
+IMAGES = (25_000, 100_000)
 # As many runs as an installation with hourly ones has after seven months.
 RUNS = (50, 500, 5_000)
 SHOWN = 50
@@ -45,8 +52,8 @@ RARE = "folder"
 
 def growth(console: Console, sizes: Sequence[int] = SIZES) -> None:
     """Images, photos and runs in several sizes, with what each costs in all of them."""
-    for part, item, counts in (("images", "image", sizes), ("photos", "photo", sizes), ("runs", "run", RUNS)):
-        every = part == "runs"
+    for part, counts in (("images", IMAGES), ("products", sizes), ("photos", sizes), ("runs", RUNS)):
+        every, item = part in ("products", "runs"), part[:-1]
         found = [measured("benchmarks.growth", part=part, size=size).figures["spans"] for size in counts]
         what = "ms of processor time" if every else f"µs of processor time per {item}"
         table = Table(title=f"How it grows: {what}", title_justify="left")
@@ -76,6 +83,42 @@ def photos(home: Path, number: int) -> dict[str, Any]:
             with watch.step(f"{name} plan"):
                 make_plan(run, allow_mass_delete=False)
     return {"spans": watch.as_json()}
+
+
+def products(home: Path, number: int) -> dict[str, Any]:
+    """What a run of product images reads of our own tables, whatever it is about; every product has one image."""
+    watch = Stopwatch()
+    with open_installation(Settings(home=home)) as place:
+        with place.engine.begin() as connection:
+            connection.execute(sa.text("SET LOCAL session_replication_role = replica"))  # no triggers: it is all right
+            for statement in _PRODUCTS:
+                connection.execute(sa.text(statement), {"number": number})
+        with watch.step("primaries of an apply in which nothing changed"):
+            repair_primaries(place.engine)
+        with watch.step("all products, for a plan"):
+            read_products(place.engine)
+        with watch.step("all product images, for a plan"):
+            read_current(place.engine, "image_db")
+        context = RunContext("image_db", "", Lineage("run"), place, ImageDbSettings())
+        for check in (every_product_has_one_primary, every_image_has_a_usable_url):
+            with watch.step(f"the check {check.__name__}"):
+                check(context)
+    return {"spans": watch.as_json()}
+
+
+_PRODUCTS = (
+    """
+    INSERT INTO imagesync.product (kind, erp_id, sku, name)
+    SELECT 'variant', n::text, 'SKU ' || n, 'Product ' || n FROM generate_series(1, :number) AS n
+    """,
+    """
+    INSERT INTO imagesync.product_image
+           (product_id, external_id, source, image_url, fingerprint, original_url, is_primary)
+    SELECT id, erp_id, 'image_db', 'https://media.example.com/' || id || '.jpg', md5(erp_id), 'x', true
+      FROM imagesync.product
+    """,
+    "ANALYZE imagesync.product, imagesync.product_image",
+)
 
 
 def runs(home: Path, number: int) -> dict[str, Any]:
@@ -116,7 +159,7 @@ def _many_runs(instance: dg.DagsterInstance, number: int) -> None:
             connection.execute(sa.text(copies), {"run_id": run_id, "number": number - 3})
 
 
-PARTS = {"images": images, "photos": photos, "runs": runs}
+PARTS = {"images": images, "products": products, "photos": photos, "runs": runs}
 
 
 if __name__ == "__main__":
@@ -125,5 +168,5 @@ if __name__ == "__main__":
         print(json.dumps(PARTS[given["part"]](Path(given["home"]), given["size"])))
     else:
         parser = argparse.ArgumentParser(description=__doc__)
-        parser.add_argument("--size", type=int, action="append", help="images and photos; may be given several times")
+        parser.add_argument("--size", type=int, action="append", help="products and photos; may be given several times")
         growth(Console(width=130), parser.parse_args().size or SIZES)

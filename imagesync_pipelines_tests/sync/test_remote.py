@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.outbox import Intent
-from imagesync_pipelines.sync.apply import Applied
+from imagesync_pipelines.sync.apply import Applied, ProgramFaultError
 from imagesync_pipelines.sync.model import GroupWork, Proof, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.remote import FRESH_FOR, GROUPS_PER_READ, MOVED, UNSETTLED, apply_remote, recover
@@ -298,6 +298,24 @@ def test_bad_groups_never_stop_the_others_however_many_follow_one_another() -> N
     applied = connector.run(workers=1)
     assert (applied.added, applied.failed, applied.refused) == (4, 40, 0)
     assert connector.target.stopped == ""
+
+
+def test_ten_groups_that_meet_the_same_fault_of_the_program_end_the_run_and_are_read_before_they_are_tried_again() -> (
+    None
+):
+    class Broken(FakeRemote):
+        def apply(self, work: GroupWork) -> Sequence[RowResult]:
+            self.calls.append(work.group)
+            raise AttributeError("'NoneType' object has no attribute 'id'")
+
+    connector = Connector(many(40))
+    connector.target = Broken({}, connector.target.wanted)
+    with pytest.raises(ProgramFaultError, match="10 in a row failed by the same error"):
+        connector.run(workers=1)
+    assert len(connector.quarantine.items) == 20
+    begun = sorted(connector.intents.open)
+    assert begun == sorted({row[1] for row in many(40)})[: len(begun)]
+    assert len(begun) <= 11, "no more than was under way"
 
 
 def test_a_log_of_intents_that_cannot_be_written_stops_the_run_before_any_call() -> None:
