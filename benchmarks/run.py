@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.before import HERE, NEW, OLD, Rounds, alternate, before
 from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
 from benchmarks.growth import growth
@@ -31,7 +32,8 @@ from benchmarks.serving import serving
 SMALL, LARGE = 2_489, 100_000
 ROW_AT_A_TIME, NESTED = 10_000, 10_000
 PAGE_SIZES = (100, 20)
-CONNECTOR, CONNECTOR_STEPS = "benchmarks.image_db_large", ("first records", "first plan", "first apply")
+CONNECTOR_STEPS = ("records", "plan", "apply")
+LARGE_ROUNDS = 3
 Spans = list[dict[str, Any]]
 
 
@@ -94,23 +96,26 @@ def small(console: Console) -> None:
 
 
 def large(console: Console, *, images: int, rivals: bool) -> None:
-    """The large catalogue through the connector and, on the same pages, through its rivals."""
+    """The large catalogue through the connector, before and now, and on the same pages through its rivals."""
     table = Table(title=f"{images:,} images: page bytes to committed rows", title_justify="left")
     for column in ("what", "images", "own seconds", "images/s", "connector is", "peak MB", "remarks"):
         table.add_column(column, justify="left" if column in {"what", "remarks"} else "right")
-    with _folder() as folder:
+    costs = Table(title=f"{images:,} images: processor time of everything, PostgreSQL included", title_justify="left")
+    for column in ("what", f"{OLD}: µs per image", f"{NEW}: µs per image", "ratio"):
+        costs.add_column(column, justify="left" if column == "what" else "right")
+    with _folder() as folder, before(console.print) as old:
         rates = []
         for size in PAGE_SIZES:
             pages = folder / f"pages_{size}"
             made = make_pages(pages, images, size)
-            home = folder / f"connector_{size}"
-            found = in_own_process(CONNECTOR, home=str(home), pages=str(pages))
-            alone = in_own_process(CONNECTOR, home=str(home), plan_alone=True)
-            rates.append(_add_connector(table, found, alone, images, size))
+            found = alternate(HERE / "benchmarks" / "image_db_large.py", old, rounds=LARGE_ROUNDS, pages=str(pages))
+            rates.append(_add_connector(table, found[NEW], images, size))
+            _add_costs(costs, found, images, size)
         what = f"{made.bytes / images:,.0f} bytes, {made.exports / images:.1f} exports"
         console.print(f"An image on average: {what}, {made.links / images:.2f} links.")
         if rivals:
             _add_rivals(table, folder, images, rates[0])
+    console.print(costs)
     console.print(table)
 
 
@@ -120,20 +125,45 @@ def engine(console: Console) -> None:
     subprocess.run([sys.executable, "-m", "benchmarks.plan_million"], check=True, env=quiet_environment())
 
 
-def _add_connector(table: Table, found: dict[str, Any], alone: dict[str, Any], images: int, size: int) -> float:
-    spans: Spans = found["spans"]
-    own = sum(_seconds(spans, step) for step in CONNECTOR_STEPS)
-    peak = _peak(spans)
-    parts = ", ".join(f"{step.partition(' ')[2]} {_seconds(spans, step):.1f} s" for step in CONNECTOR_STEPS)
-    _add(table, f"connector, pages of {size}", images, own, "", peak, parts)
-    again = sum(_seconds(spans, step.replace("first", "second")) for step in CONNECTOR_STEPS)
-    written = sum(found["second"][name] for name in ("added", "updated", "removed"))
-    _add(table, "  nothing changed", images, again, "", None, f"{written} rows written")
-    memory = alone["spans"][0]["above_bytes"]
+def _add_connector(table: Table, found: Rounds, images: int, size: int) -> float:
+    seconds = [_median(found, f"first {step}", "seconds") for step in CONNECTOR_STEPS]
+    own, last = sum(seconds), found.rounds[-1].figures
+    parts = ", ".join(f"{step} {value:.1f} s" for step, value in zip(CONNECTOR_STEPS, seconds, strict=True))
+    _add(table, f"connector, pages of {size}", images, own, "", _peak(last["spans"]), parts)
+    again = sum(_median(found, f"second {step}", "seconds") for step in CONNECTOR_STEPS)
+    written = sum(last["second"][name] for name in ("added", "updated", "removed"))
+    _add(table, "  only stocks changed", images, again, "", None, f"{written} rows written")
+    memory = found.median("alone", "spans", 0, "above_bytes")
     _add(
         table, "  the plan's memory", images, None, "", memory, f"{memory / images:,.0f} bytes per image, fresh process"
     )
     return images / own
+
+
+def _add_costs(table: Table, found: Mapping[str, Rounds], images: int, size: int) -> None:
+    """A line per step of both runs, and one per run."""
+    for run, told in (("first", "all is new"), ("second", "only stocks changed")):
+        steps = {
+            name: [_median(rounds, f"{run} {step}", "processor") / images * 1e6 for step in CONNECTOR_STEPS]
+            for name, rounds in found.items()
+        }
+        for at, step in enumerate(CONNECTOR_STEPS):
+            _add_cost(table, f"  {step}", {name: values[at] for name, values in steps.items()})
+        whole = {name: sum(values) for name, values in steps.items()}
+        _add_cost(table, f"pages of {size}, {told}", whole)
+    memory = {name: rounds.median("alone", "spans", 0, "above_bytes") / images for name, rounds in found.items()}
+    _add_cost(table, "  the plan's memory, bytes per image", memory)
+
+
+def _add_cost(table: Table, what: str, costs: Mapping[str, float]) -> None:
+    ratio = f"{costs[OLD] / costs[NEW]:.2f} ×" if OLD in costs else ""
+    table.add_row(what, *(f"{costs[name]:,.1f}" if name in costs else "" for name in (OLD, NEW)), ratio)
+
+
+def _median(found: Rounds, step: str, what: str) -> float:
+    """The median of one figure of a step of benchmarks.image_db_large over the rounds."""
+    names = [span["name"] for span in found.rounds[0].figures["spans"]]
+    return found.median("spans", names.index(step), what)
 
 
 def _add_rivals(table: Table, folder: Path, images: int, connector: float) -> None:
