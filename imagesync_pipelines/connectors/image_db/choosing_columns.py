@@ -3,7 +3,8 @@
 n records have m exports in all, record after record. A column of exports has the shape (m,), one of records (n,).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.image_db.choosing import Chosen, kind_and_role, parse_time
-from imagesync_pipelines.connectors.image_db.in_order import Export, RecordInOrder
+from imagesync_pipelines.connectors.image_db.in_order import RecordInOrder
 from imagesync_pipelines.imaging.formats import (
     PREFERRED,
     THUMBNAIL_PIXELS,
@@ -40,11 +41,62 @@ _HEAD = len(_SCHEMES[1]) + 1
 _HOST_BEGINS = np.array([chr(byte).isascii() and chr(byte).isalnum() for byte in range(256)])
 
 
+class _Numbers(dict[Any, int]):
+    """Values to numbers; a number is made once per value, as many have the same."""
+
+    def __init__(self, make: Callable[[Any], int]) -> None:
+        self._make = make
+
+    def __missing__(self, value: Any) -> int:
+        self[value] = number = self._make(value)
+        return number
+
+
+@dataclass
+class Gathered:
+    """What columns are made of, of records that are in order: plain values, so that the records themselves can go.
+
+    Of records: exports (how many each has), original_url, original_kind. Of exports: url, moment (microseconds since
+    1970), id, file (the place of kind and role in `files`, -1 where no word tells), sides (width, height, width …).
+    """
+
+    exports: list[int] = field(default_factory=list)
+    original_url: list[Any] = field(default_factory=list)
+    original_kind: list[str | None] = field(default_factory=list)
+    url: list[Any] = field(default_factory=list)
+    moment: list[int] = field(default_factory=list)
+    id: list[int] = field(default_factory=list)
+    sides: list[int] = field(default_factory=list)
+    file: list[int] = field(default_factory=list)
+    files: list[tuple[str, Role]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._moments, self._places = _Numbers(_moment_of), _Numbers(self._place_of)
+
+    def add(self, records: Sequence[RecordInOrder]) -> None:
+        """Take some more records; a hundred at a time are still in the processor's cache."""
+        every = [export for record in records for export in record.exports]
+        self.exports += [len(record.exports) for record in records]
+        self.original_url += [record.original.file_url for record in records]
+        self.original_kind += map(_kind_of_original, records)
+        self.url += [export.image_url for export in every]
+        self.moment += map(self._moments.__getitem__, [export.created for export in every])
+        self.id += [export.id or 0 for export in every]
+        self.file += map(self._places.__getitem__, [export.type for export in every])
+        self.sides += chain.from_iterable([export.resolution or (0, 0) for export in every])
+
+    def _place_of(self, word: Any) -> int:
+        if not isinstance(word, str) or (found := kind_and_role(word)) is None:
+            return -1
+        self.files.append(found)
+        return len(self.files) - 1
+
+
 class _Exports(NamedTuple):
     """The exports of some records, each (m,).
 
     of: the place of its record. file: the place of its kind and role in `files`. preferred: as in formats.py, -1 for
-    what no browser shows. moment: microseconds since 1970. odd: it is for the rule of one record.
+    what no browser shows. odd: it is for the rule of one record.
     """
 
     of: Column
@@ -59,29 +111,13 @@ class _Exports(NamedTuple):
     odd: Column
 
 
-class _Numbers(dict[Any, int]):
-    """Values to numbers; a number is made once per value, as many have the same."""
-
-    def __init__(self, make: Callable[[Any], int]) -> None:
-        self._make = make
-
-    def __missing__(self, value: Any) -> int:
-        self[value] = number = self._make(value)
-        return number
-
-    def column(self, values: Sequence[Any]) -> Column:
-        """The numbers of these values."""
-        return np.fromiter(map(self.__getitem__, values), np.int64, len(values))
-
-
-def choose_in_columns(records: Sequence[RecordInOrder], min_height: int) -> tuple[dict[str, pa.Array], Column]:
+def choose_in_columns(records: Gathered, min_height: int) -> tuple[dict[str, pa.Array], Column]:
     """An array (n,) for each field of Chosen, as choose_files gives it for each record, and which are odd (n,).
 
     What the arrays say of an odd record is worth nothing: choose_files has to be asked. min_height is 1 or more.
     """
-    n, exports = len(records), _exports(records)
-    original_url = texts(record.original.file_url for record in records)
-    original_kind = [_kind_of_original(record) for record in records]
+    n, exports = len(records.exports), _exports(records)
+    original_url, original_kind = texts(records.original_url), records.original_kind
     shown = _has_text(exports.url) & (exports.preferred >= 0)
     role = (
         np.array([role is Role.LARGE for _, role in exports.files] + [False]),
@@ -120,40 +156,26 @@ def choose_in_columns(records: Sequence[RecordInOrder], min_height: int) -> tupl
     return {name: columns[name] for name in Chosen._fields}, odd
 
 
-def texts(values: Iterable[Any]) -> pa.StringArray:
+def texts(values: Sequence[Any]) -> pa.StringArray:
     """Texts as a column; what is no text (UNSET, None) is null."""
-    given = list(values)
     try:
-        return pa.array(given, pa.string())
+        return pa.array(values, pa.string())
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([value if isinstance(value, str) else None for value in given], pa.string())
+        return pa.array([value if isinstance(value, str) else None for value in values], pa.string())
 
 
-def _exports(records: Sequence[RecordInOrder]) -> _Exports:
-    every: list[Export] = [export for record in records for export in record.exports]
-    m = len(every)
-    url = texts(export.image_url for export in every)
-    files: list[tuple[str, Role]] = []
-
-    def number_of(word: Any) -> int:
-        if not isinstance(word, str) or (found := kind_and_role(word)) is None:
-            return -1
-        files.append(found)
-        return len(files) - 1
-
-    file = _Numbers(number_of).column([export.type for export in every])
-    preferred = np.array([PREFERRED.get(kind, 0) if kind in WEB_KINDS else -1 for kind, _ in files] + [-1])[file]
-    moment = _Numbers(_moment_of).column([export.created for export in every])
-    sides = chain.from_iterable([export.resolution or (0, 0) for export in every])
-    size = np.fromiter(sides, np.int64, 2 * m).reshape(m, 2)
+def _exports(records: Gathered) -> _Exports:
+    m, files, url = len(records.url), records.files, texts(records.url)
+    file, moment, ids = (np.fromiter(one, np.int64, m) for one in (records.file, records.moment, records.id))
+    size = np.fromiter(records.sides, np.int64, 2 * m).reshape(m, 2)
     return _Exports(
-        of=np.repeat(np.arange(len(records)), [len(record.exports) for record in records]),
+        of=np.repeat(np.arange(len(records.exports)), records.exports),
         url=url,
         file=file,
         files=files,
-        preferred=preferred,
+        preferred=np.array([PREFERRED.get(kind, 0) if kind in WEB_KINDS else -1 for kind, _ in files] + [-1])[file],
         moment=moment,
-        id=np.fromiter([export.id or 0 for export in every], np.int64, m),
+        id=ids,
         width=size[:, 0],
         height=size[:, 1],
         odd=(_has_text(url) & (file < 0)) | ~_is_address(url) | (size >= _LONGEST_SIDE).any(1) | (moment == _LOWEST),

@@ -15,14 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.image_db.choosing import Chosen, fingerprint
-from imagesync_pipelines.connectors.image_db.choosing_columns import Column, choose_in_columns, texts
-from imagesync_pipelines.connectors.image_db.in_order import (
-    PageInOrder,
-    RecordInOrder,
-    bytes_digest,
-    page_in_order,
-    record_in_order,
-)
+from imagesync_pipelines.connectors.image_db.choosing_columns import Column, Gathered, choose_in_columns, texts
+from imagesync_pipelines.connectors.image_db.in_order import PageInOrder, bytes_digest, page_in_order, record_in_order
 from imagesync_pipelines.connectors.image_db.known import NOTHING_KNOWN, KnownRecords
 
 if TYPE_CHECKING:
@@ -49,6 +43,8 @@ SCHEMA = pa.schema(
         ("bytes_digest", pa.binary(16)),
     ]
 )
+# Records that are read at once and go again, before they leave the processor's cache.
+_AT_ONCE = 100
 # What becomes of a record of a page: a row of the chunk's table (0 and up), a known row n (-1 - n), or one of these.
 _UNREAD, _SET_ASIDE = np.iinfo(np.int64).min, np.iinfo(np.int64).min + 1
 
@@ -144,10 +140,8 @@ def chunk_of(pages: Sequence[RawPage], min_height: int, known: KnownRecords = NO
     digests = [bytes_digest(result) for result in results]
     rows = known.rows_of(digests)
     rows = np.where(rows >= 0, -1 - rows, _UNREAD)
-    unread = ((place, record_in_order(results[place])) for place in np.flatnonzero(rows == _UNREAD).tolist())
-    found = {place: record for place, record in unread if record is not None}
-    in_order, odd = _in_columns(list(found.values()), [digests[place] for place in found], min_height)
-    rows[np.fromiter(found, np.int64, len(found))[~odd]] = np.arange(len(in_order))
+    places, odd, in_order = _in_columns(results, digests, np.flatnonzero(rows == _UNREAD).tolist(), min_height)
+    rows[places[~odd]] = np.arange(len(in_order))
     slow, read, first = _Odd(len(in_order)), [], 0
     for raw, page in zip(pages, split, strict=True):
         if page is None:
@@ -157,11 +151,11 @@ def chunk_of(pages: Sequence[RawPage], min_height: int, known: KnownRecords = NO
             read.append(_read_rest(slow, raw, page, rows[mine], digests[mine], min_height))
             first = mine.stop
     table = pa.concat_tables([in_order, _table(slow.records, slow.digests)]) if slow.records else in_order
-    places = np.concatenate([one.rows for one in read]) if read else np.empty(0, np.int64)
-    ids = iter(np.where(places < 0, known.ids_at(-1 - places), _ids_at(table, places)).astype(str).tolist())
+    there = np.concatenate([one.rows for one in read]) if read else np.empty(0, np.int64)
+    ids = iter(np.where(there < 0, known.ids_at(-1 - there), _ids_at(table, there)).astype(str).tolist())
     return Chunk(
         table=table,
-        rows=places,
+        rows=there,
         origins=tuple((raw.fetched_at, raw.page, len(one.rows)) for raw, one in zip(pages, read, strict=True)),
         facts=tuple(
             _facts(raw, one.api_count, one.next_page, [*islice(ids, len(one.rows)), *one.set_aside])
@@ -225,22 +219,35 @@ def _ids_at(table: pa.Table, rows: Column) -> Column:
     return ids[np.maximum(rows, -1)]
 
 
-def _in_columns(records: Sequence[RecordInOrder], digests: Sequence[bytes], min_height: int) -> tuple[pa.Table, Column]:
-    """The records that are certain as columns; and which are odd after all, of the shape (records,)."""
-    chosen, odd = choose_in_columns(records, min_height)
-    originals = [record.original for record in records]
+def _in_columns(
+    results: Sequence[bytes], digests: Sequence[bytes], unread: Sequence[int], min_height: int
+) -> tuple[Column, Column, pa.Table]:
+    """What is in order of what is unread: its places (n,), what of it is odd after all (n,), the others as columns."""
+    gathered, places = Gathered(), []
+    ids, kinds, canonical, links, prints = [], [], [], [], []
+    for begin in range(0, len(unread), _AT_ONCE):
+        some = [(place, record_in_order(results[place])) for place in unread[begin : begin + _AT_ONCE]]
+        records = [record for _, record in some if record is not None]
+        places += [place for place, record in some if record is not None]
+        gathered.add(records)
+        ids += [record.original.file_id for record in records]
+        kinds += [record.original.type for record in records]
+        links += [record.links for record in records]
+        canonical += [record.canonical for record in records]
+        prints += [fingerprint(record.canonical, min_height) for record in records]
+    chosen, odd = choose_in_columns(gathered, min_height)
     columns = {
         **chosen,
-        "external_id": pa.array([original.file_id for original in originals], pa.int64()).cast(pa.string()),
-        "fingerprint": pa.array([fingerprint(record.canonical, min_height) for record in records], pa.string()),
-        "image_type": pc.fill_null(texts(original.type for original in originals), ""),
-        "file_url": pc.fill_null(texts(original.file_url for original in originals), ""),
-        "links": _links([record.links for record in records]),
-        "canonical": pa.array([record.canonical for record in records], pa.binary()),
-        "bytes_digest": pa.array(digests, pa.binary(16)),
+        "external_id": pa.array(ids, pa.int64()).cast(pa.string()),
+        "fingerprint": pa.array(prints, pa.string()),
+        "image_type": pc.fill_null(texts(kinds), ""),
+        "file_url": pc.fill_null(texts(gathered.original_url), ""),
+        "links": _links(links),
+        "canonical": pa.array(canonical, pa.binary()),
+        "bytes_digest": pa.array([digests[place] for place in places], pa.binary(16)),
     }
     table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
-    return table.filter(pa.array(~odd)) if odd.any() else table, odd
+    return np.array(places, np.int64), odd, table.filter(pa.array(~odd)) if odd.any() else table
 
 
 def _table(records: "Sequence[Record]", digests: Sequence[bytes | None]) -> pa.Table:
