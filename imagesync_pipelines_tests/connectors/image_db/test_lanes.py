@@ -229,7 +229,7 @@ def test_whatever_comes_the_lanes_give_what_the_rule_alone_gives(raws: list[Any]
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(RECORDS | odd_records() | JSON, max_size=6), st.sampled_from([1, 200, 600]))
 def test_whatever_comes_the_lanes_give_what_the_rule_alone_gives_many_times(raws: list[Any], min_height: int) -> None:
     if b"\\u0000" not in page(*raws) and "\\ud" not in json.dumps(raws):
