@@ -7,11 +7,14 @@ does the choice.
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import pin, product, product_image
@@ -39,7 +42,18 @@ HAVING count(*) FILTER (WHERE i.is_primary) <> 1
 
 
 # A product image as it is in the database, as far as its place among the others is concerned.
-_PRESENT = ("id", "product_id", "source", "external_id", "fingerprint", "priority", "newest_export", "is_primary")
+_PRESENT = pa.schema(
+    {
+        "id": pa.int64(),
+        "product_id": pa.int64(),
+        "source": pa.string(),
+        "external_id": pa.string(),
+        "fingerprint": pa.string(),
+        "priority": pa.int64(),
+        "newest_export": pa.timestamp("us", "UTC"),
+        "is_primary": pa.bool_(),
+    }
+)
 
 
 class Locked(NamedTuple):
@@ -59,28 +73,48 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
     connection.execute(sa.text(_KEEPS_PRIMARIES))
     lock = sa.select(product.c.id).where(among(product.c.id, sorted(product_ids))).order_by(product.c.id)
     connection.execute(lock.with_for_update(key_share=True))
-    columns = [product_image.c[name] for name in _PRESENT]
-    there = connection.execute(sa.select(*columns).where(among(product_image.c.product_id, product_ids)))
-    # As objects: a moment that is not there stays None.
-    images = pd.DataFrame(map(tuple, there), columns=_PRESENT, dtype=object)
-    return Locked(images.astype({"product_id": "int64", "is_primary": "bool"}), pins_of(connection, product_ids))
+    columns = [product_image.c[name] for name in _PRESENT.names]
+    there = connection.execute(sa.select(*columns).where(among(product_image.c.product_id, product_ids))).all()
+    values = [pa.array(column, kind) for column, kind in zip(zip(*there, strict=True), _PRESENT.types, strict=False)]
+    images = pa.table(values, _PRESENT) if there else _PRESENT.empty_table()
+    return Locked(frame_of(images), pins_of(connection, product_ids))
 
 
 def primary_flags(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> pd.Series:
     """Which images of whole products are primary (True/False), of all sources together, as rules.choose_primary says.
 
-    images: product_id, source, external_id, priority, newest_export.
+    images: product_id, source, external_id, priority, newest_export. Works on columns; the rule itself is asked about
+    products with a pin, and where two images are alike in priority and moment.
     """
-    several = images[images["product_id"].duplicated(keep=False)]  # most products have one
+    flags = ~images["product_id"].duplicated(keep=False)  # most products have one
+    several = images[~flags]
+    if several.empty:
+        return flags
+    # Of whole numbers ~ turns the order round; a moment that is not there is the smallest number, so it comes last.
+    products, newest = several["product_id"].to_numpy(), several["newest_export"].to_numpy("datetime64[us]").view("i8")
+    priority = several["priority"].to_numpy()
+    order = np.lexsort((~newest, priority, products))
+    same = products[order][1:] == products[order][:-1]
+    alike = same & (priority[order][1:] == priority[order][:-1]) & (newest[order][1:] == newest[order][:-1])
+    first = np.concatenate([[True], ~same])
+    flags[several.index[order[first]]] = True
+    asked = np.union1d(products[order][1:][alike & first[:-1]], np.fromiter(pins, np.int64, len(pins)))
+    if len(asked):
+        unclear = several[np.isin(products, asked)]
+        flags[unclear.index] = np.array(_chosen(unclear, pins), bool)
+    return flags
+
+
+def _chosen(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> list[bool]:
+    """The same by the rule itself, image by image."""
     shown: dict[int, list[rules.Shown]] = {}
-    columns = ["product_id", "external_id", "priority", "newest_export", "source"]
-    for product_id, *values in several[columns].itertuples(index=False, name=None):
+    moments = images["newest_export"].astype(object).where(images["newest_export"].notna(), None)
+    columns = (images["product_id"], images["external_id"], images["priority"], moments, images["source"])
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    for product_id, *values in rows:
         shown.setdefault(product_id, []).append(rules.Shown(*values))
     chosen = {product_id: rules.choose_primary(of, pins.get(product_id)) for product_id, of in shown.items()}
-    products, sources, ids = (images[name].tolist() for name in ("product_id", "source", "external_id"))
-    names = zip(sources, ids, strict=True)
-    flags = [chosen.get(product_id, name) == name for product_id, name in zip(products, names, strict=True)]
-    return pd.Series(flags, images.index, dtype="bool")
+    return [chosen[product_id] == (source, external_id) for product_id, external_id, *_, source in rows]
 
 
 def set_flags(connection: sa.Connection, images: pd.DataFrame, primary: pd.Series) -> None:

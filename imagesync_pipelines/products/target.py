@@ -1,11 +1,9 @@
 """`product_image` as a target: whole products, one transaction per batch, primaries last."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import compress
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +12,7 @@ from psycopg import sql
 from psycopg.errors import NumericValueOutOfRange
 
 from imagesync_pipelines.products.primaries import lock_products, primary_flags, set_flags
-from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
+from imagesync_pipelines.storage.copying import copy_columns, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.apply import ends_run, item_failure, outcomes
 from imagesync_pipelines.sync.frames import among
@@ -26,8 +24,6 @@ _CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, or
 MOVED = "the images of this product changed since the plan was made; plan again"
 
 _WITHOUT_IMAGES = group_state(())
-_Row = tuple[Any, ...]
-
 
 VALUES = pa.schema(
     {
@@ -50,19 +46,17 @@ VALUES = pa.schema(
 )
 """The values of a product image, in the order in which they are copied; metadata is JSON in UTF-8."""
 
-Payload = Callable[[Sequence[str]], pa.Table]
+Payload = Callable[[Iterable[str]], pa.Table]
 """The VALUES of the rows with these engine keys, in their order."""
 
 _TABLE = "imagesync.product_image"
 # A row as it is copied: its columns with their types on the wire. last_synced is not among them: it is now, by default.
 _NAMES = ("product_id", "source", "external_id", "is_primary", *VALUES.names)
-# By Arrow's name of the type; a jsonb (binary) is sent as a version and its text.
-_NOT_TEXT = {"bool": "bool", "int64": "int4", "binary": "bytea", "timestamp[us, tz=UTC]": "timestamptz"}
+# By Arrow's name of the type.
+_NOT_TEXT = {"bool": "bool", "int64": "int4", "binary": "jsonb", "timestamp[us, tz=UTC]": "timestamptz"}
 _TYPES = ("int8", "text", "text", "bool", *(_NOT_TEXT.get(str(kind), "text") for kind in VALUES.types))
 _COLUMNS = ", ".join(_NAMES)
-_JSONB_VERSION = pa.scalar(b"\x01")
 _LARGEST = 2**31 - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STAGE = f"""
 CREATE TEMPORARY TABLE IF NOT EXISTS product_image_stage ON COMMIT DELETE ROWS AS
@@ -101,7 +95,7 @@ def image_key(product_id: int | str, external_id: str) -> str:
 
 def external_ids_of(keys: pd.Series) -> pd.Series:
     """The images' own ids of engine keys."""
-    return keys.str.split("/", n=1).str[1]
+    return keys.str.replace(r"(?s)^[^/]*/", "", n=1, regex=True).where(keys.str.contains("/", regex=False))
 
 
 def read_asked(engine: sa.Engine, source: str) -> dict[str, tuple[str, ...]]:
@@ -182,25 +176,24 @@ class ProductImageTarget:
         for product_id, before, after in zip(*columns, strict=True):  # a pin moves with its image
             if pins.get(product_id) == (self.source, before):
                 pins[product_id] = (self.source, after)
-        values = self.payload(written["key"].tolist()) if len(written) else VALUES.empty_table()
+        values = self.payload(written["key"]) if len(written) else VALUES.empty_table()
         touched = pd.concat([rows["key"], rows["key_before"].dropna()])
         stay = images[(images["source"] != self.source) | ~among(_keys(images), touched)]
-        come = pd.DataFrame(
+        come = pa.table(
             {
-                "product_id": written["product_id"].to_numpy(),
-                "source": self.source,
-                "external_id": written["external_id"].to_numpy(),
-                "priority": _python(values["priority"]),
-                # As objects: a moment that is not there stays None.
-                "newest_export": pd.Series(_python(values["newest_export"]), dtype=object),
+                "product_id": pa.array(written["product_id"], pa.int64()),
+                "source": pa.repeat(self.source, len(written)),
+                "external_id": pa.array(written["external_id"], pa.string()),
+                "priority": values["priority"],
+                "newest_export": values["newest_export"],
             }
         )
-        primary = primary_flags(pd.concat([stay.astype(object), come.astype(object)], ignore_index=True), pins)
+        primary = primary_flags(pd.concat([stay, frame_of(come)], ignore_index=True), pins)
         _change(connection, _REMOVE, self.source, rows[removed], "product_id", "external_id")
         for rename in _RENAMES:
             _change(connection, rename, self.source, renamed, "product_id", "before", "external_id")
-        copied = _copied(written.assign(is_primary=primary[len(stay) :].to_numpy(), source=self.source), values)
-        _write(connection, copied, ~among(written["product_id"], images["product_id"]))
+        copied = _copied(come.append_column("is_primary", pa.array(primary[len(stay) :])), values)
+        _write(connection, copied, ~np.isin(written["product_id"], images["product_id"]))
         set_flags(connection, stay, primary[: len(stay)].set_axis(stay.index))
         return pd.concat([settled, done])
 
@@ -225,35 +218,23 @@ def _keys(images: pd.DataFrame) -> pd.Series:
     return images["product_id"].astype("str") + "/" + images["external_id"].astype("str")
 
 
-def _copied(images: pd.DataFrame, values: pa.Table) -> list[_Row]:
+def _copied(images: pa.Table, values: pa.Table) -> pa.Table:
     """Product images in the form in which they are copied. Raises psycopg's DataError for a size that is too large."""
-    # Four bytes are sent, and psycopg would cut a larger number without a word.
     large = pc.or_kleene(pc.greater(values["width"], _LARGEST), pc.greater(values["height"], _LARGEST))
     for row in values.filter(large).to_pylist():
         raise NumericValueOutOfRange(f"{row['width']} x {row['height']} pixels are out of range")
-    metadata = pc.binary_join_element_wise(_JSONB_VERSION, values["metadata"], b"")
-    values = values.set_column(VALUES.get_field_index("metadata"), "metadata", metadata)
-    names = _NAMES[: len(_NAMES) - len(VALUES)]
-    return list(zip(*(images[name].tolist() for name in names), *map(_python, values.columns), strict=True))
+    own = _NAMES[: len(_NAMES) - len(VALUES)]
+    return pa.table([*(images[name] for name in own), *values.columns], names=list(_NAMES))
 
 
-def _python(column: pa.ChunkedArray) -> list[Any]:
-    """A column as Python values; Arrow's own way to a moment with a zone takes ten times as long."""
-    if not pa.types.is_timestamp(column.type):
-        values: list[Any] = column.to_pylist()
-        return values
-    micros = column.cast(pa.int64()).to_pylist()
-    return [None if one is None else _EPOCH + timedelta(microseconds=one) for one in micros]
-
-
-def _write(connection: sa.Connection, rows: Sequence[_Row], new: pd.Series) -> None:
+def _write(connection: sa.Connection, images: pa.Table, new: np.ndarray) -> None:
     """Write images; nothing is compared for those whose products are `new` to images, so they are written fastest."""
     if new.any():
-        copy_rows(connection, _TABLE, _NAMES, compress(rows, new), _TYPES)
+        copy_columns(connection, _TABLE, images if new.all() else images.filter(pa.array(new)), _TYPES)
     if not new.all():
         connection.execute(sa.text(_STAGE))
         connection.execute(sa.text("DELETE FROM product_image_stage"))  # rows of an earlier savepoint
-        copy_rows(connection, "product_image_stage", _NAMES, compress(rows, ~new), _TYPES)
+        copy_columns(connection, "product_image_stage", images.filter(pa.array(~new)), _TYPES)
         connection.execute(sa.text(_UPSERT))
 
 

@@ -4,31 +4,41 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import sqlalchemy as sa
 
+# COPY in binary: what comes before the rows and after them, and the numbers as they are on the wire.
+_SIGNATURE, _TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+_NUMBERS = {"bool": ">u1", "int4": ">i4", "int8": ">i8", "timestamptz": ">i8"}
+# PostgreSQL counts microseconds from the year 2000.
+_YEAR_2000 = 946_684_800_000_000
 
-def copy_rows(
-    connection: sa.Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    types: Sequence[str] = (),
-) -> None:
-    """Append rows to a table, in the connection's transaction; `table` and `columns` are names of ours.
 
-    types: of the columns, as PostgreSQL names them (int4, text); then the rows are sent in binary, which takes a third
-    of the time. A number has to fit: in binary psycopg cuts what is too large for its type.
-    """
-    how = "FROM STDIN (FORMAT binary)" if types else "FROM STDIN"
-    with _cursor(connection) as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) {how}") as copy:
-        if types:
-            copy.set_types(types)
+def copy_rows(connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Append rows to a table, in the connection's transaction; `table` and `columns` are names of ours."""
+    with _cursor(connection) as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def copy_columns(connection: sa.Connection, table: str, columns: pa.Table, types: Sequence[str]) -> None:
+    """Append columns to a table, in the connection's transaction; `table` and the columns' names are ours.
+
+    types: of the columns, as PostgreSQL names them (bool, int4, int8, timestamptz, text, jsonb). No row becomes a
+    Python object, which takes a tenth of the time of copy_rows. Raises pyarrow's ArrowInvalid for a number that does
+    not fit its type.
+    """
+    names = ", ".join(columns.column_names)
+    with _cursor(connection) as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)") as copy:
+        copy.write(_SIGNATURE)
+        if len(columns):
+            copy.write(_binary_rows(columns, types))
+        copy.write(_TRAILER)
 
 
 def read_columns(connection: sa.Connection, query: str, types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -63,6 +73,42 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
     """Columns as a frame of pandas; texts stay as they are in memory."""
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def _binary_rows(columns: pa.Table, types: Sequence[str]) -> memoryview:
+    """Rows as COPY takes them in binary: the number of columns, then the length (-1: NULL) and the value of each."""
+    parts = [pa.scalar(len(types).to_bytes(2, "big"))]
+    for column, kind in zip(columns.columns, types, strict=True):
+        parts += _field(column.combine_chunks(), kind)
+    rows = pc.binary_join_element_wise(*parts, b"")
+    ends = np.frombuffer(rows.buffers()[1], np.int32, len(rows) + 1, rows.offset * 4)
+    return memoryview(rows.buffers()[2])[ends[0] : ends[-1]]
+
+
+def _field(column: pa.Array, kind: str) -> list[Any]:
+    """A column of the type `kind` as binary ones: sizes, then values; a scalar where all rows have the same."""
+    nulls = column.is_null() if column.null_count else None
+    if kind not in _NUMBERS:
+        # A jsonb is a version and its text.
+        texts, version = column.cast(pa.binary()), b"\x01" if kind == "jsonb" else b""
+        sizes = pc.add(pc.binary_length(texts), len(version))
+        if nulls is None:
+            return [_fixed(sizes, ">i4"), pa.scalar(version), texts]
+        parts = pc.if_else(nulls, b"", version), pc.fill_null(texts, b"")
+        return [_fixed(pc.fill_null(sizes, -1), ">i4"), *parts]
+    if kind == "timestamptz":
+        column = pc.subtract(column.cast(pa.int64()), _YEAR_2000)
+    wire = np.dtype(_NUMBERS[kind])
+    values = _fixed(pc.fill_null(column.cast(pa.from_numpy_dtype(wire.newbyteorder("="))), 0), wire)
+    if nulls is None:
+        return [pa.scalar(wire.itemsize.to_bytes(4, "big")), values]
+    return [_fixed(pc.if_else(nulls, -1, wire.itemsize), ">i4"), pc.if_else(nulls, b"", values)]
+
+
+def _fixed(numbers: pa.Array, wire: Any) -> pa.Array:
+    """Numbers as binary values of one size, as they are on the wire."""
+    size, bytes_of = np.dtype(wire).itemsize, np.asarray(numbers).astype(wire)
+    return pa.Array.from_buffers(pa.binary(size), len(numbers), [None, pa.py_buffer(bytes_of)]).cast(pa.binary())
 
 
 def _cursor(connection: sa.Connection) -> "psycopg.Cursor[Any]":

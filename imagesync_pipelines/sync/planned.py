@@ -244,8 +244,10 @@ def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool 
     by_word = plan_id is not None and by_person
     if by_word:
         rows = approved(rows, held.memory_of(context).kept)
-    changing = rows[rows["change"].isin(EFFECTS)]
-    states = dict(zip(changing["group"], changing[STATE], strict=True)) if STATE in changing else {}
+    changing = rows[rows["change"].isin(EFFECTS)].drop_duplicates("group")
+    states = (
+        dict(zip(*map(pd.Series.tolist, (changing["group"], changing[STATE])), strict=True)) if STATE in rows else {}
+    )
     return Loaded(
         header=header,
         rows=rows.loc[:, [*PLAN_COLUMNS, *([RULING] if RULING in rows else [])]],

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesync_pipelines.products.primaries import primary_flags
 from imagesync_pipelines.products.rules import Shown, alt_text, choose_primary, display_order, priority
 
 OLD, NEW = datetime(2023, 5, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
@@ -82,6 +84,18 @@ def test_exactly_one_image_is_primary_and_the_same_every_night(images: list, pin
     assert choose_primary(images, pin) == chosen
     if pin in {image.name for image in images}:
         assert chosen == pin
+
+
+@given(st.dictionaries(st.integers(1, 4), some_images), st.dictionaries(st.integers(1, 5), names))
+def test_in_columns_the_same_images_are_primary(of: dict[int, list[Shown]], pins: dict[int, tuple[str, str]]) -> None:
+    rows = [(product, *image) for product, images in of.items() for image in images]
+    frame = pd.DataFrame(rows, columns=["product_id", "external_id", "priority", "newest_export", "source"]).astype(
+        {"product_id": "int64", "priority": "int64", "newest_export": "datetime64[us, UTC]"}
+    )
+    flags = primary_flags(frame, pins)
+    assert [tuple(row) for row in frame.loc[flags, ["product_id", "source", "external_id"]].to_numpy()] == [
+        (product, *choice) for product, images in of.items() if (choice := choose_primary(images, pins.get(product)))
+    ]
 
 
 @pytest.mark.parametrize(

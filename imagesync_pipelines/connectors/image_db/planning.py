@@ -3,8 +3,6 @@
 And the values of the rows that change: everything of a product image but its product, primary flag and last_synced.
 """
 
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ import pyarrow.compute as pc
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
-from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_table, spool_canonical
+from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_table, stored_texts
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import (
     RULES,
@@ -29,7 +27,7 @@ from imagesync_pipelines.products.matching import (
     may_resemble,
     products_of,
 )
-from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
+from imagesync_pipelines.products.rules import ALT_TEXT_LENGTH, RULES_VERSION, alt_text, priority
 from imagesync_pipelines.products.target import VALUES, Payload, external_ids_of
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
@@ -39,6 +37,8 @@ NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
 
 _LINK = ("number", "variant", "front")
+# Words with a blank between them.
+_PLAIN_TEXT = r"^[!-~\p{L}\p{N}]+( [!-~\p{L}\p{N}]+)*$"
 # What of a row comes from its link and its product, and not from its record.
 _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
 
@@ -181,9 +181,9 @@ def cut_to(planned: PlannedImages, groups: Collection[str]) -> PlannedImages:
 def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
     """A function from keys to their values, for the keys in `matched` (rows of PlannedImages.matched that change).
 
-    The records are read once, in the order of the file. Because keys are asked for product by product, their JSON goes
-    through a temporary file: memory holds its place there and the chosen files, a few hundred bytes per image.
-    Several threads may call the function at a time. Raises BatchMissingError when a record is not in the record store.
+    The records are read once, in the order of the file; what is asked for is found by its product, without an object
+    per row. Several threads may call the function at a time; it raises KeyError for a key that is not in `matched`.
+    Raises BatchMissingError when a record is not in the record store.
     """
     ids = pa.array(matched["external_id"], pa.string())
     table = read_table(records, WRITTEN)
@@ -195,30 +195,56 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
         raise BatchMissingError(
             f"{len(missing)} planned images are not among the stored records, for example {missing[0]}; plan again"
         )
-    row_of = {key: row for row, key in enumerate(matched["key"])}
-    links = pa.table({name: pa.array(matched[name]) for name in _OF_A_LINK})
-    with tempfile.TemporaryFile() as spool:
-        starts = spool_canonical(records, chosen, spool)
+    order = pa.array(np.argsort(matched["product_id"].to_numpy(), kind="stable"))
+    names = ("key", "product_id", *_OF_A_LINK)
+    links = pa.table({**{name: pa.array(matched[name]) for name in names}, "record": record_of}).take(order)
+    links = links.combine_chunks()
+    with stored_texts(records, chosen) as texts_of:
 
-        def values_of(keys: Sequence[str]) -> pa.Table:
-            rows = pa.array([row_of[key] for key in keys], pa.int64())
-            places = record_of.take(rows)
-            texts = [
-                os.pread(spool.fileno(), starts[place + 1] - starts[place], starts[place])
-                for place in places.to_pylist()
-            ]
-            values, link = table.take(places), links.take(rows)
-            kinds, fronts = values["image_type"].to_pylist(), link["is_front"].to_pylist()
+        def values_of(keys: Iterable[str]) -> pa.Table:
+            link = links.take(_places(links, pa.array(keys, pa.string())))
+            places = link["record"].combine_chunks()
+            values = table.take(places)
             columns = {name: part[name] for part in (values, link) for name in part.column_names}
             columns |= {
-                "priority": list(map(priority, kinds, fronts)),
-                "alt_text": list(map(alt_text, link["product_name"].to_pylist(), kinds)),
-                "metadata": texts,
+                "priority": priorities(values["image_type"], link["is_front"]),
+                "alt_text": alt_texts(link["product_name"], values["image_type"]),
+                "metadata": texts_of(places),
                 "original_url": pc.if_else(pc.equal(values["file_url"], ""), None, values["file_url"]),
             }
             return pa.table({name: columns[name] for name in VALUES.names}, VALUES)
 
         yield values_of
+
+
+def _places(links: pa.Table, keys: pa.Array) -> pa.Array:
+    """Where these keys are in the links, which are sorted by product. Raises KeyError for one that is not."""
+    named = pc.replace_substring_regex(keys, r"(?s)/.*", "").cast(pa.int64())
+    products, asked = links["product_id"].to_numpy(), np.unique(named)
+    first, behind = np.searchsorted(products, asked), np.searchsorted(products, asked, side="right")
+    sizes = behind - first
+    near = np.repeat(first - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+    found = pc.index_in(keys, links["key"].take(pa.array(near)).combine_chunks().cast(pa.string()))
+    if found.null_count:
+        raise KeyError(keys[pc.index(found.is_null(), True).as_py()].as_py())
+    return pa.array(near).take(found)
+
+
+def priorities(kinds: pa.ChunkedArray, fronts: pa.ChunkedArray) -> pa.Array:
+    """rules.priority of many images; there are few kinds."""
+    coded = kinds.combine_chunks().dictionary_encode()
+    of_kind = np.array([[priority(kind, front) for front in (False, True)] for kind in coded.dictionary.to_pylist()])
+    return pa.array(of_kind[coded.indices.to_numpy(), np.asarray(fronts).astype(int)], pa.int64())
+
+
+def alt_texts(names: pa.ChunkedArray, kinds: pa.ChunkedArray) -> pa.Array:
+    """rules.alt_text of many images; nearly all are joined as they are."""
+    names, kinds = (texts.cast(pa.string()).combine_chunks() for texts in (names, kinds))
+    joined = pc.binary_join_element_wise(names, kinds, " - ")
+    plain = pc.and_(*(pc.match_substring_regex(texts, _PLAIN_TEXT) for texts in (names, kinds)))
+    odd = pc.or_(pc.invert(plain), pc.greater(pc.utf8_length(joined), ALT_TEXT_LENGTH))
+    made = map(alt_text, names.filter(odd).to_pylist(), kinds.filter(odd).to_pylist())
+    return pc.replace_with_mask(joined, odd, pa.array(made, pa.string()))
 
 
 def _links(table: pa.Table) -> pd.DataFrame:

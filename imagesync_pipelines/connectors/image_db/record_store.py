@@ -6,8 +6,9 @@ JSON are read only for the rows that change.
 
 import hashlib
 import io
+import mmap
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -141,26 +142,41 @@ def read_external_ids(path: UPath) -> list[str]:
     return found
 
 
-def spool_canonical(path: UPath, chosen: pa.BooleanArray, spool: IO[bytes]) -> list[int]:
-    """Write the canonical JSON of chosen records to `spool`, in the order of the file; where each begins, and the end.
+@contextmanager
+def stored_texts(path: UPath, chosen: pa.BooleanArray) -> Iterator[Callable[[pa.Array], pa.Array]]:
+    """A function that gives the canonical JSON of chosen records by their places among the chosen, to several threads.
 
     chosen: whether it is, for every record of the file; row groups without any are not read, the others one at a time.
+    The texts go through a temporary file that is mapped, so that they can be asked for in any order: memory holds 8
+    bytes per record, and of the texts only what the last calls asked for.
     """
     starts, first = [np.zeros(1, dtype=np.int64)], 0
-    with path.open("rb") as file:
-        parquet = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            here = chosen.slice(first, parquet.metadata.row_group(group).num_rows)
-            first += len(here)
-            if here.true_count:
-                table = parquet.read_row_group(group, columns=["canonical"]).filter(here)
-                texts = table["canonical"].combine_chunks()
-                ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
-                spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
-                starts.append(ends[1:] - ends[0] + starts[-1][-1])
-    spool.flush()
-    found: list[int] = np.concatenate(starts).tolist()
-    return found
+    with tempfile.TemporaryFile() as spool:
+        with path.open("rb") as file:
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                here = chosen.slice(first, parquet.metadata.row_group(group).num_rows)
+                first += len(here)
+                if here.true_count:
+                    table = parquet.read_row_group(group, columns=["canonical"], use_threads=False)
+                    texts = table["canonical"].combine_chunks()
+                    texts = texts if here.true_count == len(here) else texts.filter(here)
+                    ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
+                    spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
+                    starts.append(ends[1:] - np.int64(ends[0]) + starts[-1][-1])
+        spool.write(b"\0")  # nothing cannot be mapped
+        spool.flush()
+        offsets = np.concatenate(starts)
+        mapped = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(mapped)]
+        texts = pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+        def texts_of(places: pa.Array) -> pa.Array:
+            found = texts.take(places).cast(pa.binary())
+            mapped.madvise(mmap.MADV_DONTNEED)
+            return found
+
+        yield texts_of
 
 
 def _writer(file: IO[bytes]) -> Any:

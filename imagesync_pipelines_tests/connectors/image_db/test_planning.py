@@ -6,21 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.columns import RawPage, chunk_of
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
+    alt_texts,
     cut_to,
     expiring,
     groups_of_skus,
     open_payload,
     plan_wanted,
+    priorities,
     rejected_rows,
 )
 from imagesync_pipelines.connectors.image_db.record_store import Stored, write_chunks
+from imagesync_pipelines.products.rules import alt_text, priority
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export, full_exports, link, page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -187,6 +193,16 @@ def test_the_payload_is_only_of_the_keys_asked_for_in_any_order(store: UPath) ->
         assert found["original_url"].to_pylist() == [MEDIA + f"original-{number}.psd" for number in (29, 1, 29)]
         with pytest.raises(KeyError):
             payload(["2/2"])
+
+
+texts = st.text(max_size=300) | st.text("Engel groß-\t\u00a0 ", max_size=20) | st.just("x" * 247)
+
+
+@given(st.lists(st.tuples(texts, texts | st.sampled_from(["Produktfoto", " produktfoto "]), st.booleans()), min_size=1))
+def test_texts_and_priorities_in_columns_are_those_of_the_rules(rows: list[tuple[str, str, bool]]) -> None:
+    names, kinds, fronts = (pa.chunked_array([list(column)]) for column in zip(*rows, strict=True))
+    assert alt_texts(names, kinds).to_pylist() == [alt_text(name, kind) for name, kind, _ in rows]
+    assert priorities(kinds, fronts).to_pylist() == [priority(kind, front) for _, kind, front in rows]
 
 
 def test_a_plan_whose_records_are_gone_says_so(store: UPath) -> None:

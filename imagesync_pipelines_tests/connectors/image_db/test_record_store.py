@@ -1,8 +1,7 @@
 """The record store: what goes in comes out, each image once, the page fetched last counts."""
 
-import io
 from datetime import UTC, datetime, timedelta
-from itertools import compress, pairwise
+from itertools import compress
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from imagesync_pipelines.connectors.image_db.record_store import (
     Stored,
     read_external_ids,
     read_table,
-    spool_canonical,
+    stored_texts,
     write_chunks,
 )
 from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT, Link, read_page
@@ -58,15 +57,13 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_table(tmp_path / "records.parquet", ["picture_url"])["picture_url"].to_pylist() == [
         one["picture_url"] for one in whole
     ]
-    spool, ids = io.BytesIO(), read_external_ids(tmp_path / "records.parquet")
-    for chosen in ([True] * len(ids), [number == 1 for number in range(len(ids))]):
-        begins = len(spool.getvalue())
-        starts = spool_canonical(tmp_path / "records.parquet", pa.array(chosen), spool)
-        body = spool.getvalue()[begins:]
-        texts = [body[start:end] for start, end in pairwise(starts)]
-        assert dict(zip(compress(ids, chosen), texts, strict=True)) == {
-            found.external_id: found.canonical for found in compress(expected, chosen)
-        }
+    ids = read_external_ids(tmp_path / "records.parquet")
+    for chosen in ([True] * len(ids), [number == 1 for number in range(len(ids))], [False] * len(ids)):
+        texts = [found.canonical for found in compress(expected, chosen)]
+        with stored_texts(UPath(tmp_path) / "records.parquet", pa.array(chosen)) as texts_of:
+            backwards = range(len(texts) - 1, -1, -1)
+            assert texts_of(pa.array(backwards, pa.int64())).to_pylist() == texts[::-1]
+            assert texts_of(pa.array([0, 0][: 2 * len(texts)], pa.int64())).to_pylist() == texts[:1] * 2
 
 
 @pytest.mark.parametrize("pages_per_chunk", [1, 2, 3])
@@ -105,9 +102,8 @@ def test_rejects_and_page_facts_come_with_their_page(tmp_path: Path) -> None:
 def test_no_pages_make_an_empty_store(tmp_path: Path) -> None:
     assert write(tmp_path, []).records == 0
     assert read_external_ids(tmp_path / "records.parquet") == []
-    spool = io.BytesIO()
-    assert spool_canonical(tmp_path / "records.parquet", pa.array([], pa.bool_()), spool) == [0]
-    assert spool.getvalue() == b""
+    with stored_texts(UPath(tmp_path) / "records.parquet", pa.array([], pa.bool_())) as texts_of:
+        assert texts_of(pa.array([], pa.int64())).to_pylist() == []
 
 
 def test_a_crash_while_writing_leaves_the_store_of_before(tmp_path: Path) -> None:
