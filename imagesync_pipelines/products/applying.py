@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget
+from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
@@ -91,6 +95,7 @@ def plan_images(
     expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
     compared as stable addresses: the same one with another signature is no other picture. Raises IdentityRefusedError.
     """
+    pa.default_memory_pool().release_unused()  # what the planned rows were made of
     wanted, there = (
         frame.assign(content=_stable_contents(frame["content"]))
         for frame in (wanted, current if judged is None else judged)
@@ -101,10 +106,11 @@ def plan_images(
         built = built.assign(
             change=built["change"].mask(due, str(Change.UPDATE)), reason=built["reason"].mask(due, EXPIRING)
         )
+    pa.default_memory_pool().release_unused()
     limits = limits_of(context, lifted=allow_mass_delete)
     guarded = guard(built, scope, limits, owned=current[["key", "group"]])
     effects = approved(guarded.plan)
-    effects = effects[effects["change"].isin(EFFECTS)]
+    effects = effects.loc[effects["change"].isin(EFFECTS), ["key", "group"]]
     context.check_installation()
     restored_at, told = restored_note(context)
     everything = scope.groups is None and scope.proof is not None and scope.proof.complete
@@ -217,8 +223,13 @@ def _stable_contents(contents: pd.Series) -> pd.Series:
 
 
 def _labels(groups: pd.Series, products: pd.DataFrame) -> pd.Series:
-    """SKU and name of each group's product, for people; empty for a group that is NA."""
+    """SKU and name of each group's product, for people; none for a group that is NA. Each label is kept once."""
     ids = pd.Index(products["id"])
-    places = ids.get_indexer(pd.to_numeric(groups).fillna(-1).astype("int64"))
-    label = (products["sku"] + " " + products["name"]).astype("str")
-    return label.reindex(places).set_axis(groups.index)
+    numbers, of_row = np.unique(pc.fill_null(pa.array(groups).cast(pa.int64()), -1), return_inverse=True)
+    places = ids.get_indexer(numbers)
+    named = products[["sku", "name"]].iloc[places[places >= 0]]
+    codes = np.where(places >= 0, np.cumsum(places >= 0) - 1, -1)[of_row]
+    labels = pa.array(named["sku"] + " " + named["name"]).dictionary_encode()
+    indices = labels.indices.take(pa.array(codes, mask=codes < 0))
+    coded = pa.DictionaryArray.from_arrays(indices, labels.dictionary)
+    return frame_of(pa.table({"label": coded}))["label"].set_axis(groups.index)

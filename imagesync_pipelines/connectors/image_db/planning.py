@@ -76,6 +76,10 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
     hits = _product_images(linked[found], matches.product_ids[found], matches.rules[found])
     showable = np.asarray(pc.not_equal(table["image_format"], ""))[hits["record"]]
     urls = read_table(records, ["picture_url"])["picture_url"]
+    unmatched, unused = _unmatched(table, urls, linked[~found], products, matches.reasons), _unused(table, urls)
+    signed = _signed(urls, hits[showable])
+    del linked, matches, urls  # before the rows are made: of all that is planned at a time this is a third
+    pa.default_memory_pool().release_unused()
     rows = _matched(table, hits[showable], products)
     hidden = _matched(table, hits[~showable], products)
     return PlannedImages(
@@ -84,10 +88,10 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
         unusable=pd.DataFrame(
             {"key": hidden["key"], "group": hidden["product_id"].astype("str"), "reason": NOT_SHOWABLE}
         ).astype("str"),
-        unmatched=_unmatched(table, urls, linked[~found], products, matches.reasons),
-        unused=_unused(table, urls),
+        unmatched=unmatched,
+        unused=unused,
         read_ids=table["external_id"].to_pandas(),
-        signed=_signed(urls, hits[showable]),
+        signed=signed,
     )
 
 
