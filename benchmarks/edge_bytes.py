@@ -1,8 +1,11 @@
-"""The photos of a bucket into a store's BYTEA, proven, through the connector's functions: one way per process."""
+"""The photos of a bucket into a store's BYTEA, proven, through the connector's functions: one way per process.
+
+Runs under the tree before as well, which decodes a content each time it comes.
+"""
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,11 +26,12 @@ from imagesync_pipelines.connectors.edge.downloads import (
     from_head_office,
 )
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
-from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
+from imagesync_pipelines.connectors.edge.planning import Payloads, PhotoPlan, payload_of, plan_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store, read_current
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
-from imagesync_pipelines.connectors.edge.target import apply_photos
+from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
+from imagesync_pipelines.storage.database import create_database, open_database
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.objects import S3Place
 from imagesync_pipelines.sync.model import DeletionLimits, Proof, Scope
@@ -52,34 +56,62 @@ class NoQuarantine:
 
 
 def measure(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Plan and apply all photos into an empty table, hash them in SQL, and plan again."""
+    """Plan and apply all photos into an empty table, hash them in SQL, plan again; `again`: and into another store."""
     settings = EdgeSettings(concurrency=arguments["concurrency"])
     photos = read_photos(Path(arguments["photos"]))
     home = Path(arguments["home"])
-    database = new_store(home)
-    servers = [ensure_server(home).pid, *arguments["servers"]]
-    mirror, payloads = mirror_of(photos), payloads_of(photos)
-    watch = Stopwatch()
+    database, mirror, payloads = new_store(home), mirror_of(photos), payloads_of(photos)
+    ours = open_database(create_database(ensure_server(home).url("postgres", "psycopg"), "ours"))
+    watch, beside = Stopwatch(), [ensure_server(home).pid]
     quarantine: Quarantine = NoQuarantine()
-    check = decode_whole if arguments["decode"] else _no_look
-    with _source(arguments, settings) as open_photo:
-        with watch.step("plan"):
-            made = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
-        before = processor_seconds(servers)
-        with watch.step("apply"):
+
+    def plan() -> PhotoPlan:
+        return plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
+
+    def apply(name: str) -> PhotosApplied:
+        made, (check, hooks) = plan(), _check(arguments["decode"], ours)
+        servers.append([processor_seconds(beside), processor_seconds(arguments["servers"])])
+        with watch.step(name):
             downloads = Downloads(open_photo, settings, check=check)
-            done = apply_photos(made.plan, payload_of(made.written, payloads), database, downloads, quarantine)
-    beside = processor_seconds(servers) - before
-    with watch.step("plan again"):
-        again = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
+            payload = payload_of(made.written, payloads)
+            done = apply_photos(made.plan, payload, database, downloads, quarantine, **hooks)
+        after = [processor_seconds(beside), processor_seconds(arguments["servers"])]
+        servers[-1] = [now - then for now, then in zip(after, servers[-1], strict=True)]
+        return done
+
+    servers: list[list[float]] = []
+    with _source(arguments, settings) as open_photo:
+        done = apply("apply")
+        right, left = count_right(database), len(plan().written)
+        if arguments.get("again"):
+            with database.engine.begin() as connection:
+                connection.execute(sa.text(f"TRUNCATE {database.table}"))
+            done = apply("apply again")
+            right = min(right, count_right(database))
+    ours.dispose()
     return {
         "spans": watch.as_json(),
-        "servers_cpu": beside,
+        "database_cpu": servers[0][0],
+        "store_cpu": servers[0][1],
         "verified": done.verified,
-        "bytes": done.bytes,
-        "right": count_right(database),
-        "left": len(again.written),
+        "right": right,
+        "left": left,
     }
+
+
+def _check(decode: bool, ours: sa.Engine) -> tuple[Callable[..., str], dict[str, Any]]:
+    """How a photo is looked at, and what the run is told for it: with kept verdicts where the tree has them."""
+    if not decode:
+        return _no_look, {}
+    try:
+        from imagesync_pipelines.imaging.verdicts import Verdicts
+    except ImportError:
+        return decode_whole, {}
+    known = Verdicts(ours)
+    return (
+        lambda body, photo: known.check(body, photo.checksum, photo.content_type),
+        {"before_fetch": known.look_up, "on_written": lambda reports: known.save()},
+    )
 
 
 def new_store(home: Path) -> StoreDatabase:
@@ -119,8 +151,9 @@ def _whole() -> Scope:
     return Scope(None, Proof(1, complete=True, reason=""))
 
 
-def _no_look(body: bytes, photo: Photo) -> None:
+def _no_look(body: object, photo: Photo) -> str:
     """The checksum alone."""
+    return ""
 
 
 @contextmanager

@@ -70,7 +70,8 @@ def decode(operation: str, body: bytes, limits: DecodeLimits, *arguments: str) -
             cost += _ENCODED * int(arguments[0]) ** 2
         if cost <= limits.here_pixels and max(header.width, header.height) <= _LONGEST_HERE:
             with places(folder, "here", 1 + cost // PIXELS_A_PLACE, HERE_PLACES), readable():
-                return _function(operation)(body, *arguments)
+                known = {"header": header} if operation == "check" else {}
+                return _function(operation)(body, *arguments, **known)
     with places(folder, "child", 1, children) as held:
         return _in_child(operation, body, limits, arguments, held)
 

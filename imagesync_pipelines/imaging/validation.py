@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import KINDS, fits, label_of
-from imagesync_pipelines.imaging.pixels import decode_all, header_of, of_later_frames
+from imagesync_pipelines.imaging.pixels import Header, decode_all, header_of, of_later_frames
 from imagesync_pipelines.storage.facts import PictureFacts
 
 __all__ = ["BadImageError", "DecodeLimits", "Fault", "ImageFacts", "check_image"]
@@ -66,15 +66,18 @@ def check_label(name: str, content_type: str) -> None:
         raise BadImageError(Fault.MISLABELLED, f"the body is {name} but is labelled {label[:80]}")
 
 
-def checked(body: bytes, as_listed: str = "") -> bytes:
-    """The check itself, in whatever process: what ImageFacts has, without the hash, as JSON. Raises BadImageError."""
-    header, notes = header_of(body), list[str]()
+def checked(body: bytes, as_listed: str = "", header: Header | None = None) -> bytes:
+    """The check itself, in whatever process: what ImageFacts has, without the hash, as JSON. Raises BadImageError.
+
+    header: of this body, where it was read already.
+    """
+    header, notes = header or header_of(body), list[str]()
     name = header.kind.name
     if name == "PNG":
         notes += _check_chunks(body)
     note, damage = decode_all(body, header)
     has_no_end = (name == "GIF" and not body[-_GIF_TAIL:].rstrip(b"\0\r\n\t ").endswith(b";")) or (
-        name == "JPEG" and _JPEG_END not in body[_scan_of_jpeg(body) :]
+        name == "JPEG" and body.find(_JPEG_END, _scan_of_jpeg(body)) < 0
     )
     damage = damage or (f"the end of the {name} is missing" if has_no_end else "")
     if damage and not as_listed:

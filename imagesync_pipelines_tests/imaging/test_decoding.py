@@ -132,7 +132,7 @@ def test_every_end_of_a_child_is_told_for_what_it_is(
 def test_what_a_decoder_raises_is_told_in_our_words(
     monkeypatch: pytest.MonkeyPatch, raised: type[Exception], fault: Fault, words: str
 ) -> None:
-    def function(*_: object) -> bytes:
+    def function(*_: object, **__: object) -> bytes:
         raise raised
 
     monkeypatch.setattr(decoding, "_function", lambda _: function)
