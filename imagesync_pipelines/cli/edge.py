@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 
 import click
 
@@ -90,9 +91,13 @@ def serve(name: str, host: str, port: int) -> None:
         # The database of a head office gets no table of a store.
         marking.read_mark(database, marking.section_of(name))
         store_schema.create_or_check(database)
-        app = edge_photos.build_app(database, missing=settings.missing_photo, base_url=settings.bucket_url)
+        missing, base_url = settings.missing_photo, settings.bucket_url
         click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
-        service.serve(app, host, port)
+        if settings.photo_processes > 1:
+            make = partial(edge_photos.open_app, url, missing=missing, base_url=base_url)
+            service.serve_in_processes(make, host, port, settings.photo_processes)
+        else:
+            service.serve(edge_photos.build_app(database, missing=missing, base_url=base_url), host, port)
 
 
 def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:

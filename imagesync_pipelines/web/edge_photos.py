@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
 from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web.gate import is_head, is_known, protect
 from imagesync_pipelines.web.pieces import Outgoing
@@ -243,6 +243,11 @@ class _Lane:
         headers["Content-Length"] = str(found.length)
         await send(_start(200, headers))
         await server.send(found, range(found.length), found.body, receive, send)
+
+
+def open_app(url: str, *, missing: Missing, base_url: str) -> Starlette:
+    """The application over the store's database at a URL, for a process of its own."""
+    return build_app(open_store(url), missing=missing, base_url=base_url)
 
 
 def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: str = "") -> Starlette:

@@ -1,7 +1,13 @@
 """What every service here needs: bodies of a bounded size, texts that a database can hold, serving until a signal."""
 
+import multiprocessing
+import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, cast
 from urllib.parse import quote
 
@@ -17,10 +23,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.supervisors import Multiprocess
 
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.web.timeouts import Timeouts, timed
 
+# Other processes find it by this name.
+Protocol = timed(AutoHTTPProtocol, Timeouts())
+Protocol.__module__, Protocol.__qualname__ = __name__, "Protocol"
 LARGEST_BODY = 8 * 1024 * 1024
 STOP_SECONDS = 5
 
@@ -121,9 +131,46 @@ def serve(
     trusted proxies are believed (X-Forwarded-For, X-Forwarded-Proto). No line is logged per call: an address may hold a
     secret.
     """
-    config = uvicorn.Config(
-        behind_proxies(app, trusted_proxies),
-        http=timed(AutoHTTPProtocol, Timeouts()),
+    config = _config(behind_proxies(app, trusted_proxies), host, port, stop_seconds)
+    with _signals_kept():
+        uvicorn.Server(config).run()
+
+
+def serve_in_processes(
+    make: Callable[[], ASGIApp], host: str, port: int, processes: int, *, stop_seconds: int = STOP_SECONDS
+) -> None:
+    """As `serve`, by so many processes on one port: one that ends is replaced, and all end with this one.
+
+    make: gives the application of a process; a function of a module, or a `partial` of one. What the application keeps
+    in memory is each process's own. Raises OSError where the port cannot be had.
+    """
+    config = _config(partial(_in_process, make), host, port, stop_seconds, factory=True, workers=processes)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named, because asyncio sets TCP_NODELAY only then.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener, _signals_kept():
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(config.backlog)
+        Multiprocess(config, [listener]).run()
+
+
+def _in_process(make: Callable[[], ASGIApp]) -> ASGIApp:
+    """The application of one process, which ends when the first process does, however that came."""
+    first = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if first is not None:
+            first.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
+    return make()
+
+
+def _config(app: Any, host: str, port: int, stop_seconds: int, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Protocol,
         ws="none",
         host=host,
         port=port,
@@ -132,12 +179,17 @@ def serve(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=stop_seconds,
+        **more,
     )
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
     # uvicorn stops at a signal and then sends it again: by default that would end this process at once, and leave the
     # embedded servers running.
     before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run()
+        yield
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)

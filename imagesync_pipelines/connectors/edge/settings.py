@@ -69,6 +69,9 @@ class EdgeSettings(BaseSettings):
         "404", description="what the photo server answers without a local picture; redirect: to the head office's URL"
     )
 
+    photo_processes: int = Field(
+        1, ge=1, le=64, description="processes of a photo server; each has its own eight connections to the database"
+    )
     bucket_url: str = Field(
         "", description="where browsers find the head office's bucket; only for EDGE_MISSING_PHOTO=redirect"
     )
