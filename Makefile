@@ -47,8 +47,8 @@ check-defs: $(DEV)  ## Dagster loads the definitions, with no setting and no dat
 	$(BIN)/dg list defs
 	$(BIN)/dagster definitions validate
 
-bench: $(DEV)  ## measure, beside rivals, in one run
-	$(BIN)/python -m benchmarks.run
+bench: $(DEV)  ## measure, beside rivals and the commit before, in one run (make bench NAMES="small edge": only these)
+	$(BIN)/python -m benchmarks.run $(NAMES)
 
 env: $(RUN)  ## the variables that Dagster's own commands need
 	@$(BIN)/imagesync env

@@ -1,7 +1,6 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
-Name some (`python -m benchmarks.run small large rivals engine edge serving plytix moysklad catalogue growth`)
-to run only those; `--images` sizes `large`.
+Name some to run only those (`make bench NAMES="small edge"`); all names, and what each measures, are in README.md here.
 """
 
 import argparse
@@ -23,12 +22,16 @@ from benchmarks.before import HERE, NEW, OLD, Rounds, alternate, before
 from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
 from benchmarks.growth import growth
+from benchmarks.installing import install
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.moysklad import moysklad
 from benchmarks.pages import make_pages
 from benchmarks.plytix import plytix
 from benchmarks.serving import serving
 
+ALL = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
+# Part of another one, or in need of a network.
+NAMED = ("large", "install")
 SMALL, LARGE = 2_489, 100_000
 ROW_AT_A_TIME, NESTED = 10_000, 10_000
 PAGE_SIZES = (100, 20)
@@ -41,9 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
-        "names",
-        nargs="*",
-        help="small, large, rivals, engine, edge, serving, plytix, moysklad, catalogue, growth; nothing: all",
+        "names", nargs="*", metavar="name", help=f"{', '.join(ALL)}, or one of {', '.join(NAMED)}; nothing: the first"
     )
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
@@ -61,12 +62,12 @@ def main(arguments: Sequence[str]) -> None:
         "moysklad": moysklad,
         "catalogue": catalogue,
         "growth": growth,
+        "install": install,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    everything = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
-    for name in given.names or everything:
+    for name in given.names or ALL:
         available[name](console)
 
 
