@@ -28,6 +28,7 @@ from benchmarks.moysklad import moysklad
 from benchmarks.pages import make_pages
 from benchmarks.plytix import plytix
 from benchmarks.serving import serving
+from benchmarks.start import start
 
 ALL = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
 # Part of another one, or in need of a network.
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     for line in machine.describe():
         console.print(line, style="dim", highlight=False)
     available: dict[str, Callable[[Console], None]] = {
+        "start": start,
         "small": small,
         "large": partial(large, images=given.images, rivals=False),
         "rivals": partial(large, images=given.images, rivals=True),
