@@ -30,7 +30,7 @@ from benchmarks.plytix import plytix
 from benchmarks.serving import serving
 from benchmarks.start import start
 
-ALL = ("small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
+ALL = ("start", "small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
 # Part of another one, or in need of a network.
 NAMED = ("large", "install")
 SMALL, LARGE = 2_489, 100_000
