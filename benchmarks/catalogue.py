@@ -1,11 +1,13 @@
 """The web: pages of a large catalogue, thumbnails, a store's photos."""
 
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.before import HERE, NEW, alternate, before
 from benchmarks.catalogue_thumbnails import HEIGHT, WIDTH
 from benchmarks.catalogue_whole import CONNECTIONS, PHOTO_BYTES, PHOTOS
 from benchmarks.catalogue_world import IMAGES, PRODUCTS
@@ -15,13 +17,27 @@ WANTED_SECONDS = 0.1
 TIMES = 3
 
 
-def catalogue(console: Console) -> None:
-    """Pages and photos over HTTP, then thumbnails."""
+def catalogue(console: Console, larger: int = 0) -> None:
+    """Lists, counts and searches by the number of products, pages and photos over HTTP, then thumbnails."""
+    growth(console, [PRODUCTS // 2, *([larger] if larger else [])])
     with tempfile.TemporaryDirectory(prefix="imagesync-bench-") as home:
         found = in_own_process("benchmarks.catalogue_whole", home=home)
     console.print(_pages(found["pages"]))
     console.print(_photos(found))
     console.print(_thumbnails(in_own_process("benchmarks.catalogue_thumbnails", times=TIMES)))
+
+
+def growth(console: Console, sizes: Sequence[int]) -> None:
+    """What lists, counts and searches cost with so many products, before and now."""
+    script = HERE / "benchmarks" / "catalogue_growth.py"
+    with before(console.print) as old:
+        found = {size: alternate(script, old, rounds=1, products=size) for size in sizes}
+    columns = [(size, tree) for size in sizes for tree in found[size]]
+    title = "ms of processor time, PostgreSQL's included, by the number of products"
+    table = _table(title, "what", *(f"{size:,} {tree}" for size, tree in columns))
+    for name in found[sizes[0]][NEW].rounds[0].figures:
+        table.add_row(name, *(f"{found[size][tree].median(name):.1f}" for size, tree in columns))
+    console.print(table)
 
 
 def _pages(kinds: list[dict[str, Any]]) -> Table:

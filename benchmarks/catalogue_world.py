@@ -12,7 +12,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.installation import Installation
 
-PARENTS, VARIANTS, IMAGES, ARTICLES = 29_600, 70_400, 300_000, 5_000
+PARENTS, VARIANTS, IMAGES, ARTICLES, FAMILIES = 29_600, 70_400, 300_000, 5_000, 25_000
 PRODUCTS = PARENTS + VARIANTS
 STORE = "store_of_the_benchmark"
 
@@ -30,7 +30,7 @@ INSERT INTO imagesync.product (kind, erp_id, sku, parent_id, variant_code, legac
 SELECT 'variant', nth::text, (1000000 + nth * 3)::text, parent.id, code, parent.sku || '-' || nth % 9, parent.sku,
        parent.name || ' ' || code
   FROM (SELECT nth, (ARRAY['BE', 'BL', 'OX'])[1 + nth % 3] code FROM generate_series(1, :variants) nth) made
-  JOIN imagesync.product parent ON parent.kind = 'parent' AND parent.erp_id = (1 + nth % 25000)::text
+  JOIN imagesync.product parent ON parent.kind = 'parent' AND parent.erp_id = (1 + nth % :families)::text
 """
 # One variant of twenty has no image; the others have one to eight.
 _IMAGES = """
@@ -56,24 +56,42 @@ SELECT nth::text, nth::text, 'the ERP has no product',
   FROM generate_series(1, :articles) nth
 """
 
+_SHOWN = "SELECT imagesync.refresh_shown_images(array_agg(id), '{}') FROM imagesync.product"
+
 
 def settings_of(home: str) -> Settings:
     """The settings of an installation in `home`."""
     return Settings(home=Path(home))
 
 
-def fill(place: Installation) -> None:
+def fill(place: Installation, products: int = PRODUCTS) -> None:
     """Make the catalogue; PostgreSQL has looked at its tables afterwards, as it does by itself after a first run."""
-    numbers = {"parents": PARENTS, "variants": VARIANTS, "images": IMAGES, "articles": ARTICLES}
+    scale = products / PRODUCTS
+    names = ("parents", "variants", "images", "families")
+    numbers = {
+        name: int(number * scale) for name, number in zip(names, (PARENTS, VARIANTS, IMAGES, FAMILIES), strict=True)
+    }
     with place.engine.begin() as connection:
+        # What triggers keep is made at once afterwards.
+        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
         for statement in (_PARENTS, _VARIANTS, _IMAGES, _ARTICLES):
-            connection.execute(sa.text(statement), numbers)
-    with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("VACUUM ANALYZE"))
+            connection.execute(sa.text(statement), {**numbers, "articles": ARTICLES})
+    _analyze(place)
+    with place.engine.begin() as connection:
+        connection.execute(sa.text(_SHOWN))
+        if connection.scalar(sa.text("SELECT to_regclass('imagesync.listed_product') IS NOT NULL")):
+            connection.execute(sa.text("SELECT imagesync.rebuild_lists()"))
+    _analyze(place)
+    with place.engine.connect() as connection:
         made = [connection.execute(sa.text(f"SELECT count(*) FROM imagesync.{table}")).scalar_one()
                 for table in ("product", "product_image")]  # fmt: skip
-    if made != [PRODUCTS, IMAGES]:
+    if made != [products, numbers["images"]]:
         raise AssertionError(f"{made} products and images were made")
+
+
+def _analyze(place: Installation) -> None:
+    with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE"))
 
 
 def open_photos(place: Installation) -> StoreDatabase:

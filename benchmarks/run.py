@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         "names", nargs="*", metavar="name", help=f"{', '.join(ALL)}, or one of {', '.join(NAMED)}; nothing: the first"
     )
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
+    parser.add_argument("--products", type=int, default=0, help="so many products for `catalogue` beside 50,000")
     given = parser.parse_args(arguments)
     console = Console(width=130)
     for line in machine.describe():
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         "serving": serving,
         "plytix": plytix,
         "moysklad": moysklad,
-        "catalogue": catalogue,
+        "catalogue": partial(catalogue, larger=given.products),
         "growth": growth,
         "install": install,
     }

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, Field, TypeAdapter
@@ -160,18 +160,42 @@ def _listed(connection: sa.Connection, found: Sequence[sa.Row], showing: Showing
     """The rows with the image that stands for each: their own or a parent's, else a variant's."""
     shows = _shows(connection, [row.id for row in found], showing)
     owners = {one: whose.owner_id for one, whose in shows.items() if whose.lent_image_id is None}
-    held = images_of(connection, set(owners.values()))
+    first = _first_images(connection, set(owners.values()))
     lent = {one: whose.lent_image_id for one, whose in shows.items() if whose.lent_image_id is not None}
-    chosen = {one: held[owner][0].id for one, owner in owners.items() if owner in held} | lent
+    chosen = {one: first[owner].id for one, owner in owners.items() if owner in first} | lent
     images = images_by_id(connection, chosen.values())
-    skus = skus_of(connection, {image.product_id for image in images.values()})
+    shown = {row.id: images.get(chosen.get(row.id, 0)) for row in found}
+    borrowed = {image.product_id for one, image in shown.items() if image is not None and image.product_id != one}
+    skus = skus_of(connection, borrowed) if borrowed else {}
     listed = []
     for row in found:
-        image = images.get(chosen.get(row.id, 0))
+        image, owner = shown[row.id], first.get(owners.get(row.id, 0))
         lender = skus[image.product_id] if image is not None and image.product_id != row.id else ""
-        count = len(held.get(owners.get(row.id, 0), ()))
+        count = owner.number if owner is not None else 0
         listed.append(models.ListedProduct(**row._mapping, primary=image, image_count=count, images_from=lender))
     return listed
+
+
+class _First(NamedTuple):
+    """The image that is shown first of a product's, and how many it has."""
+
+    id: int
+    number: int
+
+
+def _first_images(connection: sa.Connection, owners: Collection[int]) -> dict[int, _First]:
+    """For each of the products that has images."""
+    image = product_image.c
+    primary = sa.func.max(image.id).filter(image.is_primary)
+    query = sa.select(image.product_id, primary, sa.func.count()).where(among(image.product_id, owners))
+    rows = connection.execute(query.group_by(image.product_id)).all()
+    # Somebody's hand may have left none.
+    without = [product_id for product_id, primary_id, _ in rows if primary_id is None]
+    held = images_of(connection, without) if without else {}
+    return {
+        product_id: _First(held[product_id][0].id if primary_id is None else primary_id, number)
+        for product_id, primary_id, number in rows
+    }
 
 
 def _kin(connection: sa.Connection, product_id: int, parent_id: int | None, owner: int) -> list[models.FamilyMember]:

@@ -312,3 +312,13 @@ def test_an_error_of_ours_tells_nothing_of_itself(world: World) -> None:
     assert "That is our fault" in answer.text
     assert "secret" not in answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_page_of_the_list_costs_a_few_statements_however_many_products_it_has(world: World, site: Site) -> None:
+    """The products, whose images they show, the first image of each and all about it; how old it all is."""
+    for number in range(3):
+        world.image(world.product(str(number)), str(number))
+    seen: list[str] = []
+    sa.event.listen(world.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    assert site.get("/").status_code == 200
+    assert len(seen) == 5, seen

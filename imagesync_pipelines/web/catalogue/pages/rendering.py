@@ -1,16 +1,18 @@
 """Turning what was read into HTML: numbers and moments as people read them, and how old what we show is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from fastapi import Depends, Path, Request
 from fastapi.templating import Jinja2Templates
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import Response
 
@@ -22,6 +24,8 @@ from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
 Headers = Mapping[str, str]
+# A number that is in no address by itself, and so many kinds of addresses: an address may hold any text.
+_MARK, _MOST_KNOWN = 9_007_199_254_740_993, 500
 
 
 def connector_titles() -> dict[str, str]:
@@ -54,8 +58,36 @@ def make_templates() -> Jinja2Templates:
         hide_users=hide_users,
         commands=commands,
     )
-    templates.env.globals.update(CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
+    templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
+
+
+class Address(NamedTuple):
+    """What templates use of an address."""
+
+    path: str
+
+
+def _addresses() -> Callable[..., Address]:
+    """url_for for templates, which looks at the routes once for each kind of address and not for each of a page."""
+    known: dict[tuple[object, ...], str] = {}
+
+    @pass_context
+    def address(context: Context, name: str, /, **parts: Any) -> Address:
+        request: Request = context["request"]
+        numbers = [one for one in parts.values() if type(one) is int]
+        kind = (request.scope.get("root_path"), name, *((part, type(one) is int or one) for part, one in parts.items()))
+        form = known.get(kind)
+        if form is None:
+            marks = {part: _MARK + at if type(one) is int else one for at, (part, one) in enumerate(parts.items())}
+            form = request.url_for(name, **marks).path.replace("{", "{{").replace("}", "}}")
+            for at, one in enumerate(one for one in marks.values() if type(one) is int):
+                form = form.replace(str(one), f"{{{at}}}")
+            if len(known) < _MOST_KNOWN:
+                known[kind] = form
+        return Address(form.format(*numbers))
+
+    return address
 
 
 def render(
