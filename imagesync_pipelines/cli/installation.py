@@ -7,6 +7,7 @@ import click
 import sqlalchemy as sa
 
 from imagesync_pipelines.cli.output import progress_bars
+from imagesync_pipelines.products.export_rows import snapshot
 from imagesync_pipelines.products.lists import rebuild_lists, wrong_lists
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.contents import Contents
@@ -131,10 +132,12 @@ def recount(dry_run: bool) -> None:
 
     They are kept with every write, so nothing should differ; who writes waits while they are made.
     """
-    with open_installation() as place, place.engine.begin() as connection:
-        wrong = wrong_lists(connection)
+    with open_installation() as place:
+        with snapshot(place.engine) as connection:
+            wrong = wrong_lists(connection)
         if wrong and not dry_run:
-            rebuild_lists(connection)
+            with place.engine.begin() as connection:
+                rebuild_lists(connection)
     for line in wrong:
         click.secho(f"  {line}", fg="yellow")
     if not wrong:

@@ -164,9 +164,12 @@ def _check_alive(connection: Any, record: Any, fairy: Any) -> None:
         # It is our parent's, and stays open there.
         record.dbapi_connection = fairy.dbapi_connection = None
         raise sa.exc.DisconnectionError("a connection of the process that forked this one")
-    if time.monotonic() - returned < ASK_AFTER and not select.select([connection.fileno()], [], [], 0)[0]:
-        return
     try:
+        # poll and not select, which takes no descriptor above 1,023.
+        told = select.poll()
+        told.register(connection.fileno(), select.POLLIN)
+        if time.monotonic() - returned < ASK_AFTER and not told.poll(0):
+            return
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error as error:

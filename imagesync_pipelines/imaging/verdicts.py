@@ -15,13 +15,13 @@ from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.validation import check_image, check_label
 from imagesync_pipelines.storage import decoded
 from imagesync_pipelines.storage.decoded import Decoded
-from imagesync_pipelines.storage.faults import is_system_exhausted
 
 # To be raised when our own check judges otherwise than before.
 CHECK = "1"
 _DECODERS = ("pyvips", "pyvips-binary", "simplejpeg", "pillow", "pillow-heif")
-# What a body is refused for whoever decodes it; a limit of time or memory may be kept another time.
-_LASTING = frozenset({Fault.NO_IMAGE, Fault.MARKUP, Fault.BROKEN, Fault.TOO_LARGE})
+# What its bytes alone prove of a body. What a decoder stumbles over may be this host: without a thread libvips says the
+# same of a good picture as of a broken one. So that, damage, and limits of time and memory are looked at every time.
+_LASTING = frozenset({Fault.NO_IMAGE, Fault.MARKUP, Fault.TOO_LARGE})
 # More than are looked up, fetched and written between two savings; what is dropped is found in the database.
 IN_MEMORY = 10_000
 
@@ -73,7 +73,7 @@ class Verdicts:
             known, is_mine = self._known.get(sha256), sha256 not in self._known
             if known is None:
                 known = self._remember(sha256)
-            elif sha256 in self._due:
+            elif sha256 in self._due and known.done():
                 self._due.discard(sha256)
                 self._unsaved[sha256] = known.result()
         if is_mine:
@@ -96,14 +96,13 @@ class Verdicts:
         try:
             facts = check_image(body, is_as_listed=True)
             found = Decoded(md5, sha256, facts.format, facts.damage, "", "")
+            lasting = not facts.damage
         except BadImageError as error:
             found = Decoded(md5, sha256, "", "", error.fault, str(error))
-            # A decoder that may not open a file says nothing of the picture.
-            cause = error.__context__
-            lasting = error.fault in _LASTING and not (cause and is_system_exhausted(cause))
+            lasting = error.fault in _LASTING
         except BaseException as error:
             with self._lock:
-                del self._known[sha256]
+                self._known.pop(sha256, None)
             known.set_exception(error)
             raise
         with self._lock:

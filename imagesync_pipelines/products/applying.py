@@ -115,7 +115,7 @@ def plan_images(
     restored_at, told = restored_note(context)
     everything = scope.groups is None and scope.proof is not None and scope.proof.complete
     return Planned(
-        plan=guarded.plan.assign(product=_labels(guarded.plan["group"], products)),
+        plan=guarded.plan.assign(product=labels_of(guarded.plan["group"], products)),
         held=guarded.held,
         owned=guarded.owned,
         cost=PlanCost(0, 0, 0),
@@ -222,14 +222,16 @@ def _stable_contents(contents: pd.Series) -> pd.Series:
     return contents.mask(asked, contents[asked].map(stable_address)) if asked.any() else contents
 
 
-def _labels(groups: pd.Series, products: pd.DataFrame) -> pd.Series:
+def labels_of(groups: pd.Series, products: pd.DataFrame) -> pd.Series:
     """SKU and name of each group's product, for people; none for a group that is NA. Each label is kept once."""
     ids = pd.Index(products["id"])
     numbers, of_row = np.unique(pc.fill_null(pa.array(groups).cast(pa.int64()), -1), return_inverse=True)
     places = ids.get_indexer(numbers)
     named = products[["sku", "name"]].iloc[places[places >= 0]]
     codes = np.where(places >= 0, np.cumsum(places >= 0) - 1, -1)[of_row]
-    labels = pa.array(named["sku"] + " " + named["name"]).dictionary_encode()
+    # From a list: of a column in several pieces, or in none, Arrow makes no single dictionary.
+    texts = (named["sku"] + " " + named["name"]).tolist()
+    labels = pa.array(texts, pa.string(), from_pandas=True).dictionary_encode()
     indices = labels.indices.take(pa.array(codes, mask=codes < 0))
     coded = pa.DictionaryArray.from_arrays(indices, labels.dictionary)
     return frame_of(pa.table({"label": coded}))["label"].set_axis(groups.index)

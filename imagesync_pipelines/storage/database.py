@@ -212,4 +212,7 @@ def _upgrade(connection: sa.Connection) -> None:
             f"The database is at version {version}, this program knows up to {HEAD}. "
             "Install the newer program, or use another database; nothing was changed."
         )
+    if version is not None:
+        # Whoever writes images or pins locks its products first: waited for here, it is not met in the middle.
+        connection.execute(sa.text(f"LOCK TABLE {SCHEMA}.product IN ACCESS EXCLUSIVE MODE"))
     command.upgrade(config, "head")

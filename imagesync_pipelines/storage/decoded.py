@@ -44,7 +44,10 @@ def find(engine: sa.Engine, decoder: str, md5s: Collection[str]) -> list[tuple[D
 def keep(engine: sa.Engine, decoder: str, found: Collection[Decoded]) -> None:
     """Keep what was found, and that it was met now."""
     new = insert(table)
-    noted = new.on_conflict_do_update(index_elements=["md5", "sha256", "decoder"], set_={"used_at": sa.func.now()})
+    verdict = {name: new.excluded[name] for name in ("format", "damage", "fault", "reason")}
+    noted = new.on_conflict_do_update(
+        index_elements=["md5", "sha256", "decoder"], set_={**verdict, "used_at": sa.func.now()}
+    )
     # In one order, so that two runs at once wait for each other instead of blocking each other.
     rows = sorted(found, key=lambda one: (one.md5, one.sha256))
     write_rows(engine, noted, [{**vars(one), "decoder": decoder} for one in rows])

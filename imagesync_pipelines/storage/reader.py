@@ -23,7 +23,9 @@ class Reader:
     """
 
     def __init__(self, url: sa.URL, *, most: int = 8, patience: float = 15) -> None:
-        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        # As the engine's driver understands it: an address of several hosts is one of SQLAlchemy's own form.
+        _, given = url.get_dialect()().create_connect_args(url)
+        self._where = {name: value for name, value in given.items() if name != "context"}
         self._patience = patience
         self._places = asyncio.Semaphore(most)
         self._idle: list[psycopg.AsyncConnection[Row]] = []
@@ -46,7 +48,9 @@ class Reader:
 
     async def _connect(self) -> psycopg.AsyncConnection[Row]:
         return await psycopg.AsyncConnection.connect(
-            make_conninfo(self._url, application_name=APPLICATION_NAME, connect_timeout=CONNECT_SECONDS, **KEEPALIVE),
+            make_conninfo(
+                **self._where | {"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS} | KEEPALIVE
+            ),
             autocommit=True,
             prepare_threshold=0,
         )

@@ -60,6 +60,8 @@ R = TypeVar("R")
 class ProgramFaultError(ImagesyncError):
     """What failed is this program and no single item: every one met the same error, which nobody expects."""
 
+    retryable = False
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -133,11 +135,13 @@ class Tally:
     undone_keys: set[str] = field(default_factory=set)
     unforeseen: str = ""
     unforeseen_in: set[str] = field(default_factory=set)
+    failed_before: frozenset[str] | None = None
 
     def take(self, results: Iterable[RowResult]) -> None:
         """Count results and put the failed ones in quarantine, at once: a crash later on must not lose them.
 
         Raises ProgramFaultError when nothing was done yet and ten groups in a row failed by the same unforeseen error.
+        Those that failed in an earlier run count no more: ten bad ones that come first hold nobody up for good.
         """
         failed = []
         for result in results:
@@ -165,6 +169,11 @@ class Tally:
 
     def _note_unforeseen(self, result: RowResult) -> None:
         kind = unforeseen_kind(result.reason)
+        if kind and self.failed_before is None:
+            waiting = self.quarantine.list()
+            self.failed_before = frozenset(str(item.group) for item in waiting if item.stage == APPLY_STAGE)
+        if kind and result.group in (self.failed_before or ()):
+            return
         if kind != self.unforeseen:
             self.unforeseen, self.unforeseen_in = kind, set()
         if kind:

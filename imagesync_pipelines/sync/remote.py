@@ -4,6 +4,7 @@ So nothing doubles when an answer is lost; several groups go in one call where t
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeVar
@@ -154,13 +155,15 @@ def apply_remote(
                 take(results)
                 answered |= {result.group for result in results}
         silent = 0
-        written = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers)
-        for _, (results, error) in written:
-            take(results)
-            if error is None or isinstance(error, NO_ANSWERS):
-                silent = 0 if error is None else silent + 1
-            if silent >= apply.GIVE_UP_AFTER:
-                target.stopped = f"{silent} in a row got no answer, the last: {error}"
+        writing = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers)
+        # Whatever ends it, calls that are under way are waited for: the lock of the account goes back after this.
+        with closing(writing) as written:
+            for _, (results, error) in written:
+                take(results)
+                if error is None or isinstance(error, NO_ANSWERS):
+                    silent = 0 if error is None else silent + 1
+                if silent >= apply.GIVE_UP_AFTER:
+                    target.stopped = f"{silent} in a row got no answer, the last: {error}"
     return tally.result(plan)
 
 

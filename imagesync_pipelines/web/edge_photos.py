@@ -133,7 +133,10 @@ class PhotoServer:
 
         async def following(sent: int) -> bytes:
             left = part[sent:]
-            return await self.read(picture, left.start, min(len(left), self.outgoing.piece))
+            try:
+                return await self.read(picture, left.start, min(len(left), self.outgoing.piece))
+            except (psycopg.Error, OSError):
+                return b""  # the headers are out: the answer breaks off
 
         await self.outgoing.send(len(part), first, following, receive, send)
 

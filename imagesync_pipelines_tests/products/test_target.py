@@ -5,11 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.applying import labels_of
 from imagesync_pipelines.products.primaries import pin_image, pins_of, repair_primaries
 from imagesync_pipelines.products.target import read_current
+from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.memory import note_restored
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import primary_to_check, product_image
@@ -330,3 +333,20 @@ def statements_of(database: sa.Engine) -> Iterator[list[str]]:
     sa.event.listen(database, "before_cursor_execute", note)
     yield seen
     sa.event.remove(database, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("groups", [[], [None, None], [1, 2, 3, 4], [4, None, 4, 9], [1, 2, 3]])
+@pytest.mark.parametrize("pieces", [[4], [2, 2], [0, 4]])
+def test_rows_are_labelled_by_their_products_whatever_the_plan_has_and_however_products_came(
+    groups: list[int | None], pieces: list[int]
+) -> None:
+    """A plan without any product, and one of all products of a table that came in several pieces, too."""
+    columns = {"id": [1, 2, 3, 4], "sku": ["a", "b", "c", "d"], "name": ["A", "B", "C", "D"]}
+    whole, first = pa.table(columns), 0
+    parts = []
+    for length in pieces:
+        parts.append(whole.slice(first, length))
+        first += length
+    labels = labels_of(pd.Series(groups, dtype="Int64"), frame_of(pa.concat_tables(parts)))
+    names = {1: "a A", 2: "b B", 3: "c C", 4: "d D"}
+    assert [None if pd.isna(label) else label for label in labels] == [names.get(group or 0) for group in groups]

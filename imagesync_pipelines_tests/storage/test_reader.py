@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.reader import Reader
+from imagesync_pipelines_tests import loops
 
 
 def asked(url: sa.URL, ask: Callable[[Reader], Awaitable[None]], **options: float) -> None:
@@ -16,7 +17,7 @@ def asked(url: sa.URL, ask: Callable[[Reader], Awaitable[None]], **options: floa
         await ask(reader)
         await reader.close()
 
-    asyncio.run(run())
+    loops.run(run())
 
 
 def test_many_share_few_connections(database: sa.Engine) -> None:
@@ -47,6 +48,17 @@ def test_connections_that_the_server_ended_are_replaced(database: sa.Engine) -> 
         assert await reader.rows("SELECT pg_backend_pid()", {}) != before
 
     asked(database.url, ask)
+
+
+def test_an_address_of_several_hosts_is_read_as_the_engines_driver_reads_it(database: sa.Engine) -> None:
+    url, given = database.url, database.dialect.create_connect_args(database.url)[1]
+    place = f"{given.get('host', '')}:{given.get('port', 5432)}"
+    several = url.set(host=None, port=None).update_query_dict({"host": ("127.0.0.1:1", place)})
+
+    async def ask(reader: Reader) -> None:
+        assert await reader.rows("SELECT 1", {}) == [(1,)]
+
+    asked(several, ask)
 
 
 def test_a_statement_that_fails_leaves_nothing_behind(database: sa.Engine) -> None:

@@ -318,6 +318,41 @@ def test_ten_groups_that_meet_the_same_fault_of_the_program_end_the_run_and_are_
     assert len(begun) <= 11, "no more than was under way"
 
 
+def test_a_fault_of_the_program_is_told_when_every_call_under_way_has_ended() -> None:
+    told, ended = threading.Event(), threading.Event()
+
+    class Slow(FakeRemote):
+        def apply(self, work: GroupWork) -> Sequence[RowResult]:
+            if work.group == "g000":
+                told.wait(0.5)
+                ended.set()
+            raise AttributeError("'NoneType' object has no attribute 'id'")
+
+    connector = Connector(many(40))
+    connector.target = Slow({}, connector.target.wanted)
+    with pytest.raises(ProgramFaultError) as caught:
+        connector.run(workers=2)
+    assert ended.is_set()
+    told.set()
+    assert not caught.value.retryable
+
+
+def test_groups_that_failed_in_an_earlier_run_by_such_an_error_do_not_hold_up_the_others() -> None:
+    class Partly(FakeRemote):
+        def apply(self, work: GroupWork) -> Sequence[RowResult]:
+            if work.group < "g012":
+                raise AttributeError("'NoneType' object has no attribute 'id'")
+            return super().apply(work)
+
+    connector = Connector(many(14))
+    connector.target = Partly({}, connector.target.wanted)
+    with pytest.raises(ProgramFaultError):
+        connector.run(workers=1)
+    connector.intents.open.clear()
+    applied = connector.run(workers=1)
+    assert (applied.added, applied.failed) == (4, 24)
+
+
 def test_a_log_of_intents_that_cannot_be_written_stops_the_run_before_any_call() -> None:
     connector = Connector(many(3))
 

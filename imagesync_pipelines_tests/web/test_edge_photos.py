@@ -20,6 +20,7 @@ from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web.edge_photos import ASK_AGAIN, BY_ID, FOR_GOOD, OF_PRODUCT, PhotoServer, build_app
 from imagesync_pipelines.web.pieces import LARGE
+from imagesync_pipelines_tests import loops
 from imagesync_pipelines_tests.connectors.edge.photos import START, photo, picture, run_sql, some_id
 
 LARGE_BODY = bytes(range(256)) * (2 * LARGE // 256) + b"the end"
@@ -260,7 +261,7 @@ def test_nothing_of_a_picture_is_read_where_nothing_is_sent(store: StoreDatabase
         await reader.close()
         return [after - before for before, after in pairwise(found)]
 
-    whole, *nothing = asyncio.run(blocks())
+    whole, *nothing = loops.run(blocks())
     assert whole > 2 * len(LARGE_BODY) // 8192
     assert nothing == [0, 0, 0]
 

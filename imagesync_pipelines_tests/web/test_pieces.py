@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Message
 
 from imagesync_pipelines.web.pieces import LARGE, MUCH, SMALL, Outgoing
+from imagesync_pipelines_tests import loops
 
 SIZE = 5 * LARGE
 
@@ -57,7 +58,7 @@ def test_a_thousand_readers_who_take_nothing_hold_little() -> None:
         assert outgoing.waiting == 0
         return most, asked
 
-    most, asked = asyncio.run(held())
+    most, asked = loops.run(held())
     assert MUCH <= most <= MUCH + LARGE + 1000 * SMALL
     # Those who left are read nothing more for, but what was on its way.
     assert asked <= 1000
@@ -77,7 +78,7 @@ def test_who_takes_everything_gets_everything(size: int) -> None:
         assert outgoing.waiting == 0
         return visitor
 
-    visitor = asyncio.run(sent())
+    visitor = loops.run(sent())
     assert (bytes(visitor.got), visitor.is_whole) == (body[:size], True)
 
 
@@ -91,5 +92,5 @@ def test_a_body_whose_rest_is_gone_is_never_whole() -> None:
         await Outgoing().send(SIZE, bytes(LARGE), following, visitor.receive, visitor.send)
         return visitor
 
-    visitor = asyncio.run(sent())
+    visitor = loops.run(sent())
     assert (len(visitor.got), visitor.is_whole) == (LARGE, False)

@@ -214,8 +214,8 @@ def _write(
     verdicts = Verdicts(run.engine)
 
     def tell(written: Sequence[PhotoReport]) -> None:
-        verdicts.save()
         queue(run.engine, run.context.account, written)
+        verdicts.save()
 
     def check(body: Body, photo: Photo) -> str:
         return verdicts.check(body, photo.checksum, photo.content_type)

@@ -289,7 +289,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
         where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
         if not photo.object_key:
             raise where.error(ObjectMissingError, "the head office lists the photo without an object key")
-        pieces = _quickly(store, photo) if is_plain(photo.object_key) else None
+        pieces = _quickly(store, photo, settings.max_photo) if is_plain(photo.object_key) else None
         if pieces is None:
             try:
                 body = client.get_object(Bucket=place.bucket, Key=photo.object_key)["Body"]
@@ -313,12 +313,15 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
     return open_photo
 
 
-def _quickly(store: S3Store, photo: Photo) -> Iterable[Any] | None:
-    """The pieces of an object, one where it is as large as listed; None when it was not given, whatever the reason."""
+def _quickly(store: S3Store, photo: Photo, most: int) -> Iterable[Any] | None:
+    """The pieces of an object, one where it is as large as listed and as large as allowed.
+
+    None when it was not given, whatever the reason.
+    """
     try:
         found = store.get(photo.object_key)
-        # Room for the listed size is reserved; what is larger comes in pieces, so that it can be cut off.
-        if found.meta["size"] == photo.size:
+        # Room for the listed size is reserved; any other comes in pieces, so that it can be cut off.
+        if found.meta["size"] == photo.size <= most:
             return (whole.bytes() for whole in (found,))
         return found.stream(min_chunk_size=_CHUNK)
     except Exception:  # noqa: BLE001 - the other client is asked, whose errors are told apart

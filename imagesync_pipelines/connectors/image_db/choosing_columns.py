@@ -6,7 +6,7 @@ n records have m exports in all, record after record. A column of exports has th
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -71,7 +71,8 @@ class Gathered:
     files: list[tuple[str, Role]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._moments, self._places = _Numbers(_moment_of), _Numbers(self._place_of)
+        # With a method of its own it would be a cycle, which stays for good while the collector is paused.
+        self._moments, self._places = _Numbers(_moment_of), _Numbers(partial(_place_of, self.files))
 
     def add(self, records: Sequence[RecordInOrder]) -> None:
         """Take some more records; a hundred at a time are still in the processor's cache."""
@@ -85,11 +86,13 @@ class Gathered:
         self.file += map(self._places.__getitem__, [export.type for export in every])
         self.sides += chain.from_iterable([export.resolution or (0, 0) for export in every])
 
-    def _place_of(self, word: Any) -> int:
-        if not isinstance(word, str) or (found := kind_and_role(word)) is None:
-            return -1
-        self.files.append(found)
-        return len(self.files) - 1
+
+def _place_of(files: list[tuple[str, Role]], word: Any) -> int:
+    """The place of what an export's word says in `files`, which gets it; -1 for a word that says nothing."""
+    if not isinstance(word, str) or (found := kind_and_role(word)) is None:
+        return -1
+    files.append(found)
+    return len(files) - 1
 
 
 class _Exports(NamedTuple):

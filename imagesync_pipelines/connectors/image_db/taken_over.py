@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,8 @@ MODULES = (
     "imagesync_pipelines.imaging.formats",
     *(f"imagesync_pipelines.upstream.{name}" for name in ("answers", "canonical", "details", "errors", "redaction")),
 )
+# Rows that are handed on at once at least: the small groups of many runs would add up from file to file.
+ROWS_AT_ONCE = 2_000
 LIBRARIES = ("msgspec", "numpy", "orjson", "pyarrow", "pydantic", "pydantic-core", "typing-extensions")
 
 
@@ -46,7 +48,18 @@ class KnownFile:
         return self._parquet().read(columns=["fingerprint"])["fingerprint"]
 
     def tables(self, rows: Column) -> Iterator[pa.Table]:
-        """These rows of the file, in its order, some thousand at a time: a row group is read once or not at all."""
+        """These rows of the file, in its order, some thousand at a time."""
+        few: list[pa.Table] = []
+        for table in self._parts(rows):
+            few.append(table)
+            if sum(map(len, few)) >= ROWS_AT_ONCE:
+                yield pa.concat_tables(few)
+                few = []
+        if few:
+            yield pa.concat_tables(few)
+
+    def _parts(self, rows: Column) -> Iterator[pa.Table]:
+        """These rows by row group: it is read once or not at all."""
         if not len(rows):
             return
         parquet, first = self._parquet(), 0
@@ -91,13 +104,24 @@ def open_known(path: UPath, sha256: str) -> Iterator[KnownFile]:
         yield known
 
 
-def reading_key(min_height: int, base_url: str) -> str:
-    """What records depend on besides their bytes: settings, mapping, the choice of files, code, libraries."""
+def code_key() -> bytes:
+    """The code and the libraries that have a part in a record, as they are on the disk now."""
     digest = hashlib.sha256()
     for name in MODULES:
-        digest.update(Path(str(import_module(name).__file__)).read_bytes())
-    parts = [sys.version, *map(version, LIBRARIES), CHOICE_VERSION, min_height, base_url]
-    digest.update("\n".join(map(str, parts)).encode())
+        spec = find_spec(name)
+        digest.update(Path(str(spec and spec.origin)).read_bytes())
+    digest.update("\n".join([sys.version, *map(version, LIBRARIES)]).encode())
+    return digest.digest()
+
+
+# Of the moment when this process began: an upgrade may replace the files under one that runs for an hour.
+_CODE = code_key()
+
+
+def reading_key(min_height: int, base_url: str) -> str:
+    """What records depend on besides their bytes: settings, mapping, the choice of files, code, libraries."""
+    digest = hashlib.sha256(_CODE)
+    digest.update("\n".join(map(str, (CHOICE_VERSION, min_height, base_url))).encode())
     return digest.hexdigest()
 
 

@@ -21,6 +21,7 @@ from pwdlib import PasswordHash
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from imagesync_pipelines.storage.wrong_logins import WrongLogins
 from imagesync_pipelines.web.head_office import tables as t
@@ -93,6 +94,11 @@ async def read_body(request: Request, model: type[B]) -> B:
     try:
         sent = dict(await request.form(max_files=0)) if kind in _FORMS else json.loads(await request.body())
         return model.model_validate(sent)
+    except HTTPException as error:
+        # A form that cannot be read, or a body that is too large, which is no mistake of form.
+        if error.status_code != 400:
+            raise
+        raise RequestValidationError([{"type": "value_error", "loc": ("body",), "msg": error.detail}]) from None
     except ValidationError as error:
         wrong = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_url=False)]
         raise RequestValidationError(wrong) from None

@@ -196,10 +196,14 @@ def test_a_refused_download_is_named_and_not_tried_again(reply: Reply, error: ty
     assert len(office.of("/download/")) == 1
 
 
+# The tag of the bytes that every photo of this head office has in its bucket.
+PHOTO_1 = f'"{hashlib.md5(b"photo 1", usedforsecurity=False).hexdigest()}"'
+
+
 @contextmanager
 def sending_on(office: FakeHeadOffice, location: str) -> Iterator[None]:
     """The office sends every download to its bucket, unless it is asked not to."""
-    sent_on = Reply(307, (), {"Location": location, "ETag": '"claimed"'})
+    sent_on = Reply(307, (), {"Location": location, "ETag": PHOTO_1})
     office.hook = lambda call: sent_on if "/download/" in call.path and "redirect" not in call.query else None
     yield
 
@@ -210,7 +214,7 @@ def test_a_photo_that_the_head_office_sends_us_for_comes_from_its_bucket_without
         location = f"{bucket.url}/photos/1.jpg?X-Amz-Signature=abc"
         with sending_on(office, location), api_for(office, bucket_hosts=["127.0.0.1"]) as api:
             with api.open_photo(uid(1), STORE_ID) as body:
-                assert (body.start, body.etag, b"".join(body.chunks())) == (0, '"claimed"', b"photo 1")
+                assert (body.start, body.etag, b"".join(body.chunks())) == (0, PHOTO_1, b"photo 1")
             # A part is asked of the head office itself, and so is whether a photo is there.
             assert api.bytes >= 7
     (asked,) = bucket.calls
@@ -227,6 +231,7 @@ def test_a_photo_that_the_head_office_sends_us_for_comes_from_its_bucket_without
             Reply(403, (b"<Error/>",)), "{bucket}/1.jpg", ["127.0.0.1"], 4, id="the bucket refuses: each photo"
         ),
         pytest.param(Reply(404, (b"<Error/>",)), "{bucket}/1.jpg", ["127.0.0.1"], 4, id="no object: each photo"),
+        pytest.param(Reply(200, (b"<html>",)), "{bucket}/1.jpg", ["127.0.0.1"], 4, id="other bytes: each photo"),
         pytest.param(Reply(200, ()), "http://127.0.0.1:1/1.jpg", ["127.0.0.1"], 3, id="nobody there: asked once"),
         pytest.param(Reply(200, ()), "{bucket}/1.jpg", [], 3, id="a private address that is not allowed"),
         pytest.param(Reply(200, ()), "file:///etc/passwd", [], 3, id="no address of the web"),
@@ -244,10 +249,11 @@ def test_what_the_bucket_does_not_give_the_head_office_gives(
         assert len(bucket.calls) == (2 if asked == 4 else 0)
 
 
-def test_a_head_office_that_redirects_whatever_it_is_asked_is_refused() -> None:
+@pytest.mark.parametrize("tag", [{"ETag": PHOTO_1}, {"ETag": '"claimed"'}, {}])
+def test_who_redirects_whatever_is_asked_or_without_saying_what_is_there_is_no_head_office(tag: dict[str, str]) -> None:
     with head_office(photos=1) as office, api_for(office) as api:
         office.hook = lambda call: (
-            Reply(307, (), {"Location": "file:///elsewhere"}) if "/download/" in call.path else None
+            Reply(307, (), {"Location": "file:///elsewhere", **tag}) if "/download/" in call.path else None
         )
         with pytest.raises(RedirectRefusedError):
             _read(api, uid(1))

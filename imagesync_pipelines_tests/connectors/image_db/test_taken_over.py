@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from imagesync_pipelines.connectors.image_db import taken_over
 from imagesync_pipelines.connectors.image_db.columns import SCHEMA, RawPage, chunk_of
 from imagesync_pipelines.connectors.image_db.in_order import bytes_digest
 from imagesync_pipelines.connectors.image_db.record_store import Stored, read_table, write_chunks
-from imagesync_pipelines.connectors.image_db.taken_over import NOTHING, KnownFile, open_known, reading_key
+from imagesync_pipelines.connectors.image_db.taken_over import NOTHING, KnownFile, code_key, open_known, reading_key
 from imagesync_pipelines_tests.connectors.image_db.made_up import export, link, page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -138,23 +139,43 @@ def test_records_are_of_other_settings_another_source_or_another_version() -> No
     assert reading_key(600, "https://a/api/") in keys
 
 
-def test_another_rule_library_or_line_of_code_is_another_version(
+def test_another_rule_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = reading_key(600, "")
+    monkeypatch.setattr(taken_over, "CHOICE_VERSION", 99)
+    assert reading_key(600, "") != before
+
+
+def test_another_library_or_line_of_code_is_another_version_from_the_next_process_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [reading_key(600, "")]
-    with monkeypatch.context() as changed:
-        changed.setattr(taken_over, "CHOICE_VERSION", 99)
-        keys.append(reading_key(600, ""))
+    keys, running = [code_key()], reading_key(600, "")
     with monkeypatch.context() as changed:
         changed.setattr(taken_over, "version", lambda name: f"{name} 99")
-        keys.append(reading_key(600, ""))
+        keys.append(code_key())
     (tmp_path / "a_rule_of_tests.py").write_text("A = 1")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(taken_over, "MODULES", ("a_rule_of_tests",))
     for text in ("A = 1", "A = 2"):
         (tmp_path / "a_rule_of_tests.py").write_text(text)
-        keys.append(reading_key(600, ""))
+        keys.append(code_key())
     assert len(set(keys)) == len(keys)
+    assert reading_key(600, "") == running
+
+
+def test_the_small_groups_of_many_nights_do_not_add_up(tmp_path: Path) -> None:
+    path, stored = UPath(tmp_path) / "0", None
+    for night in range(8):
+        pages = raw_pages(
+            *(
+                [record(n, type="abcdefgh"[night] if n == night + 1 else "a") for n in range(first, first + 5)]
+                for first in (1, 6, 11)
+            )
+        )
+        with ExitStack() as stack:
+            known = stack.enter_context(open_known(path, stored.sha256)) if stored else NOTHING
+            path = UPath(tmp_path) / str(night)
+            stored = write(path, pages, known)
+    assert pq.ParquetFile(str(path)).num_row_groups <= 3
 
 
 def test_the_version_covers_every_module_that_has_a_part_in_a_record() -> None:

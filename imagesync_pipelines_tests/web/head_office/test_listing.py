@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
+import requests
 
 from imagesync_pipelines.web.head_office import accounts, catalogue, tables
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
@@ -189,3 +190,12 @@ def test_who_goes_on_from_the_sync_timestamp_of_v2_misses_no_change_that_was_not
         )
     following = client.post(PHOTOS, {**asked, "updated_since": between}).json()
     assert [one["sort_order"] for one in following["photos"]] == [7]
+
+
+def test_a_form_that_cannot_be_read_is_refused_as_version_2_refuses(client: Client) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {client.access}"}
+    answer = requests.post(client.url + PHOTOS, data=b"--x\r\n[{\xc3\x8a: 1}]--x--\r\n", headers=kind, timeout=30)
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "body: Invalid multipart data.", "code": "INVALID_REQUEST"},
+    )

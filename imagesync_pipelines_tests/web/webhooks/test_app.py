@@ -67,13 +67,13 @@ def test_the_same_call_sent_again_is_the_same_even_after_its_requests_were_done(
     assert waiting(queue) == 4, "without an id every call is its own"
 
 
-def test_a_large_call_is_answered_after_one_statement(url: str, queue: Queue) -> None:
+def test_a_large_call_is_answered_after_one_statement_and_an_analysis(url: str, queue: Queue) -> None:
     statements: list[str] = []
     sa.event.listen(queue.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
     ids = [f"{number:08x}-f831-11e5-7a69-971500188b19" for number in range(1000)]
     answer = call(url, body(*(event(entity=entity) for entity in ids)))
     assert answer.status_code == 204
-    assert [statement.split(maxsplit=1)[0] for statement in statements] == ["INSERT"]
+    assert [statement.split(maxsplit=1)[0] for statement in statements] == ["INSERT", "ANALYZE"]
     assert waiting(queue) == 2000
 
 

@@ -39,6 +39,8 @@ _STORE_FAULT = re.compile(
     rb"\b(NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|RequestTimeTooSkewed|"
     rb"PermanentRedirect|AuthorizationHeaderMalformed)\b"
 )
+# The head office's tag of a photo is its MD5; only a redirect that says which bytes are there is followed.
+_MD5_TAG = re.compile(r'"([0-9a-fA-F]{32})"')
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -106,9 +108,10 @@ class PhotoBody:
 
 
 class _SentOn(NamedTuple):
-    """Where the head office has a photo fetched, for a short time; what it claims of it."""
+    """Where the head office has a photo fetched, for a short time; the MD5 of what is there, and its tag for it."""
 
     location: str
+    md5: str
     etag: str
 
 
@@ -194,7 +197,7 @@ class PhotoBodies:
                 self.bytes += body.received
 
     def _from_bucket(self, there: _SentOn, deadline: float) -> BucketBody | None:
-        """A photo from where the head office sends us, without our token; None when it cannot be had there.
+        """A photo from where the head office sends us, without our token; None when it, or these bytes, are not there.
 
         A bucket that cannot be reached, or only in the clear where the head office is not, is asked once in a run.
         """
@@ -210,7 +213,8 @@ class PhotoBodies:
             read_timeout=self._settings.timeout,
         )
         try:
-            return BucketBody(fetch_image(there.location, policy, timing=self._timing).body, there.etag)
+            found = fetch_image(there.location, policy, checksum=f"md5:{there.md5}", timing=self._timing)
+            return BucketBody(found.body, there.etag)
         except UpstreamError as error:
             self._reaches_bucket = error.status is not None
             return None
@@ -240,8 +244,9 @@ class PhotoBodies:
         if response.status in {200, 206}:
             return self._body(response, place, deadline)
         try:
-            if response.status == 307 and not wanted and (location := response.headers.get("Location")):
-                return _SentOn(location, response.headers.get("ETag", ""))
+            location, etag = (response.headers.get(name, "") for name in ("Location", "ETag"))
+            if response.status == 307 and not wanted and location and (md5 := _MD5_TAG.fullmatch(etag)):
+                return _SentOn(location, md5[1], etag)
             return self._failure(response, place)
         finally:
             response.close()

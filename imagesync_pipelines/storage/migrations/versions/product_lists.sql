@@ -91,7 +91,9 @@ END $$;
 -- Everything anew, from what the tables say; writers wait.
 CREATE FUNCTION imagesync.rebuild_lists() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    LOCK TABLE imagesync.product, imagesync.product_image IN SHARE ROW EXCLUSIVE MODE;
+    -- Whoever writes images or pins locks its products first.
+    LOCK TABLE imagesync.product IN EXCLUSIVE MODE;
+    LOCK TABLE imagesync.product_image IN SHARE ROW EXCLUSIVE MODE;
     PERFORM imagesync.lock_shown_images();
     DELETE FROM imagesync.listed_product;
     INSERT INTO imagesync.listed_product (list, sku, product_id)
@@ -326,6 +328,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         SELECT array_agg(id), -count(*) FILTER (WHERE left_erp_at IS NULL) INTO touched, more FROM changed;
         IF touched IS NOT NULL THEN
+            PERFORM imagesync.lock_shown_images();
             DELETE FROM imagesync.listed_product WHERE product_id = ANY (touched);
             DELETE FROM imagesync.shown_image WHERE product_id = ANY (touched);
             PERFORM imagesync.note_counts('{products}', ARRAY[more]);
