@@ -120,7 +120,7 @@ class FolderSite(ProductImageSite):
         return {
             "A1": stumbling(LocalFileSystem, "cat_file", lambda _, path, *__, **___: path.endswith("A1_2.png")),
             "A2": stumbling(reading, "check_image", lambda body: body == checked),
-            "A3": stumbling(target, "_copied", lambda images, values: "A3_2.png" in images["external_id"].tolist()),
+            "A3": stumbling(target, "_copied", lambda images, values: "A3_2.png" in images["external_id"].to_pylist()),
         }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagesync_pipelines.connectors.image_db import records
+from imagesync_pipelines.connectors.image_db import columns, records
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.products import target
@@ -150,9 +150,9 @@ class ImageDbSite(ProductImageSite):
         for file_id in (read, written, *others):
             self.world.sandbox.mutate("re_export", file_id=file_id)
         faults = {
-            read: stumbling(records, "_record", lambda item, _: item["original_file"]["file_id"] == read),
+            read: _stumbling_on(read),
             written: stumbling(
-                target, "_copied", lambda images, values: str(written) in images["external_id"].tolist()
+                target, "_copied", lambda images, values: str(written) in images["external_id"].to_pylist()
             ),
         }
         shown = self.rows(
@@ -160,6 +160,15 @@ class ImageDbSite(ProductImageSite):
             f"ON i.product_id = p.id WHERE i.external_id IN ('{read}', '{written}')"
         )
         return {sku: faults.pop(file_id, nullcontext()) for sku, file_id in shown}
+
+
+@contextmanager
+def _stumbling_on(file_id: int) -> Iterator[None]:
+    """Reading many records at once, and reading this one alone."""
+    many = stumbling(columns, "record_in_order", lambda raw: str(file_id).encode() in raw)
+    alone = stumbling(records, "_record", lambda item, _: item["original_file"]["file_id"] == file_id)
+    with many, alone:
+        yield
 
 
 @contextmanager

@@ -288,6 +288,19 @@ def test_who_may_write_images_and_nothing_else_leaves_right_lists(database: sa.E
         connection.rollback()
 
 
+@pytest.mark.parametrize("emptied", ["imagesync.product_image", "imagesync.product CASCADE"])
+def test_emptied_tables_leave_right_lists_and_are_filled_again(database: sa.Engine, emptied: str) -> None:
+    """TRUNCATE calls no trigger of rows: after it the next ERP file could not have been taken over."""
+    with database.begin() as connection:
+        add_product(connection, 1, "1")
+        add_images(connection, {"product_id": 1, "external_id": "1", "is_primary": True, "height": 100})
+        connection.execute(sa.text(f"TRUNCATE {emptied}"))
+        check(connection)
+        connection.execute(product.delete())
+        add_product(connection, 1, "1")
+        check(connection)
+
+
 def test_the_list_of_low_resolution_is_made_for_a_height(database: sa.Engine) -> None:
     with database.begin() as connection:
         for one, height in ((1, 500), (2, 700)):

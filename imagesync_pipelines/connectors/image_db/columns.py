@@ -4,6 +4,7 @@ Helper processes that parse (parsing.py) import this module alone, so it imports
 pydantic only when something odd comes.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,6 +44,7 @@ SCHEMA = pa.schema(
         ("bytes_digest", pa.binary(16)),
     ]
 )
+_log = logging.getLogger(__name__)
 # Records that are read at once and go again, before they leave the processor's cache.
 _AT_ONCE = 100
 # What becomes of a record of a page: a row of the chunk's table (0 and up), a known row n (-1 - n), or one of these.
@@ -140,8 +142,12 @@ def chunk_of(pages: Sequence[RawPage], min_height: int, known: KnownRecords = NO
     digests = [bytes_digest(result) for result in results]
     rows = known.rows_of(digests)
     rows = np.where(rows >= 0, -1 - rows, _UNREAD)
-    places, odd, in_order = _in_columns(results, digests, np.flatnonzero(rows == _UNREAD).tolist(), min_height)
-    rows[places[~odd]] = np.arange(len(in_order))
+    in_order = SCHEMA.empty_table()
+    try:
+        places, odd, in_order = _in_columns(results, digests, np.flatnonzero(rows == _UNREAD).tolist(), min_height)
+        rows[places[~odd]] = np.arange(len(in_order))
+    except Exception as error:  # noqa: BLE001 - whatever one record does to many at once, each is read alone then
+        _log.warning("Records are read one by one, since reading many at once failed (%s).", type(error).__name__)
     slow, read, first = _Odd(len(in_order)), [], 0
     for raw, page in zip(pages, split, strict=True):
         if page is None:

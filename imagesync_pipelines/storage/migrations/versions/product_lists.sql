@@ -375,3 +375,17 @@ CREATE TRIGGER count_of_listed AFTER INSERT ON imagesync.listed_product
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION imagesync.count_listed();
 CREATE TRIGGER count_of_unlisted AFTER DELETE ON imagesync.listed_product
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION imagesync.count_listed();
+
+-- TRUNCATE calls none of the triggers above.
+CREATE FUNCTION imagesync.show_nothing_of_emptied() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = imagesync, pg_temp AS $$
+BEGIN
+    PERFORM imagesync.lock_shown_images();
+    DELETE FROM imagesync.shown_image;
+    PERFORM imagesync.rebuild_lists();
+    RETURN NULL;
+END $$;
+CREATE TRIGGER emptied_products AFTER TRUNCATE ON imagesync.product
+    FOR EACH STATEMENT EXECUTE FUNCTION imagesync.show_nothing_of_emptied();
+CREATE TRIGGER emptied_images AFTER TRUNCATE ON imagesync.product_image
+    FOR EACH STATEMENT EXECUTE FUNCTION imagesync.show_nothing_of_emptied();
