@@ -10,8 +10,8 @@ import pytest
 from tools import install
 
 LISTING = """
-global.index-url='https://one.example/simple'
-global.extra-index-url='https://two.example/simple\\nhttps://three.example/simple'
+global.index-url='https://one.example/index'
+global.extra-index-url='https://two.example/index\\nhttps://three.example/index'
 global.timeout='30'
 install.constraint='limits.txt'
 :env:.timeout='180'
@@ -21,8 +21,8 @@ install.constraint='limits.txt'
 
 def test_pips_configuration_is_what_uv_is_told_and_a_variable_goes_before_a_file() -> None:
     assert install.told(install.read(LISTING)) == {
-        "UV_DEFAULT_INDEX": "https://one.example/simple",
-        "UV_INDEX": "https://two.example/simple https://three.example/simple",
+        "UV_DEFAULT_INDEX": "https://one.example/index",
+        "UV_INDEX": "https://two.example/index https://three.example/index",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_HTTP_TIMEOUT": "180",
         "UV_CONSTRAINT": "limits.txt",
@@ -97,10 +97,10 @@ def test_uv_installs_the_lock_and_the_project_as_pip_is_configured(
     by_pip: list[Sequence[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path / "bin", WRITES)
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://two.example/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://two.example/index")
     install.main(["some.lock", "--editable"])
     lock, project = (tmp_path / "told").read_text(encoding="utf-8").splitlines()
-    assert lock.endswith("'-r', 'some.lock'] https://two.example/simple")
+    assert lock.endswith("'-r', 'some.lock'] https://two.example/index")
     assert "'-e', '.'" in project
     assert sys.executable in lock
     assert by_pip == []

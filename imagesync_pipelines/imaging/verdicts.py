@@ -1,4 +1,4 @@
-"""Each content decoded once: what a full decode found is kept over accounts and runs, until our decoders change."""
+"""Each whole picture decoded once: what its bytes prove is kept over accounts and runs, until our decoders change."""
 
 import hashlib
 import threading

@@ -1,4 +1,4 @@
-"""Each content is decoded once: over accounts, runs and threads, good or refused, until the decoders change."""
+"""What bytes prove is found out once: over accounts, runs and threads, until the decoders change."""
 
 import hashlib
 from collections.abc import Callable
