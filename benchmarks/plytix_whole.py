@@ -23,8 +23,8 @@ from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.planned import ApplyOptions
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 

@@ -29,9 +29,7 @@ from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import Applied, ends_run
-from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.model import Change
-from imagesync_pipelines.sync.planned import (
+from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
     Broke,
     Loaded,
@@ -40,6 +38,8 @@ from imagesync_pipelines.sync.planned import (
     carry_out,
     load_plan,
 )
+from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError

@@ -7,8 +7,8 @@ from pydantic import Field
 from imagesync_pipelines.connectors.edge import applying, marking, reading
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
 _API_STEP = partial(Step.of, pool="edge_api", tries_again_after=10)

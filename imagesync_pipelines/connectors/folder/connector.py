@@ -3,8 +3,8 @@
 from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.planned import ApplyOptions
 
 RETRY_SECONDS = 30
 

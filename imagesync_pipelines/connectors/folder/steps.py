@@ -28,9 +28,10 @@ from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync.carry_out import ApplyOptions, Loaded, load_plan
 from imagesync_pipelines.sync.connector import RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
-from imagesync_pipelines.sync.planned import ApplyOptions, Loaded, load_plan, plan_result, store_plan
+from imagesync_pipelines.sync.planned import plan_result, store_plan
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import StepResult, Table
 

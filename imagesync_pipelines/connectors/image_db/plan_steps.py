@@ -25,9 +25,10 @@ from imagesync_pipelines.products.target import Payload, external_ids_of, read_a
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PIECE, PlanHeader
 from imagesync_pipelines.sync.apply import collector_paused
+from imagesync_pipelines.sync.carry_out import Loaded, load_plan
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, load_plan, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import BATCH, Planned, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import Pictures, Shown, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image

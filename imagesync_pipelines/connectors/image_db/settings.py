@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings, missing_of_erp
 from imagesync_pipelines.settings import Cron
-from imagesync_pipelines.sync.planned import ApplyOptions
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 
 # Larger than any page number of the API; a span up to here ends where the source ends.
 NO_END = 10**6

@@ -30,8 +30,7 @@ from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarge
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
-from imagesync_pipelines.sync.identity import only
-from imagesync_pipelines.sync.planned import (
+from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
     Loaded,
     applied_summary,
@@ -39,6 +38,7 @@ from imagesync_pipelines.sync.planned import (
     carry_out_remotely,
     load_plan,
 )
+from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.remote import UNSETTLED
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts

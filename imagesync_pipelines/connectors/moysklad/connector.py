@@ -10,8 +10,8 @@ from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_s
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
 from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.

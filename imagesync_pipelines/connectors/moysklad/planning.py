@@ -20,11 +20,11 @@ from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_S
 from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildRecord, Entity, EntityTask, Managed, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, NAMED_BYTES, packed
+from imagesync_pipelines.sync.carry_out import Loaded
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import RULING, approved, guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Ruling, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.planned import Loaded
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"

@@ -29,14 +29,14 @@ from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_re
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED
-from imagesync_pipelines.sync import planned
+from imagesync_pipelines.sync import carry_out
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, ends_run
 from imagesync_pipelines.sync.identity import Told
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 
-def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepResult:
+def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> StepResult:
     """The pictures of the plan in Plytix's library: uploaded by URL, each one once, whoever shows it.
 
     A picture that Plytix does not take stops no other; one that is there already is used as it is.
@@ -44,9 +44,9 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
     Raises AccountBusyError, IdentityRefusedError, PlanMissingError, NoPlanOfThisRunError, CredentialsError,
     NotAllowedError.
     """
-    loaded = planned.load_plan(context, options.plan_id)
+    loaded = carry_out.load_plan(context, options.plan_id)
     # A picture that only stale products show is not uploaded.
-    fresh, _ = planned.fresh_part(loaded, partial(known_now, context))
+    fresh, _ = carry_out.fresh_part(loaded, partial(known_now, context))
     urls = uploads_of(fresh.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
     anew = bool(loaded.scope["force"]) and loaded.header.applied_at is None
     calls, reasons, ended = api.calls, dict[str, str](), list[Exception]()
@@ -109,7 +109,7 @@ def assets(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepR
     )
 
 
-def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) -> StepResult:
+def product_images(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> StepResult:
     """Galleries and thumbnails of the products in Plytix, as the plan has them, and the report of the run.
 
     One product is written by one worker; when the account's calls are used up, the rest waits for the next run, which
@@ -118,7 +118,7 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
     Raises AccountBusyError, IdentityRefusedError, PlanMissingError, NoPlanOfThisRunError, CredentialsError,
     NotAllowedError.
     """
-    loaded = planned.load_plan(context, options.plan_id)
+    loaded = carry_out.load_plan(context, options.plan_id)
     payload = context.plans.need_payload(loaded.header.id)
     tasks, scope = tasks_of(payload), loaded.scope
     made = _uploads_of(context, loaded)
@@ -128,7 +128,7 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
     identity = identity_of(context, api.account)
     with context.lock():
         target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
-        applied = planned.carry_out_remotely(
+        applied = carry_out.carry_out_remotely(
             context,
             loaded,
             partial(known_now, context),
@@ -156,11 +156,11 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
     keep_report(context.installation.storage, context.run_id, report)
     errors = pd.DataFrame(report["errors"], columns=["product_sku", "error", "url"])
     found = list(_warnings(target, made))
-    warnings = planned.applied_warnings(
+    warnings = carry_out.applied_warnings(
         context, loaded, applied, what="product images", found=found, stopped=target.stopped
     )
     calls = made.calls + api.calls - calls
-    summary = planned.applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls)
+    summary = carry_out.applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls)
     earlier = scope if loaded.own else {"stopped": "", "goes_on_at": None}
     goes_on_at = datetime.fromisoformat(earlier["goes_on_at"]) if earlier["goes_on_at"] else None
     return StepResult(
@@ -184,7 +184,7 @@ def product_images(context: Run, options: planned.ApplyOptions, api: PlytixApi) 
     )
 
 
-def _told(context: Run, api: PlytixApi, loaded: planned.Loaded) -> Told:
+def _told(context: Run, api: PlytixApi, loaded: carry_out.Loaded) -> Told:
     """Whose account it is, by what was read anyway; by a product of the plan where nothing was."""
     read, told = context.find("products", ProductsRead), api.told()
     said = {place for place, _ in told}
@@ -195,7 +195,7 @@ def _told(context: Run, api: PlytixApi, loaded: planned.Loaded) -> Told:
     return told
 
 
-def known_now(context: Run, loaded: planned.Loaded) -> Iterator[SourceNow]:
+def known_now(context: Run, loaded: carry_out.Loaded) -> Iterator[SourceNow]:
     """What listings that were read since a plan was made say of its products, the newest of each; and the settings."""
     settings, clean_up = context.settings, loaded.scope.get(ONLY_NAMED) == CLEAN_UP
     yield SourceNow(policy={} if clean_up else policy_of(settings))
@@ -215,7 +215,7 @@ def known_now(context: Run, loaded: planned.Loaded) -> Iterator[SourceNow]:
     yield SourceNow(wanted, whole=frozenset(whole), by="listings that were read since")
 
 
-def _uploads_of(context: Run, loaded: planned.Loaded) -> UploadsMade:
+def _uploads_of(context: Run, loaded: carry_out.Loaded) -> UploadsMade:
     """What became of this plan's uploads in this run's lineage; nothing when they were another plan's.
 
     The calls of an earlier run are not this one's, and what stopped it may be over.

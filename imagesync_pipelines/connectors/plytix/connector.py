@@ -16,8 +16,8 @@ from imagesync_pipelines.connectors.plytix.settings import (
     plytix_accounts,
 )
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"

@@ -27,8 +27,8 @@ from imagesync_pipelines.storage.contents import Contents, own_address, own_sour
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
-from imagesync_pipelines.sync.planned import ApplyOptions
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")

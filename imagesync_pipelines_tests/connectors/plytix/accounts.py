@@ -32,8 +32,8 @@ from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sand
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.planned import ApplyOptions
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.sandbox.amazon.oddities import odd_mapping
