@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagesync_pipelines.sync.model import PlanRow, Scope
 
@@ -40,7 +42,8 @@ def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: position must be a whole number or NA ({error})") from None
     rows = rows.assign(position=positions).astype(_TEXTS)
-    refuse(rows.loc[rows["key"].duplicated(), "key"], f"{name}: {{}} keys are there more than once")
+    if not rows["key"].is_unique:
+        refuse(rows.loc[rows["key"].duplicated(), "key"], f"{name}: {{}} keys are there more than once")
     return rows
 
 
@@ -70,10 +73,13 @@ def in_scope(groups: pd.Series, scope: Scope) -> pd.Series:
 
 def among(values: pd.Series, members: pd.Series) -> pd.Series:
     """Which values are among the members (True/False); Series.isin takes seconds for a million text members."""
-    if members.empty:
-        return pd.Series(False, index=values.index)
-    codes, _ = pd.factorize(pd.concat([members, values], ignore_index=True))
-    return pd.Series(np.isin(codes[len(members) :], codes[: len(members)]), index=values.index)
+    texts, known = (pa.array(one).cast(pa.large_string()) for one in (values, members))
+    return pd.Series(np.asarray(pc.is_in(texts, value_set=known, skip_nulls=True)), index=values.index)
+
+
+def only(frame: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
+    """The rows that are meant (True/False), without a copy where that is all of them."""
+    return frame if rows.all() else frame[rows]
 
 
 def refuse(keys: pd.Series, told: str, because: str = "") -> None:

@@ -1,18 +1,30 @@
 """The plan: what would have to change so that the target becomes what is wanted.
 
-Everything here works on whole columns: a million rows are planned in seconds.
+Everything here works on whole columns: a million rows are planned in seconds. Keys and groups are numbers (their places
+among all of them, sorted) until the plan is made, so that its texts are the only ones that are made.
 """
 
-from itertools import groupby
-from operator import itemgetter
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from imagesync_pipelines.sync.frames import ONE_GROUP, PLAN_COLUMNS, among, check_rejected, check_rows, in_scope, refuse
+from imagesync_pipelines.sync.frames import (
+    ONE_GROUP,
+    PLAN_COLUMNS,
+    among,
+    check_rejected,
+    check_rows,
+    in_scope,
+    only,
+    refuse,
+)
 from imagesync_pipelines.sync.model import Change, Scope, group_state
 
-# What can come of the join: the change and its reason. np.select below gives places in this table.
+# The reasons of an update under another key: the same content, or other content in the same place.
+RENAMED, REPLACED = "renamed", "replaced"
+# What can come of a row: the change and its reason.
 _KINDS = (
     (Change.KEEP, "unchanged"),
     (Change.ADD, "new"),
@@ -21,10 +33,31 @@ _KINDS = (
     (Change.UPDATE, "forced"),
     (Change.REMOVE, "no longer at the source"),
     (Change.REMOVE, "deleted at the source"),
+    (Change.UPDATE, RENAMED),
+    (Change.UPDATE, REPLACED),
+    (Change.KEEP, ""),
+    (Change.REJECT, ""),
 )
-# The reasons of an update under another key: the same content, or other content in the same place.
-RENAMED, REPLACED = "renamed", "replaced"
-_KEPT, _NEW, _CHANGED, _MOVED, _FORCED, _GONE, _DELETED = range(len(_KINDS))
+_KEPT, _NEW, _CHANGED, _MOVED, _FORCED, _GONE, _DELETED, _RENAMED, _REPLACED, _SPARED, _REJECT = range(len(_KINDS))
+# A row that another key takes over: none of the plan.
+_TAKEN = len(_KINDS)
+# Below every position, so that NA equals NA.
+_NO_POSITION = -(2**63)
+# So many rows are compared, or are Python objects, at one time: they need memory beside the frames.
+_SLICE = 20_000
+
+
+class _Joined(NamedTuple):
+    """Every key once, sorted, then the rejects.
+
+    before, after: the key's place in current and in wanted. group: that of its group in groups. -1: there is none.
+    """
+
+    keys: pd.Index
+    before: np.ndarray
+    after: np.ndarray
+    groups: pd.Index
+    group: np.ndarray
 
 
 def build_plan(
@@ -54,23 +87,19 @@ def build_plan(
     here = in_scope(current["group"], scope)
     elsewhere = among(wanted["key"], current.loc[~here, "key"])
     refuse(wanted.loc[elsewhere, "key"], "{} wanted keys lie in current outside the scope", ONE_GROUP)
-    current = current[here]
+    current = only(current, here)
     rejects = check_rejected(rejected)
     # One without a group may belong to any of them.
-    rejects = rejects[rejects["group"].isna() | in_scope(rejects["group"], scope)]
-    wanted = wanted[~among(wanted["key"], rejects["key"])]
-    joined = _join(wanted, current)
-    before, after = joined["group_before"], joined["group_after"]
-    moved = before.notna() & after.notna() & (before != after)
-    refuse(joined.loc[moved, "key"], "{} keys have another group in wanted than in current", ONE_GROUP)
-    plan = _plan_rows(joined, _kinds(joined, scope, force=force))
-    # A rejected key is not wanted, so the join took it for gone; it stays, whatever the proof.
-    spared = among(plan["key"], rejects["key"])
-    new, old = _rename_candidates(plan[~spared], joined, wanted, current, scope)
+    rejects = rejects[rejects["group"].isna() | in_scope(rejects["group"], scope)].sort_values(["key", "reason"])
+    wanted = only(wanted, ~among(wanted["key"], rejects["key"]))
+    joined = _join(wanted, current, rejects)
+    kinds = _kinds(joined, wanted, current, rejects, scope, force=force)
+    new, old = _rename_candidates(joined, kinds, wanted, current, scope)
     renames = _renames(new, old, match_position=match_position)
-    plan = _with_renames(plan, renames)
-    plan = _with_rejects(plan, spared, rejects)
-    return plan.sort_values(["group", "position"], ignore_index=True, kind="stable")
+    taker, taken = (renames[name].to_numpy(np.int64) for name in ("new", "old"))
+    joined.before[taker] = joined.before[taken]
+    kinds[taker], kinds[taken] = renames["kind"], _TAKEN
+    return _plan_rows(joined, kinds, wanted, current, rejects)
 
 
 def group_states(current: pd.DataFrame) -> dict[str, str]:
@@ -78,75 +107,80 @@ def group_states(current: pd.DataFrame) -> dict[str, str]:
 
     A group without rows is not in the result; its digest is `group_state(())`.
     """
-    ordered = current.sort_values("group", kind="stable")
-    positions = ordered["position"].astype(object).where(ordered["position"].notna(), None)
-    columns = (ordered["group"], ordered["key"], ordered["fingerprint"], positions)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return {group: group_state(row[1:] for row in members) for group, members in groupby(rows, key=itemgetter(0))}
+    codes, groups = pd.factorize(current["group"])
+    order, ends = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))
+    states: dict[str, str] = {}
+    first = 0
+    while first < len(groups):
+        start = ends[first - 1] if first else 0
+        behind = max(first + 1, int(np.searchsorted(ends, start + _SLICE, side="right")))
+        part = current.iloc[order[start : ends[behind - 1]]]
+        positions = part["position"].astype(object).where(part["position"].notna(), None)
+        rows = zip(*(column.tolist() for column in (part["key"], part["fingerprint"], positions)), strict=True)
+        sizes = np.diff(ends[first:behind], prepend=start).tolist()
+        for group, size in zip(groups[first:behind].tolist(), sizes, strict=True):
+            states[group] = group_state(islice(rows, size))
+        first = behind
+    return states
 
 
-def _join(wanted: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
-    """Outer join on the key, without content, sorted by the key.
-
-    Columns: key; group, position, fingerprint and row (where it is in wanted or current), each _before and _after.
-    """
-    carried = ["key", "group", "position", "fingerprint", "row"]
-    before = current.assign(row=np.arange(len(current)))[carried]
-    after = wanted.assign(row=np.arange(len(wanted)))[carried]
-    return before.merge(after, on="key", how="outer", suffixes=("_before", "_after"))
-
-
-def _kinds(joined: pd.DataFrame, scope: Scope, *, force: bool) -> np.ndarray:
-    """A place in _KINDS for every row of the join."""
-    missing = joined["fingerprint_before"].isna().to_numpy()
-    unwanted = joined["fingerprint_after"].isna().to_numpy()
-    changed = (joined["fingerprint_before"] != joined["fingerprint_after"]).to_numpy()
-    no_position = -(2**63)  # below every position, so that NA equals NA
-    before = joined["position_before"].fillna(no_position).to_numpy(np.int64)
-    after = joined["position_after"].fillna(no_position).to_numpy(np.int64)
-    deleted = joined["key"].isin(list(scope.absent)).to_numpy()
-    return np.select(
-        [missing, unwanted & deleted, unwanted, changed, before != after],
-        [_NEW, _DELETED, _GONE, _CHANGED, _MOVED],
-        default=_FORCED if force else _KEPT,
-    )
+def _join(wanted: pd.DataFrame, current: pd.DataFrame, rejects: pd.DataFrame) -> _Joined:
+    """Outer join on the key. Raises ValueError for a key that has another group in wanted than in current."""
+    codes, keys = pd.factorize(pd.concat([current["key"], wanted["key"]]), sort=True)
+    grouped, groups = pd.factorize(pd.concat([current["group"], wanted["group"], rejects["group"]]), sort=True)
+    before, after, group = (np.full(len(keys) + len(rejects), -1, dtype=np.int32) for _ in range(3))
+    old, new = codes[: len(current)], codes[len(current) :]
+    before[old], after[new] = np.arange(len(old)), np.arange(len(new))
+    group[new], group[len(keys) :] = grouped[len(old) : len(codes)], grouped[len(codes) :]
+    moved = old[(after[old] >= 0) & (group[old] != grouped[: len(old)])]
+    refuse(pd.Series(keys[np.sort(moved)]), "{} keys have another group in wanted than in current", ONE_GROUP)
+    group[old] = grouped[: len(old)]
+    return _Joined(keys.append(pd.Index(rejects["key"])), before, after, groups, group)
 
 
-def _plan_rows(joined: pd.DataFrame, kinds: np.ndarray) -> pd.DataFrame:
-    changes = pd.array([str(change) for change, _ in _KINDS], dtype="str")
-    reasons = pd.array([reason for _, reason in _KINDS], dtype="str")
-    return joined.assign(
-        key_before=joined["key"].where(joined["fingerprint_before"].notna()),
-        group=joined["group_after"].fillna(joined["group_before"]),
-        position=joined["position_after"],
-        change=changes.take(kinds),
-        reason=reasons.take(kinds),
-    )[list(PLAN_COLUMNS)]
+def _kinds(
+    joined: _Joined, wanted: pd.DataFrame, current: pd.DataFrame, rejects: pd.DataFrame, scope: Scope, *, force: bool
+) -> np.ndarray:
+    """A place in _KINDS for every place of the join."""
+    kinds = np.where(joined.before < 0, _NEW, np.where(joined.after < 0, _GONE, _FORCED if force else _KEPT))
+    both = np.flatnonzero((joined.before >= 0) & (joined.after >= 0))
+    for start in range(0, len(both), _SLICE):
+        part = both[start : start + _SLICE]
+        sides = ((current, joined.before[part]), (wanted, joined.after[part]))
+        old, new = (rows["position"].array.take(at).to_numpy(np.int64, na_value=_NO_POSITION) for rows, at in sides)
+        kinds[part[old != new]] = _MOVED
+        old, new = (rows["fingerprint"].array.take(at) for rows, at in sides)
+        kinds[part[np.asarray(old != new)]] = _CHANGED
+    gone = np.flatnonzero(kinds == _GONE)
+    kinds[gone[among(pd.Series(joined.keys[gone]), pd.Series(list(scope.absent), dtype="str"))]] = _DELETED
+    # A rejected key is not wanted, so the join took it for gone; it stays, whatever the proof.
+    kinds[among(pd.Series(joined.keys), rejects["key"])] = _SPARED
+    kinds[len(kinds) - len(rejects) :] = _REJECT
+    return kinds
 
 
 def _rename_candidates(
-    plan: pd.DataFrame, joined: pd.DataFrame, wanted: pd.DataFrame, current: pd.DataFrame, scope: Scope
+    joined: _Joined, kinds: np.ndarray, wanted: pd.DataFrame, current: pd.DataFrame, scope: Scope
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Additions, and removals that are proven, with the index of the plan. Columns: group, position, content."""
-    added = plan[plan["change"] == Change.ADD]
-    removed = plan[plan["change"] == Change.REMOVE]
-    if scope.proof is None or not scope.proof.complete:
-        removed = removed[removed["key"].isin(list(scope.absent))]
-    new = added[["group", "position"]]
-    old = removed[["group"]].assign(position=removed["position_before"])
-    return (
-        new.assign(content=wanted["content"].array.take(joined.loc[new.index, "row_after"].astype(int))),
-        old.assign(content=current["content"].array.take(joined.loc[old.index, "row_before"].astype(int))),
-    )
+    """Additions, and removals that are proven, by their places in the join. Columns: group, position, content."""
+    proven = [_GONE, _DELETED] if scope.proof is not None and scope.proof.complete else [_DELETED]
+    old = np.flatnonzero(np.isin(kinds, proven))
+    new = np.flatnonzero(kinds == _NEW)
+    new = new[np.isin(joined.group[new], joined.group[old])]  # all may be new
+
+    def candidates(keys: np.ndarray, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[["position", "content"]].set_axis(keys).assign(group=joined.group[keys])
+
+    return (candidates(new, wanted.iloc[joined.after[new]]), candidates(old, current.iloc[joined.before[old]]))
 
 
 def _renames(new: pd.DataFrame, old: pd.DataFrame, *, match_position: bool) -> pd.DataFrame:
-    """Which addition takes which removal's row, and the reason. Columns: new, old, as places in the plan; reason."""
-    pairs = _pairs(new, old, "content").assign(reason=RENAMED)
+    """Which addition takes which removal's row. Columns: new, old, as places in the join; kind."""
+    pairs = _pairs(new, old, "content").assign(kind=_RENAMED)
     if not match_position:
         return pairs
     rest = _pairs(new[~new.index.isin(pairs["new"])], old[~old.index.isin(pairs["old"])], "position")
-    return pd.concat([pairs, rest.assign(reason=REPLACED)], ignore_index=True)
+    return pd.concat([pairs, rest.assign(kind=_REPLACED)], ignore_index=True)
 
 
 def _pairs(new: pd.DataFrame, old: pd.DataFrame, same: str) -> pd.DataFrame:
@@ -161,27 +195,34 @@ def _pairs(new: pd.DataFrame, old: pd.DataFrame, same: str) -> pd.DataFrame:
     return pd.DataFrame({"new": pairs["row_new"], "old": pairs["row_old"]})
 
 
-def _with_renames(plan: pd.DataFrame, renames: pd.DataFrame) -> pd.DataFrame:
-    if renames.empty:
-        return plan
-    plan = plan.copy()
-    for column in ("key_before", "position_before", "fingerprint_before"):
-        plan.loc[renames["new"], column] = plan.loc[renames["old"], column].array
-    plan.loc[renames["new"], "change"] = str(Change.UPDATE)
-    plan.loc[renames["new"], "reason"] = renames["reason"].array
-    return plan[~plan.index.isin(renames["old"])]
-
-
-def _with_rejects(plan: pd.DataFrame, spared: pd.Series, rejects: pd.DataFrame) -> pd.DataFrame:
-    """The plan with the rows of rejected keys kept for that reason, and after them a row per reject."""
-    if rejects.empty:
-        return plan
-    spared = spared.loc[plan.index]
-    rejects = rejects.sort_values(["key", "reason"])
-    reasons = rejects.drop_duplicates("key").set_index("key")["reason"]
-    kept = plan.assign(
-        change=plan["change"].mask(spared, str(Change.KEEP)),
-        reason=plan["reason"].mask(spared, plan["key"].map(reasons)),
+def _plan_rows(
+    joined: _Joined, kinds: np.ndarray, wanted: pd.DataFrame, current: pd.DataFrame, rejects: pd.DataFrame
+) -> pd.DataFrame:
+    """The plan, sorted; a key whose rejects spare it is kept for the first of their reasons."""
+    changes, reasons = (pd.array([str(kind[at]) for kind in _KINDS], dtype="str") for at in range(2))
+    why = kinds.copy()
+    rejected = np.arange(len(_KINDS), len(_KINDS) + len(rejects))
+    why[len(kinds) - len(rejects) :] = rejected
+    spared = kinds == _SPARED
+    first = ~rejects["key"].duplicated().to_numpy()
+    why[spared] = rejected[first][pd.Index(rejects["key"][first]).get_indexer(joined.keys[spared])]
+    position = wanted["position"].array.take(joined.after, allow_fill=True)
+    none = position.isna()
+    group = np.where(joined.group < 0, len(joined.groups), joined.group)
+    order = np.lexsort((position.to_numpy(np.int64, na_value=0), none, group))  # the places go by key
+    order = order[kinds[order] != _TAKEN]
+    before, after = joined.before[order], joined.after[order]
+    return pd.DataFrame(
+        {
+            "key": joined.keys.array.take(order),
+            "key_before": current["key"].array.take(before, allow_fill=True),
+            "group": joined.groups.array.take(joined.group[order], allow_fill=True),
+            "position": position.take(order),
+            "change": changes.take(kinds[order]),
+            "reason": pd.array([*reasons, *rejects["reason"]], dtype="str").take(why[order]),
+            "fingerprint_before": current["fingerprint"].array.take(before, allow_fill=True),
+            "fingerprint_after": wanted["fingerprint"].array.take(after, allow_fill=True),
+            "position_before": current["position"].array.take(before, allow_fill=True),
+        },
+        columns=list(PLAN_COLUMNS),
     )
-    rows = rejects.assign(change=str(Change.REJECT)).reindex(columns=list(PLAN_COLUMNS)).astype(plan.dtypes.to_dict())
-    return pd.concat([kept, rows], ignore_index=True)
