@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(None, description="PostgreSQL for our tables; empty: an embedded server")
     dagster_url: SecretStr | None = Field(None, description="PostgreSQL for Dagster; empty: the same server")
+    dagster_yaml: Path | None = Field(
+        None, description="file that becomes dagster.yaml, e.g. deploy/dagster/celery.yaml; empty: runs on this host"
+    )
     storage_url: str | None = Field(
         None, description="raw pages, plans, pictures, e.g. s3://bucket/prefix; empty: a folder"
     )

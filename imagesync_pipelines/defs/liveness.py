@@ -16,8 +16,9 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage import liveness
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 
-# On a run from the moment at which it holds its lock; nothing is concluded of a run without.
-LOCK_TAG = {"imagesync/liveness": "lock"}
+# On a run from the moment at which it holds its lock, with its id: a run that is tried again gets the tags of the first
+# one, and holds nothing while it waits. Nothing is concluded of a run without.
+LOCK_TAG = "imagesync/liveness"
 SENSOR = "dead_runs"
 LOOK_SECONDS = 30
 # A run whose connection was cut takes its lock again within this time, and one that ends is marked as ended.
@@ -34,14 +35,19 @@ def holding_lock(instance: dg.DagsterInstance | None, run: dg.DagsterRun | None)
         yield
         return
     with liveness.alive(open_locations(load_settings(Settings)).database_url, run.run_id):
-        instance.add_run_tags(run.run_id, LOCK_TAG)
+        instance.add_run_tags(run.run_id, lock_tag(run.run_id))
         yield
+
+
+def lock_tag(run_id: str) -> dict[str, str]:
+    """What a run bears that holds its lock."""
+    return {LOCK_TAG: run_id}
 
 
 def close_dead_runs(
     instance: dg.DagsterInstance, engine: sa.Engine, sleep: Callable[[float], None] = time.sleep
 ) -> list[str]:
-    """Mark as failed the unfinished runs that held their lock and hold it no more; returns their ids.
+    """Mark as failed the unfinished runs that held their lock and hold it no more, or as canceled; returns their ids.
 
     It looks twice: a database that was restarted has no locks for a moment. Runs of earlier releases hold none and are
     left to Dagster's own limit of hours.
@@ -52,7 +58,11 @@ def close_dead_runs(
     sleep(AGAIN_SECONDS)
     dead = [run for run in _without_lock(instance, engine) if run.run_id in {one.run_id for one in suspects}]
     for run in dead:
-        instance.report_run_failed(run, "The process of this run was killed; what it had written is kept.")
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            # Failed, it would be tried again, which nobody wants who cancels.
+            instance.report_run_canceled(run, "The process of this run has ended; what it had written is kept.")
+        else:
+            instance.report_run_failed(run, "The process of this run was killed; what it had written is kept.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return [run.run_id for run in dead]
 
@@ -77,7 +87,10 @@ def build_dead_runs_sensor() -> dg.SensorDefinition:
 
 
 def _in_flight(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    return list(instance.get_runs(dg.RunsFilter(statuses=list(launching.IN_FLIGHT), tags=LOCK_TAG)))
+    # No run that waits in the queue holds its lock, and there may be thousands.
+    statuses = [status for status in launching.IN_FLIGHT if status is not dg.DagsterRunStatus.QUEUED]
+    found = instance.get_runs(dg.RunsFilter(statuses=statuses))
+    return [run for run in found if run.tags.get(LOCK_TAG) == run.run_id]
 
 
 def _without_lock(instance: dg.DagsterInstance, engine: sa.Engine) -> list[dg.DagsterRun]:

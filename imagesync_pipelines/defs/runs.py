@@ -177,7 +177,7 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
             run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
             run_id=run_id,
-            tags={**request.tags, **liveness.LOCK_TAG},
+            tags={**request.tags, **liveness.lock_tag(run_id)},
             asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
             raise_on_error=False,
         )

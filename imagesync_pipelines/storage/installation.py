@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.database import create_database, open_database, with_driver
 from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
 from imagesync_pipelines.storage.errors import StorageError
@@ -88,7 +88,7 @@ def open_locations(settings: Settings) -> Locations:
     dagster_home = home / "dagster"
     dagster_home.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     # In one step, and only when it differs: another process may be reading the file.
-    kept, wanted = UPath(dagster_home / "dagster.yaml"), dagster_yaml().encode()
+    kept, wanted = UPath(dagster_home / "dagster.yaml"), chosen_dagster_yaml(settings).encode()
     if not kept.exists() or kept.read_bytes() != wanted:
         write_whole(kept, wanted)
     given: dict[str, str] = {}
@@ -100,6 +100,8 @@ def open_locations(settings: Settings) -> Locations:
         server = ensure_server(home)
         database_url = create_database(server.url(SUPERUSER, "psycopg"), "imagesync")
         dagster_url = with_driver(create_database(database_url, "dagster"), "psycopg2")
+    if settings.dagster_yaml is not None:
+        given["IMAGESYNC_DAGSTER_YAML"] = str(settings.dagster_yaml.absolute())
     if settings.dagster_url is not None:
         dagster_url = with_driver(settings.dagster_url.get_secret_value(), "psycopg2")
 
@@ -118,6 +120,19 @@ def open_locations(settings: Settings) -> Locations:
 def dagster_yaml() -> str:
     """The text of the dagster.yaml at the top of the repository (the package holds a link to it)."""
     return files("imagesync_pipelines").joinpath("root_files", "dagster.yaml").read_text()
+
+
+def chosen_dagster_yaml(settings: Settings) -> str:
+    """The text of the dagster.yaml that the settings name, or of the one that the package holds.
+
+    Raises SettingsError for a file that cannot be read.
+    """
+    if settings.dagster_yaml is None:
+        return dagster_yaml()
+    try:
+        return settings.dagster_yaml.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"IMAGESYNC_DAGSTER_YAML: {settings.dagster_yaml} cannot be read ({error})") from error
 
 
 def kept_secret(file: Path) -> SecretStr:

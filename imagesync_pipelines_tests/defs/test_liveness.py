@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.liveness import LOCK_TAG, SENSOR, close_dead_runs
+from imagesync_pipelines.defs.liveness import SENSOR, close_dead_runs, lock_tag
 from imagesync_pipelines.defs.work import InstallationResource
 from imagesync_pipelines.storage import liveness
 from imagesync_pipelines.storage.embedded import EmbeddedServer
@@ -46,9 +46,13 @@ def held_elsewhere(url: str, run_id: str) -> Iterator["subprocess.Popen[str]"]:
         holder.kill()
 
 
-def started(instance: dg.DagsterInstance, tags: dict[str, str] | None = None) -> dg.DagsterRun:
-    """A run that the instance believes to be running."""
-    return instance.create_run_for_job(some_job, status=STARTED, tags=LOCK_TAG if tags is None else tags)
+def started(
+    instance: dg.DagsterInstance, tags: dict[str, str] | None = None, kind: dg.DagsterRunStatus = STARTED
+) -> dg.DagsterRun:
+    """A run that the instance believes to be running, with its own tag or others."""
+    run = instance.create_run_for_job(some_job, status=kind)
+    instance.add_run_tags(run.run_id, lock_tag(run.run_id) if tags is None else tags)
+    return run
 
 
 def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
@@ -80,13 +84,31 @@ def test_a_run_whose_process_is_killed_is_closed_gives_its_place_back_and_says_w
     assert close_dead_runs(postgres_instance, database, no_time) == []
 
 
+def test_a_run_whose_process_ends_while_it_is_canceled_is_canceled_and_not_failed(
+    postgres_instance: dg.DagsterInstance, database: sa.Engine
+) -> None:
+    run = started(postgres_instance)
+    postgres_instance.report_run_canceling(run)
+    assert close_dead_runs(postgres_instance, database, no_time) == [run.run_id]
+    assert status(postgres_instance, run) is dg.DagsterRunStatus.CANCELED
+
+
 def test_runs_of_earlier_releases_and_runs_that_ended_are_left_as_they_are(
     instance: dg.DagsterInstance, database: sa.Engine
 ) -> None:
     earlier = started(instance, {"imagesync/host": "this-host", "imagesync/process": "1/1"})
-    done = instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.SUCCESS, tags=LOCK_TAG)
+    done = started(instance, kind=dg.DagsterRunStatus.SUCCESS)
     assert close_dead_runs(instance, database, no_time) == []
     assert (status(instance, earlier), status(instance, done)) == (STARTED, dg.DagsterRunStatus.SUCCESS)
+
+
+def test_a_run_that_is_tried_again_is_not_dead_before_it_holds_its_own_lock(
+    instance: dg.DagsterInstance, database: sa.Engine
+) -> None:
+    first = started(instance)
+    again = started(instance, lock_tag(first.run_id))
+    assert close_dead_runs(instance, database, no_time) == [first.run_id]
+    assert status(instance, again) is STARTED
 
 
 def test_a_run_that_takes_its_lock_again_after_a_restart_of_the_database_is_alive(
@@ -133,7 +155,7 @@ def test_every_run_holds_its_lock_while_it_works_and_the_sensor_sees_it(
     assert seen == {"alive": {result.run_id}, "said": "Every run at work is alive."}
     run = postgres_instance.get_run_by_id(result.run_id)
     assert run is not None
-    assert run.tags.items() >= LOCK_TAG.items()
+    assert run.tags.items() >= lock_tag(run.run_id).items()
     with database.connect() as connection:
         assert liveness.living(connection, [result.run_id]) == set()
 
