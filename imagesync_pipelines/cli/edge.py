@@ -8,7 +8,7 @@ import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
-from imagesync_pipelines.connectors.edge import marking, store, store_schema
+from imagesync_pipelines.connectors.edge import marking, store, store_care, store_schema
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.connectors.edge.probe import probe
@@ -49,7 +49,7 @@ def check(context: click.Context, name: str) -> None:
 def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
     """Make failed photos pending again, so that the next run tries them afresh; pictures stay and are served."""
     for name, database in _held(stores):
-        pending = store.reset(database, everything=everything)
+        pending = store_care.reset(database, everything=everything)
         click.echo(f"{name}: {pending} photos are pending; the next run takes them up")
 
 

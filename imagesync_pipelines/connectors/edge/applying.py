@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import marking, store
+from imagesync_pipelines.connectors.edge import marking, store, store_care
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
@@ -147,7 +147,7 @@ def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepRe
     """
     with at_store(context) as run:
         with run.lock():
-            hashed, differing = store.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
+            hashed, differing = store_care.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
         said = f"{context.account}: {hashed} photos were hashed"
         summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
         if not differing:
@@ -270,7 +270,7 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
     settled_at: the state of the mirror that the store now has.
     """
     context, capacity = run.context, run.account.capacity_gb
-    size, photos = store.storage_used(run.database)
+    size, photos = store_care.storage_used(run.database)
     before = context.handovers.newest(BINARIES, BinariesHandOver)
     left = BinariesHandOver(
         settled_at=settled_at,
@@ -280,7 +280,7 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
         bytes_downloaded=done.bytes,
         seconds=(datetime.now(UTC) - context.started_at).total_seconds(),
         photos=photos,
-        doubles=store.products_with_several_primaries(run.database),
+        doubles=store_care.products_with_several_primaries(run.database),
         database_bytes=size,
         grown_bytes=None if before is None else size - before.database_bytes,
         capacity_bytes=None if capacity is None else int(capacity * GIGABYTE),

@@ -1,10 +1,10 @@
-"""A store's own database: its table of photos, what is there, what waits, what rotted, its lock, and what writes it.
+"""A store's own database: its table of photos, what is there, what waits, its lock, and what writes it.
 
 A blob never leaves its database here; it goes in as a binary parameter through psycopg's pipeline, while metadata alone
 goes as one set-based statement.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,8 +89,6 @@ _GIVE_WAY = """
 UPDATE {table} SET is_primary = false
  WHERE is_primary AND product_id = ANY(CAST(:products AS uuid[])) AND id <> ALL(CAST(:ids AS uuid[]))
 """
-_DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) several"
-
 _PARK = """
 INSERT INTO imagesync_photo_waiting (photo_id, product_id)
 SELECT * FROM unnest(CAST(:photos AS uuid[]), CAST(:products AS uuid[]))
@@ -104,22 +102,6 @@ SELECT c.confrelid::regclass::text, quote_ident(a.attname)
   JOIN pg_attribute p ON p.attrelid = c.conrelid AND p.attnum = c.conkey[1]
   JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
  WHERE c.conrelid = to_regclass(:table) AND c.contype = 'f' AND cardinality(c.conkey) = 1 AND p.attname = 'product_id'
-"""
-
-SCRUBBED = "the stored picture was not what its checksum said; found by a scrub"
-ROWS_PER_STATEMENT = 200
-
-# The checksum tells from now on what is there; no byte of a picture leaves the database.
-_HASH = """
-WITH part AS (
-    SELECT id, coalesce(lower(checksum), '') AS listed, md5(image_binary) AS actual
-      FROM {table} WHERE image_binary IS NOT NULL AND id > CAST(:after AS uuid) ORDER BY id LIMIT :rows
-), marked AS (
-    UPDATE {table} t SET checksum = part.actual, sync_status = 'pending', sync_error = :reason
-      FROM part WHERE t.id = part.id AND part.actual <> part.listed
-    RETURNING t.id
-)
-SELECT part.id::text, marked.id IS NOT NULL FROM part LEFT JOIN marked ON marked.id = part.id ORDER BY part.id
 """
 
 
@@ -326,55 +308,6 @@ def remove(connection: sa.Connection, table: str, ids: Sequence[str]) -> None:
     """Remove photos."""
     if ids:
         _execute(connection, f"DELETE FROM {{table}} {_NAMED}", table, ids=ids)  # noqa: S608
-
-
-def reset(database: StoreDatabase, *, everything: bool = False) -> int:
-    """Make failed photos pending again, without their errors; returns how many. Pictures stay, and are hashed.
-
-    everything: every photo that is not pending, as after a rollback.
-    """
-    which = "sync_status IS DISTINCT FROM 'pending'" if everything else "sync_status = 'failed'"
-    statement = f"UPDATE {database.table} SET sync_status = 'pending', sync_error = NULL WHERE {which}"  # noqa: S608
-    with database.engine.begin() as connection:
-        return int(connection.execute(sa.text(statement)).rowcount)
-
-
-def storage_used(database: StoreDatabase) -> tuple[int, dict[str, int]]:
-    """The size of the database in bytes, and how many photos are in each status."""
-    counts = f"SELECT coalesce(sync_status, 'pending'), count(*) FROM {database.table} GROUP BY 1"  # noqa: S608
-    with database.engine.connect() as connection:
-        size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
-        return int(size or 0), dict(connection.execute(sa.text(counts)).all())
-
-
-def products_with_several_primaries(database: StoreDatabase) -> int:
-    """How many products show more than one photo as their primary."""
-    with database.engine.connect() as connection:
-        return int(connection.scalar(sa.text(_DOUBLES.format(table=database.table))) or 0)
-
-
-def scrub(
-    database: StoreDatabase, *, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[int, list[str]]:
-    """Hash every stored picture; what differs becomes pending, with the reason and with the checksum that it has.
-
-    Returns how many were hashed, and the ids of those that differed. Call it under `store_lock`. The pictures stay and
-    are served until they are repaired. on_progress gets how many were hashed, of how many.
-    """
-    count = sa.text(f"SELECT count(*) FROM {database.table} WHERE image_binary IS NOT NULL")  # noqa: S608 - ours
-    with database.engine.connect() as connection:
-        total = int(connection.scalar(count) or 0)
-    values = {"after": "00000000-0000-0000-0000-000000000000", "rows": ROWS_PER_STATEMENT, "reason": SCRUBBED}
-    hashed, differing = 0, list[str]()
-    while True:
-        with database.engine.begin() as connection:
-            rows = connection.execute(sa.text(_HASH.format(table=database.table)), values).all()
-        if not rows:
-            return hashed, differing
-        hashed += len(rows)
-        values["after"] = rows[-1][0]
-        differing += [photo_id for photo_id, differs in rows if differs]
-        on_progress(hashed, total)
 
 
 def _parent(connection: sa.Connection, database: StoreDatabase) -> Sequence[str] | None:

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, look_at, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.counterparts import read_map
 from imagesync_pipelines.connectors.moysklad.downloads import Downloads
 from imagesync_pipelines.connectors.moysklad.errors import FATAL
-from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN, read_map
+from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN
 from imagesync_pipelines.connectors.moysklad.missing import hold_missing
 from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, ChildMap, ContentFetched, EntityTask
 from imagesync_pipelines.connectors.moysklad.moved import as_entities, left_cards

@@ -6,7 +6,7 @@ account: `since` is the moment at which they were started, and a reading that is
 
 from functools import partial
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading, settings
+from imagesync_pipelines.connectors.moysklad import apply_steps, counterparts, mapping, plan_step, reading, settings
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
 from imagesync_pipelines.connectors.moysklad.model import NAME
@@ -111,7 +111,7 @@ CONNECTOR = Connector(
     apply_steps=("content", "child_images"),
     checks=CHECKS,
     schedules=SCHEDULES,
-    places_of=mapping.places_of,
+    places_of=counterparts.places_of,
     declared=declared,
     forget=forget_child,
     accounts=AccountSet(

@@ -8,8 +8,7 @@ value now.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -22,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad import moved as moved_cards
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, look_at, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.counterparts import forget, forget_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import (
     ACCOUNT_ID,
     MATCHED_BY,
@@ -37,10 +37,8 @@ from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChosenEntities
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
-from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
 from imagesync_pipelines.storage.statistics import analyze_if_many
-from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Table, Texts
 
@@ -165,59 +163,6 @@ def every_entity_has_a_counterpart(context: Run) -> CheckResult:
     return CheckResult(not problems, said, {"entities": Texts(problems), "number": len(problems)})
 
 
-def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
-    """The child accounts that have images of a product, in order; for the pages."""
-    both = (lists.c.child == table.c.child) & (lists.c.entity_key == table.c.entity_key)
-    images = sa.func.sum(sa.func.jsonb_array_length(lists.c.images))
-    query = (
-        sa.select(table.c.child, images, sa.func.max(lists.c.changed_at), sa.func.min(table.c.field))
-        .join_from(table, lists, both)
-        .where(table.c.value == sku, table.c.gone_at.is_(None))
-        .group_by(table.c.child)
-        .having(images > 0)
-        .order_by(table.c.child)
-    )
-    for child, count, since, field in connection.execute(query):
-        yield ImagePlace(child, count, since, f"on the article that was found by its {field}")
-
-
-def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:
-    """All of a child account's map: key to id in the child account, found by the field that it names now.
-
-    gone: instead those that the child account does not have any more.
-    """
-    there = table.c.gone_at.is_not(None) if gone else table.c.gone_at.is_(None)
-    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field) & there
-    with engine.connect() as connection:
-        return {row.entity_key: row.child_id for row in connection.execute(sa.select(table).where(chosen))}
-
-
-def forget_entities(engine: sa.Engine, alias: str, keys: Collection[str]) -> None:
-    """Forget entities of a child account and what we manage there: their counterparts are looked for anew."""
-    with engine.begin() as connection:
-        _forget(connection, alias, keys)
-
-
-def _forget(connection: sa.Connection, alias: str, keys: Collection[str]) -> None:
-    for known in (lists, table) if keys else ():
-        connection.execute(known.delete().where(known.c.child == alias, among(known.c.entity_key, keys)))
-
-
-def mark_gone(engine: sa.Engine, alias: str, keys: Collection[str], at: datetime) -> None:
-    """Look for the counterparts of these entities anew; which images there are ours stays known, for their return."""
-    if keys:
-        with engine.begin() as connection:
-            gone = table.update().where(table.c.child == alias, among(table.c.entity_key, keys))
-            connection.execute(gone.values(gone_at=at))
-
-
-def number_gone(engine: sa.Engine, alias: str, since: datetime) -> int:
-    """How many counterparts were given up since then."""
-    query = sa.select(sa.func.count()).where(table.c.child == alias, table.c.gone_at > since)
-    with engine.connect() as connection:
-        return connection.scalar(query) or 0
-
-
 def _moved(
     child: ChildRun, api: MoyskladApi, before: Mapping[str, moved_cards.Match], *, whole: bool, said: set[str]
 ) -> frozenset[str]:
@@ -282,7 +227,7 @@ def find_counterparts(
             # What is managed on a card that is gone for good goes with it.
             away = {one.key for one in found if gone.get(one.key, one.child_id) != one.child_id}
             child.context.check_locks()
-            _forget(connection, child.alias, away)
+            forget(connection, child.alias, away)
             gives_way = {known[key]: key for key in loose & known.keys()} | {left[key]: key for key in left}
             gives_way |= {child_id: key for key, child_id in gone.items() if key not in away}
             lost = _keep(connection, child.child, found, gives_way)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
-from imagesync_pipelines.connectors.moysklad.mapping import forget_entities, mark_gone, number_gone, read_map
+from imagesync_pipelines.connectors.moysklad.counterparts import forget_entities, mark_gone, number_gone, read_map
 from imagesync_pipelines.connectors.moysklad.moved import left_cards
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.doubts import Judged, judge

@@ -9,9 +9,10 @@ import pandas as pd
 from imagesync_pipelines.connectors.moysklad import moved, planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.counterparts import read_map
 from imagesync_pipelines.connectors.moysklad.downloads import Downloads
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
-from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, read_map
+from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP
 from imagesync_pipelines.connectors.moysklad.missing import doubt_missing
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity, ImageRow, Managed
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of

@@ -12,6 +12,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
+from imagesync_pipelines.connectors.plytix.gallery import picture_key, row_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ProductsRead, UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import (
@@ -19,9 +20,7 @@ from imagesync_pipelines.connectors.plytix.planning import (
     Task,
     fingerprint_of,
     images_of,
-    picture_key,
     policy_of,
-    row_key,
     tasks_of,
     uploads_of,
 )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix.planning import SEPARATOR, Known
+from imagesync_pipelines.connectors.plytix.gallery import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings, plytix_accounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among

@@ -7,6 +7,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.gallery import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingsRead, ProductsRead
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
@@ -117,7 +118,7 @@ def _stored(
     basis = basis_of(chosen, read, known, tasks, policy)
     images = planning.images_of(tasks)
     rows = galleries.plan
-    pictures = rows["key"].map(planning.picture_key)
+    pictures = rows["key"].map(picture_key)
     found = [images.get(shown) for shown in zip(rows["group"], pictures, strict=True)]
     galleries = replace(
         galleries,
@@ -156,7 +157,7 @@ def _stored(
     changing = rows_to_show(galleries.plan)
     changes = changing.assign(
         product=changing["group"],
-        picture=changing["key"].map(planning.picture_key),
+        picture=changing["key"].map(picture_key),
         becomes=changing["fingerprint_after"].fillna("-"),
     )
     cost = galleries.cost

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.connectors.plytix import planning
+from imagesync_pipelines.connectors.plytix.gallery import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.database import among
@@ -33,7 +34,7 @@ def fault(product_sku: str, error: str, url: str = "") -> dict[str, str]:
 
 
 def basis_of(
-    chosen: ImagesChosen, read: ProductsRead, known: planning.Known, changing: Collection[str], policy: planning.Policy
+    chosen: ImagesChosen, read: ProductsRead, known: Known, changing: Collection[str], policy: planning.Policy
 ) -> dict[str, Any]:
     """What is known of the report once the plan is made, as it is kept with the plan: JSON.
 
@@ -153,7 +154,7 @@ def pictures_of(
         ours = {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}
     shown = []
     for row in rows:
-        sku, picture = str(row["group"]), planning.picture_key(str(row["key"]))
+        sku, picture = str(row["group"]), picture_key(str(row["key"]))
         image = images.get((sku, picture)) if row["change"] in planning.WRITTEN else None
         shown.append(RowPictures(ours.get(sku), picture, after=image.url if image else ""))
     return shown

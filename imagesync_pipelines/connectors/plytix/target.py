@@ -12,6 +12,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix import errors, planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY_AND_THUMBNAIL, merged, picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.rules import file_name
@@ -180,11 +181,11 @@ class GalleryTarget:
         """
         urls = {image.key: image.url for image in self.tasks[work.group].images}
         reasons |= self._not_uploaded(work)
-        assets = self.uploads.assets_of(planning.picture_key(row.key) for row in work.rows)
+        assets = self.uploads.assets_of(picture_key(row.key) for row in work.rows)
         missing = {key: asset for key, asset in assets.items() if asset not in product.gallery}
         self.ledger.begin_links(work.group, missing)
         for row in work.rows:
-            key = planning.picture_key(row.key)
+            key = picture_key(row.key)
             if row.key not in reasons:
                 reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
         # The thumbnail is set in a call of its own, where it has to be.
@@ -230,16 +231,16 @@ class GalleryTarget:
         gone has been uploaded anew.
         """
         reasons = self._not_uploaded(work)
-        written = {planning.picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE}
+        written = {picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE}
         sent = self.uploads.assets_of(self.tasks[work.group].keys)
         ours = {key: asset for key, asset in sent.items() if key in written or asset in product.gallery}
-        removed = [planning.picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
+        removed = [picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
         # With the asset that we had put there: the picture may have been uploaded again for another product since.
         assets = ((key, (self.uploads.asset_of(key), self._linked.get((work.group, key)))) for key in removed)
         taken = {key: {asset for asset in both if asset is not None} for key, both in assets}
         # An image that was uploaded again: the asset that we had put there makes room for the new one.
         replaced = {old for key, asset in ours.items() if (old := self._linked.get((work.group, key), asset)) != asset}
-        gallery = planning.merged(product.gallery, list(ours.values()), replaced.union(*taken.values()))
+        gallery = merged(product.gallery, list(ours.values()), replaced.union(*taken.values()))
         new = {key: asset for key, asset in ours.items() if asset not in product.gallery}
         thumbnail = self._new_thumbnail(work, product, reasons)
         changed = gallery != list(product.gallery)
@@ -256,7 +257,7 @@ class GalleryTarget:
         held = set(answered.gallery if answered is not None else gallery)
         for row in work.rows:
             gone = row.change is Change.REMOVE
-            key = planning.picture_key(row.key)
+            key = picture_key(row.key)
             is_there = not held.isdisjoint(taken[key]) if gone else self.uploads.asset_of(key) in held
             if row.key not in reasons and is_there is gone:
                 reasons[row.key] = STILL_THERE if gone else NOT_THERE
@@ -301,9 +302,9 @@ class GalleryTarget:
 
     def _not_uploaded(self, work: GroupWork) -> dict[str, str]:
         return {
-            row.key: NOT_UPLOADED + self.made.failed.get(planning.picture_key(row.key), "it was not uploaded")
+            row.key: NOT_UPLOADED + self.made.failed.get(picture_key(row.key), "it was not uploaded")
             for row in work.rows
-            if row.change is not Change.REMOVE and self.uploads.asset_of(planning.picture_key(row.key)) is None
+            if row.change is not Change.REMOVE and self.uploads.asset_of(picture_key(row.key)) is None
         }
 
     def _new_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> str | None:
@@ -311,7 +312,7 @@ class GalleryTarget:
         main = _main(work)
         if main is None or reasons.get(main.key):
             return None
-        asset = self.uploads.asset_of(planning.picture_key(main.key))
+        asset = self.uploads.asset_of(picture_key(main.key))
         return None if asset == product.thumbnail else asset
 
     def _told_of_thumbnail(
@@ -338,11 +339,11 @@ class GalleryTarget:
 
 
 def _main(work: GroupWork) -> PlanRow | None:
-    return next((row for row in work.rows if row.fingerprint_after == planning.IN_GALLERY_AND_THUMBNAIL), None)
+    return next((row for row in work.rows if row.fingerprint_after == IN_GALLERY_AND_THUMBNAIL), None)
 
 
 def _is_thumbnail(row: PlanRow) -> bool:
-    return planning.IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
+    return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
 
 
 def _told(row: PlanRow, reason: str, outcome: Outcome = Outcome.FAILED) -> RowResult:

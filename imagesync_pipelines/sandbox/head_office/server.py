@@ -19,8 +19,9 @@ from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.control import ROOT, SteeringError, steered
 from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning, fill, make_beginning
+from imagesync_pipelines.sandbox.head_office.bench import Bench, open_bench
 from imagesync_pipelines.sandbox.head_office.logins import ACCESS, REFRESH, OfficeTokens
-from imagesync_pipelines.sandbox.head_office.mutation import Bench, OfficeMutation, change_a_day, mutate, open_bench
+from imagesync_pipelines.sandbox.head_office.mutation import OfficeMutation, change_a_day, mutate
 from imagesync_pipelines.sandbox.head_office.original import OriginalOffice, OriginalSwitches, original_app
 from imagesync_pipelines.sandbox.head_office.watching import (
     PAGE_MADE,

@@ -8,12 +8,8 @@ from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import plan_photos
 from imagesync_pipelines.connectors.edge.primaries import second_primaries, with_one_primary
-from imagesync_pipelines.connectors.edge.store import (
-    StoreDatabase,
-    mark_pending,
-    products_with_several_primaries,
-    read_current,
-)
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
+from imagesync_pipelines.connectors.edge.store_care import products_with_several_primaries
 from imagesync_pipelines.sync.model import DeletionLimits, Scope
 from imagesync_pipelines_tests.connectors.edge.photos import (
     PARTIAL,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from imagesync_pipelines.connectors.edge.store import SCRUBBED, StoreDatabase, anything_pending, mark_pending, scrub
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, anything_pending, mark_pending
+from imagesync_pipelines.connectors.edge.store_care import SCRUBBED, scrub
 from imagesync_pipelines_tests.connectors.edge.photos import photo, picture, rows_of, run_sql, some_id
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan, source_of, sync
 from imagesync_pipelines_tests.connectors.edge.test_store import put
@@ -32,7 +33,7 @@ def test_a_flipped_byte_is_found_and_repaired_from_upstream(store: StoreDatabase
 
 
 def test_every_picture_is_hashed_whatever_their_number(store: StoreDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagesync_pipelines.connectors.edge.store.ROWS_PER_STATEMENT", 3)
+    monkeypatch.setattr("imagesync_pipelines.connectors.edge.store_care.ROWS_PER_STATEMENT", 3)
     put(store, *range(10))
     run_sql(store, "UPDATE product_photo SET checksum = upper(checksum)")
     seen: list[tuple[int, int]] = []

@@ -17,12 +17,11 @@ from imagesync_pipelines.connectors.edge.store import (
     mark_pending,
     open_store,
     read_current,
-    reset,
-    storage_used,
     store_lock,
     unknown_products,
     write_with_bytes,
 )
+from imagesync_pipelines.connectors.edge.store_care import reset, storage_used
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.statistics import MANY

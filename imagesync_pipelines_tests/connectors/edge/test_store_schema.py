@@ -4,13 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.errors import StoreNotReadyError
-from imagesync_pipelines.connectors.edge.store import (
-    StoreDatabase,
-    mark_pending,
-    open_store,
-    products_with_several_primaries,
-    write_with_bytes,
-)
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store, write_with_bytes
+from imagesync_pipelines.connectors.edge.store_care import products_with_several_primaries
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, migrate, require_ready
 from imagesync_pipelines_tests.connectors.edge.photos import photo, rows_of, run_sql, some_id
 from imagesync_pipelines_tests.connectors.edge.test_store import put

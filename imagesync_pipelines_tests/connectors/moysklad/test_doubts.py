@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
-from imagesync_pipelines.connectors.moysklad.mapping import read_map
+from imagesync_pipelines.connectors.moysklad.counterparts import read_map
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.moysklad.making import jpeg

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.mapping import Mapped, find_counterparts, forget_entities, read_map
+from imagesync_pipelines.connectors.moysklad.counterparts import forget_entities, read_map
+from imagesync_pipelines.connectors.moysklad.mapping import Mapped, find_counterparts
 from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType, values_of
 from imagesync_pipelines.connectors.moysklad.reading import read_entities
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity

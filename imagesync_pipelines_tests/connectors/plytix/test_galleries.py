@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.plytix.planning import (
+from imagesync_pipelines.connectors.plytix.gallery import (
     IN_GALLERY,
     IN_GALLERY_AND_THUMBNAIL,
     merged,

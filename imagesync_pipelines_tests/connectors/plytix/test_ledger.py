@@ -3,8 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.plytix.gallery import Row
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
-from imagesync_pipelines.connectors.plytix.planning import Row
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync.frames import row_frame
 

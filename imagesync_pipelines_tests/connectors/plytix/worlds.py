@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from imagesync_pipelines.connectors.plytix.gallery import Known
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
-from imagesync_pipelines.connectors.plytix.planning import GalleryPlan, Known, Policy, plan_galleries
+from imagesync_pipelines.connectors.plytix.planning import GalleryPlan, Policy, plan_galleries
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.model import DeletionLimits
 

@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagesync_pipelines.connectors.image_db.record_store import Batches
+from imagesync_pipelines.connectors.plytix.gallery import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
-from imagesync_pipelines.connectors.plytix.planning import Task, payload_of, row_key
+from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
