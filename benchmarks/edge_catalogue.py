@@ -88,11 +88,11 @@ def measure(home: Path, number: int) -> dict[str, Any]:
         _list(place, office, settings, database, full=True)
         _fill(database, office.photos)
         # One photo is at the cursor itself, and listed again: `since` includes it.
-        calls, written = office.calls, _written(database)
+        calls, before = office.calls, _versions(database)
         with watch.step("nothing changed"):
             quiet = _list(place, office, settings, database)
             pending = stores.anything_pending(database)
-        nothing = {"calls": office.calls - calls, "pending": pending, "rows": _written(database) - written,
+        nothing = {"calls": office.calls - calls, "pending": pending, "rows": len(_versions(database) ^ before),
                    "mirror": quiet.new + quiet.changed}  # fmt: skip
         office.photos = _changed(office, number)
         with watch.step("1 % changed: listing"):
@@ -154,12 +154,11 @@ def _fill(database: StoreDatabase, photos: Sequence[Photo]) -> None:
         connection.execute(sa.text(f"VACUUM ANALYZE {database.table}"))
 
 
-def _written(database: StoreDatabase) -> int:
-    """Rows that the table has had inserted, updated or deleted so far."""
-    query = "SELECT n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname = :table"
+def _versions(database: StoreDatabase) -> set[tuple[str, str]]:
+    """Every row with its version; PostgreSQL's own counts come late, those of rows written before among them."""
     with database.engine.connect() as connection:
-        connection.execute(sa.text("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()"))
-        return int(connection.scalar(sa.text(query), {"table": database.table}) or 0)
+        found = connection.execute(sa.text(f"SELECT id::text, ctid || ' ' || xmin FROM {database.table}"))
+        return {(row[0], row[1]) for row in found}
 
 
 if __name__ == "__main__":
