@@ -1,29 +1,23 @@
-"""The web: pages of a large catalogue, thumbnails, a store's photos."""
+"""The web: pages of a large catalogue, before and now, and copies of pictures."""
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.before import HERE, NEW, alternate, before
+from benchmarks.before import HERE, NEW, OLD, alternate, before
 from benchmarks.catalogue_thumbnails import HEIGHT, WIDTH
-from benchmarks.catalogue_whole import CONNECTIONS, PHOTO_BYTES, PHOTOS
 from benchmarks.catalogue_world import IMAGES, PRODUCTS
 from benchmarks.measuring import in_own_process
 
-WANTED_SECONDS = 0.1
 TIMES = 3
 
 
 def catalogue(console: Console, larger: int = 0) -> None:
-    """Lists, counts and searches by the number of products, pages and photos over HTTP, then thumbnails."""
+    """Lists, counts and searches by the number of products, pages over HTTP, then thumbnails."""
     growth(console, [PRODUCTS // 2, *([larger] if larger else [])])
-    with tempfile.TemporaryDirectory(prefix="imagesync-bench-") as home:
-        found = in_own_process("benchmarks.catalogue_whole", home=home)
-    console.print(_pages(found["pages"]))
-    console.print(_photos(found))
+    console.print(_pages(console))
     console.print(_thumbnails(in_own_process("benchmarks.catalogue_thumbnails", times=TIMES)))
 
 
@@ -40,22 +34,23 @@ def growth(console: Console, sizes: Sequence[int]) -> None:
     console.print(table)
 
 
-def _pages(kinds: list[dict[str, Any]]) -> Table:
-    title = f"{PRODUCTS:,} products, {IMAGES:,} images: pages over HTTP, one after the other, whole answers"
-    table = _table(title, "page", "asked", "p50 ms", "p95 ms", "longest ms", "server CPU ms", "p95 below 100 ms")
-    for kind in kinds:
-        times = [f"{kind[name] * 1000:.0f}" for name in ("p50", "p95", "longest", "cpu")]
-        table.add_row(kind["name"], str(kind["asked"]), *times, "met" if kind["p95"] < WANTED_SECONDS else "missed")
-    return table
-
-
-def _photos(found: dict[str, Any]) -> Table:
-    title = f"a store's photo server, {PHOTOS} photos of {PHOTO_BYTES // 1000} kB in BYTEA, {CONNECTIONS} connections"
-    table = _table(title, "what", "per second")
-    table.add_row("bytes", f"{found['bytes_per_second'] / 1e6:,.0f} MB")
-    table.add_row("photos", f"{found['photos_per_second']:,.0f}")
-    table.add_row("answers 304 to who has them", f"{found['304s']:,.0f}")
-    table.caption = "one server process, and the process that asks, which needs about as much processor time"
+def _pages(console: Console) -> Table:
+    with before(console.print) as old:
+        found = alternate(HERE / "benchmarks" / "catalogue_whole.py", old, rounds=1, products=PRODUCTS)
+    heads = (f"{tree}: {what}" for tree in found for what in ("server ms", "PostgreSQL ms", "p95 ms"))
+    title = f"{PRODUCTS:,} products, {IMAGES:,} images: whole pages over HTTP, processor ms a page"
+    table = _table(title, "page", "asked", *heads, "ratio")
+    for nth, kind in enumerate(found[NEW].rounds[0].figures["pages"]):
+        times = {
+            tree: [one.median("pages", nth, what) * 1e3 for what in ("own", "database", "p95")]
+            for tree, one in found.items()
+        }
+        both = {tree: own + database for tree, (own, database, _) in times.items()}
+        cells = (f"{value:.1f}" for ones in times.values() for value in ones)
+        ratio = f"{both[OLD] / both[NEW]:.2f} ×" if OLD in both else ""
+        table.add_row(kind["name"], str(kind["asked"]), *cells, ratio)
+    peaks = (f"{tree} {one.median('peak_bytes') / 1e6:,.0f} MB" for tree, one in found.items())
+    table.caption = f"the server's peak in memory: {', '.join(peaks)}"
     return table
 
 

@@ -25,7 +25,7 @@ PAGE, SECONDS, MOST = 48, 1.0, 40
 def main(home: str, products: int) -> None:
     """Fill, ask everything, and print the milliseconds of each, PostgreSQL's included, as JSON."""
     try:
-        with open_installation(settings_of(home)) as place:
+        with open_installation(settings_of(Path(home))) as place:
             fill(place, products)
             asked = _asked(place.engine)
             server = ensure_server(Path(home)).pid

@@ -1,4 +1,4 @@
-"""What the pages of a large catalogue and a store's photos cost, asked over HTTP by one process of another."""
+"""What the pages of a large catalogue cost, asked over HTTP by one process of another; of either tree."""
 
 import http.client
 import json
@@ -8,39 +8,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue_world import PRODUCTS, fill, fill_photos, open_photos, settings_of
-from benchmarks.measuring import processor_seconds, quiet_environment
-from imagesync_pipelines.storage.embedded import stop_server
+from benchmarks.catalogue_world import fill, settings_of
+from benchmarks.measuring import peak_of, processor_seconds, quiet_environment
+from imagesync_pipelines.storage.embedded import ensure_server, stop_server
 from imagesync_pipelines.storage.installation import open_installation
 
 WORDS = ("Fuchs", "Müder", "10003", "zzz", "1", "P14", "Bär Schirm", "Gärtner Schnee", "1000345")
 FILTERS = ("without_image", "without_front", "low_resolution", "unmatched")
 TIMES = 15
-PHOTOS, PHOTO_BYTES, CONNECTIONS, ROUNDS = 300, 200_000, 4, 5
 _NEXT = re.compile(r'hx-get="([^"]*cursor=[^"]*)"')
 
 
-def main(home: str) -> None:
+def main(home: Path, products: int) -> None:
     """Fill a home, ask everything, and print what was measured as JSON."""
     try:
         with open_installation(settings_of(home)) as place:
-            fill(place)
-            ids = [str(one) for one in fill_photos(open_photos(place), Path(home) / "photos", PHOTOS, PHOTO_BYTES)]
-            with _served(home, photos=False) as (port, server):
-                pages = _pages(port, server)
-            with _served(home, photos=True) as (port, _):
-                photos = _photos(port, ids)
+            fill(place, products)
+            database = ensure_server(home).pid
+            with _served(home) as (port, server):
+                print(json.dumps({"pages": _pages(port, [server, database], products), "peak_bytes": peak_of(server)}))
     finally:
-        stop_server(Path(home))
-    print(json.dumps({"pages": pages, **photos}))
+        stop_server(home)
 
 
-def _pages(port: int, server: int) -> list[dict[str, Any]]:
+def _pages(port: int, servers: Sequence[int], products: int) -> list[dict[str, Any]]:
     """Every kind of page, asked again and again; the first answers, which warm everything up, do not count."""
     some = random.Random(1)
     later = _later_pages(port, TIMES * 3)
@@ -49,9 +44,9 @@ def _pages(port: int, server: int) -> list[dict[str, Any]]:
         "product list, later pages": later,
         "search": [f"/?q={word.replace(' ', '+')}" for word in WORDS] * (TIMES // 3),
         "filter": [f"/?{name}=1" for name in FILTERS] * TIMES,
-        "product page": [f"/products/{some.randint(1, PRODUCTS)}" for _ in range(TIMES * 6)],
+        "product page": [f"/products/{some.randint(1, products)}" for _ in range(TIMES * 6)],
     }
-    return [{"name": name, **_timed(port, server, _encoded(paths))} for name, paths in kinds.items()]
+    return [{"name": name, **_timed(port, servers, _encoded(paths))} for name, paths in kinds.items()]
 
 
 def _later_pages(port: int, number: int) -> list[str]:
@@ -68,60 +63,27 @@ def _later_pages(port: int, number: int) -> list[str]:
     return paths
 
 
-def _timed(port: int, server: int, paths: Sequence[str]) -> dict[str, Any]:
+def _timed(port: int, servers: Sequence[int], paths: Sequence[str]) -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port)
     for path in paths[:5]:
         _ask(connection, path)
-    before, times = processor_seconds([server]), []
+    spent, times = [processor_seconds([one]) for one in servers], []
     for path in paths:
         began = time.perf_counter()
         status, _ = _ask(connection, path)
         times.append(time.perf_counter() - began)
         if status != http.HTTPStatus.OK:
             raise AssertionError(f"{path} answered {status}")
-    used = processor_seconds([server]) - before
+    used = [processor_seconds([one]) - before for one, before in zip(servers, spent, strict=True)]
     connection.close()
     times.sort()
     return {
         "asked": len(times),
         "p50": times[len(times) // 2],
         "p95": times[int(len(times) * 0.95)],
-        "longest": times[-1],
-        "cpu": used / len(times),
+        "own": used[0] / len(times),
+        "database": used[1] / len(times),
     }
-
-
-def _photos(port: int, ids: Sequence[str]) -> dict[str, Any]:
-    """Every photo over a few connections at once, whole; then again by somebody who has them all."""
-    tags: dict[str, str] = {}
-    moved, seconds = _round(port, ids, tags, http.HTTPStatus.OK)
-    _, unchanged = _round(port, ids, tags, http.HTTPStatus.NOT_MODIFIED)
-    asked = len(ids) * ROUNDS
-    return {"bytes_per_second": moved / seconds, "photos_per_second": asked / seconds, "304s": asked / unchanged}
-
-
-def _round(port: int, ids: Sequence[str], tags: dict[str, str], wanted: int) -> tuple[int, float]:
-    """All photos, several times; the bytes that came and the seconds it took."""
-
-    def share(nth: int) -> int:
-        connection, moved = http.client.HTTPConnection("127.0.0.1", port), 0
-        for _ in range(ROUNDS):
-            for one in ids[nth::CONNECTIONS]:
-                path = f"/photos/{one}"
-                headers = {"If-None-Match": tags[path]} if wanted == http.HTTPStatus.NOT_MODIFIED else {}
-                connection.request("GET", path, headers=headers)
-                answer = connection.getresponse()
-                moved += len(answer.read())
-                if answer.status != wanted:
-                    raise AssertionError(f"{path} answered {answer.status}")
-                tags[path] = answer.headers["ETag"]
-        connection.close()
-        return moved
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        moved = sum(pool.map(share, range(CONNECTIONS)))
-    return moved, time.perf_counter() - began
 
 
 def _ask(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
@@ -137,9 +99,10 @@ def _encoded(paths: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _served(home: str, *, photos: bool) -> Iterator[tuple[int, int]]:
+def _served(home: Path) -> Iterator[tuple[int, int]]:
     """The port and the process id of a server."""
-    command = [sys.executable, "-m", "benchmarks.catalogue_server", json.dumps({"home": home, "photos": photos})]
+    program = str(Path(__file__).with_name("catalogue_server.py"))
+    command = [sys.executable, "-P", program, json.dumps({"home": str(home)})]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet_environment()) as server:
         try:
             assert server.stdout is not None
@@ -149,4 +112,5 @@ def _served(home: str, *, photos: bool) -> Iterator[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    main(**json.loads(sys.argv[1]))
+    arguments = json.loads(sys.argv[1])
+    main(Path(arguments["home"]), arguments["products"])

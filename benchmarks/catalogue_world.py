@@ -1,20 +1,14 @@
-"""A catalogue of 100,000 products and 300,000 images, and a store's photos, for the measurements of the web."""
+"""A catalogue of 100,000 products and 300,000 images, or as many as wanted, for the measurements of the web."""
 
 from pathlib import Path
-from uuid import UUID
 
 import sqlalchemy as sa
 
-from benchmarks.edge_photos import make_photos
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store, write_with_bytes
-from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.installation import Installation
 
 PARENTS, VARIANTS, IMAGES, ARTICLES, FAMILIES = 29_600, 70_400, 300_000, 5_000, 25_000
 PRODUCTS = PARENTS + VARIANTS
-STORE = "store_of_the_benchmark"
 
 _PARENTS = """
 INSERT INTO imagesync.product (kind, erp_id, sku, name)
@@ -59,9 +53,9 @@ SELECT nth::text, nth::text, 'the ERP has no product',
 _SHOWN = "SELECT imagesync.refresh_shown_images(array_agg(id), '{}') FROM imagesync.product"
 
 
-def settings_of(home: str) -> Settings:
+def settings_of(home: Path) -> Settings:
     """The settings of an installation in `home`."""
-    return Settings(home=Path(home))
+    return Settings(home=home)
 
 
 def fill(place: Installation, products: int = PRODUCTS) -> None:
@@ -92,20 +86,3 @@ def fill(place: Installation, products: int = PRODUCTS) -> None:
 def _analyze(place: Installation) -> None:
     with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))
-
-
-def open_photos(place: Installation) -> StoreDatabase:
-    """The store's database, beside ours; its table is made when it is not there."""
-    database = open_store(create_database(place.locations.database_url, STORE))
-    create_or_check(database)
-    return database
-
-
-def fill_photos(database: StoreDatabase, folder: Path, number: int, size: int) -> list[UUID]:
-    """Write so many photos of about so many bytes into the store; their ids."""
-    folder.mkdir()
-    photos = make_photos(folder, number, size)
-    with database.engine.begin() as connection:
-        pairs = [(photo, (folder / photo.object_key).read_bytes()) for photo in photos]
-        write_with_bytes(connection, database.table, pairs, photos[0].updated_at)
-    return [UUID(photo.photo_id) for photo in photos]

@@ -65,6 +65,11 @@ def _peak() -> int:
     return int(line.split()[0]) * 1024 if line else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def peak_of(process: int) -> int:
+    """The most memory that another process had resident so far; 0 where the system does not tell."""
+    return int(_status(process).get("VmHWM", "0 kB").split()[0]) * 1024
+
+
 def processor_seconds(servers: Sequence[int]) -> float:
     """Processor time so far of these processes and of all that they started, what they waited for to end included."""
     trees = [psutil.Process(server) for server in servers]
@@ -108,7 +113,7 @@ def _reset_peak() -> int:
     return int(_status()["VmRSS"].split()[0]) * 1024
 
 
-def _status() -> dict[str, str]:
-    path = Path("/proc/self/status")
+def _status(process: int | str = "self") -> dict[str, str]:
+    path = Path(f"/proc/{process}/status")
     lines = path.read_text().splitlines() if path.exists() else []
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.before import HERE, NEW, OLD, Rounds, alternate, before
+from benchmarks.before import HERE, NEW, OLD, Rounds, alternate, before, measured
 from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
 from benchmarks.growth import growth
@@ -102,7 +102,8 @@ def small(console: Console) -> None:
 def large(console: Console, *, images: int, rivals: bool) -> None:
     """The large catalogue through the connector, before and now, and on the same pages through its rivals."""
     table = Table(title=f"{images:,} images: page bytes to committed rows", title_justify="left")
-    for column in ("what", "images", "own seconds", "images/s", "connector is", "peak MB", "remarks"):
+    heads = ("what", "images", "own seconds", "images/s", "connector is", "processor µs", "peak MB", "remarks")
+    for column in heads:
         table.add_column(column, justify="left" if column in {"what", "remarks"} else "right")
     costs = Table(title=f"{images:,} images: processor time of everything, PostgreSQL included", title_justify="left")
     for column in ("what", f"{OLD}: µs per image", f"{NEW}: µs per image", "ratio"):
@@ -133,15 +134,30 @@ def _add_connector(table: Table, found: Rounds, images: int, size: int) -> float
     seconds = [_median(found, f"first {step}", "seconds") for step in CONNECTOR_STEPS]
     own, last = sum(seconds), found.rounds[-1].figures
     parts = ", ".join(f"{step} {value:.1f} s" for step, value in zip(CONNECTOR_STEPS, seconds, strict=True))
-    _add(table, f"connector, pages of {size}", images, own, "", _peak(last["spans"]), parts)
+    _add(
+        table,
+        f"connector, pages of {size}",
+        images,
+        own,
+        "",
+        _peak(last["spans"]),
+        parts,
+        _micro(found, "first", images),
+    )
     again = sum(_median(found, f"second {step}", "seconds") for step in CONNECTOR_STEPS)
     written = sum(last["second"][name] for name in ("added", "updated", "removed"))
-    _add(table, "  only stocks changed", images, again, "", None, f"{written} rows written")
+    remark = f"{written} rows written"
+    _add(table, "  only stocks changed", images, again, "", None, remark, _micro(found, "second", images))
     memory = found.median("alone", "spans", 0, "above_bytes")
     _add(
         table, "  the plan's memory", images, None, "", memory, f"{memory / images:,.0f} bytes per image, fresh process"
     )
     return images / own
+
+
+def _micro(found: Rounds, run: str, images: int) -> float:
+    """Processor time of everything, PostgreSQL included, of a run of the connector: µs an image."""
+    return sum(_median(found, f"{run} {step}", "processor") for step in CONNECTOR_STEPS) / images * 1e6
 
 
 def _add_costs(table: Table, found: Mapping[str, Rounds], images: int, size: int) -> None:
@@ -174,19 +190,21 @@ def _add_rivals(table: Table, folder: Path, images: int, connector: float) -> No
     pages, size = str(folder / f"pages_{PAGE_SIZES[0]}"), PAGE_SIZES[0]
     with _served(pages) as url:
         for nested, number in ((False, images), (True, min(images, NESTED))):
-            home = str(folder / f"dlt_{nested}")
-            found = in_own_process(
-                "benchmarks.rivals.dlt_rest", home=home, url=url, images=number, page_size=size, nested=nested
-            )
+            rival = "benchmarks.rivals.dlt_rest"
+            found = measured(rival, url=url, images=number, page_size=size, nested=nested).figures
             http = _seconds(found["spans"], "http")
-            own = sum(_seconds(found["spans"], step) for step in ("extract", "normalize", "load")) - http
+            own, processor = (
+                sum(_seconds(found["spans"], step, what) for step in ("extract", "normalize", "load"))
+                - _seconds(found["spans"], "http", what)
+                for what in ("seconds", "processor")
+            )
             name = "dlt rest_api, merge, child tables" if nested else "dlt rest_api, merge, lists as JSON"
             sample = "" if number == images else f"a sample of {number:,}; "
             remark = f"{sample}{http:.1f} s of HTTP taken off"
-            _add(table, name, number, own, f"{connector / (number / own):.1f} ×", _peak(found["spans"]), remark)
+            ratio, peak = f"{connector / (number / own):.1f} ×", _peak(found["spans"])
+            _add(table, name, number, own, ratio, peak, remark, processor / number * 1e6)
     number = min(images, ROW_AT_A_TIME)
-    home = str(folder / "rows")
-    found = in_own_process("benchmarks.rivals.row_at_a_time", home=home, pages=pages, images=number)
+    found = measured("benchmarks.rivals.row_at_a_time", pages=pages, images=number).figures
     own = _seconds(found["spans"], "rows")
     ratio = f"{connector / (found['images'] / own):.1f} ×"
     _add(
@@ -197,18 +215,27 @@ def _add_rivals(table: Table, folder: Path, images: int, connector: float) -> No
         ratio,
         _peak(found["spans"]),
         f"a sample of {number:,}; does less than the connector",
+        _seconds(found["spans"], "rows", "processor") / found["images"] * 1e6,
     )
 
 
 def _add(
-    table: Table, name: str, images: int, seconds: float | None, ratio: str, peak: float | None, remark: str
+    table: Table,
+    name: str,
+    images: int,
+    seconds: float | None,
+    ratio: str,
+    peak: float | None,
+    remark: str,
+    processor: float | None = None,
 ) -> None:
     speed = ("", "") if seconds is None else (f"{seconds:.1f}", f"{images / seconds:,.0f}")
-    table.add_row(name, f"{images:,}", *speed, ratio, "" if peak is None else f"{peak / 1e6:,.0f}", remark)
+    micro, memory = "" if processor is None else f"{processor:,.0f}", "" if peak is None else f"{peak / 1e6:,.0f}"
+    table.add_row(name, f"{images:,}", *speed, ratio, micro, memory, remark)
 
 
-def _seconds(spans: Spans, name: str) -> float:
-    return float(next(span["seconds"] for span in spans if span["name"] == name))
+def _seconds(spans: Spans, name: str, what: str = "seconds") -> float:
+    return float(next(span[what] for span in spans if span["name"] == name))
 
 
 def _peak(spans: Spans) -> int:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.before import HERE, NEW, OLD, before
 from benchmarks.edge_photos import keep_photos, make_photos
-from benchmarks.measuring import processor_seconds, quiet_environment
+from benchmarks.measuring import peak_of, processor_seconds, quiet_environment
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import open_store, write_with_bytes
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
@@ -76,13 +76,14 @@ def _table(title: str, servers: Mapping[str, Served], photos: Sequence[Photo], *
             if nth:
                 rounds[name].append((spent[0] / ASKED * 1e3, spent[1] / ASKED * 1e3))
     table = Table(title=title, title_justify="left", caption_justify="left")
-    for column in ("what", "server ms", "PostgreSQL ms", "together", f"{NEW} is"):
+    for column in ("what", "server ms", "PostgreSQL ms", "together", f"{NEW} is", "peak MB"):
         table.add_column(column, justify="left" if column == "what" else "right")
     costs = {name: [statistics.median(column) for column in zip(*ones, strict=True)] for name, ones in rounds.items()}
     for name, (server_ms, database_ms) in costs.items():
         together = server_ms + database_ms
         ratio = "" if name == NEW else f"{together / sum(costs[NEW]):.2f} ×"
-        table.add_row(name, f"{server_ms:.2f}", f"{database_ms:.2f}", f"{together:.2f}", ratio)
+        peak = f"{peak_of(servers[name].process) / 1e6:,.0f}"
+        table.add_row(name, f"{server_ms:.2f}", f"{database_ms:.2f}", f"{together:.2f}", ratio, peak)
     table.caption = f"processor time a photo, median of {ROUNDS} rounds of {ASKED:,}, {VISITORS} connections"
     return table
 

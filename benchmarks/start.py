@@ -21,7 +21,7 @@ RUNS = {"image_db": f"image_db, {IMAGES:,} images, nothing changed", "folder": "
 def start(console: Console) -> None:
     """Each in turn under both trees: processor time of everything, PostgreSQL included, connections and events."""
     table = Table(title="Starts, and runs in which nothing changed", title_justify="left")
-    for name in ("what", f"{OLD}: s", f"{NEW}: s", "ratio", "connections", "events"):
+    for name in ("what", f"{OLD}: s", f"{NEW}: s", "ratio", f"{OLD}: MB", f"{NEW}: MB", "connections", "events"):
         table.add_column(name, justify="left" if name == "what" else "right")
     with before(console.print) as old:
         for what, title in STARTS.items():
@@ -43,4 +43,9 @@ def _of_run(what: str, old: Path | None) -> dict[str, Rounds]:
 def _row(table: Table, title: str, found: Mapping[str, Rounds], seconds: Callable[[Rounds], float], *more: str) -> None:
     taken = {name: seconds(rounds) for name, rounds in found.items()}
     ratio = f"{taken[OLD] / taken[NEW]:.2f} ×" if OLD in taken else ""
-    table.add_row(title, *(f"{taken[name]:.2f}" if name in taken else "" for name in (OLD, NEW)), ratio, *more)
+    memory = {name: rounds.peak_bytes / 1e6 for name, rounds in found.items()}
+    cells = [
+        [f"{of[name]:{form}}" if name in of else "" for name in (OLD, NEW)]
+        for of, form in ((taken, ".2f"), (memory, ",.0f"))
+    ]
+    table.add_row(title, *cells[0], ratio, *cells[1], *more)
