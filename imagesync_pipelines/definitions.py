@@ -1,8 +1,11 @@
 """What Dagster loads: everything in the code location."""
 
-import dagster as dg
+from imagesync_pipelines.collector import collector_paused
 
-from imagesync_pipelines.defs.build import build_definitions
+with collector_paused():
+    import dagster as dg
+
+    from imagesync_pipelines.defs.build import build_definitions
 
 
 @dg.definitions

@@ -7,6 +7,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from imagesync_pipelines.collector import collector_paused
+
 if TYPE_CHECKING:
     from imagesync_pipelines.sync.connector import Connector
 
@@ -23,7 +25,8 @@ CONNECTORS: dict[str, str] = {
 @cache
 def connectors() -> "tuple[Connector, ...]":
     """All declarations, in the order in which they are shown."""
-    return tuple(import_module(f"imagesync_pipelines.connectors.{name}.connector").CONNECTOR for name in CONNECTORS)
+    with collector_paused():
+        return tuple(import_module(f"imagesync_pipelines.connectors.{name}.connector").CONNECTOR for name in CONNECTORS)
 
 
 def connector_named(name: str) -> "Connector":

@@ -1,9 +1,10 @@
 """The settings that every connector shares, read from the environment and from `.env`."""
 
 import os
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,8 @@ DEFAULT_SOURCE = "image_db"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 S = TypeVar("S", bound=BaseSettings)
+# Each kind of settings as it was read last, with what it was read from.
+_READ: dict[type[BaseSettings], tuple[object, BaseSettings]] = {}
 
 
 def _five_fields(value: str) -> str:
@@ -134,11 +137,33 @@ class Settings(BaseSettings):
 def load_settings(kind: type[S], **overrides: object) -> S:
     """Read one settings class from the environment and `.env` (or the file that IMAGESYNC_ENV_FILE names).
 
+    A run asks for the same ones dozens of times: they are read again when environment or file are others.
     Raises SettingsError with one line per wrong variable: its name as written in the environment, what was wrong.
     The wrong value itself is not repeated: it may be a secret.
     """
+    path = Path(os.environ.get("IMAGESYNC_ENV_FILE", ".env")).absolute()
+    asked_of = dict(os.environ), path, _version(path)
+    known = _READ.get(kind)
+    if not overrides and known is not None and known[0] == asked_of:
+        return cast(S, known[1])
+    read = _read(kind, path, overrides)
+    if not overrides:
+        _READ[kind] = asked_of, read
+    return read
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """What differs when a file was written anew; nothing where there is none."""
     try:
-        return kind(_env_file=os.environ.get("IMAGESYNC_ENV_FILE", ".env"), **overrides)  # type: ignore[arg-type]
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read(kind: type[S], path: Path, overrides: Mapping[str, object]) -> S:
+    try:
+        return kind(_env_file=path, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         prefix = str(kind.model_config.get("env_prefix") or "")
         lines = []

@@ -1,5 +1,6 @@
 """What loading the definitions imports, by name in a fresh process: no start waits for what few need."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -36,3 +37,12 @@ def test_making_the_definitions_imports_every_connector_and_none_of_what_only_so
     found = imported_by("loaded.defs()")
     assert "pandas" in found
     assert found & _BY_THE_USERS_OF_CONNECTORS == set()
+
+
+def test_what_is_imported_is_not_searched_for_garbage_again_and_again() -> None:
+    environment = {**os.environ, "IMAGESYNC_ENV_FILE": os.devnull}
+    program = "import gc, imagesync_pipelines.definitions as d; d.defs(); print(gc.get_stats()[2], gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    stats, _, is_on = done.stdout.strip().rpartition(" ")
+    assert ast.literal_eval(stats)["collections"] <= 2
+    assert is_on == "True"

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.registry import CONNECTORS
 
 PACKAGE = "imagesync_pipelines.cli"
@@ -33,7 +34,8 @@ class LazyCommand(click.Command):
     def load(self) -> click.Command:
         """The command itself, imported now; raises TypeError where something else has that name."""
         module, _, attribute = self.where.partition(":")
-        found = getattr(import_module(module), attribute)
+        with collector_paused():
+            found = getattr(import_module(module), attribute)
         command = found(self.connector) if self.connector else found
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.where} is no command")

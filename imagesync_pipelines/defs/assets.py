@@ -1,7 +1,7 @@
 """What Dagster gets of a connector's declaration: an asset per step, jobs, schedules, checks of what the steps made."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +10,11 @@ import dagster as dg
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import launching, pages
 from imagesync_pipelines.defs.metadata import result_metadata, shown_metadata, summary_metadata
-from imagesync_pipelines.defs.work import config_of, context_of, run_step, secrets_of
+from imagesync_pipelines.defs.work import config_of, context_of, log_lines, named_partitions, run_step, secrets_of
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Check, Connector, Job, Schedule, Step
 from imagesync_pipelines.sync.job_runs import job_name, job_run
+from imagesync_pipelines.sync.steps import CheckResult
 
 OWNERS = ["team:product-images"]
 # A run that had to leave something tells here when one like it can go on; the sensors read it.
@@ -57,11 +58,13 @@ def _asset(connector: Connector, step: Step, fresh_hours: float) -> Any:
         if result.goes_on_at is not None:
             context.instance.add_run_tags(context.run.run_id, {GOES_ON_TAG: result.goes_on_at.isoformat()})
         if not result.ends:
-            # Each partition of a step that has several got its own metadata.
-            several = result.partitions is not None and not result.partitions.of
+            # Each partition that the run names got its own metadata.
+            several = step.partitions == "pages" and named_partitions(context)
+            if several:
+                log_lines(context, result.lines)
             yield dg.MaterializeResult(metadata={} if several else result_metadata(result, secrets_of(connector)))
             return
-        context.log.info(result.ends)
+        log_lines(context, [*result.lines, result.ends])
         if result.summary is not None:
             context.log_event(dg.AssetObservation(context.asset_key, metadata=dict(summary_metadata(result.summary))))
 
@@ -132,6 +135,8 @@ def _alone(connector: Connector, job: Job, step: Step) -> dg.JobDefinition:
             account = context.partition_key if context.has_partition_key else None
             observed = dg.AssetObservation(asset_key=about, partition=account, metadata=dict(result_metadata(result)))
             context.log_event(observed)
+        else:
+            log_lines(context, result.lines)
 
     decorate: Any = dg.op(name=step.name, **_common(connector, step))
     op = decorate(work)
@@ -148,42 +153,65 @@ def _alone(connector: Connector, job: Job, step: Step) -> dg.JobDefinition:
     return alone
 
 
-def build_check(connector: Connector, check: Check) -> Any:
-    """The sentences that one look answers; a single one is called as it is, several by their group.
+def build_checks(connector: Connector) -> list[Any]:
+    """The checks of a connector: those of a step that let the run go on are one op, and so are those that do not."""
+    together: dict[tuple[str, bool], list[Check]] = {}
+    for check in connector.all_checks:
+        together.setdefault((check.step, check.blocking), []).append(check)
+    return [_checks_of(connector, step, checks) for (step, _), checks in together.items()]
+
+
+def _checks_of(connector: Connector, step_name: str, checks: Sequence[Check]) -> Any:
+    """Checks of one step in one op, of which each can be run by itself.
 
     Those of a step with a partition per account look at one account.
     """
-    step, key = connector.step(check.step), dg.AssetKey([connector.name, check.step])
-    if len(check.sentences) > 1 and not check.group:
-        raise ValueError(f"{connector.name}: a check of several sentences needs a group, {sorted(check.sentences)}")
+    step, key = connector.step(step_name), dg.AssetKey([connector.name, step_name])
+    of = {name: check for check in checks for name in check.sentences}
+    group = next(
+        (check.group for check in checks if check.group), f"{step_name}_{'checks' if len(of) > 1 else min(of)}"
+    )
     held = _partitions_def(connector, step)
     specs = [
         dg.AssetCheckSpec(name, asset=key, description=text, blocking=check.blocking, partitions_def=held)
+        for check in checks
         for name, text in check.sentences.items()
     ]
 
     def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        with context.resources.installation.open() as opened:
-            found = check.run(context_of(context, connector, step, opened))
-        for selected in sorted(context.selected_asset_check_keys):
-            answer = found[selected.name]
-            severe = check.severe if answer.severe is None else answer.severe
-            yield dg.AssetCheckResult(
-                asset_key=selected.asset_key,
-                check_name=selected.name,
-                passed=answer.passed,
-                severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-                description=answer.description,
-                metadata=dict(shown_metadata(answer.shown)),
-            )
+        chosen = sorted(selected.name for selected in context.selected_asset_check_keys)
+        broken: list[Exception] = []
+        for run in dict.fromkeys(of[name].run for name in chosen):
+            try:
+                with context.resources.installation.open() as opened:
+                    found = run(context_of(context, connector, step, opened))
+            except Exception as error:  # noqa: BLE001
+                # Raised when the others have answered.
+                broken.append(error)
+                continue
+            yield from (_answer(key, name, of[name], found[name]) for name in chosen if of[name].run is run)
+        if broken:
+            raise broken[0]
 
     decorate: Any = dg.multi_asset_check(
-        name=f"{connector.name}__{check.group or f'{check.step}_{specs[0].name}'}",
+        name=f"{connector.name}__{group}",
         specs=specs,
         can_subset=True,
         required_resource_keys={"installation", connector.name, "progress"},
     )
     return decorate(look)
+
+
+def _answer(key: dg.AssetKey, name: str, check: Check, answer: CheckResult) -> dg.AssetCheckResult:
+    severe = check.severe if answer.severe is None else answer.severe
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=answer.passed,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        description=answer.description,
+        metadata=dict(shown_metadata(answer.shown)),
+    )
 
 
 def starts_at(cron: str, timezone: str, moment: datetime) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.defs import alerts, assets, cleanup, held_alerts, liveness, pages, watching
 from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
@@ -19,6 +20,7 @@ from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.steps import silent
 
 
+@collector_paused()
 def build_definitions(
     resources: Mapping[str, Any] | None = None, found: Sequence[Connector] | None = None
 ) -> dg.Definitions:
@@ -34,7 +36,7 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
             assets=[asset for one in found for asset in assets.build_assets(one)],
-            asset_checks=[assets.build_check(one, check) for one in found for check in one.all_checks],
+            asset_checks=[check for one in found for check in assets.build_checks(one)],
             jobs=[*(job for one in found for job in assets.build_jobs(one)), cleanup.prune_events_job],
             schedules=[
                 *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),

@@ -15,13 +15,13 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
-from dagster import Field
+from dagster import DagsterEventType, EventLogEntry, Field
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
@@ -44,6 +44,8 @@ NOT_ALLOWED = "42501"
 # A connection that nobody used for so many seconds is asked whether it lasts: what stands between may have dropped it.
 ASK_AFTER = 5.0
 _RETURNED = "imagesync returned at"
+# What Dagster says before the first and after the last step of a run in one process.
+_IN_PROCESS = "steps in process (pid"
 _FOUND = sa.text("""
 SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relname = 'event_logs' AND n.nspname <> :ours
@@ -104,6 +106,8 @@ def _in_postgres(url: str, variable: str, inst_data: ConfigurableClassData | Non
         # Dagster's own would connect to another schema.
         vars(part).update(_engine=engine, optimize_for_webserver=partial(_for_webserver, part, schema))
     vars(storage.run_storage).update(dispose=engine.dispose)
+    events = storage.event_log_storage
+    vars(events).update(store_event=partial(_store, events.store_event))
     _make_tables(storage, set(sa.inspect(engine).get_table_names(schema)))
     return storage
 
@@ -174,6 +178,23 @@ def _check_alive(connection: Any, record: Any, fairy: Any) -> None:
             cursor.execute("SELECT 1")
     except psycopg2.Error as error:
         raise sa.exc.DisconnectionError(str(error)) from error
+
+
+def _store(store: Callable[[EventLogEntry], None], entry: EventLogEntry) -> None:
+    """Store an event of a run, unless it only says that Dagster's own machinery did its part."""
+    if not is_routine(entry):
+        store(entry)
+
+
+def is_routine(entry: EventLogEntry) -> bool:
+    """Whether an event says of a run no more than that its resources or its steps in this process began or ended."""
+    event = entry.dagster_event
+    if event is None:
+        return False
+    if event.event_type is DagsterEventType.ENGINE_EVENT:
+        data = event.engine_event_data
+        return data.error is None and data.marker_start is None and _IN_PROCESS in (event.message or "")
+    return event.event_type in (DagsterEventType.RESOURCE_INIT_STARTED, DagsterEventType.RESOURCE_INIT_SUCCESS)
 
 
 def _for_webserver(part: Any, schema: str, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:

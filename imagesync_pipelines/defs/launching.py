@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import AccountSet, Connector
-from imagesync_pipelines.sync.job_runs import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, JobRun
+from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, JobRun
 
 _logger = logging.getLogger("imagesync")
 
@@ -81,7 +81,10 @@ def in_flight(instance: dg.DagsterInstance, connector: Connector, accounts: Coll
 
 def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> set[str]:
     """Those of the blocks that an unfinished run of any job may still write; they must not be deleted."""
-    ranges = [partitions_of(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))]
+    at_work = instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))
+    if any(ALL_BLOCKS_TAG in run.tags for run in at_work):
+        return set(blocks)
+    ranges = [partitions_of(run) for run in at_work]
     return {block for block in blocks for held in ranges if held is not None and held[0] <= block <= held[1]}
 
 

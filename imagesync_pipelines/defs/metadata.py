@@ -26,6 +26,8 @@ SUMMARY_KEY = "summary"
 ERROR_CLASS_KEY = "error_class"
 # In a summary: False where the step failed before it counted anything.
 COUNTED_KEY = "counted"
+# What a step says of itself in words.
+SAID_KEY = "said"
 
 SHOWN_ROWS = 20
 INLINE_CHARACTERS = 1000
@@ -51,6 +53,8 @@ _MISSING = {"NAType", "NaTType"}
 def result_metadata(result: StepResult, secrets: Collection[SecretStr] = ()) -> Metadata:
     """Everything that a step told, in the order in which people read it."""
     found = summary_metadata(result.summary) if result.summary is not None else {}
+    if result.lines:
+        found[SAID_KEY] = dg.MetadataValue.text("\n".join(result.lines))
     found |= metrics(result.numbers) | shown_metadata(result.shown, secrets)
     if result.rows is not None:
         found["dagster/row_count"] = dg.MetadataValue.int(int(result.rows))

@@ -40,8 +40,8 @@ def range_tags_of(
     names = {step.name for step in connector.steps if step.partitions == "pages"}
     if job.alone is not None or not names or not (job.steps is None or names & set(job.steps)):
         return {}
-    blocks = known_blocks(instance, connector, shared, warn)
-    return job_runs.all_blocks_tags(blocks)
+    known_blocks(instance, connector, shared, warn)
+    return job_runs.all_blocks_tags()
 
 
 def known_blocks(

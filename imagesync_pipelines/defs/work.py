@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
+from dagster._core.events import AssetMaterializationPlannedData
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, create_model
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -37,6 +38,8 @@ TRACEBACK_CHARACTERS = 4000
 EARLIER_NAMES = {"allow_mass_delete": ("lift_brake",), "allow_products_gone": ("lift_brake", "allow_mass_delete")}
 # Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
 PARENT_TAG = "dagster/parent_run_id"
+# In the metadata of a partition: what tells its content from another.
+CONTENT = "content"
 
 # What works on a Dagster asset: the asset itself, or an op of a job that keeps it in order.
 WorkContext = dg.AssetExecutionContext | dg.OpExecutionContext
@@ -135,7 +138,7 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
             context, connector, step, opened,
             started_at=datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC),
             progress=context.resources.progress,
-            partitions=tuple(context.partition_keys) if step.partitions == "pages" else (),
+            partitions=named_partitions(context) if step.partitions == "pages" else (),
             all_blocks=job_runs.ALL_BLOCKS_TAG in context.run.tags,
             known_blocks=partial(context.instance.get_dynamic_partitions, connector.page_partitions),
             add_blocks=partial(context.instance.add_dynamic_partitions, connector.page_partitions),
@@ -247,11 +250,10 @@ def _secrets_in(value: object) -> list[SecretStr]:
 
 
 def tell(context: WorkContext, connector: Connector, result: StepResult) -> None:
-    """What a step tells, in the run's log and on a terminal; a terminal shows warnings in the summary."""
-    # Heard on a terminal only; what the UI shows goes through the context of the run.
+    """What a step tells: lines on a terminal, warnings in the run's log; a terminal shows these in the summary."""
+    # Heard on a terminal only; what the UI shows goes through the context of the run, lines with the metadata.
     logger = logging.getLogger(f"imagesync.{connector.name}")
     for line in result.lines:
-        context.log.info(line)
         logger.info(line)
     for warning in result.warnings:
         context.log.warning(warning)
@@ -261,26 +263,43 @@ def tell(context: WorkContext, connector: Connector, result: StepResult) -> None
             logger.debug(line)
 
 
+def log_lines(context: WorkContext, lines: Collection[str]) -> None:
+    """What a step says, in the run's log: for where there is no metadata of its own to hold it."""
+    if lines:
+        context.log.info("\n".join(lines))
+
+
+def named_partitions(context: WorkContext) -> tuple[str, ...]:
+    """The partitions that a run names; none of a run that names none."""
+    named = context.has_partition_key or context.has_partition_key_range
+    return tuple(context.partition_keys) if named else ()
+
+
 def report_partitions(
     context: dg.AssetExecutionContext, landed: Mapping[str, Stats], failed: Mapping[str, str]
 ) -> None:
     """Mark every partition of a run as what it became: `landed` (key → metadata) done, `failed` (key → reason) not.
 
     With a failed partition this raises dg.Failure after the others were marked, so that what depends on the asset does
-    not run. Call it last, and return a MaterializeResult without metadata after it. Partitions that landed although the
-    run does not name them are marked too; a run that reads a part only names none.
+    not run. Call it last, and return a MaterializeResult after it, without metadata where the run names partitions.
+    Those that landed although the run does not name them are marked too, unless they are marked with the same content.
     Raises ValueError when the run names a partition that neither landed nor failed: Dagster would mark it as done.
     """
-    key = context.asset_key
-    named = set(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else set()
+    key, named = context.asset_key, set(named_partitions(context))
     forgotten = sorted(name for name in named if name not in landed and name not in failed)
     if forgotten:
         raise ValueError(
             f"Partitions {metadata.names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run "
             "that reads a part only must not name partitions."
         )
+    others = {name: stats for name, stats in landed.items() if name not in named}
+    held = content_marked(context.instance, key) if others else {}
+    changed = {
+        name: stats for name, stats in others.items() if stats.get(CONTENT) is None or stats[CONTENT] != held.get(name)
+    }
     if failed:
-        log_landed(context, key, landed)
+        _announce(context, key, sorted(failed.keys() - named))
+        log_landed(context, key, {name: stats for name, stats in landed.items() if name in named or name in changed})
         raise dg.Failure(
             f"{len(failed)} of {len(landed) + len(failed)} partitions of {key.to_user_string()} failed: "
             f"{metadata.names(sorted(failed))}. The others are kept; run the failed ones again.",
@@ -291,7 +310,7 @@ def report_partitions(
             allow_retries=False,
         )
     # Dagster itself marks those that the run names; the others, like a block that appeared meanwhile, it does not know.
-    log_landed(context, key, {name: stats for name, stats in landed.items() if name not in named})
+    log_landed(context, key, changed)
     for name in sorted(named):
         context.add_asset_metadata(dict(landed[name]), partition_key=name)
 
@@ -300,6 +319,32 @@ def log_landed(context: dg.AssetExecutionContext, key: dg.AssetKey, landed: Mapp
     """Mark partitions (key → metadata) of a Dagster asset as done; the asset need not be part of this run."""
     for name, stats in landed.items():
         context.log_event(dg.AssetMaterialization(asset_key=key, partition=name, metadata=dict(stats)))
+
+
+def content_marked(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, object]:
+    """The content with which each partition was marked last, of those that no run after that was to make."""
+    storage, kinds = instance.event_log_storage, dg.DagsterEventType
+    made = storage.get_latest_storage_id_by_partition(key, kinds.ASSET_MATERIALIZATION)
+    meant = storage.get_latest_storage_id_by_partition(key, kinds.ASSET_MATERIALIZATION_PLANNED)
+    ids = [number for name, number in made.items() if number > meant.get(name, 0)]
+    if not ids:
+        return {}
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(key, storage_ids=ids), limit=len(ids)).records
+    events = [(one.partition_key, one.asset_materialization) for one in found]
+    return {
+        name: event.metadata[CONTENT].value
+        for name, event in events
+        if name is not None and event is not None and CONTENT in event.metadata
+    }
+
+
+def _announce(context: dg.AssetExecutionContext, key: dg.AssetKey, names: Collection[str]) -> None:
+    """Say that a run was to make partitions that it did not name; those that it does not make show as failed."""
+    for name in names:
+        planned = AssetMaterializationPlannedData(key, partition=name)
+        step = context.op_execution_context.get_step_execution_context().step.key
+        event = dg.DagsterEvent.build_asset_materialization_planned_event(context.job_name, step, planned)
+        context.instance.report_dagster_event(event, context.run.run_id, logging.DEBUG)
 
 
 @contextmanager

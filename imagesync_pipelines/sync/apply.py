@@ -4,7 +4,6 @@ Databases take batches of whole groups as frames, each one transaction: a batch 
 the one group that cannot be written. How remote systems take them, group by group, is in remote.py.
 """
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.errors import ImagesyncError, error_reason, unforeseen_kind
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.database import is_server_gone
@@ -274,22 +274,6 @@ def apply_database(
             done += len(told)
             on_progress(done)
     return tally.result(plan)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No search for cycles inside the `with` block; objects without cycles go at once, as always.
-
-    Rows by the hundred thousand refer to nothing that refers back to them, and a collector that looks at all of them
-    again and again took a quarter of the time.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:

@@ -97,6 +97,9 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {RANGE_START_TAG: first, RANGE_END_TAG: last}
 
 
-def all_blocks_tags(blocks: Sequence[str]) -> dict[str, str]:
-    """The tags of a run over all blocks of pages: those that are known, and those that are added until it reads."""
-    return {**range_tags(blocks[0], blocks[-1]), ALL_BLOCKS_TAG: "true"}
+def all_blocks_tags() -> dict[str, str]:
+    """The tags of a run over all blocks of pages: those that are known, and those that are added until it reads.
+
+    It names none of them, so that those that it finds as they were need not be recorded anew.
+    """
+    return {ALL_BLOCKS_TAG: "true"}

@@ -289,7 +289,7 @@ SUBJECT = Subject(
     planned=slow(DOWNLOAD),
     beside=slow(DOWNLOAD, seconds=1.0),
     quiet_calls=1,
-    quiet_events=66,
+    quiet_events=50,
     quiet_connections=15,
     writes={"a report": lambda site: (STATUS, site.world.office.faults)},
     # The source mirror and its cursor are durable state: what a dry run read is not read again.

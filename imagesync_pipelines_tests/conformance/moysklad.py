@@ -199,7 +199,7 @@ SUBJECT = Subject(
     planned=slow(f"{CHILD} images post", 0),
     beside=slow(f"{CHILD} images post", 0),
     quiet_calls=1,
-    quiet_events=62,
+    quiet_events=51,
     quiet_connections=16,
     policies={
         "its mode": lambda site: site.world.write_accounts({CHILD: "first"}),

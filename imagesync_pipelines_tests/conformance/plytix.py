@@ -234,7 +234,7 @@ SUBJECT = Subject(
     planned=slow("patch", "asset create", 0),
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
-    quiet_events=70,
+    quiet_events=60,
     quiet_connections=13,
     policies={
         "PLYTIX_STRATEGY": lambda site: site.environment.update(

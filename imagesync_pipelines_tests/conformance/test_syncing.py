@@ -72,7 +72,8 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
     assert second.status is runs.Status.COMPLETED, second
     assert len(made) <= subject.quiet_connections, made
     with site.opened() as (_, instance):
-        assert len(instance.all_logs(second.run_id)) <= subject.quiet_events
+        logged = instance.all_logs(second.run_id)
+        assert len(logged) <= subject.quiet_events, [one.user_message or one.message for one in logged]
     site.assert_quiet(second)
     assert site.stamps() == stamps
     assert site.calls() - calls == subject.quiet_calls

@@ -1,6 +1,7 @@
 """What Dagster gets of a declaration: assets, jobs, checks and schedules that do what the connector says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.steps import silent
-from imagesync_pipelines_tests.defs.toy import TOY, ReadOptions, WriteOptions
+from imagesync_pipelines.sync.connector import Check, Connector
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, silent
+from imagesync_pipelines_tests.defs.toy import TOY, ReadOptions, ToySettings, WriteOptions
 
 KEY = "s3cr3t-of-the-toy"
 
 
-def definitions() -> dg.Definitions:
+def definitions(toy: Connector = TOY) -> dg.Definitions:
     return dg.Definitions(
-        assets=assets.build_assets(TOY),
-        asset_checks=[assets.build_check(TOY, check) for check in TOY.checks],
+        assets=assets.build_assets(toy),
+        asset_checks=assets.build_checks(toy),
         jobs=assets.build_jobs(TOY),
         schedules=[assets.build_schedule(TOY, schedule, Settings()) for schedule in TOY.schedules],
         resources={
@@ -44,8 +46,10 @@ def instance(locations: Locations, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield ephemeral
 
 
-def run(instance: dg.DagsterInstance, request: job_runs.JobRun, **more: Any) -> dg.ExecuteInProcessResult:
-    job = definitions().resolve_job_def(request.job)
+def run(
+    instance: dg.DagsterInstance, request: job_runs.JobRun, toy: Connector = TOY, **more: Any
+) -> dg.ExecuteInProcessResult:
+    job = definitions(toy).resolve_job_def(request.job)
     return job.execute_in_process(
         run_config=dict(request.run_config), tags=dict(request.tags), instance=instance, raise_on_error=False, **more
     )
@@ -72,12 +76,13 @@ def test_every_step_is_an_asset_that_says_what_the_connector_says(instance: dg.D
 def test_a_run_does_its_steps_in_order_and_shows_what_they_tell(instance: dg.DagsterInstance) -> None:
     result = run(instance, job_runs.run_of(TOY, "", {"limit": 5, "allow_mass_delete": True}))
     assert result.success
-    assert metadata_of(result, "toy__reading") == {"pages/read": 5, "dagster/row_count": 5}
+    assert metadata_of(result, "toy__reading") == {"said": "5 pages.", "pages/read": 5, "dagster/row_count": 5}
     told = metadata_of(result, "toy__writing")
     assert (told["images/added"], told["lifted"], told["dagster/row_count"]) == (5, True, 5)
     assert {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()} == {
         "something_was_read": True,
         "not_too_much_was_read": True,
+        "nothing_is_held_back": True,
     }
 
 
@@ -86,6 +91,21 @@ def test_a_check_that_is_false_only_warns_unless_it_is_severe(instance: dg.Dagst
     assert result.success
     found = {one.check_name: (one.passed, one.severity) for one in result.get_asset_check_evaluations()}
     assert found["not_too_much_was_read"] == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_a_look_that_breaks_hides_no_other_of_its_step(instance: dg.DagsterInstance) -> None:
+    def breaks(context: RunContext[ToySettings]) -> CheckResult:
+        """It can be looked at."""
+        raise ValueError("there is nothing to look at")
+
+    broken = replace(TOY, checks=(Check.of("reading", breaks), *TOY.checks))
+    result = run(instance, job_runs.run_of(TOY, "", {"limit": 5}), broken)
+    assert not result.success
+    assert {one.check_name for one in result.get_asset_check_evaluations()} >= {
+        "something_was_read", "not_too_much_was_read", "nothing_is_held_back",
+    }  # fmt: skip
+    assert "breaks" not in {one.check_name for one in result.get_asset_check_evaluations()}
+    assert result.asset_materializations_for_node("toy__writing"), "it blocks nothing"
 
 
 def test_the_earlier_name_of_an_option_is_accepted_in_run_config() -> None:

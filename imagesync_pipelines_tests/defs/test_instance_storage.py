@@ -63,6 +63,34 @@ def test_an_installation_keeps_dagsters_records_in_its_postgresql(
         assert instance.get_runs_count() == 1
 
 
+def test_what_dagsters_machinery_says_of_itself_is_not_kept(postgres_instance: dg.DagsterInstance) -> None:
+    @dg.asset(required_resource_keys={"one"})
+    def works() -> dg.MaterializeResult:
+        return dg.MaterializeResult()
+
+    one = dg.ResourceDefinition.hardcoded_resource(1)
+    done = dg.materialize([works], instance=postgres_instance, resources={"one": one})
+    kinds = [entry.dagster_event_type for entry in postgres_instance.all_logs(done.run_id)]
+    assert [kind.value for kind in kinds if kind is not None] == [
+        *("ASSET_MATERIALIZATION_PLANNED", "PIPELINE_START", "LOGS_CAPTURED", "STEP_START"),
+        *("STEP_OUTPUT", "ASSET_MATERIALIZATION", "STEP_SUCCESS", "PIPELINE_SUCCESS"),
+    ]
+
+
+def test_what_a_run_cannot_do_without_is_kept(postgres_instance: dg.DagsterInstance) -> None:
+    @dg.resource
+    def broken() -> None:
+        raise ValueError("no such resource")
+
+    @dg.asset(required_resource_keys={"broken"})
+    def works() -> dg.MaterializeResult:
+        return dg.MaterializeResult()
+
+    done = dg.materialize([works], instance=postgres_instance, resources={"broken": broken}, raise_on_error=False)
+    kinds = [entry.dagster_event_type for entry in postgres_instance.all_logs(done.run_id)]
+    assert dg.DagsterEventType.RESOURCE_INIT_FAILURE in kinds
+
+
 def connections_of(locations: Locations, column: str = "pid") -> list[int]:
     """Of every connection to Dagster's database but the one that asks."""
     others = "WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY pid"

@@ -20,7 +20,7 @@ from imagesync_pipelines.sync.blocks import (
     stray_blocks,
 )
 from imagesync_pipelines.sync.connector import AccountSet
-from imagesync_pipelines.sync.job_runs import RANGE_END_TAG, RANGE_START_TAG, range_tags
+from imagesync_pipelines.sync.job_runs import RANGE_END_TAG, RANGE_START_TAG, all_blocks_tags, range_tags
 from imagesync_pipelines_tests.defs.toy import TOY
 
 BLOCKS = page_blocks(60, 10)
@@ -132,6 +132,8 @@ def test_blocks_of_unfinished_runs_are_in_flight_and_those_of_finished_runs_are_
     for run in (running, starting, done, plain):
         instance.add_run(run)
     assert blocks_in_flight(instance, BLOCKS) == {BLOCKS[1], BLOCKS[2], BLOCKS[4]}
+    instance.add_run(dg.DagsterRun(job_name="j", tags=all_blocks_tags(), status=dg.DagsterRunStatus.STARTED))
+    assert blocks_in_flight(instance, BLOCKS) == set(BLOCKS)
 
 
 def test_accounts_become_partitions_and_one_that_left_stays_while_its_run_is_unfinished(
@@ -223,6 +225,47 @@ def test_a_run_that_names_no_partitions_marks_only_the_blocks_that_landed_and_go
     assert success
     assert assets == {"pages", "records"}
     assert instance.get_materialized_partitions(dg.AssetKey("pages")) == set(BLOCKS[1:3])
+
+
+def reading(instance: dg.DagsterInstance, contents: dict[str, str], *, named: bool = False) -> set[str]:
+    """Run an asset whose blocks have this content ('': it failed); gives the blocks that this run marked."""
+
+    @dg.asset(partitions_def=PAGES, backfill_policy=dg.BackfillPolicy.single_run())
+    def pages(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        landed = {key: {"records": 7, "content": text} for key, text in contents.items() if text}
+        report_partitions(context, landed, {key: "page 3: HTTP 500" for key, text in contents.items() if not text})
+        return dg.MaterializeResult()
+
+    tags = range_tags(min(contents), max(contents)) if named else {}
+    result = dg.materialize([pages], instance=instance, tags=tags, raise_on_error=False)
+    logged = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return {entry.dagster_event.partition for entry in logged if entry.dagster_event is not None} - {None}  # type: ignore[arg-type]
+
+
+def status(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Every block as the UI colours it."""
+    found = instance.get_status_by_partition(dg.AssetKey("pages"), BLOCKS, PAGES) or {}
+    return {name: value.name for name, value in found.items() if value is not None}
+
+
+def test_a_run_that_names_no_blocks_marks_only_what_is_new_changed_or_was_not_made(
+    instance: dg.DagsterInstance,
+) -> None:
+    first, second, third = BLOCKS[:3]
+    assert reading(instance, {first: "a", second: "b"}) == {first, second}
+    assert reading(instance, {first: "a", second: "b"}) == set()
+    assert reading(instance, {first: "a", second: "c", third: "d"}) == {second, third}
+    assert reading(instance, {first: "a", second: "", third: "d"}) == set()
+    assert status(instance)[second] == "FAILED"
+    assert status(instance)[first] == status(instance)[third] == "MATERIALIZED"
+    assert reading(instance, {first: "a", second: "c", third: "d"}) == {second}, "it is in order again"
+    assert status(instance)[second] == "MATERIALIZED"
+
+
+def test_a_block_that_a_person_asks_for_is_marked_whatever_it_was(instance: dg.DagsterInstance) -> None:
+    assert reading(instance, {BLOCKS[0]: "a"}) == {BLOCKS[0]}
+    assert reading(instance, {BLOCKS[0]: "a"}, named=True) == {BLOCKS[0]}
+    assert reading(instance, {BLOCKS[0]: "a"}) == set()
 
 
 def test_a_named_block_that_was_not_read_is_never_marked(instance: dg.DagsterInstance) -> None:

@@ -58,7 +58,7 @@ _OF_BINARIES = {
 }
 CHECKS = (
     Check.of(LISTING, reading.every_page_was_read),
-    *(Check(BINARIES, {name: says}, applying.check_binaries, severe=True) for name, says in _OF_BINARIES.items()),
+    Check(BINARIES, _OF_BINARIES, applying.check_binaries, severe=True),
 )
 
 SCHEDULES = (

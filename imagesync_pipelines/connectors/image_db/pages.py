@@ -5,6 +5,7 @@ somebody uploads, rows repeat and go missing between pages. A scan proves to be 
 moved: every page says the same count, and there are exactly that many different file_ids.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -281,6 +282,7 @@ def by_block(reading: Reading, blocks: Mapping[str, range]) -> tuple[dict[str, d
                 "dagster/partition_row_count": sum(entry.records for entry in kept),
                 "bytes": sum(entry.bytes for entry in kept),
                 "scan": reading.scan_id,
+                "content": hashlib.sha256("".join(entry.sha256 for entry in kept).encode()).hexdigest(),
             }
     return done, failed
 

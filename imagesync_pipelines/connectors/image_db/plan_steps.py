@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.connectors.image_db import planning
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
 from imagesync_pipelines.connectors.image_db.planning import PlannedImages
@@ -24,7 +25,6 @@ from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_asked, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PIECE, PlanHeader
-from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.carry_out import Loaded, load_plan
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 from upath import UPath
 
+from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.columns import RawPage
@@ -31,7 +32,6 @@ from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
@@ -168,7 +168,7 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
     """
     settings, known, chosen = context.settings, context.known_blocks(), list(context.partitions)
     check_block_size(known, settings.image_db_pages_per_block, RESET_PAGES)
-    everything = context.all_blocks or chosen == sorted(known)
+    everything = context.all_blocks or not chosen or chosen == sorted(known)
     with source_of(context) as session:
         if everything:
             landed = pages.read_all(context, session, options.page_size)

@@ -157,7 +157,7 @@ def test_a_block_that_was_added_after_the_launch_makes_no_partial_run(place: Wor
     for _ in range(25):
         place.sandbox.mutate("insert", position=10**6)
     with place.opened() as (installation, instance):
-        tags = job_runs.all_blocks_tags([FIRST, SECOND])
+        tags = job_runs.all_blocks_tags()
         assert pages.discover_pages(instance, CONNECTOR, installation.settings, print).added == (THIRD,)
         job = build_definitions().resolve_job_def("image_db__dry_run")
         result = job.execute_in_process(run_config=QUIET, tags=tags, instance=instance, raise_on_error=False)

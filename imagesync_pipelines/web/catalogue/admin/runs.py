@@ -167,7 +167,7 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
     if declared.accounts is not None and account not in partitions:
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    tags = all_blocks_tags(partitions) if declared.pages is not None else None
+    tags = all_blocks_tags() if declared.pages is not None else None
     return job_runs.run_of(declared, account if declared.accounts is not None else "", {"dry_run": dry_run}, tags)
 
 

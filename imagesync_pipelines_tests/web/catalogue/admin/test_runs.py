@@ -63,7 +63,7 @@ def test_applying_a_plan_is_what_the_connector_itself_does(definitions: dg.Defin
 def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg.Definitions) -> None:
     blocks = ["000001-000010", "000011-000020", "000021-000030"]
     whole = launching.sync_of_connector("image_db", blocks, "", dry_run=False)
-    assert (whole.job, whole.tags) == ("image_db__sync", job_runs.all_blocks_tags(blocks))
+    assert (whole.job, whole.tags) == ("image_db__sync", job_runs.all_blocks_tags())
     assert launching.sync_of_connector("image_db", blocks, "", dry_run=True).job == "image_db__dry_run"
     declared = connector_named("image_db")
     for ours, asked in (
@@ -109,7 +109,7 @@ def test_the_form_starts_a_run_in_the_persons_name_and_shows_its_page(
 ) -> None:
     world.product("100")
     world.product("200")
-    whole = job_runs.all_blocks_tags(["000001-000010", "000011-000020"])
+    whole = job_runs.all_blocks_tags()
     for typed, job, tags in (
         ({"what": "products", "skus": "100\n200"}, "image_db__partial", {}),
         ({"what": "image_db"}, "image_db__sync", whole),

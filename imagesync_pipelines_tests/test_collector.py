@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from imagesync_pipelines.sync.apply import collector_paused
+from imagesync_pipelines.collector import collector_paused
 
 
 def fail_while_paused() -> None:
