@@ -222,7 +222,7 @@ SUBJECT = Subject(
     beside=slow_pages(0),
     # Every page, and one call to find out how many there are.
     quiet_calls=PAGES + 1,
-    # One for each of the five blocks of pages whose addresses have got another signature; without these it is 64.
+    # One for each of the five blocks of pages, because their records come in another order; without these it is 64.
     quiet_events=69,
     quiet_connections=11,
     after_plan=("product_images", "unmatched_articles"),
