@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 # What a target needs is installed first: for running, or for developing (the same and the tools).
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+DEPLOY := $(VENV)/.installed-deploy
 INSTALL := $(BIN)/python tools/install.py
 # Tests wait for servers, databases and processes: two at once leave two cores idle for a good part of the time.
 WORKERS ?= 3
 # Compiled files are kept, whatever the caller prefers: a hundred processes of the tests would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev test coverage test-slow lint format check-defs bench clean env
+.PHONY: help demo dev test coverage test-slow deploy-check lint format check-defs bench clean env
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,13 +24,16 @@ dev: $(RUN)  ## Dagster UI, daemon and sandboxes on one home; stays up until Ctr
 	$(BIN)/imagesync dev
 
 test: $(DEV)  ## every test but the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --durations=20
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not deploy" --durations=20
 
 coverage: $(DEV)  ## the same tests with coverage, which takes half as long again or more (by file: htmlcov/index.html)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --durations=20 --cov --cov-report=html
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not deploy" --durations=20 --cov --cov-report=html
 
 test-slow: $(DEV)  ## the slow tests: kill -9, large catalogues, fresh processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow --durations=20
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow and not deploy" --durations=20
+
+deploy-check: $(DEPLOY)  ## judge everything in deploy/ with its own tools; as root also build the image and run it
+	$(BIN)/python -m pytest --durations=10 imagesync_pipelines_tests/deployment
 
 lint: $(DEV)  ## format, style, types, import rules
 	$(BIN)/ruff format --check .
@@ -66,4 +70,9 @@ $(RUN): requirements.lock pyproject.toml
 $(DEV): $(RUN) requirements-dev.lock
 	@echo "Adding the tools for tests and lint to $(VENV) ..."
 	@$(INSTALL) requirements-dev.lock
+	@touch $@
+
+$(DEPLOY): $(DEV) deploy/check.lock
+	@echo "Adding the tools that judge deploy/ to $(VENV) ..."
+	@$(INSTALL) deploy/check.lock
 	@touch $@

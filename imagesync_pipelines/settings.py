@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     s3_access_key: str | None = Field(None, description="access key of the object store")
     s3_secret_key: SecretStr | None = Field(None, description="secret key of the object store")
     s3_region: str = Field("us-east-1", description="region of the object store; MinIO takes any")
+    s3_private_network: bool = Field(
+        False, description="production reaches the object store by plain http too: it stands in a network of ours"
+    )
     s3_bucket: str = Field("product-images", description="bucket that holds the photos; it must be there")
     accounts: Path | None = Field(None, description="TOML file of stores, child accounts and Plytix accounts")
     timezone: str = Field("Europe/Berlin", description="time zone of the schedules")

@@ -1,8 +1,8 @@
-"""The two lock files, computed from what pyproject.toml asks for and what this environment has installed.
+"""The lock files, computed from what pyproject.toml asks for and what this environment has installed.
 
 requirements.lock holds what a run needs (every extra that is for users, and the tool that installs the project);
-requirements-dev.lock reads it and adds what tests, lint and benchmarks need. After a change of pyproject.toml install
-what it asks for, then renew both and look at the difference:
+requirements-dev.lock reads it and adds what tests, lint and benchmarks need, deploy/image.lock what runs on several
+hosts need. After a change of pyproject.toml install what it asks for, then renew all and look at the difference:
 
     python -m imagesync_pipelines_tests.locks
 """
@@ -19,10 +19,13 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 RUN_LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
+IMAGE_LOCK = ROOT / "deploy" / "image.lock"
 FOR_DEVELOPING = ("dev", "bench")
+FOR_SEVERAL_HOSTS = ("celery", "docker", "k8s")
 
 _RUN_HEAD = "# What `imagesync` needs, with every extra: make demo, make dev.\n"
 _DEV_HEAD = "# What tests, lint and benchmarks need besides: make test, make lint, make bench.\n-r requirements.lock\n"
+_IMAGE_HEAD = "# What the image needs: every part, and the launchers for several hosts.\n-r ../requirements.lock\n"
 
 
 def project() -> dict[str, Any]:
@@ -42,20 +45,26 @@ def asked_for_developing(table: Mapping[str, Any]) -> list[Requirement]:
     return _own(table, [f"{table['name']}[{','.join(FOR_DEVELOPING)}]"])
 
 
+def asked_for_several_hosts(table: Mapping[str, Any]) -> list[Requirement]:
+    """What the extras for launchers of several hosts ask for."""
+    return _own(table, [f"{table['name']}[{','.join(FOR_SEVERAL_HOSTS)}]"])
+
+
 def needed_for_running() -> set[str]:
     """The canonical names of everything that requirements.lock has to hold."""
     return set(_closure(asked_for_running(project())))
 
 
-def locks() -> tuple[str, str]:
-    """The texts of requirements.lock and requirements-dev.lock for this environment.
+def locks() -> tuple[str, str, str]:
+    """The texts of requirements.lock, requirements-dev.lock and deploy/image.lock for this environment.
 
     Raises PackageNotFoundError when something that pyproject.toml asks for is not installed.
     """
     running = _closure(asked_for_running(project()))
     developing = _closure(asked_for_developing(project()))
-    more = {name: version for name, version in developing.items() if name not in running}
-    return _RUN_HEAD + _lines(running), _DEV_HEAD + _lines(more)
+    of_image = _closure(asked_for_several_hosts(project()))
+    more, hosts = ({name: found[name] for name in found if name not in running} for found in (developing, of_image))
+    return _RUN_HEAD + _lines(running), _DEV_HEAD + _lines(more), _IMAGE_HEAD + _lines(hosts)
 
 
 def pins(lock: Path) -> list[Requirement]:
@@ -100,5 +109,5 @@ def _lines(found: Mapping[str, Distribution]) -> str:
 
 
 if __name__ == "__main__":
-    for path, text in zip((RUN_LOCK, DEV_LOCK), locks(), strict=True):
+    for path, text in zip((RUN_LOCK, DEV_LOCK, IMAGE_LOCK), locks(), strict=True):
         path.write_text(text, encoding="utf-8")

@@ -120,8 +120,12 @@ def test_every_locked_package_is_pinned_exactly_and_once() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "files"),
-    [(locks.asked_for_running, (locks.RUN_LOCK,)), (locks.asked_for_developing, (locks.RUN_LOCK, locks.DEV_LOCK))],
-    ids=["running", "developing"],
+    [
+        (locks.asked_for_running, (locks.RUN_LOCK,)),
+        (locks.asked_for_developing, (locks.RUN_LOCK, locks.DEV_LOCK)),
+        (locks.asked_for_several_hosts, (locks.RUN_LOCK, locks.IMAGE_LOCK)),
+    ],
+    ids=["running", "developing", "several hosts"],
 )
 def test_a_lock_holds_what_the_project_asks_for_at_a_version_that_it_accepts(
     asked: Callable[[dict[str, Any]], list[Requirement]], files: tuple[Path, ...]

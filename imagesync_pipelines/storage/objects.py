@@ -77,7 +77,8 @@ def s3_place(settings: Settings) -> S3Place | None:
         return None
     if settings.s3_access_key is None or settings.s3_secret_key is None:
         raise SettingsError("IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY: both are needed with an endpoint")
-    check_transport("IMAGESYNC_S3_ENDPOINT_URL", settings.s3_endpoint_url, settings.environment)
+    environment = "development" if settings.s3_private_network else settings.environment
+    check_transport("IMAGESYNC_S3_ENDPOINT_URL", settings.s3_endpoint_url, environment)
     return S3Place(
         settings.s3_endpoint_url, settings.s3_access_key, settings.s3_secret_key, settings.s3_region, settings.s3_bucket
     )

@@ -75,7 +75,10 @@ def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: P
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
         wait_for(lambda: len(partition_keys(port)) == 13, process)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 9, "five sandboxes, webserver, daemon, catalogue, photo server"
+        ours = [child for child in children if "postgres" not in child.name()]
+        commands = [" ".join(child.cmdline()[1:4]) for child in ours]
+        assert sum("api grpc" in command for command in commands) == 1, commands
+        assert len(ours) <= 8, "code server, webserver, daemon, catalogue, photo server, an object store with its shell"
         wait_for(lambda: "Photos of store1" in (tmp_path / "shown.txt").read_text(), process)
         photos = re.findall(r"Photos of store1: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
         wait_for(lambda: answers(f"{photos}/health"), process)

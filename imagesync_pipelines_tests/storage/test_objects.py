@@ -61,6 +61,13 @@ def test_an_endpoint_that_cannot_be_used_is_refused(given: dict[str, str], messa
         s3_place(Settings(s3_endpoint_url="http://minio.example.com", **given))  # type: ignore[arg-type]
 
 
+def test_production_reaches_a_store_in_a_private_network_by_plain_http() -> None:
+    given = {"s3_endpoint_url": "http://s3:9000", "s3_access_key": "key", "s3_secret_key": "secret"}
+    place = s3_place(Settings(**given, environment="production", s3_private_network=True))  # type: ignore[arg-type]
+    assert place is not None
+    assert place.endpoint_url == "http://s3:9000"
+
+
 def test_the_embedded_store_keeps_objects_over_a_restart_and_stops_its_process(tmp_path: Path) -> None:
     for body in (None, b"first"):
         with embedded_s3(tmp_path) as place:

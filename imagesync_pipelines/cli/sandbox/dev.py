@@ -1,13 +1,20 @@
-"""`imagesync dev`: Dagster UI, daemon, catalogue, stand-ins and photo server on one home, until Ctrl-C."""
+"""`imagesync dev`: Dagster UI, daemon, catalogue, stand-ins and photo server on one home, until Ctrl-C.
 
+The stand-ins are in this process, and webserver and daemon share one code server: each would start one for itself, and
+the daemon another one every minute.
+"""
+
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import psutil  # type: ignore[import-untyped]
@@ -23,6 +30,9 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 STOP_SECONDS = 20
+SOCKET, WORKSPACE = "code.sock", "workspace.yaml"
+# As in workspace.yaml at the top of the repository: schedules and past runs are known by it.
+LOCATION = "imagesync_pipelines"
 Started = list[tuple[str, "subprocess.Popen[bytes]"]]
 
 
@@ -36,18 +46,20 @@ def dev(port: int, real: bool) -> None:
         os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://{LOOPBACK}:{port}"
         with runs.opened() as (installation, instance), ExitStack() as servers:
             environment = {**os.environ, **installation.locations.environment()}
-            started = []
+            folder = Path(servers.enter_context(TemporaryDirectory(prefix="imagesync-dev-")))
             if place is not None:
-                started += servers.enter_context(_running(stand_ins.server_commands(place), environment))
-                stand_ins.wait_until_up(place)
+                servers.enter_context(stand_ins.all_served(place))
+            # It loads the code meanwhile.
+            started = [*servers.enter_context(_running({"code server": _code_server(folder)}, environment))]
             blocks = pages.known_blocks(instance, connector_named("image_db"), load_settings(Settings), click.echo)
             accounts = load_accounts(load_settings(Settings))
             stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)
             children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)
             click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
+            _wait_for(folder / SOCKET, started)
             commands = {
-                **_dagster_commands(port),
+                **_dagster_commands(port, folder),
                 "catalogue": [*stand_ins.PROGRAM, "serve", "--host", LOOPBACK, "--port", str(catalogue)],
             }
             # The photo server of the first store, where there is one.
@@ -61,16 +73,26 @@ def dev(port: int, real: bool) -> None:
             _wait(started)
 
 
-def _dagster_commands(port: int) -> dict[str, list[str]]:
-    """Webserver and daemon on the code location of workspace.yaml, or of the package when there is none here."""
-    where = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "imagesync_pipelines.definitions"]
-    scripts = Path(sys.executable).parent
-    webserver = shutil.which("dagster-webserver", path=str(scripts)) or "dagster-webserver"
-    daemon = shutil.which("dagster-daemon", path=str(scripts)) or "dagster-daemon"
+def _code_server(folder: Path) -> list[str]:
+    """The server of our definitions, on a socket in the folder; a workspace file there leads to it."""
+    grpc_server = {"socket": str(folder / SOCKET), "location_name": LOCATION}
+    (folder / WORKSPACE).write_text(json.dumps({"load_from": [{"grpc_server": grpc_server}]}))
+    where = ["-m", "imagesync_pipelines.definitions", "-d", "."]
+    return [_program("dagster"), "api", "grpc", "-s", str(folder / SOCKET), "--log-level", "warning", *where]
+
+
+def _dagster_commands(port: int, folder: Path) -> dict[str, list[str]]:
+    """Webserver and daemon on the code server of the folder."""
+    where = ["--log-level", "warning", "-w", str(folder / WORKSPACE)]
     return {
-        "webserver": [webserver, "-h", LOOPBACK, "-p", str(port), "--log-level", "warning", *where],
-        "daemon": [daemon, "run", "--log-level", "warning", *where],
+        "webserver": [_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(port), *where],
+        "daemon": [_program("dagster-daemon"), "run", *where],
     }
+
+
+def _program(name: str) -> str:
+    """A program of Dagster's, which lies beside this environment's Python."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
 @contextmanager
@@ -106,13 +128,24 @@ def _members(started: Started) -> list[psutil.Process]:
     return members
 
 
+def _wait_for(file: Path, processes: Started) -> None:
+    """Return when the file is there; raise when one of the processes ends before."""
+    while not file.exists():
+        _look_at(processes)
+        time.sleep(0.1)
+
+
+def _look_at(processes: Started) -> None:
+    for name, process in processes:
+        if process.poll() is not None:
+            raise click.ClickException(f"{name} ended with exit code {process.returncode}; see its lines above")
+
+
 def _wait(processes: Started) -> None:
     """Return at Ctrl-C or SIGTERM; raise when one of the processes ends by itself."""
     with stopping() as stop:
         while not stop.wait(0.5):
-            for name, process in processes:
-                if process.poll() is not None:
-                    raise click.ClickException(f"{name} ended with exit code {process.returncode}; see its lines above")
+            _look_at(processes)
 
 
 def _free_port(wanted: int) -> int:

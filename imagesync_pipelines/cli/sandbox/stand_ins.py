@@ -6,9 +6,8 @@ For `imagesync demo` and `imagesync dev`: the variables, the home and the proces
 import csv
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import requests
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.amazon import server as amazon_server
@@ -38,7 +36,6 @@ from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 _PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "FOLDER_", "IMAGESYNC_")
 PICTURES = 12
-START_SECONDS = 60
 PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 
 
@@ -227,35 +224,31 @@ def write_pictures(place: SandboxHome) -> list[Path]:
     return pictures
 
 
-def server_commands(place: SandboxHome) -> dict[str, list[str]]:
-    """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
-    records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
-    return {
-        "sandbox": [*PROGRAM, "sandbox", *records],
-        "head office": [*PROGRAM, "sandbox-head-office", "--accounts-file", str(place.stores)],
-        "Amazon": [*PROGRAM, "sandbox-amazon"],
-        "Plytix": [*PROGRAM, "sandbox-plytix"],
-        "МойСклад": [*PROGRAM, "sandbox-moysklad"],
-    }
+@contextmanager
+def all_served(place: SandboxHome) -> Iterator[None]:
+    """Serve every stand-in in this process, as the demo left them, for the length of a `with` block.
 
-
-def wait_until_up(place: SandboxHome) -> None:
-    """Return when the stand-ins answer and the ERP's files, the accounts file and the mapping file are written."""
-    _wait_for(sandbox_server.PORT, place.folder / "variants.csv")
-    if not place.pictures.exists():
-        write_pictures(place)
-    _wait_for(head_office_server.PORT, place.stores)
-    write_accounts(place)
-    _wait_for(plytix_server.PORT, place.accounts)
-    _wait_for(moysklad_server.PORT, place.accounts)
-
-
-def _wait_for(port: int, file: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(requests.RequestException):
-            requests.get(f"http://localhost:{port}/__sandbox__/state", timeout=2).raise_for_status()
-            if file.exists():
-                return
-        time.sleep(0.1)
-    raise click.ClickException(f"the sandbox does not answer on port {port}; is the port taken by another program?")
+    The ERP's files, the accounts file, the mapping file and the pictures are written when it begins. Raises
+    ServingError when a port is taken.
+    """
+    images = f"http://{LOOPBACK}:{amazon_server.IMAGES_PORT}"
+    records = partial(sandbox_server.lines_of, nights=place.nights, erp_folder=place.folder)
+    stores = partial(head_office_server.lines_of, accounts_file=place.stores)
+    served: tuple[tuple[Callable[[], AbstractContextManager[Any]], Callable[[Any], Iterable[str]]], ...] = (
+        (
+            partial(sandbox_server.image_db_sandbox, port=sandbox_server.PORT, media_port=sandbox_server.MEDIA_PORT),
+            records,
+        ),
+        (head_office, stores),
+        (amazon, amazon_server.lines_of),
+        (partial(plytix, partial(fetch_from, images)), plytix_server.lines_of),
+        (moysklad, moysklad_server.lines_of),
+    )
+    with ExitStack() as stack:
+        for start, lines in served:
+            for line in lines(stack.enter_context(start())):
+                click.echo(line)
+        if not place.pictures.exists():
+            write_pictures(place)
+        write_accounts(place)
+        yield

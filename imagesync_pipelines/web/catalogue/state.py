@@ -35,6 +35,9 @@ class CatalogueSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that the catalogue listens on")
     port: int = Field(8830, ge=1, le=65535, description="port that the catalogue listens on")
+    dagster_url: str | None = Field(
+        None, description="where the catalogue itself reaches Dagster's webserver; empty: IMAGESYNC_WEBSERVER_URL"
+    )
     session_secret: SecretStr | None = Field(
         None,
         min_length=32,

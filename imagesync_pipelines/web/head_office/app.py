@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import sqlalchemy as sa
 from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
 
 from imagesync_pipelines.storage.objects import check_bucket
 from imagesync_pipelines.storage.reader import Reader
@@ -46,6 +48,19 @@ def build_app(office: HeadOffice) -> FastAPI:
     add_documentation(app)
     for part in (tokens, reading, reading_v2, reports):
         app.include_router(part.router)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> PlainTextResponse:
+        """The process answers; nothing else is asked."""
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> PlainTextResponse:
+        """Whether the database answers; a 503 as everywhere when it does not."""
+        with office.engine.connect() as connection:
+            connection.execute(sa.select(1))
+        return PlainTextResponse("ok")
+
     return app
 
 

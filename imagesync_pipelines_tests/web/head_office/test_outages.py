@@ -113,7 +113,10 @@ def test_everything_says_503_when_the_database_is_down(office: HeadOffice, servi
             client.get(PHOTOS, store_id=client.store),
             client.download(uuid4()),
             client.post("/api/v1/token/", {"username": USERNAME, "password": "x"}),
+            client.get("/readyz"),
         ]
+        assert client.get("/healthz").text == "ok"
+    assert service.get("/readyz").text == "ok"
     for answer in answers:
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
         assert answer.json()["message"] == "The database does not answer; try again"

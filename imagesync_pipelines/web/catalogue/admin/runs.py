@@ -91,7 +91,7 @@ def launched(request: Request, opened: Opened, who: User, run: JobRun) -> Respon
 
 def dagster_of(opened: Opened) -> Dagster:
     """Dagster's webserver of this installation."""
-    return Dagster(opened.shared.webserver_url.rstrip("/"))
+    return Dagster((opened.settings.dagster_url or opened.shared.webserver_url).rstrip("/"))
 
 
 def sync_of_account(opened: Opened, connector: str, account: str, *, dry_run: bool = False) -> JobRun:

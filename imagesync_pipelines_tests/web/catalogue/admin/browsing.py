@@ -120,6 +120,7 @@ def fake_dagster() -> Iterator[FakeDagster]:
 
 
 def at_dagster(world: World, address: str) -> World:
-    """The world with Dagster's webserver at an address."""
-    shared = Settings(webserver_url=address)
-    return World(world.engine, replace(world.opened, shared=shared))
+    """The world with Dagster's webserver at an address; people open it at another one, through their login."""
+    shared = Settings(webserver_url="https://dagster.example.com")
+    settings = world.opened.settings.model_copy(update={"dagster_url": address})
+    return World(world.engine, replace(world.opened, shared=shared, settings=settings))

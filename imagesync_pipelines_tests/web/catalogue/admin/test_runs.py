@@ -182,7 +182,7 @@ def test_the_page_of_a_run_asks_again_until_it_has_ended(site: Site, admin: Brow
     ended = admin.get(part, **{"HX-Request": "true"}).text
     assert "completed" in ended
     assert "hx-trigger" not in ended
-    assert f'href="{dagster.address}/runs/{RUN_ID}"' in admin.get(f"/admin/runs/{RUN_ID}").text
+    assert f'href="https://dagster.example.com/runs/{RUN_ID}"' in admin.get(f"/admin/runs/{RUN_ID}").text
     assert admin.get(f"/admin/runs/{RUN_ID[:-1]}f").status_code == 404
 
 
