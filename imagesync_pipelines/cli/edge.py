@@ -1,10 +1,11 @@
 """`imagesync edge …`: Upkeep of the edge stores."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 import click
+from starlette.applications import Starlette
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
@@ -78,6 +79,18 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
 @click.option("--port", default=PHOTO_PORT, show_default=True)
 def serve(name: str, host: str, port: int) -> None:
     """Serve a store's photos out of its database until Ctrl-C."""
+    with photo_app(name) as make:
+        click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
+        processes = load_settings(EdgeSettings).photo_processes
+        if processes > 1:
+            service.serve_in_processes(make, host, port, processes)
+        else:
+            service.serve(make(), host, port)
+
+
+@contextmanager
+def photo_app(name: str) -> Iterator[Callable[[], Starlette]]:
+    """What makes the photo server's application over a store's database, which has its table then."""
     settings = load_settings(EdgeSettings)
     account = edge_stores(load_accounts(load_settings(Settings))).named(name)
     with ExitStack() as opened:
@@ -91,13 +104,7 @@ def serve(name: str, host: str, port: int) -> None:
         # The database of a head office gets no table of a store.
         marking.read_mark(database, marking.section_of(name))
         store_schema.create_or_check(database)
-        missing, base_url = settings.missing_photo, settings.bucket_url
-        click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
-        if settings.photo_processes > 1:
-            make = partial(edge_photos.open_app, url, missing=missing, base_url=base_url)
-            service.serve_in_processes(make, host, port, settings.photo_processes)
-        else:
-            service.serve(edge_photos.build_app(database, missing=missing, base_url=base_url), host, port)
+        yield partial(edge_photos.open_app, url, missing=settings.missing_photo, base_url=settings.bucket_url)
 
 
 def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:

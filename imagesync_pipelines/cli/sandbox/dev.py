@@ -1,7 +1,7 @@
 """`imagesync dev`: Dagster UI, daemon, catalogue, stand-ins and photo server on one home, until Ctrl-C.
 
-The stand-ins are in this process, and webserver and daemon share one code server: each would start one for itself, and
-the daemon another one every minute.
+The stand-ins and the photo server are in this process. Webserver and daemon share one code server: each would start one
+for itself, and the daemon another one every minute.
 """
 
 import json
@@ -20,12 +20,12 @@ import click
 import psutil  # type: ignore[import-untyped]
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli.edge import PHOTO_PORT
+from imagesync_pipelines.cli.edge import PHOTO_PORT, photo_app
 from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
-from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, stopping
+from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, running, stopping
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
@@ -45,7 +45,8 @@ def dev(port: int, real: bool) -> None:
     with nullcontext() if real or stand_ins.is_configured() else stand_ins.environment() as place:
         os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://{LOOPBACK}:{port}"
         with runs.opened() as (installation, instance), ExitStack() as servers:
-            environment = {**os.environ, **installation.locations.environment()}
+            # Dagster's many threads would each keep memory of their own otherwise.
+            environment = {"MALLOC_ARENA_MAX": "2", **os.environ, **installation.locations.environment()}
             folder = Path(servers.enter_context(TemporaryDirectory(prefix="imagesync-dev-")))
             if place is not None:
                 servers.enter_context(stand_ins.all_served(place))
@@ -64,8 +65,8 @@ def dev(port: int, real: bool) -> None:
             }
             # The photo server of the first store, where there is one.
             for name in stores[:1]:
-                serve = [*stand_ins.PROGRAM, "edge", "serve", "--store", name, "--port", str(photos)]
-                commands[f"photos of {name}"] = serve
+                app = servers.enter_context(photo_app(name))()
+                servers.enter_context(running((app, bind(photos))))
                 click.echo(f"Photos of {name}: http://{LOOPBACK}:{photos}")
             started += servers.enter_context(_running(commands, environment))
             click.secho(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
