@@ -1,5 +1,6 @@
 """The edge connector measured: photos from a bucket into BYTEA beside other programs, and a large catalogue at rest."""
 
+import os
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -87,6 +88,7 @@ def _bytes_table(bench: Bench, old: Path | None, decoding: float, rounds: int) -
     found: dict[str, list[Moved]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
+            os.sync()  # nobody waits for the disk because of what another one wrote
             found[name].append(way())
 
     def of(name: str, value: Callable[[Moved], float]) -> float:

@@ -1,11 +1,13 @@
 """A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction.
 
-One thread writes while this one gathers what comes next: nobody waits for a commit but the next one.
+One thread writes while this one gathers what comes next, and another waits for its commit.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby, islice
@@ -13,6 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import psycopg
+import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
@@ -33,6 +36,8 @@ GIVE_UP_AFTER = 10
 ROWS_PER_LOOK = 500
 # Of the budget, what one transaction may hold: the rest is being fetched meanwhile.
 BATCH_SHARE = 4
+# One executes statements while another waits for its commit.
+WRITERS = 2
 MOVED = "the photo changed at the store since the plan was made; plan again"
 
 
@@ -65,14 +70,16 @@ class PhotosApplied:
 class _Row(NamedTuple):
     """A row of the plan that is to be written.
 
-    photo: None for a removal. error: what its row at the store said before. After its download, when it needed one:
-    body: its proven picture; trouble: why it cannot be written; status: what its row gets; held: of the budget.
+    photo: None for a removal. error: what its row at the store said before. moves: from another product or another id.
+    After its download, when it needed one: body: its proven picture; trouble: why it cannot be written; status: what
+    its row gets; held: of the budget.
     """
 
     row: PlanRow
     photo: Photo | None
     needs_bytes: bool
     error: str
+    moves: bool
     body: Body | None = None
     trouble: str = ""
     status: str = ""
@@ -83,8 +90,9 @@ class _Row(NamedTuple):
 class _Run:
     """One application of a plan.
 
-    unfinished: groups of which a photo could not be written in this run; none of their photos is removed, which only
-    the writer knows. unreachable: photos in a row that the source did not give.
+    writing: held while statements are executed, not while their commit is waited for. unfinished: groups of which a
+    photo could not be written in this run; none of their photos is removed, which only the writers know. unreachable:
+    photos in a row that the source did not give.
     """
 
     database: store.StoreDatabase
@@ -94,8 +102,17 @@ class _Run:
     before_write: Callable[[], None]
     done: PhotosApplied = field(default_factory=PhotosApplied)
     telling: threading.Lock = field(default_factory=threading.Lock)
+    writing: threading.Lock = field(default_factory=threading.Lock)
     unfinished: set[str] = field(default_factory=set)
     unreachable: int = 0
+
+
+class _Batch(NamedTuple):
+    """Rows that are written in one transaction; after: the batches that must be over before."""
+
+    rows: Sequence[_Row]
+    after: Sequence[Future[None]]
+    over: Future[None]
 
 
 def apply_photos(
@@ -128,11 +145,10 @@ def apply_photos(
     with (
         run.tally.telling(plan, broke),
         closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead,
-        # One writer: the rows of a group may be in two batches, and its removals rest on what came of the others.
-        closing(side_by_side(_batches(ahead, run), lambda batch: _flush(run, batch), 1)) as written,
+        closing(side_by_side(_in_order(_batches(ahead, run)), lambda batch: _flush(run, batch), WRITERS)) as written,
     ):
         for batch, _ in written:
-            done += len(batch)
+            done += len(batch.rows)
             on_progress(done)
     run.done.applied = run.tally.result(plan)
     return run.done
@@ -156,6 +172,7 @@ def _rows_to_write(
         there = store.read_current(run.database, ids)
         now = dict(zip(there["key"], there["fingerprint"], strict=True))
         errors = dict(zip(there["key"], there["error"], strict=True))
+        products = dict(zip(there["key"], there["group"], strict=True))
         wanted = photos([row.key for work in some for row in work.rows if row.change is not Change.REMOVE])
         before_fetch({photo.checksum for photo, needs_bytes in wanted.values() if needs_bytes})
         for work in some:
@@ -167,7 +184,8 @@ def _rows_to_write(
             for row in sorted(work.rows, key=lambda row: row.change is Change.REMOVE):
                 if row.key not in told:
                     photo, needs_bytes = wanted.get(row.key, (None, False))
-                    yield _Row(row, photo, needs_bytes, errors.get(row.key, ""))
+                    moves = (row.key_before or row.key) != row.key or products.get(row.key, row.group) != row.group
+                    yield _Row(row, photo, needs_bytes, errors.get(row.key, ""), moves)
 
 
 def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
@@ -211,6 +229,23 @@ def _batches(ahead: Iterator[tuple[_Row, FetchedPhoto | None] | None], run: _Run
     yield batch
 
 
+def _in_order(batches: Iterator[list[_Row]]) -> Iterator[_Batch]:
+    """Batches that know what must be over before them; none for most: each has products of its own.
+
+    One goes on with the product of the one before, whose removals rest on what came of its other rows; into or out of
+    one a photo moves from another product, which may be in any other; an empty one is to wait.
+    """
+    before, last, moved = deque[Future[None]](maxlen=WRITERS), "", False
+    for rows in batches:
+        moves = any(row.moves for row in rows)
+        waits = not rows or rows[0].row.group == last or moves or moved
+        batch = _Batch(rows, tuple(before) if waits else (), Future())
+        before.append(batch.over)
+        last, moved = (rows[-1].row.group, moves) if rows else (last, moved)
+        yield batch
+        del batch, rows  # or their bytes are kept until the next ones are there
+
+
 def _counted(run: _Run, row: _Row, fetched: FetchedPhoto) -> _Row:
     """The row after its download, which is counted."""
     run.done.downloads += 1
@@ -239,13 +274,24 @@ def _status_after(done: PhotosApplied, fetched: FetchedPhoto, error_before: str)
     return "pending"
 
 
-def _flush(run: _Run, batch: Sequence[_Row]) -> None:
-    """Write a batch, tell what came of it, and give its bytes back to the budget.
+def _flush(run: _Run, batch: _Batch) -> None:
+    """Write a batch once those before it are over; raises what they raised, and what _write_batch does."""
+    try:
+        for over in batch.after:
+            over.result()
+        if batch.rows:
+            _write_batch(run, batch.rows)
+    except BaseException as error:
+        batch.over.set_exception(error)
+        raise
+    batch.over.set_result(None)
+
+
+def _write_batch(run: _Run, batch: Sequence[_Row]) -> None:
+    """Write rows, tell what came of them, and give their bytes back to the budget.
 
     The rows of a group stand side by side, removals last. Raises SERVER_GONE and StoreFullError, with nothing written.
     """
-    if not batch:
-        return
     moment = datetime.now(UTC)
     run.before_write()
     groups = [list(rows) for _, rows in groupby(batch, key=lambda one: one.row.group)]
@@ -281,7 +327,7 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
     unwritten = [(one.photo, one.status, one.trouble) for one in batch if one.photo is not None and one.trouble]
     removed = [one.row for one in batch if one.row.change is Change.REMOVE]
     renamed = [(row.key_before, row.key) for row, *_ in written if row.key_before and row.key_before != row.key]
-    with run.database.engine.begin() as connection:
+    with _transaction(run) as connection:
         store.rename(connection, table, renamed)
         store.give_way(connection, table, [photo for _, photo, _ in written])
         store.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
@@ -300,10 +346,23 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
     return [_result(one.row, troubles[one.row.key]) for one in batch]
 
 
+@contextmanager
+def _transaction(run: _Run) -> Iterator[sa.Connection]:
+    """A transaction of the store, committed at the end.
+
+    Statements are executed by one at a time; a commit, half of the time on a disk that keeps its word, is waited for
+    by its own thread alone.
+    """
+    with run.database.engine.connect() as connection, connection.begin() as transaction:
+        with run.writing:
+            yield connection
+        transaction.commit()
+
+
 def _not_written(run: _Run, piece: Sequence[_Row], reason: str) -> list[RowResult]:
     """The results of a group that cannot be written, as the database will not have it; its rows say why."""
     run.unfinished.add(piece[0].row.group)
-    with run.database.engine.begin() as connection:
+    with _transaction(run) as connection:
         store.note_failed(connection, run.database.table, [one.row.key for one in piece if one.photo], storable(reason))
     return [_result(one.row, one.trouble or reason) for one in piece]
 

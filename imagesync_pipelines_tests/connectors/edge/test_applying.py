@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import downloads
+from imagesync_pipelines.connectors.edge import downloads, target
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.errors import (
@@ -18,7 +19,13 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreNotAllowedError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.store import DOUBTED, StoreDatabase, mark_pending, read_current
+from imagesync_pipelines.connectors.edge.store import (
+    DOUBTED,
+    StoreDatabase,
+    mark_pending,
+    read_current,
+    write_with_bytes,
+)
 from imagesync_pipelines.connectors.edge.target import MOVED, PhotosApplied, apply_photos
 from imagesync_pipelines.imaging import verdicts
 from imagesync_pipelines.imaging.validation import check_image
@@ -322,7 +329,40 @@ def test_photos_are_gathered_while_others_are_written(store: StoreDatabase, monk
 
 
 def waited(event: threading.Event) -> None:
-    assert event.wait(60), "nothing is fetched before the commit is over"
+    assert event.wait(60), "nothing is fetched or written before the commit is over"
+
+
+def test_a_batch_is_written_while_the_one_before_it_waits_for_its_commit(
+    store: StoreDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, begun = threading.Event(), list[int]()
+
+    def noted(connection: sa.Connection, table: str, written: Sequence[Any], moment: datetime) -> None:
+        begun.append(len(written))
+        if len(begun) == 2:
+            second.set()
+        write_with_bytes(connection, table, written, moment)
+
+    monkeypatch.setattr(target.store, "write_with_bytes", noted)
+    sa.event.listen(store.engine, "commit", lambda connection: begun and waited(second))
+    done = sync(store, [photo(n) for n in range(2)], source_of(0, 1), policy=settings_of(rows_per_commit=1))
+    assert (done.applied.added, begun) == (2, [1, 1])
+
+
+def test_photos_of_one_product_in_several_batches_are_written_one_batch_after_the_other(
+    store: StoreDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+
+    def noted(*given: Any) -> None:
+        seen.append("written")
+        write_with_bytes(*given)
+
+    monkeypatch.setattr(target.store, "write_with_bytes", noted)
+    photos = [photo(n, product_id=some_id("product", 0), is_primary=n == 0) for n in range(5)]
+    policy = settings_of(rows_per_commit=1)
+    sync(store, photos, source_of(*range(5)), policy=policy, on_written=lambda reports: seen.append("told"))
+    assert seen == ["written", "told"] * 5
 
 
 def test_two_stores_and_two_runs_decode_each_content_once(
