@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -90,6 +91,9 @@ class Settings(BaseSettings):
         (), description="apprise targets of alerts, separated by blanks or commas"
     )
     alert_repeat_minutes: int = Field(60, ge=0, description="the same failure is sent again after this many minutes")
+    alert_digest_at: time | None = Field(
+        None, description="when one message a day sums up the last 24 hours, such as 07:30; empty: none is sent"
+    )
     deletion_limit_share: float = _limit(
         "SHARE", 0.10, "removals above this share of what is there are held back", le=1
     )
@@ -111,6 +115,15 @@ class Settings(BaseSettings):
         (),
         description="addresses or networks of the proxies in front of what is served, e.g. 10.0.0.5 172.16.0.0/12: "
         "what they say of a visitor's address is believed",
+    )
+    keep_days: int = Field(
+        30, ge=1, description="days that old pages, plans, hand-overs of runs, smaller copies and events are kept"
+    )
+    keep_quarantine_days: int = Field(
+        90, ge=1, description="days that a quarantined item is kept which no run met, and an alert"
+    )
+    keep_pictures_days: int = Field(
+        90, ge=1, description="days that the content of a picture is kept after its last use"
     )
     decode_children: int = Field(
         2, ge=1, le=64, description="large pictures that all processes together decode at once, each in up to 1 GB"

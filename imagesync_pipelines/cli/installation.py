@@ -110,11 +110,30 @@ def _rows(server: EmbeddedServer, database: str, table: str) -> int:
 
 @click.command("cleanup")
 @click.option(
-    "--hours", type=click.IntRange(0, 100_000), required=True, metavar="N", help="what was not used for so many hours"
+    "--hours",
+    type=click.IntRange(0, 100_000),
+    metavar="N",
+    help="only content of pictures that was not used for so many hours  [default: every kind, IMAGESYNC_KEEP_*]",
 )
 @click.option("--dry-run", is_flag=True, help="only say what would be removed")
-def cleanup(hours: int, dry_run: bool) -> None:
-    """Remove kept image content that is not used any more; never a file that a run is using."""
+def cleanup(hours: int | None, dry_run: bool) -> None:
+    """Remove what is old: pages, plans, hand-overs of runs, quarantine, pictures, alerts and Dagster's events.
+
+    Never what a run is using, the newest that proves something, what a stored plan was made from, or the plan that was
+    applied last. One that was stopped goes on where it was.
+    """
+    if hours is None:
+        from imagesync_pipelines.defs import cleanup as clean
+        from imagesync_pipelines.defs import runs
+
+        with runs.opened() as (place, instance), progress_bars() as progress:
+            done = []
+            for cleaned in clean.clean_up(place, instance, dry_run=dry_run, progress=progress):
+                click.echo(clean.sentence(cleaned, dry_run=dry_run))
+                done.append(cleaned)
+        total, size = sum(one.count for one in done), sum(one.bytes or 0 for one in done)
+        click.secho(f"{total} {'would be removed' if dry_run else 'removed'}, {size / 1_000_000:,.1f} MB", bold=True)
+        return
     with open_installation() as place, progress_bars() as progress:
         forgotten = Contents(place.engine, place.storage).forget_older(
             hours, dry_run=dry_run, on_progress=lambda done, total: progress("files", done, total)

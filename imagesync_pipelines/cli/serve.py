@@ -8,7 +8,7 @@ import click
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.defs.watching import watched
+from imagesync_pipelines.defs.watching import silent_daemon, watched
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import open_catalogue
@@ -26,7 +26,7 @@ def serve(host: str | None, port: int | None) -> None:
     """
     asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     with runs.opened() as (place, instance):
-        opened = open_catalogue(place, partial(history, instance))
+        opened = open_catalogue(place, partial(history, instance), partial(silent_daemon, instance))
         opened = replace(opened, settings=opened.settings.model_copy(update=asked))
         click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
         with watched(place, instance, logging.getLogger("imagesync")):

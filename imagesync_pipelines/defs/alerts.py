@@ -7,7 +7,9 @@ terminal sees the error and the exit code. That the daemon stopped is told by `i
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -19,15 +21,31 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, claimed_connector, run_failure
 from imagesync_pipelines.defs.launching import partition_text
-from imagesync_pipelines.defs.metadata import clean_text, names
+from imagesync_pipelines.defs.metadata import clean_text, names, without_secrets
+from imagesync_pipelines.defs.work import is_dry_run, secrets_of
+from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, kept_alerts, note_alert, send_due
+from imagesync_pipelines.storage.alerts import (
+    Alert,
+    AlertNotSentError,
+    KeptAlert,
+    end_alerts,
+    kept_alerts,
+    note_alert,
+    send_due,
+)
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.job_runs import PARTITION_TAG
+from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, SKUS_TAG
 
 NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
+LOOK_SECONDS = 30
 EVENTS_PER_TICK = 200
+# What ends an alert: a later run that did the same, a later tick.
+RUN, TICK, CHECK = "run ", "tick ", "check"
+# Whether something ended is asked for so long; nobody waits for good news any more.
+ASKED_FOR = timedelta(days=30)
+_MAIL_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 _EVALUATIONS = dg.DagsterEventType.ASSET_CHECK_EVALUATION
 
@@ -40,7 +58,7 @@ def build_run_failure_alert() -> dg.SensorDefinition:
         description="One message per failed run to IMAGESYNC_ALERT_URLS; repeats of a failure are counted, not sent.",
         # Runs started in process carry no code location, and only this setting lets a sensor hear of them.
         monitor_all_code_locations=True,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def run_failure_alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
@@ -63,6 +81,8 @@ def build_run_failure_alert() -> dg.SensorDefinition:
 def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -> Alert:
     """What is told about a run that failed: what failed, why, for which partitions, where to look."""
     partitions, account = partition_text(run), run.tags.get(PARTITION_TAG, "")
+    # All pages are no part of anything, however many there are today.
+    part = "" if ALL_BLOCKS_TAG in run.tags else partitions
     connector = claimed_connector(run) or next((step.split("/")[0] for step in failure.steps if "/" in step), "")
     lines = [
         f"Job: {run.job_name}",
@@ -73,13 +93,41 @@ def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -
     ]
     return Alert(
         connector,
-        partitions,
+        part,
         # A job that is no connector's, such as a clean-up of Dagster's own, is known by its name.
         failure.error_class if connector else f"{run.job_name} {failure.error_class}",
         f"imagesync: {run.job_name} failed{f' for {account}' if account else ''} ({failure.error_class})",
         "\n".join(line for line in lines if line),
         f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}",
+        ends_with=f"{RUN}{run.run_id}",
     )
+
+
+def runs_over(instance: dg.DagsterInstance, told: Iterable[KeptAlert]) -> list[KeptAlert]:
+    """Of what was told of failed runs, that after which a run did the same and completed."""
+    return [one for one in told if one.ends_with.startswith(RUN) and _completed_since(instance, one.ends_with)]
+
+
+def _completed_since(instance: dg.DagsterInstance, ends_with: str) -> bool:
+    record = instance.get_run_record_by_id(ends_with.removeprefix(RUN))
+    if record is None or record.end_time is None:
+        return False
+    run, ended = record.dagster_run, datetime.fromtimestamp(record.end_time, UTC)
+    completed = dg.RunsFilter(job_name=run.job_name, statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=ended)
+    return any(does_the_same(one, run) for one in instance.get_runs(completed, limit=EVENTS_PER_TICK))
+
+
+def does_the_same(later: dg.DagsterRun, failed: dg.DagsterRun) -> bool:
+    """Whether a run that completed did what another one failed to do: for the same part, and no less of it."""
+    is_less = is_dry_run(later) and not is_dry_run(failed)
+    if later.job_name != failed.job_name or is_less or later.tags.get(SKUS_TAG) != failed.tags.get(SKUS_TAG):
+        return False
+    if later.root_run_id in (failed.run_id, failed.root_run_id or failed.run_id):
+        return True
+    both_all = ALL_BLOCKS_TAG in later.tags and ALL_BLOCKS_TAG in failed.tags
+    wanted = failed.asset_selection
+    covers = later.asset_selection is None or (wanted is not None and wanted <= later.asset_selection)
+    return covers and (both_all or partition_text(later) == partition_text(failed))
 
 
 def build_failed_check_alert() -> dg.SensorDefinition:
@@ -88,7 +136,7 @@ def build_failed_check_alert() -> dg.SensorDefinition:
     @dg.sensor(
         name="failed_check_alert",
         description="One message per failed check to IMAGESYNC_ALERT_URLS; repeats are counted, not sent.",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def failed_check_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -101,7 +149,10 @@ def build_failed_check_alert() -> dg.SensorDefinition:
         wanted = dg.EventRecordsFilter(_EVALUATIONS, after_cursor=after)
         found = events.get_event_records(wanted, limit=EVENTS_PER_TICK, ascending=True)
         failed = [alert for event in found if (alert := check_alert(event.event_log_entry, settings)) is not None]
-        told = tell_from_anywhere(failed, settings, context.log) if failed and settings.alert_urls else Told(0)
+        passed = passed_checks(event.event_log_entry for event in found)
+        told = Told(0)
+        if (failed or passed) and settings.alert_urls:
+            told = tell_from_anywhere(failed, settings, context.log, partial(_of_checks, passed))
         if found:
             context.update_cursor(str(found[-1].storage_id))
         said = f"{len(found)} check evaluations, {told.sent} messages sent." if settings.alert_urls else NOBODY
@@ -131,7 +182,34 @@ def check_alert(entry: dg.EventLogEntry, settings: Settings) -> Alert | None:
         f"imagesync: {found.check_name} is not true" + (f" for {found.partition}" if found.partition else ""),
         "\n".join(lines),
         f"{base}/runs/{entry.run_id}" if entry.run_id else f"{base}/assets/{asset}?view=checks",
+        ends_with=CHECK,
     )
+
+
+CheckKey = tuple[str, str, str]
+"""A check as its alert is known: its connector, its partition, its name."""
+
+
+def passed_checks(entries: Iterable[dg.EventLogEntry]) -> set[CheckKey]:
+    """The checks that passed, by the last of these evaluations of each."""
+    last: dict[CheckKey, bool] = {}
+    for entry in entries:
+        if (found := entry.asset_check_evaluation) is not None:
+            last[found.asset_key.path[0], found.partition or "", found.check_name] = found.passed
+    return {key for key, passed in last.items() if passed}
+
+
+def _of_checks(passed: Collection[CheckKey], told: Iterable[KeptAlert]) -> list[KeptAlert]:
+    ours = [one for one in told if one.ends_with == CHECK]
+    return [one for one in ours if (one.connector, one.partition, one.error) in passed]
+
+
+Ended = Callable[[Sequence[KeptAlert]], Sequence[KeptAlert]]
+"""Of what was told, that which is over."""
+
+
+def _nothing_ended(told: Sequence[KeptAlert]) -> Sequence[KeptAlert]:
+    return ()
 
 
 class Told(NamedTuple):
@@ -141,65 +219,96 @@ class Told(NamedTuple):
     waiting: int = 0
 
 
-def tell_from_anywhere(alerts: Sequence[Alert], settings: Settings, log: logging.Logger) -> Told:
+def tell_from_anywhere(
+    alerts: Sequence[Alert], settings: Settings, log: logging.Logger, ended: Ended = _nothing_ended
+) -> Told:
     """As `tell`, for who has no installation open. Where our database does not answer, all are sent as they are.
 
     Better one message too many than one too few. Raises AlertNotSentError when one can neither be kept nor sent.
     """
     try:
         with open_installation(settings) as place:
-            return tell(place.engine, alerts, settings, log)
+            return tell(place.engine, alerts, settings, log, ended=ended)
     except (StorageError, SQLAlchemyError) as error:
         log.warning("What was sent before could not be read, so this is sent: %s", type(error).__name__)
+    secrets = known_secrets(settings)
     for alert in alerts:
-        for problem in send(settings.alert_urls, alert.title, f"{alert.body}\n{alert.link}"):
+        clean = presentable(alert, secrets)
+        for problem in send(settings.alert_urls, clean.title, f"{clean.body}\n{clean.link}"):
             log.warning(problem)
     return Told(len(alerts))
 
 
 def tell(
     engine: sa.Engine,
-    alerts: Iterable[Alert],
+    alerts: Sequence[Alert],
     settings: Settings,
     log: logging.Logger,
     now: datetime | None = None,
     pause: timedelta | None = None,
+    ended: Ended = _nothing_ended,
 ) -> Told:
     """Send alerts, and those that wait; one like one that was sent within the pause is counted.
 
-    pause: IMAGESYNC_ALERT_REPEAT_MINUTES, if nothing else is said. One that reached nobody is kept and
-    sent again.
+    pause: IMAGESYNC_ALERT_REPEAT_MINUTES, if nothing else is said. ended: which of those that were told are over by
+    now; that is told once. One that reached nobody is kept and sent again.
     """
     now, pause = now or datetime.now(UTC), timedelta(minutes=settings.alert_repeat_minutes) if pause is None else pause
+    secrets = known_secrets(settings) if alerts else ()
     for alert in alerts:
-        if not note_alert(engine, alert, now, pause):
+        if not note_alert(engine, presentable(alert, secrets), now, pause):
             log.info("%s: like one that was sent lately; it is counted, not sent again.", alert.title)
-    sent, problems = send_due(engine, partial(send, settings.alert_urls), now)
+    deliver = partial(send, settings.alert_urls)
+    sent, problems = send_due(engine, deliver, now)
+    told = [one for one in kept_alerts(engine) if one.due_at is None and one.sent_at is not None]
+    if told and end_alerts(engine, ended(told), now):
+        more, others = send_due(engine, deliver, now)
+        sent, problems = sent + more, [*problems, *others]
     for problem in problems:
         log.warning(problem)
     return Told(sent, len(kept_alerts(engine, waiting=True)))
 
 
-def send(targets: Sequence[SecretStr], title: str, body: str) -> list[str]:
-    """Send a message to every target; one that fails does not stop the others.
+def known_secrets(settings: Settings) -> Collection[SecretStr]:
+    """Every secret of this installation that a message might repeat."""
+    return {*settings.alert_urls, *(secret for connector in connectors() for secret in secrets_of(connector))}
+
+
+def presentable(alert: Alert, secrets: Collection[SecretStr]) -> Alert:
+    """An alert as it may leave the house: without secrets, users of URLs, and people's mail addresses."""
+    texts = {
+        name: _MAIL_ADDRESS.sub("(a mail address)", without_secrets(text, secrets))
+        for name, text in (("title", alert.title), ("body", alert.body))
+    }
+    return replace(alert, **texts)
+
+
+def send(targets: Sequence[SecretStr], title: str, body: str, is_good: bool = False) -> list[str]:
+    """Send a message to every target; one that fails does not stop the others. is_good: it is good news.
 
     Returns one line per target that was not reached. Raises AlertNotSentError when none was.
     """
+    problems = [problem for _, problem in send_each(targets, title, body, is_good) if problem]
+    if problems and len(problems) == len(targets):
+        raise AlertNotSentError("; ".join(problems))
+    return problems
+
+
+def send_each(targets: Sequence[SecretStr], title: str, body: str, is_good: bool) -> list[tuple[str, str]]:
+    """Send a message to every target; gives for each how it may be called, and why it did not go out ('': it did)."""
     import apprise
 
     # Apprise writes the URLs of its targets, secrets included, to its log.
     logging.getLogger("apprise").disabled = True
-    problems = []
+    text, kind = apprise.NotifyFormat.TEXT, apprise.NotifyType.SUCCESS if is_good else apprise.NotifyType.FAILURE
+    outcomes = []
     for number, target in enumerate(targets, start=1):
-        url, text, failure = target.get_secret_value(), apprise.NotifyFormat.TEXT, apprise.NotifyType.FAILURE
+        url, name = target.get_secret_value(), f"target {number} of IMAGESYNC_ALERT_URLS"
         sender = apprise.Apprise()
-        known = sender.add(url)
-        reached = known and sender.notify(body=body, title=title, notify_type=failure, body_format=text)
-        if not known:
-            problems.append(f"target {number} of IMAGESYNC_ALERT_URLS is not understood by apprise")
-        elif not reached:
-            kind = url.partition("://")[0][:20]
-            problems.append(f"target {number} of IMAGESYNC_ALERT_URLS ({kind}) was not reached")
-    if problems and len(problems) == len(targets):
-        raise AlertNotSentError("; ".join(problems))
-    return problems
+        if not sender.add(url):
+            outcomes.append((name, f"{name} is not understood by apprise"))
+            continue
+        name = f"{name} ({url.partition('://')[0][:20]})"
+        reached = sender.notify(body=body, title=title, notify_type=kind, body_format=text)
+        outcomes.append((name, "" if reached else f"{name} was not reached"))
+    return outcomes

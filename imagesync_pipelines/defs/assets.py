@@ -41,7 +41,7 @@ def build_jobs(connector: Connector) -> list[Any]:
     """All jobs of a connector; all of them run in one process."""
     return [
         _alone(connector, job, job.alone) if job.alone is not None else _of_assets(connector, job)
-        for job in connector.jobs
+        for job in (*connector.jobs, connector.apply_job)
     ]
 
 

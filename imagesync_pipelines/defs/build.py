@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.collector import collector_paused
-from imagesync_pipelines.defs import alerts, assets, cleanup, held_alerts, liveness, pages, watching
+from imagesync_pipelines.defs import alerts, assets, cleanup, held_alerts, lasting, liveness, pages, watching
 from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
@@ -37,10 +37,10 @@ def build_definitions(
         return dg.Definitions(
             assets=[asset for one in found for asset in assets.build_assets(one)],
             asset_checks=[check for one in found for check in assets.build_checks(one)],
-            jobs=[*(job for one in found for job in assets.build_jobs(one)), cleanup.prune_events_job],
+            jobs=[*(job for one in found for job in assets.build_jobs(one)), *cleanup.JOBS],
             schedules=[
                 *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),
-                cleanup.build_schedule(shared),
+                *cleanup.build_schedules(shared),
             ],
             sensors=[
                 *(sensor for one in found for sensor in _sensors(one, shared)),
@@ -49,6 +49,7 @@ def build_definitions(
                 watching.build_dagster_alert(),
                 liveness.build_dead_runs_sensor(),
                 held_alerts.build_held_alert(),
+                lasting.build_lasting_alert(),
             ],
             resources={
                 "installation": InstallationResource(),

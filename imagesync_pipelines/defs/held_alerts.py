@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
@@ -33,10 +34,11 @@ def build_held_alert() -> dg.SensorDefinition:
         with open_installation(settings) as place:
             waiting = undecided(place.engine)
             told = [*kept_alerts(place.engine, error=HELD), *kept_alerts(place.engine, error=DIGEST)]
-            for one in over(waiting, told):
-                forget_alert(place.engine, one.connector, one.partition, one.error)
+            if not waiting:
+                forget_alert(place.engine, "", "", DIGEST)
             news = held_alerts(waiting, told, settings.webserver_url.rstrip("/"), now)
-            sent = tell(place.engine, news, settings, context.log, now, timedelta(0)).sent
+            ended = partial(over, waiting)
+            sent = tell(place.engine, news, settings, context.log, now, timedelta(0), ended).sent
         return dg.SkipReason(f"{len(waiting)} rows are held back and undecided; {sent} messages sent.")
 
     return held_alert
@@ -67,11 +69,9 @@ def held_alerts(waiting: Sequence[HeldEntry], told: Sequence[KeptAlert], link: s
 
 
 def over(waiting: Sequence[HeldEntry], told: Sequence[KeptAlert]) -> list[KeptAlert]:
-    """Of what was told, that of which nothing is held any more: the next is news again."""
+    """Of what was told, the accounts of which nothing is held any more: what is held next is news again."""
     owners = {(entry.connector, entry.account) for entry in waiting}
-    return [
-        one for one in told if (not waiting if one.error == DIGEST else (one.connector, one.partition) not in owners)
-    ]
+    return [one for one in told if one.error == HELD and (one.connector, one.partition) not in owners]
 
 
 def _text(entries: Sequence[HeldEntry]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import Self
 
 import dagster as dg
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from pydantic import BaseModel, ValidationError
 
 from imagesync_pipelines.accounts.file import Accounts
@@ -20,6 +22,9 @@ _logger = logging.getLogger("imagesync")
 
 # On every run that no person started.
 BY_ITSELF = {"imagesync/started": "by itself"}
+
+# As workspace.yaml names it, by which Dagster's pages find the jobs of a run.
+LOCATION, MODULE = "imagesync_pipelines", "imagesync_pipelines.definitions"
 
 IN_FLIGHT = (
     dg.DagsterRunStatus.NOT_STARTED,
@@ -41,6 +46,13 @@ class Memory(BaseModel):
             return cls.model_validate_json(cursor or "{}")
         except ValidationError:
             return cls()
+
+
+def origin_of(job: str) -> RemoteJobOrigin:
+    """Where Dagster's pages find a job of ours, so that a run of it can be executed again from there."""
+    target = LoadableTargetOrigin(module_name=MODULE)
+    place = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteRepositoryOrigin(place, "__repository__").get_job_origin(job)
 
 
 def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | None = None) -> dg.RunRequest:

@@ -17,8 +17,8 @@ from imagesync_pipelines.storage import liveness
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 
 # On a run from the moment at which it holds its lock, with its id: a run that is tried again gets the tags of the first
-# one, and holds nothing while it waits. Nothing is concluded of a run without.
-LOCK_TAG = "imagesync/liveness"
+# one, and holds nothing while it waits. Nothing is concluded of a run without. Dagster's UI hides tags that begin so.
+LOCK_TAG = ".dagster/imagesync_holds_lock"
 SENSOR = "dead_runs"
 LOOK_SECONDS = 30
 # A run whose connection was cut takes its lock again within this time, and one that ends is marked as ended.

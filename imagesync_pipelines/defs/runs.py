@@ -17,6 +17,8 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -34,6 +36,9 @@ from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.steps import Progress, silent
 
 _logger = logging.getLogger("imagesync")
+
+# Somebody sees how it ends: Dagster starts it no second time by itself.
+ATTENDED = {"dagster/max_retries": "0"}
 
 
 class Status(StrEnum):
@@ -173,14 +178,14 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     run_id = str(uuid4())
     # Before the run is there, and until it has ended: at no moment it looks dead.
     with alive(installation.locations.database_url, run_id):
-        result = job.execute_in_process(
-            run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=instance,
+        run = instance.create_run_for_job(
+            job,
             run_id=run_id,
-            tags={**request.tags, **liveness.lock_tag(run_id)},
-            asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
-            raise_on_error=False,
+            run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={**job.run_tags, **request.tags, **ATTENDED, **liveness.lock_tag(run_id)},
+            remote_job_origin=launching.origin_of(request.job),
         )
+        result = execute_run(InMemoryJob(job), run, instance, raise_on_error=False)
     line = history.run_line(instance, result.run_id)
     plans = Plans(installation.engine, installation.storage).all(connector.name)
     report, summary = report_of(connector, installation, result.run_id, line.summary)

@@ -9,18 +9,19 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
-from imagesync_pipelines.defs.alerts import NOBODY, tell, tell_from_anywhere
+from imagesync_pipelines.defs.alerts import ASKED_FOR, NOBODY, TICK, runs_over, tell, tell_from_anywhere
 from imagesync_pipelines.defs.history import error_message, root_error
 from imagesync_pipelines.defs.launching import Memory
 from imagesync_pipelines.defs.metadata import clean_text
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.alerts import Alert, forget_alert
+from imagesync_pipelines.storage.alerts import Alert, KeptAlert
 from imagesync_pipelines.storage.installation import Installation
 
 SENSOR = "dagster_alert"
@@ -57,7 +58,8 @@ def build_dagster_alert() -> dg.SensorDefinition:
         found = failed_ticks(context.instance, (memory.looked_at or now) - LONGEST_TICK)
         news = [tick for tick in found if tick.tick_id not in memory.told]
         told = [tick_alert(tick, settings) for tick in news] if settings.alert_urls and memory.looked_at else []
-        outcome = tell_from_anywhere(told, settings, context.log) if settings.alert_urls else None
+        ended = partial(over_by_now, context.instance)
+        outcome = tell_from_anywhere(told, settings, context.log, ended) if settings.alert_urls else None
         context.update_cursor(TicksSeen(looked_at=now, told=tuple(tick.tick_id for tick in found)).model_dump_json())
         if outcome is None:
             return dg.SkipReason(NOBODY)
@@ -81,6 +83,30 @@ def failed_ticks(instance: dg.DagsterInstance, after: datetime) -> list[Instigat
     return sorted(found, key=lambda tick: tick.timestamp)
 
 
+def over_by_now(instance: dg.DagsterInstance, told: Sequence[KeptAlert]) -> list[KeptAlert]:
+    """Of what was told of failed runs and ticks, that after which the same went well."""
+    told = [one for one in told if one.noted_at > datetime.now(UTC) - ASKED_FOR]
+    of_ticks = [one for one in told if one.ends_with.startswith(TICK)]
+    states = {state.name: state for state in instance.all_instigator_state()} if of_ticks else {}
+    return [
+        *runs_over(instance, told),
+        *(one for one in of_ticks if _ticked_since(instance, states.get(one.ends_with.removeprefix(TICK)), one)),
+    ]
+
+
+def _ticked_since(instance: dg.DagsterInstance, state: InstigatorState | None, told: KeptAlert) -> bool:
+    if state is None:
+        return False
+    well = instance.get_ticks(
+        state.instigator_origin_id,
+        state.selector_id,
+        after=told.noted_at.timestamp(),
+        statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED],
+        limit=1,
+    )
+    return bool(well)
+
+
 def tick_alert(tick: InstigatorTick, settings: Settings) -> Alert:
     """What is told about a tick that failed: of what, why, what it means.
 
@@ -100,6 +126,7 @@ def tick_alert(tick: InstigatorTick, settings: Settings) -> Alert:
         f"{kind.capitalize()}: {name}\nError: {text or error_class}\nWhat it would have started was not started; "
         "it is tried again at its next tick.",
         f"{settings.webserver_url.rstrip('/')}/automation",
+        ends_with=f"{TICK}{name}",
     )
 
 
@@ -133,12 +160,11 @@ def watch(
 
     And send whatever waits: with a stopped daemon nobody else does.
     """
-    beats = {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
     states = [state for state in instance.all_instigator_state() if state.name == SENSOR and state.is_running]
     base = settings.webserver_url.rstrip("/")
-    stopped = daemon_stopped(beats, instance.get_required_daemon_types(), now)
-    blind = None if stopped else not_looking(states, now)
-    found = {DAEMON: stopped, WATCHING: blind}
+    stopped = silent_daemon(instance, now)
+    # Of sensors nothing is known while no daemon asks them.
+    found = {DAEMON: stopped} if stopped else {DAEMON: None, WATCHING: not_looking(states, now)}
     told = [
         Alert("", "", DAEMON, "imagesync: Dagster's daemon stopped", text, f"{base}/deployment/daemons")
         if error == DAEMON
@@ -146,10 +172,20 @@ def watch(
         for error, text in found.items()
         if text
     ]
-    for error, text in found.items():
-        if not text:
-            forget_alert(engine, "", "", error)
-    tell(engine, told, settings, log, now, WHILE_IT_LASTS)
+
+    def ended(before: Sequence[KeptAlert]) -> list[KeptAlert]:
+        return [one for one in before if not one.connector and one.error in found and not found[one.error]]
+
+    tell(engine, told, settings, log, now, WHILE_IT_LASTS, ended)
+
+
+def silent_daemon(instance: dg.DagsterInstance, now: datetime | None = None) -> str | None:
+    """What there is to say when Dagster's daemon, or a part of it, is silent; None: it works, or there never was one.
+
+    Raises whatever Dagster raises.
+    """
+    beats = {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
+    return daemon_stopped(beats, instance.get_required_daemon_types(), now or datetime.now(UTC))
 
 
 def daemon_stopped(beats: Mapping[str, float], required: Collection[str], now: datetime) -> str | None:

@@ -20,10 +20,14 @@ from imagesync_pipelines.storage.database import among, fields_of, read_rows, wr
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.files import check_root, write_whole
-from imagesync_pipelines.storage.schema import address_check
+from imagesync_pipelines.storage.schema import address_check, product_image
 from imagesync_pipelines.storage.schema import image_content as table
 
 OWN_PATH = "/images/content/"
+# How the names of smaller copies begin, which pages made.
+COPY_SOURCE = "catalogue-copy:"
+# The pictures that product images point at here, by their hash.
+_SHOWN = sa.select(sa.func.right(product_image.c.image_url, 64)).where(product_image.c.image_url.contains(OWN_PATH))
 _SHA256 = re.compile("[0-9a-f]{64}")
 # "imgcont" in ASCII: held while files are forgotten, shared while one is put.
 _LOCK = 0x696D67636F6E74
@@ -192,17 +196,27 @@ class Contents:
         return int(count), int(size)
 
     def forget_older(
-        self, hours: float, *, dry_run: bool = False, on_progress: Callable[[int, int], None] = lambda done, of: None
+        self,
+        hours: float,
+        *,
+        copies: bool | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[int, int], None] = lambda done, of: None,
     ) -> Forgotten:
-        """Forget pictures that were last used more than so many hours ago; never one that a run uses now.
+        """Forget pictures that were last used more than so many hours ago.
 
-        on_progress gets how many were forgotten so far, and of how many. A dry run says what would be forgotten.
+        Never one that a run uses now, nor one that a product shows from here. copies: only the smaller copies that
+        pages made, or all but them; None: both. on_progress gets how many were forgotten so far, and of how many. A
+        dry run says what would be forgotten.
         """
         now = self.clock()
         before = now - timedelta(hours=hours)
         old = sa.func.max(table.c.last_used_at) < before
-        free = sa.func.max(table.c.in_use_until) < now
+        free = (sa.func.max(table.c.in_use_until) < now) & table.c.sha256.not_in(_SHOWN)
         query = sa.select(table.c.sha256, sa.func.max(table.c.size), free).group_by(table.c.sha256).having(old)
+        if copies is not None:
+            is_copy = sa.func.bool_and(table.c.source.startswith(COPY_SOURCE))
+            query = query.having(is_copy if copies else ~is_copy)
         with self.engine.connect() as connection:
             found = connection.execute(query.order_by(table.c.sha256)).all()
         going = [(sha256, size) for sha256, size, is_free in found if is_free]

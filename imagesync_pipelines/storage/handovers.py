@@ -93,6 +93,11 @@ class HandOvers:
             remove_folder(self._folder / _NAME.sub("-", run))
         self._forget_strays({_NAME.sub("-", run) for run in {*runs, *used}})
 
+    def forget(self, run_id: str, connection: sa.Connection) -> None:
+        """Forget what one run left, with its files."""
+        connection.execute(handover.delete().where(self._mine, handover.c.run_id == run_id))
+        remove_folder(self._folder / _NAME.sub("-", run_id))
+
     def _forget_strays(self, known: Collection[str]) -> None:
         """Remove the files of runs that never got as far as a row, a day after the last of them; of no run alive."""
         if not self._folder.exists():

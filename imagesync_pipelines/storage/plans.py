@@ -36,6 +36,8 @@ ONLY_NAMED = "only_named"
 DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
 # In a plan's scope: made while another plan was being applied, for groups that had moved; that other one is the run's.
 PIECE = "piece"
+# In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.
+BATCH = "batch"
 _NEWEST_FIRST = sa.select(plan).order_by(plan.c.id.desc())
 
 

@@ -18,7 +18,7 @@ from imagesync_pipelines.storage.statistics import analyze_if_many
 
 # What a target refused is not sent again by every run, until a person asks for it; every other stage is tried again.
 REFUSED_STAGE = "refused"
-_ASKED_FOR = "apply"
+ASKED_FOR = "apply"
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class QuarantineTable:
         chosen = mine & among(quarantine.c.id, ids) if ids else mine
         other = quarantine.alias()
         twice = sa.exists().where(
-            other.c.connector == self.connector, other.c.stage == _ASKED_FOR, other.c.key == quarantine.c.key
+            other.c.connector == self.connector, other.c.stage == ASKED_FOR, other.c.key == quarantine.c.key
         )
         with self.engine.begin() as connection:
             gone = connection.execute(quarantine.delete().where(chosen, twice)).rowcount
-            return gone + connection.execute(quarantine.update().where(chosen).values(stage=_ASKED_FOR)).rowcount
+            return gone + connection.execute(quarantine.update().where(chosen).values(stage=ASKED_FOR)).rowcount
 
     def drop(self, ids: Collection[int]) -> int:
         """Forget items by their numbers; returns how many there were. They come back when they fail again."""

@@ -33,10 +33,11 @@ KEPT_SCANS = 100
 
 # The first half of the locks of `under_way`: no other lock of two numbers in this database has it.
 _SCANS = 0x7363616E
-_UNDER_WAY = sa.text("""
-(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = :scans AND objsubid = 2
-   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-""").bindparams(scans=_SCANS)
+_READ = """
+SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = :scans AND objsubid = 2
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_UNDER_WAY = sa.text(f"({_READ})").bindparams(scans=_SCANS)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ def under_way(engine: sa.Engine, scan_id: int) -> Iterator[None]:
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:scans, CAST(:scan AS integer))"), names)
 
 
+def being_read(connection: sa.Connection) -> set[int]:
+    """The scans that somebody reads pages into at this moment."""
+    return set(connection.scalars(sa.text(_READ), {"scans": _SCANS}))
+
+
 def start_scan(engine: sa.Engine, connector: str, *, page_size: int, block_size: int, part: str = "") -> int:
     """Begin a scan and return its id; part: of what alone, '' where it is to read everything."""
     values = {"page_size": page_size, "block_size": block_size, "part": part}
@@ -113,6 +119,12 @@ def prune_scans(engine: sa.Engine, connector: str, keep: int) -> int:
     old = [mine, *(scan.c.id.not_in(kept) for kept in (newest.limit(keep), proven, _UNDER_WAY))]
     with engine.begin() as connection:
         return connection.execute(scan.delete().where(*old)).rowcount
+
+
+def forget_scan(connection: sa.Connection, scan_id: int) -> bool:
+    """Forget one scan with the rows of its pages, unless somebody reads pages into it; says whether it went."""
+    gone = scan.delete().where(scan.c.id == scan_id, scan.c.id.not_in(_UNDER_WAY))
+    return connection.execute(gone).rowcount > 0
 
 
 def void_scan(engine: sa.Engine, scan_id: int, reason: str) -> Scan:

@@ -331,6 +331,14 @@ alert = table(
         server_default=sa.text("0"),
         comment="how often sending what waits failed",
     ),
+    sa.Column(
+        "ends_with",
+        sa.Text,
+        nullable=False,
+        server_default="",
+        comment="what can end it, such as run <id>; empty: who told it sees that for himself",
+    ),
+    moment("over_at", nullable=True, comment="since when it is over, which waits to be told; NULL: it is not"),
 )
 
 image_content = table(

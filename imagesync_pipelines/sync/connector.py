@@ -191,11 +191,12 @@ class Connector:
     """A connector's declaration.
 
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
-    takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps of
-    apply_job that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
+    takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps
+    that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
     summary; empty for a run without. pictures_of: what a page shows of rows of a stored plan, one for each row.
     places_of: where a product's images also are, by its SKU. declared: what is said of its accounts by who set them up,
     name → address and login. forget: what is remembered of one account, which another one does not have.
+    needed_runs: the runs of which no clean-up may take what they left, however old they are.
     """
 
     name: str
@@ -211,7 +212,6 @@ class Connector:
     schedules: Sequence[Schedule] = ()
     accounts: AccountSet | None = None
     pages: PageSet | None = None
-    apply_job: str = "sync"
     fresh_hours: Callable[[Any], float] = lambda settings: float(settings.fresh_hours)
     report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
@@ -219,6 +219,7 @@ class Connector:
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
+    needed_runs: Callable[[Installation], Collection[str]] = lambda installation: ()
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""
@@ -231,6 +232,11 @@ class Connector:
     def per_account(self, job: Job) -> bool:
         """Whether each run of a job is about one account."""
         return self.accounts is not None and (job.alone is None or job.alone.partitions != "")
+
+    @property
+    def apply_job(self) -> Job:
+        """The job that carries out a stored plan."""
+        return Job("apply", "Carry out a stored plan by its number (plan_id), without planning.", self.apply_steps)
 
     @property
     def all_checks(self) -> Sequence[Check]:

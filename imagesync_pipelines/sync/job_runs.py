@@ -4,7 +4,7 @@ One run is one account: one that fails stops no other.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,16 +15,18 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"
 # On a run over all blocks of pages, however many there are when it reads them.
 ALL_BLOCKS_TAG = "imagesync/all_blocks"
+# What people look for a run by: its products, the plan that it carries out, that it is only to be looked at.
+SKUS_TAG, PLAN_TAG, DRY_RUN_TAG = "imagesync/skus", "imagesync/plan", "imagesync/dry_run"
+MOST_SKUS = 20
 
 
 @dataclass(frozen=True)
 class JobRun:
-    """A run to start: its job, configuration, tags, and the Dagster assets when not all of the job's."""
+    """A run to start: its job, configuration and tags."""
 
     job: str
     run_config: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    assets: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,25 @@ def job_run(
         if options:
             ops[op_name(connector, step)] = {"config": options}
     partition = {PARTITION_TAG: account} if account else {}
-    return JobRun(job_name(connector, job), {"ops": ops} if ops else {}, {**partition, **(tags or {})})
+    return JobRun(
+        job_name(connector, job), {"ops": ops} if ops else {}, {**partition, **told_by(asked), **(tags or {})}
+    )
 
 
 def apply_run(connector: Connector, account: str, plan_id: int, asked: Mapping[str, Any]) -> JobRun:
     """The run that applies a stored plan; `asked`: further options of the steps that do it."""
-    part = replace(connector.job(connector.apply_job), steps=connector.apply_steps, presets={})
-    run = job_run(connector, part, account, {**asked, "plan_id": plan_id})
-    return replace(run, assets=tuple((connector.name, name) for name in connector.apply_steps))
+    return job_run(connector, connector.apply_job, account, {**asked, "plan_id": plan_id})
+
+
+def told_by(asked: Mapping[str, Any]) -> dict[str, str]:
+    """The tags by which people find a run that was asked so."""
+    skus, plan_id = [str(sku) for sku in asked.get("skus") or ()], asked.get("plan_id")
+    more = f" and {len(skus) - MOST_SKUS} more" if len(skus) > MOST_SKUS else ""
+    return {
+        **({SKUS_TAG: ", ".join(skus[:MOST_SKUS]) + more} if skus else {}),
+        **({PLAN_TAG: str(plan_id)} if plan_id is not None else {}),
+        **({DRY_RUN_TAG: "yes"} if asked.get("dry_run") is True else {}),
+    }
 
 
 def job_name(connector: Connector, job: Job) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.memory import unread_since
-from imagesync_pipelines.storage.plans import DRY_RUN, ONLY_NAMED, NewPlan
+from imagesync_pipelines.storage.plans import BATCH, DRY_RUN, ONLY_NAMED, NewPlan
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.guard import RULING
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
@@ -19,8 +19,6 @@ from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult
 KEPT_PLANS = 20
 # The column of a stored plan with the digest of its row's group when the plan was made.
 STATE = "state"
-# In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.
-BATCH = "batch"
 # In a plan's scope: the settings that decide what is written, name → value as a person knows them.
 POLICY = "policy"
 # In a plan's scope: when our database was restored, where the plan was made from all of a target that was read since.

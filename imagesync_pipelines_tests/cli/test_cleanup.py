@@ -65,7 +65,21 @@ def test_what_is_old_is_removed_and_what_a_run_uses_stays(environment: dict[str,
     assert "0 files removed, 0 bytes" in again.output
 
 
-@pytest.mark.parametrize("options", [[], ["--hours", "-1"], ["--hours", "day"]], ids=["none", "negative", "no number"])
+def test_without_hours_every_kind_is_cleaned_up_and_the_total_is_told(
+    environment: dict[str, str], locations: Locations
+) -> None:
+    more = {**environment, "IMAGESYNC_DAGSTER_URL": locations.dagster_url, "IMAGESYNC_KEEP_PICTURES_DAYS": "1"}
+    done = CliRunner().invoke(cleanup, ["--dry-run"], env=more)
+    assert done.exit_code == 0, done.output
+    assert "pictures: 1 would be removed, 0.0 MB; 1 old ones stay, they are needed" in done.output
+    assert done.output.splitlines()[-1] == "1 would be removed, 0.0 MB"
+    assert kept(environment) == {"old", "in use", "today"}
+    done = CliRunner().invoke(cleanup, [], env=more)
+    assert done.output.splitlines()[-1] == "1 removed, 0.0 MB"
+    assert kept(environment) == {"in use", "today"}
+
+
+@pytest.mark.parametrize("options", [["--hours", "-1"], ["--hours", "day"]], ids=["negative", "no number"])
 def test_how_old_has_to_be_said(options: list[str]) -> None:
     done = CliRunner().invoke(cleanup, options)
     assert done.exit_code == 2

@@ -11,12 +11,21 @@ import sqlalchemy as sa
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from pydantic import SecretStr
 
-from imagesync_pipelines.defs.alerts import Told, build_run_failure_alert, failure_alert, send, tell
+from imagesync_pipelines.defs.alerts import (
+    Told,
+    build_run_failure_alert,
+    does_the_same,
+    failure_alert,
+    presentable,
+    send,
+    tell,
+)
 from imagesync_pipelines.defs.history import RunFailure
+from imagesync_pipelines.defs.watching import over_by_now
 from imagesync_pipelines.defs.work import stage
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, kept_alerts
-from imagesync_pipelines.sync.job_runs import PARTITION_TAG, range_tags
+from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, end_alerts, kept_alerts
+from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, range_tags
 from imagesync_pipelines_tests.defs.conftest import Receiver
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -33,6 +42,8 @@ class WorkConfig(dg.Config):
 @dg.asset(key=["image_db", "product_images"])
 def product_images(context: dg.AssetExecutionContext, config: WorkConfig) -> dg.MaterializeResult:
     with stage(context, context.asset_key):
+        if config.kind == "none":
+            return dg.MaterializeResult()
         raise {"RuntimeError": RuntimeError, "ValueError": ValueError}[config.kind](config.text)
     return dg.MaterializeResult()
 
@@ -324,3 +335,104 @@ def test_the_message_says_what_there_is_to_say(failure: RunFailure, tags: dict[s
     run = dg.DagsterRun(job_name="image_db__sync", run_id="r1", tags=tags)
     alert = failure_alert(run, failure, Settings(webserver_url=UI))
     assert (alert.body.splitlines(), alert.link) == (expected, f"{UI}runs/r1")
+
+
+def succeed(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
+    ops = {"image_db__product_images": {"config": {"kind": "none"}}}
+    job = DEFINITIONS.resolve_job_def("image_db__sync")
+    assert job.execute_in_process(instance=instance, tags=tags, run_config={"ops": ops}).success
+
+
+def test_that_a_run_completes_again_is_told_once_and_only_for_its_own_account(
+    ticking: Ticking, receiver: Receiver, database: sa.Engine
+) -> None:
+    instance, settings, log = ticking.instance, load_settings(Settings), logging.getLogger(__name__)
+
+    def look() -> list[str]:
+        receiver.messages.clear()
+        tell(database, [], settings, log, ended=lambda told: over_by_now(instance, told))
+        return receiver.titles()
+
+    for _ in range(2):
+        fail(instance, {PARTITION_TAG: "north"})
+    fail(instance, {PARTITION_TAG: "north"}, kind="ValueError")
+    fail(instance, {PARTITION_TAG: "south"})
+    ticking.tick()
+    assert look() == []
+    succeed(instance, {PARTITION_TAG: "north"})
+    assert look() == ["imagesync: over: 2 troubles of image_db/north"]
+    (message,) = receiver.messages
+    assert "RuntimeError" in message["message"]
+    assert "and 1 times more that were not sent" in message["message"]
+    assert message["type"] == "success"
+    assert look() == []
+    fail(instance, {PARTITION_TAG: "north"})
+    receiver.messages.clear()
+    ticking.tick()
+    assert receiver.titles() == ["imagesync: image_db__sync failed for north (RuntimeError)"], "it is news again"
+
+
+def test_an_end_that_reaches_nobody_is_kept_and_one_that_was_never_told_is_not(
+    database: sa.Engine, receiver: Receiver
+) -> None:
+    settings, log = Settings(alert_urls=[SecretStr(receiver.url)]), logging.getLogger(__name__)
+    receiver.status = 500
+    assert told(database, receiver, 60, NOW) == 0
+    assert end_alerts(database, kept_alerts(database), NOW) == 0, "nobody was told that it began"
+    receiver.status = 200
+    tell(database, [], settings, log, NOW + timedelta(minutes=2))
+    receiver.status = 500
+    later = NOW + timedelta(hours=1)
+    assert tell(database, [], settings, log, later, ended=lambda told: told) == Told(0, 1)
+    receiver.status = 200
+    receiver.messages.clear()
+    assert tell(database, [], settings, log, later + timedelta(minutes=2)) == Told(1, 0)
+    assert receiver.titles() == ["imagesync: over: title"]
+    assert kept_alerts(database) == []
+
+
+def test_what_happens_again_before_its_end_was_told_is_not_over(database: sa.Engine, receiver: Receiver) -> None:
+    assert told(database, receiver, 60, NOW) == 1
+    end_alerts(database, kept_alerts(database), NOW)
+    receiver.messages.clear()
+    assert told(database, receiver, 60, NOW + timedelta(minutes=1)) == 1
+    assert receiver.titles() == ["title"]
+
+
+A_RUN = {"job_name": "edge__sync", "run_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("later", "failed", "expected"),
+    [
+        pytest.param({}, {}, True, id="the same"),
+        pytest.param({"job_name": "edge__scrub"}, {}, False, id="another job"),
+        pytest.param({"tags": {PARTITION_TAG: "a"}}, {"tags": {PARTITION_TAG: "b"}}, False, id="another account"),
+        pytest.param(
+            {"tags": {**range_tags("1", "9"), ALL_BLOCKS_TAG: "true"}},
+            {"tags": {**range_tags("1", "8"), ALL_BLOCKS_TAG: "true"}},
+            True,
+            id="all pages, of which there are more now",
+        ),
+        pytest.param({"run_config": {"ops": {"x": {"config": {"dry_run": True}}}}}, {}, False, id="a dry run"),
+        pytest.param({"asset_selection": {dg.AssetKey("a")}}, {}, False, id="a part of it"),
+        pytest.param({}, {"asset_selection": {dg.AssetKey("a")}}, True, id="more than it"),
+        pytest.param(
+            {"asset_selection": {dg.AssetKey("a")}, "root_run_id": "r1", "parent_run_id": "r1"},
+            {},
+            True,
+            id="its re-execution from where it failed",
+        ),
+    ],
+)
+def test_only_a_run_that_did_no_less_ends_a_failure(
+    later: dict[str, object], failed: dict[str, object], expected: bool
+) -> None:
+    one, other = ({**A_RUN, **more} for more in ({"run_id": "r2", **later}, failed))
+    assert does_the_same(dg.DagsterRun(**one), dg.DagsterRun(**other)) is expected  # type: ignore[arg-type]
+
+
+def test_a_message_leaves_without_secrets_users_of_urls_and_mail_addresses() -> None:
+    alert = Alert("edge", "", "x", "refused for jo.doe+1@shop.example", "at https://jo:pw@host/x with s3cr3t", "l")
+    clean = presentable(alert, [SecretStr("s3cr3t")])
+    assert (clean.title, clean.body) == ("refused for (a mail address)", "at https://***@host/x with ***")

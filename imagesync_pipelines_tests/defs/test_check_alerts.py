@@ -63,8 +63,12 @@ def test_a_failed_check_is_told_once_with_its_reason_and_a_link(
         assert part in receiver.messages[0]["message"]
     assert tick(instance, cursor)[0] == "0 check evaluations, 0 messages sent."
     check(instance)
-    tick(instance, cursor)
+    _, cursor = tick(instance, cursor)
     assert len(receiver.messages) == 1, "the same failure within the hour is counted, not sent"
+    check(instance, passed=True)
+    tick(instance, cursor)
+    assert receiver.titles()[1:] == ["imagesync: over: few_photos_fail is not true"]
+    assert "and 1 times more that were not sent" in receiver.messages[1]["message"]
 
 
 @pytest.mark.parametrize(

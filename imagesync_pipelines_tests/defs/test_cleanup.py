@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.defs import cleanup
-from imagesync_pipelines.defs.cleanup import PRUNED_EVENTS, build_schedule, prune_events, prune_events_job
+from imagesync_pipelines.defs.cleanup import PRUNED_EVENTS, build_schedules, cleanup_job, prune_events, prune_events_job
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.metadata import summary_metadata
 from imagesync_pipelines.defs.work import report_partitions
@@ -144,6 +144,31 @@ def test_another_kind_of_event_log_is_refused() -> None:
         prune_events(type("Elsewhere", (), {"event_log_storage": object()})(), before=tomorrow())  # type: ignore[arg-type]
 
 
-def test_the_schedule_is_weekly_in_the_installations_time_zone() -> None:
-    schedule = build_schedule(Settings(timezone="Europe/Moscow"))
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * 0", "Europe/Moscow")
+def test_the_schedule_is_daily_in_the_installations_time_zone_and_the_weekly_one_is_off() -> None:
+    daily, weekly = build_schedules(Settings(timezone="Europe/Moscow"))
+    assert (daily.cron_schedule, daily.execution_timezone) == ("30 5 * * *", "Europe/Moscow")
+    assert (daily.job_name, daily.default_status) == ("cleanup_job", dg.DefaultScheduleStatus.RUNNING)
+    assert (weekly.name, weekly.default_status) == ("prune_events__weekly", dg.DefaultScheduleStatus.STOPPED)
+
+
+def test_the_daily_job_says_of_each_kind_what_went_and_prunes_as_the_settings_say(
+    locations: Locations, instance: dg.DagsterInstance
+) -> None:
+    engine = sa.create_engine(locations.dagster_url, poolclass=sa.NullPool)
+    work(instance)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE event_logs SET timestamp = now() - interval '31 days'"))
+    before = counts(locations)
+
+    def said(dry_run: bool) -> list[str]:
+        config = {"ops": {"clean_up": {"config": {"dry_run": dry_run}}}}
+        result = cleanup_job.execute_in_process(instance=instance, run_config=config)
+        return [entry.user_message for entry in instance.all_logs(result.run_id) if entry.dagster_event is None]
+
+    kinds = ["plans", "hand-overs", "scans", "quarantined items", "smaller copies", "pictures", "alerts", "events of"]
+    dry = said(True)
+    assert [line.startswith(kind) for line, kind in zip(dry, kinds, strict=True)] == [True] * len(kinds)
+    assert sum(counts(locations).values()) > sum(before.values())
+    really = said(False)
+    assert really[-1] == dry[-1].replace("would be removed", "removed")
+    assert sum(counts(locations).values()) < sum(before.values())

@@ -127,8 +127,23 @@ def test_a_step_gets_the_options_that_it_has_and_the_job_decides_its_own() -> No
 
 def test_a_stored_plan_is_applied_by_the_steps_that_do_so() -> None:
     request = job_runs.apply_run(TOY, "", 12, {"replan": True})
-    assert request.assets == (("toy", "writing"),)
+    assert (request.job, request.tags) == ("toy__apply", {"imagesync/plan": "12"})
+    assert TOY.apply_job.steps == ("writing",)
     assert request.run_config == {"ops": {"toy__writing": {"config": {"plan_id": 12}}}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "tags"),
+    [
+        pytest.param({"skus": [], "dry_run": False}, {}, id="everything"),
+        pytest.param({"skus": ["1", "2"]}, {"imagesync/skus": "1, 2"}, id="two products"),
+        pytest.param({"skus": ["7"] * 23}, {"imagesync/skus": ", ".join("7" * 20) + " and 3 more"}, id="many"),
+        pytest.param({"plan_id": 12}, {"imagesync/plan": "12"}, id="a stored plan"),
+        pytest.param({"dry_run": True}, {"imagesync/dry_run": "yes"}, id="only to be looked at"),
+    ],
+)
+def test_a_runs_tags_say_what_it_is_about(asked: dict[str, object], tags: dict[str, str]) -> None:
+    assert job_runs.told_by(asked) == tags
 
 
 def test_a_step_that_ends_the_run_makes_nothing_and_leaves_its_summary(instance: dg.DagsterInstance) -> None:

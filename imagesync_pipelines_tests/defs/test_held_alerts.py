@@ -54,7 +54,7 @@ def test_what_is_held_is_told_when_it_is_new_and_then_once_a_day(
 def test_what_is_over_is_forgotten_so_that_the_next_is_news() -> None:
     before = [told(5), told(5, account="south"), told(5, DIGEST)]
     assert over([entry(6)], before) == [before[1]]
-    assert over([], before) == before
+    assert over([], before) == before[:2]
 
 
 def test_a_message_says_whose_rows_are_held_and_what_to_type(
@@ -76,7 +76,8 @@ def test_a_message_says_whose_rows_are_held_and_what_to_type(
         assert part in message["message"]
     assert look() == 0
     held.release(database, "edge", "north", ["p1/1", "p1/2"])
-    assert look() == 0
+    assert look() == 1
+    assert receiver.titles() == ["imagesync: over: 2 newly held back of edge/north"]
     assert kept_alerts(database) == []
     held.hold(database, "edge", "north", held.GUARD, [row])
     assert look() == 1

@@ -84,6 +84,12 @@ def test_a_tick_that_failed_is_told_once_and_one_before_the_sensor_was_on_is_not
         "imagesync: the sensor image_db__sync__daily failed (ValueError)",
     ]
     assert "Error: no such file" in " ".join(message["message"] for message in receiver.messages)
+    receiver.messages.clear()
+    tick_of(instance, photos, datetime.now(UTC) + timedelta(seconds=5))
+    _, cursor = look(instance, cursor)
+    assert receiver.titles() == ["imagesync: over: the sensor edge__new_photos failed (ValueError)"]
+    look(instance, cursor)
+    assert len(receiver.messages) == 1, "its end is told once"
 
 
 def test_a_code_location_that_does_not_answer_is_one_message_and_not_one_per_sensor(
@@ -150,7 +156,9 @@ def test_a_daemon_that_stopped_is_told_once_a_day_and_at_once_when_it_stops_agai
     assert told(timedelta(hours=12)) == 0, "it is the same stop"
     assert told(timedelta(hours=25)) == 1
     beat(NOW + timedelta(hours=26))
-    assert told(timedelta(hours=26)) == 0
+    assert told(timedelta(hours=26)) == 1
+    assert receiver.titles() == ["imagesync: over: Dagster's daemon stopped"]
     assert kept_alerts(database) == []
+    assert told(timedelta(hours=26, minutes=1)) == 0, "its end is told once"
     assert told(timedelta(hours=27)) == 1
     assert receiver.titles() == ["imagesync: Dagster's daemon stopped"]

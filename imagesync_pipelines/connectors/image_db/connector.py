@@ -4,6 +4,7 @@ from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.checks import CHECKS
 from imagesync_pipelines.connectors.image_db.client import count_pages
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
+from imagesync_pipelines.connectors.image_db.record_store import Batches
 from imagesync_pipelines.connectors.image_db.settings import (
     ErpOptions,
     ImageDbOptions,
@@ -16,6 +17,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
     missing_variables,
 )
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
@@ -100,8 +102,8 @@ CONNECTOR = Connector(
             steps=("erp_products", "records", "plan", "product_images", "export"),
         ),
     ),
-    apply_job="partial",
     apply_steps=("product_images", "export"),
+    needed_runs=lambda place: Batches(HandOvers(place.engine, place.storage, NAME)).kept(),
     job_for=job_for,
     fresh_hours=lambda settings: settings.image_db_fresh_hours,
     checks=CHECKS,

@@ -24,11 +24,11 @@ from imagesync_pipelines.products.kept_exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_asked, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.storage.plans import PIECE, PlanHeader
+from imagesync_pipelines.storage.plans import BATCH, PIECE, PlanHeader
 from imagesync_pipelines.sync.carry_out import Loaded, load_plan
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Planned, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.planned import Planned, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import Pictures, Shown, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image

@@ -30,11 +30,12 @@ from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.files import remove_folder, write_whole
+from imagesync_pipelines.storage.plans import BATCH
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.planned import BATCH, deletion_limits
+from imagesync_pipelines.sync.planned import deletion_limits
 from imagesync_pipelines.sync.steps import PartitionOutcomes, StepResult, Table, Texts
 from imagesync_pipelines.upstream.details import details_told
 from imagesync_pipelines.upstream.session import UpstreamSession

@@ -13,6 +13,7 @@ from imagesync_pipelines.connectors.plytix.settings import (
     ListingsOptions,
     PlytixOptions,
     PlytixSettings,
+    job_for,
     plytix_accounts,
 )
 from imagesync_pipelines.settings import Settings
@@ -83,6 +84,7 @@ CONNECTOR = Connector(
             steps=("listings", "images", "products", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
+        Job("partial", "Chosen products (skus) of an account: the same, and nothing of any other product."),
         Job(
             "cleanup",
             "Plans the removal of what we created for listings that are gone; `imagesync apply` does it then.",
@@ -98,6 +100,7 @@ CONNECTOR = Connector(
         ),
     ),
     apply_steps=("assets", "product_images"),
+    job_for=job_for,
     report=lambda installation, run_id: read_report(installation.storage, run_id),
     checks=(
         Check("images", quality.PICTURE_CHECKS, quality.check_images, group="image_checks"),

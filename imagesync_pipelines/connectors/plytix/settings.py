@@ -135,6 +135,13 @@ class PlytixOptions(ListingsOptions, GalleryPlanOptions):
     """All that a person may ask of one synchronisation of an account."""
 
 
+def job_for(options: PlytixOptions) -> str:
+    """The job that does what is asked: all products of the mapping files, or some."""
+    if options.dry_run:
+        return "dry_run"
+    return "partial" if options.skus else "sync"
+
+
 class GalleryCleanupOptions(BaseModel):
     """Against which mapping file to clean up."""
 

@@ -46,11 +46,21 @@ def healthz() -> Response:
 
 @router.get("/readyz")
 def readyz(opened: Here) -> Response:
-    """Whether requests can be answered: the database is as new as the code, and the storage can be reached."""
+    """Whether requests can be answered: the database is as new as the code, and the storage can be reached.
+
+    Dagster's daemon is told of too, but a silent one keeps no page from being answered.
+    """
     checks = {"database": _database(opened.engine), "storage": _storage(opened)}
     ready = all(found == "ok" for found in checks.values())
-    told = {"status": "ok" if ready else "not ready", **checks}
+    told = {"status": "ok" if ready else "not ready", **checks, "daemon": _daemon(opened)}
     return JSONResponse(told, 200 if ready else 503, headers=NOT_KEPT)
+
+
+@router.get("/readyz/daemon")
+def ready_daemon(opened: Here) -> Response:
+    """Whether Dagster's daemon works, for a monitor outside: it cannot tell itself that it stopped."""
+    told = _daemon(opened)
+    return JSONResponse({"daemon": told}, 200 if told == "ok" else 503, headers=NOT_KEPT)
 
 
 @router.get("/metrics")
@@ -103,6 +113,13 @@ def _storage(opened: Opened) -> str:
     except Exception:  # noqa: BLE001 - every kind of store has errors of its own
         return "does not answer"
     return "ok"
+
+
+def _daemon(opened: Opened) -> str:
+    try:
+        return opened.silent_daemon() or "ok"
+    except Exception:  # noqa: BLE001 - whoever handed it in may raise anything
+        return "cannot be looked at: Dagster's database does not answer"
 
 
 def _kept(opened: Opened) -> list[Metric]:

@@ -26,6 +26,12 @@ SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
 """The last so many runs, newest first, of one connector or (None) of all."""
+SilentDaemon = Callable[[], str | None]
+"""What there is to say when Dagster's daemon does not work."""
+
+
+def _unknown() -> None:
+    """Nothing is known of a daemon."""
 
 
 class CatalogueSettings(BaseSettings):
@@ -75,7 +81,8 @@ class Opened:
     """What every part of the catalogue works with.
 
     storage: the folder of records, plans and what the catalogue keeps. session_secret signs sessions. clock gives aware
-    UTC. read_runs: past runs from Dagster's records, newest first; it raises whatever Dagster raises.
+    UTC. read_runs: past runs from Dagster's records, newest first; it raises whatever Dagster raises. silent_daemon:
+    what there is to say when Dagster's daemon does not work, None when it does; it raises the same.
     """
 
     engine: sa.Engine
@@ -86,9 +93,10 @@ class Opened:
     session_secret: SecretStr
     clock: Callable[[], datetime]
     read_runs: ReadRuns
+    silent_daemon: SilentDaemon = _unknown
 
 
-def open_catalogue(place: Installation, read_runs: ReadRuns) -> Opened:
+def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: SilentDaemon = _unknown) -> Opened:
     """The catalogue over an installation. Raises SettingsError with a line for people."""
     settings = load_settings(CatalogueSettings)
     if settings.session_secret is None and place.settings.environment == "production":
@@ -106,4 +114,5 @@ def open_catalogue(place: Installation, read_runs: ReadRuns) -> Opened:
         session_secret=settings.session_secret or kept_secret(place.locations.home / SECRET_FILE),
         clock=partial(datetime.now, UTC),
         read_runs=read_runs,
+        silent_daemon=silent_daemon,
     )

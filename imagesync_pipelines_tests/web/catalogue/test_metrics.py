@@ -93,7 +93,7 @@ def test_a_database_or_dagster_that_is_away_is_told_and_hides_nothing_else(world
 
 
 def test_it_is_ready_when_the_database_is_as_new_as_the_code(site: Site, world: World) -> None:
-    assert site.get("/readyz").json() == {"status": "ok", "database": "ok", "storage": "ok"}
+    assert site.get("/readyz").json() == {"status": "ok", "database": "ok", "storage": "ok", "daemon": "ok"}
     with world.engine.begin() as connection:
         connection.execute(sa.text("UPDATE imagesync.alembic_version SET version_num = '0001'"))
     answer = site.get("/readyz")
@@ -110,3 +110,16 @@ def test_it_is_not_ready_while_its_storage_is_away(world: World) -> None:
         answer = site.get("/readyz")
     assert (answer.status_code, answer.json()["database"], answer.json()["storage"]) == (503, "ok", "does not answer")
     assert "secret" not in answer.text
+
+
+def test_a_silent_daemon_is_told_and_keeps_no_page_from_being_answered(world: World) -> None:
+    def gone() -> str | None:
+        raise ConnectionError("key=secret")
+
+    for look, said in ((lambda: "silent since 11:54", "silent since 11:54"), (gone, "cannot be looked at")):
+        with serving(replace(world.opened, silent_daemon=look)) as site:
+            ready, daemon = site.get("/readyz"), site.get("/readyz/daemon")
+        assert (ready.status_code, daemon.status_code) == (200, 503)
+        assert said in ready.json()["daemon"]
+        assert said in daemon.json()["daemon"]
+        assert "secret" not in daemon.text

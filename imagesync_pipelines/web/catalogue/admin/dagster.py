@@ -85,8 +85,6 @@ class Dagster:
     def launch(self, run: JobRun, tags: Mapping[str, str]) -> str:
         """Start a run and give its id; `tags` are put on it beside its own."""
         selector: dict[str, Any] = {**self._places([run.job])[run.job], "jobName": run.job}
-        if run.assets:
-            selector["assetSelection"] = [{"path": list(key)} for key in run.assets]
         all_tags = [{"key": key, "value": value} for key, value in {**run.tags, **tags}.items()]
         about = {"runConfigData": dict(run.run_config), "executionMetadata": {"tags": all_tags}}
         answer = self._ask(_LAUNCH, {"params": {"selector": selector, **about}}, "launchRun", "LaunchRunSuccess")

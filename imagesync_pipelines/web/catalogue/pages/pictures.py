@@ -74,7 +74,7 @@ class OriginalPicture(NamedTuple):
 
 def copy_name(sha256: str, purpose: Purpose, encoding: Encoding) -> str:
     """The name under which a smaller copy is kept of the original with this SHA-256."""
-    return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{sha256}"
+    return f"{contents.COPY_SOURCE}{RECIPE}:{purpose}:{encoding}:{sha256}"
 
 
 Originals = Sequence[OriginalPicture]

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -18,6 +20,7 @@ from imagesync_pipelines_tests import installations
 
 pytestmark = pytest.mark.slow
 WHO = "änna.b+1@example.com"
+WORKSPACE = files("imagesync_pipelines").joinpath("root_files", "workspace.yaml")
 WEBSERVER = str(Path(sys.executable).parent / "dagster-webserver")
 
 
@@ -32,7 +35,7 @@ def dagster(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
         with place.opened() as (_, instance):
             instance.add_dynamic_partitions("edge_stores", ["store1"])
             environment = dict(os.environ)
-        command = [WEBSERVER, "-h", "127.0.0.1", "-p", str(port), "-m", "imagesync_pipelines.definitions"]
+        command = [WEBSERVER, "-h", "127.0.0.1", "-p", str(port), "-w", str(WORKSPACE)]
         process = subprocess.Popen(command, env=environment, cwd=tmp_path_factory.mktemp("cwd"))
         try:
             wait_until_up(f"http://127.0.0.1:{port}/server_info", process)
@@ -70,7 +73,9 @@ def test_every_run_of_the_catalogue_is_taken_by_dagster_itself(dagster: Dagster)
         found = dagster.run(run_id)
         assert found is not None
         assert (found.job, found.state, found.has_ended) == (run.job, "queued", False)
-        assert {**run.tags, launching.STARTED_BY_TAG: WHO}.items() <= found.tags.items()
+        shown = {key: value for key, value in run.tags.items() if not key.startswith(".dagster/")}
+        assert {**shown, launching.STARTED_BY_TAG: WHO}.items() <= found.tags.items()
+        assert not [key for key in found.tags if key.startswith(".dagster/")], "what is internal is hidden"
 
 
 def test_what_dagster_does_not_know_is_told(dagster: Dagster) -> None:
@@ -81,3 +86,40 @@ def test_what_dagster_does_not_know_is_told(dagster: Dagster) -> None:
     config = {"ops": {"image_db__records": {"config": {"no_such_option": 1}}}}
     with pytest.raises(DagsterUnreachableError, match=r"Dagster refused: .*no_such_option"):
         dagster.launch(type(wrong)(wrong.job, config), {})
+
+
+_OLDEST = """
+query { runsOrError { ... on Runs { results {
+  runId jobName status repositoryOrigin { repositoryLocationName repositoryName } tags { key }
+} } } }
+"""
+_AGAIN = """
+mutation Again($of: String!) {
+  launchRunReexecution(reexecutionParams: {parentRunId: $of, strategy: ALL_STEPS}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId jobName status rootRunId } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+def ask(dagster: Dagster, query: str, **variables: str) -> dict[str, Any]:
+    answer = requests.post(f"{dagster.address}/graphql", json={"query": query, "variables": variables}, timeout=60)
+    assert "errors" not in answer.json(), answer.text
+    found: dict[str, Any] = answer.json()["data"]
+    return found
+
+
+def test_a_run_that_the_command_line_started_is_executed_again_by_the_buttons_of_dagsters_pages(
+    dagster: Dagster,
+) -> None:
+    first = ask(dagster, _OLDEST)["runsOrError"]["results"][-1]
+    assert (first["jobName"], first["status"]) == ("image_db__sync", "SUCCESS")
+    origin = {"repositoryLocationName": "imagesync_pipelines", "repositoryName": "__repository__"}
+    assert first["repositoryOrigin"] == origin, "by which it stands in the timeline"
+    assert not [tag["key"] for tag in first["tags"] if tag["key"].startswith(".dagster/")]
+    again = ask(dagster, _AGAIN, of=first["runId"])["launchRunReexecution"]
+    assert again["__typename"] == "LaunchRunSuccess", again
+    assert (again["run"]["jobName"], again["run"]["status"]) == ("image_db__sync", "QUEUED")
+    assert again["run"]["rootRunId"] == first["runId"]

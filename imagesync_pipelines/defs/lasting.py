@@ -1,0 +1,196 @@
+"""What lasts until somebody sees to it: data that is late, a budget that is spent, a run that does not start.
+
+Each is told when it begins and when it is over. The same sensor sends the daily digest, where one is wanted.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster._core.definitions.freshness import FreshnessState
+
+from imagesync_pipelines.defs.alerts import NOBODY, tell
+from imagesync_pipelines.defs.history import claimed_connector
+from imagesync_pipelines.defs.launching import partition_text
+from imagesync_pipelines.defs.metadata import names
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.alerts import SIGN, Alert, KeptAlert, kept_alerts
+from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.storage.rate_budget import WindowLeft, budgets
+from imagesync_pipelines.storage.schema import quarantine
+from imagesync_pipelines.sync.held import sentences, undecided
+
+LOOK_SECONDS = 120
+LATE, SPENT, WAITING, DIGEST = "late", "budget spent", "does not start", "digest"
+# A shorter window is full all the time, and its calls wait; what we were told to wait for is told from this on.
+LONG_WINDOW_SECONDS, LONG_BLOCK_SECONDS = 600, 300
+WAITS_TOO_LONG = timedelta(hours=1)
+A_DAY = timedelta(days=1)
+SHOWN = 20
+NOT_BEGUN = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
+
+
+def build_lasting_alert() -> dg.SensorDefinition:
+    """The sensor: late data, spent budgets and runs that do not start; and the daily digest."""
+
+    @dg.sensor(
+        name="lasting_alert",
+        description="One message when data is late, a budget is spent or a run does not start, and one when it is "
+        "over; the daily digest of IMAGESYNC_ALERT_DIGEST_AT.",
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def lasting_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        settings, now, instance = load_settings(Settings), datetime.now(UTC), context.instance
+        if not settings.alert_urls:
+            return dg.SkipReason(NOBODY)
+        with open_installation(settings) as place:
+            found = [
+                *late(late_assets(instance), settings),
+                *spent(budgets(place.engine, now.timestamp()), settings),
+                *not_begun(_waiting_runs(instance, now), settings),
+            ]
+            told = {
+                (one.connector, one.partition, one.error) for one in kept_alerts(place.engine) if one.over_at is None
+            }
+            news = [one for one in found if (one.connector, one.partition, one.error) not in told]
+            sent = tell(place.engine, news, settings, context.log, now, ended=partial(ended, found)).sent
+            last = next(iter(kept_alerts(place.engine, error=DIGEST)), None)
+            if digest_is_due(None if last is None else last.noted_at, now, settings):
+                one = digest(place.engine, instance, settings, now)
+                sent += tell(place.engine, [one], settings, context.log, now, timedelta(0)).sent
+        return dg.SkipReason(f"{len(found)} things last; {sent} messages sent.")
+
+    return lasting_alert
+
+
+def ended(found: Iterable[Alert], told: Sequence[KeptAlert]) -> list[KeptAlert]:
+    """Of what was told, that which lasts no longer."""
+    lasting = {_key(one) for one in found}
+    return [one for one in told if one.error in (LATE, SPENT, WAITING) and _key(one) not in lasting]
+
+
+def _key(alert: Alert) -> tuple[str, str, str]:
+    return alert.connector, alert.partition, alert.error
+
+
+def late_assets(instance: dg.DagsterInstance) -> dict[str, list[str]]:
+    """The steps whose data is older than promised, as the UI shows it, of connectors that start by themselves."""
+    running = [state.name for state in instance.all_instigator_state() if state.is_running]
+    switched_on = {name.partition("__")[0] for name in running if "__sync__" in name}
+    keys = [dg.AssetKey([one.name, step.name]) for one in connectors() if one.name in switched_on for step in one.steps]
+    records = instance.get_freshness_state_records(keys) if keys else {}
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        if (record := records.get(key)) is not None and record.freshness_state is FreshnessState.FAIL:
+            found.setdefault(key.path[0], []).append(key.path[1])
+    return found
+
+
+def late(assets: Mapping[str, Sequence[str]], settings: Settings) -> list[Alert]:
+    """One alert for each connector with late data; assets: the steps that are late, by connector."""
+    base = settings.webserver_url.rstrip("/")
+    return [
+        Alert(
+            connector,
+            "",
+            LATE,
+            f"{SIGN}{connector} is late",
+            f"Older than it should be: {names(steps)}. No run has renewed it in time: did its schedule start, and did "
+            "its last run complete?",
+            f"{base}/assets/{connector}/{steps[0]}",
+        )
+        for connector, steps in sorted(assets.items())
+    ]
+
+
+def spent(left: Mapping[str, Sequence[WindowLeft]], settings: Settings) -> list[Alert]:
+    """One alert for each account whose calls are used up for long, or that was told to wait for long.
+
+    left: what is left of the windows of each principal. What our own callers may is not ours to save.
+    """
+    found = []
+    for principal, windows in sorted(left.items()):
+        used = [one for one in windows if one.window.seconds >= LONG_WINDOW_SECONDS and not one.left]
+        blocked = max((one.blocked_seconds for one in windows), default=0.0)
+        if principal.startswith("catalogue:") or not (used or blocked >= LONG_BLOCK_SECONDS):
+            continue
+        said = [f"All {one.window.calls} calls of {one.window.seconds // 60} minutes are used up." for one in used]
+        if blocked:
+            said.append(f"It asks us to wait for {blocked / 60:.0f} minutes more.")
+        connector = principal.partition(" ")[0]
+        title = f"{SIGN}the calls of {principal} are used up"
+        body = "\n".join([*said, "Runs wait, or end and go on later; what they did is kept."])
+        known = connector in {one.name for one in connectors()}
+        link = f"{settings.webserver_url.rstrip('/')}/runs"
+        found.append(Alert(connector if known else "", principal, SPENT, title, body, link))
+    return found
+
+
+def not_begun(waiting: Sequence[dg.DagsterRun], settings: Settings) -> list[Alert]:
+    """One alert for each job and partition with runs that should have started long ago; waiting: the oldest first."""
+    link = f"{settings.webserver_url.rstrip('/')}/runs?view=queued"
+    parts: dict[tuple[str, str, str], int] = Counter(
+        (claimed_connector(run) or "", partition_text(run), run.job_name) for run in waiting
+    )
+    found: dict[tuple[str, str], Alert] = {}
+    for (connector, partition, job), number in parts.items():
+        body = (
+            f"{number} runs of {job} were asked for more than an hour ago and have not started. Runs before them are "
+            "still at work, or a pool has no place free (Deployment, Concurrency), or the daemon does not work."
+        )
+        title = f"{SIGN}{job} does not start" + (f" for {partition}" if partition else "")
+        found.setdefault((connector, partition), Alert(connector, partition, WAITING, title, body, link))
+    return list(found.values())
+
+
+def _waiting_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.DagsterRun]:
+    wanted = dg.RunsFilter(statuses=list(NOT_BEGUN), created_before=now - WAITS_TOO_LONG)
+    return list(reversed(instance.get_runs(wanted, limit=1000)))
+
+
+def digest_is_due(last: datetime | None, now: datetime, settings: Settings) -> bool:
+    """Whether the digest of a day is to be made; last: when one was made, None: never."""
+    if settings.alert_digest_at is None:
+        return False
+    here = now.astimezone(ZoneInfo(settings.timezone))
+    passed = [_moment(day, settings.alert_digest_at, here) for day in (here, here - A_DAY)]
+    newest = next(moment for moment in passed if moment <= now)
+    return last is None or last < newest
+
+
+def _moment(day: datetime, at: time, here: datetime) -> datetime:
+    return datetime.combine(day.date(), at, here.tzinfo).astimezone(UTC)
+
+
+def digest(engine: sa.Engine, instance: dg.DagsterInstance, settings: Settings, now: datetime) -> Alert:
+    """The last 24 hours in one message: how runs ended, what was told, what waits for a person."""
+    records = instance.get_run_records(dg.RunsFilter(created_after=now - A_DAY))
+    runs = Counter((claimed_connector(one.dagster_run) or "others", one.dagster_run.status.value) for one in records)
+    alerts = [one for one in kept_alerts(engine, after=now - A_DAY) if one.error != DIGEST]
+    with engine.connect() as connection:
+        by_connector = sa.select(quarantine.c.connector, sa.func.count()).group_by(quarantine.c.connector)
+        aside = {str(name): int(number) for name, number in connection.execute(by_connector)}
+    body = digest_text(runs, alerts, sentences(undecided(engine)), aside)
+    return Alert("", "", DIGEST, f"{SIGN}the last 24 hours", body, settings.webserver_url.rstrip("/"))
+
+
+def digest_text(
+    runs: Mapping[tuple[str, str], int], alerts: Sequence[KeptAlert], held: Collection[str], aside: Mapping[str, int]
+) -> str:
+    """The body of a digest. runs: how many by connector and status; aside: what is quarantined, by connector."""
+    lines = ["Runs:"] if runs else ["No run was started."]
+    for connector in sorted({name for name, _ in runs}):
+        ends = ", ".join(f"{runs[one]} {one[1].lower()}" for one in sorted(runs) if one[0] == connector)
+        lines.append(f"  {connector}: {ends}")
+    lines += ["Not over yet:"] if alerts else ["Nothing went wrong that is not over."]
+    lines += [f"  {one.title.removeprefix(SIGN)} (last at {one.noted_at:%H:%M} UTC)" for one in alerts[:SHOWN]]
+    lines += [f"  and {len(alerts) - SHOWN} more"] if len(alerts) > SHOWN else []
+    lines += [f"Held back: {line}" for line in list(held)[:SHOWN]]
+    lines += [f"Quarantined: {number} of {name}" for name, number in sorted(aside.items())]
+    return "\n".join(lines)
