@@ -32,6 +32,7 @@ from imagesync_pipelines.web.pieces import Outgoing
 from imagesync_pipelines.web.service import disposition
 
 Missing = Literal["404", "placeholder", "redirect"]
+RawHeaders = list[tuple[bytes, bytes]]
 
 # What a browser may show; anything else, SVG above all, is handed over as a file.
 SHOWN_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/avif"})
@@ -39,6 +40,7 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 ASK_AGAIN = "no-cache"
 TRIES = 3
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+_OF_ALL = [(b"accept-ranges", b"bytes"), *((name.lower().encode(), value.encode()) for name, value in _SAFE.items())]
 _PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"}
 
 LISTED = 100
@@ -50,20 +52,20 @@ _SHOWN_FIRST = """
  ORDER BY image_binary IS NULL, p.is_primary DESC NULLS LAST, sync_status IS DISTINCT FROM 'synced', p.sort_order,
           updated_at DESC NULLS LAST, id
 """
-BY_ID = "%(id)b"
+BY_ID = "$1::uuid"
 # Chosen before anything of a picture is read.
-OF_PRODUCT = f"(SELECT id FROM {{table}} p WHERE product_id = %(id)b {_SHOWN_FIRST} LIMIT 1)"  # noqa: S608 - names are constants of this module
+OF_PRODUCT = f"(SELECT id FROM {{table}} p WHERE product_id = $1::uuid {_SHOWN_FIRST} LIMIT 1)"  # noqa: S608 - names are constants of this module
 # The first bytes of the picture, unless the reader has it: nothing of it is touched then.
 _PICTURE = f"""
 SELECT id, coalesce(content_type, ''), coalesce(filename, ''), coalesce(object_key, ''), {_TAG},
        coalesce(octet_length(image_binary), 0),
-       CASE WHEN {{most}} = 0 OR {_TAG} = %(known)t THEN NULL
+       CASE WHEN {{most}} = 0 OR {_TAG} = $2::text THEN NULL
             WHEN octet_length(image_binary) <= {{most}} THEN image_binary
             ELSE substring(image_binary FROM 1 FOR {{most}}) END
   FROM {{table}} WHERE id = """  # noqa: S608 - names are constants of this module
 # The checksum keeps a picture that was replaced in between from going out under the old ETag.
 _BYTES = f"""
-SELECT substring(image_binary FROM %(first)b + 1 FOR %(length)b) FROM {{table}} WHERE id = %(id)b AND {_TAG} = %(tag)t
+SELECT substring(image_binary FROM $3::int4 + 1 FOR $4::int4) FROM {{table}} WHERE id = $1::uuid AND {_TAG} = $2::text
 """  # noqa: S608 - names are constants of this module
 _LISTED = f"""
 SELECT id::text, coalesce(content_type, ''), coalesce(filename, ''), {_TAG}, coalesce(octet_length(image_binary), 0),
@@ -119,13 +121,13 @@ class PhotoServer:
 
     async def find(self, which: str, wanted: UUID, *, most: int = 0, known: str = "") -> Picture | None:
         """What is known of a picture, with so many of its first bytes unless its tag is known."""
-        rows = await self.reader.rows(_statement(_PICTURE + which, self.table, most), {"id": wanted, "known": known})
+        rows = await self.reader.rows(_statement(_PICTURE, which, self.table, most), wanted, known)
         return Picture(*rows[0]) if rows else None
 
     async def read(self, picture: Picture, first: int, length: int) -> bytes:
         """Bytes of a picture; none when it is no longer the one that is known."""
-        values = {"id": picture.id, "tag": picture.tag, "first": Int4(first), "length": Int4(length)}
-        rows = await self.reader.rows(_statement(_BYTES, self.table), values)
+        part = (Int4(first), Int4(length))
+        rows = await self.reader.rows(_statement(_BYTES, "", self.table), picture.id, picture.tag, *part)
         return rows[0][0] or b"" if rows else b""
 
     async def send(self, picture: Picture, part: range, first: bytes, receive: Receive, send: Send) -> None:
@@ -147,17 +149,18 @@ class PhotoServer:
             found = await self.find(which, wanted) if wanted else None
             if wanted is None or found is None or not found.length:
                 return _missing(self, found)
-            headers = _headers(found, request.query_params.get("v", ""))
-            if is_known(request, headers["ETag"]):
+            raw = _headers(found, request.query_params.get("v", ""))
+            headers = {name.decode(): value.decode("latin-1") for name, value in raw}
+            if is_known(request, headers["etag"]):
                 return Response(status_code=304, headers=headers)
-            asked = _asked_range(request.headers, headers["ETag"], found.length)
+            asked = _asked_range(request.headers, headers["etag"], found.length)
             part, status = (range(found.length), 200) if asked is None else (asked, 206)
             if not part:
                 refusal = {**_SAFE, "Content-Range": f"bytes */{found.length}"}
                 return PlainTextResponse("Range not satisfiable", 416, refusal)
             if asked:
-                headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{found.length}"
-            headers["Content-Length"] = str(len(part))
+                headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{found.length}"
+            headers["content-length"] = str(len(part))
             if is_head(request):
                 return Response(status_code=status, headers=headers)
             first = await self.read(found, part.start, min(len(part), self.outgoing.piece))
@@ -165,15 +168,15 @@ class PhotoServer:
                 return _Part(status, headers, partial(self.send, found, part, first))
         return await _busy(request, RuntimeError("the picture changed while it was read"))
 
-    async def listed(self, which: str, **values: UUID) -> list[Listed]:
+    async def listed(self, which: str, *values: UUID) -> list[Listed]:
         """What is known of some photos; `which` is the end of the statement."""
-        rows = await self.reader.rows(_statement(_LISTED + which, self.table), values)
+        rows = await self.reader.rows(_statement(_LISTED, which, self.table), *values)
         return [Listed(*row) for row in rows]
 
     async def of_product(self, request: Request) -> Response:
         """The photos of a product, without their bytes."""
         product_id = _uuid(request.path_params["id"])
-        which = f"WHERE product_id = %(id)b {_SHOWN_FIRST}"
+        which = f"WHERE product_id = $1::uuid {_SHOWN_FIRST}"
         photos = [
             {
                 "id": photo.id,
@@ -184,7 +187,7 @@ class PhotoServer:
                 "sort_order": photo.sort_order,
                 "sync_status": photo.sync_status,
             }
-            for photo in (await self.listed(which, id=product_id) if product_id else [])
+            for photo in (await self.listed(which, product_id) if product_id else [])
         ]
         return JSONResponse({"photos": photos}, headers={"Cache-Control": ASK_AGAIN, **_SAFE})
 
@@ -213,7 +216,8 @@ class _Part:
         self._status, self._headers, self._send = status, headers, send
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send(_start(self._status, self._headers))
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in self._headers.items()]
+        await send(_start(self._status, raw))
         await self._send(receive, send)
 
 
@@ -243,8 +247,7 @@ class _Lane:
             await send(_start(304, headers))
             await send({"type": "http.response.body", "body": b""})
             return
-        headers["Content-Length"] = str(found.length)
-        await send(_start(200, headers))
+        await send(_start(200, [*headers, (b"content-length", b"%d" % found.length)]))
         await server.send(found, range(found.length), found.body, receive, send)
 
 
@@ -304,35 +307,34 @@ def _plain(scope: Scope) -> tuple[str, UUID, str, str] | None:
 
 
 @lru_cache
-def _statement(text: str, table: str, most: int = 0) -> str:
-    return text.format(table=table, most=most)
+def _statement(text: str, which: str, table: str, most: int = 0) -> str:
+    """A statement, the same object each time: its hash is not worked out again."""
+    return (text + which).format(table=table, most=most)
 
 
-def _start(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
-    raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    return {"type": "http.response.start", "status": status, "headers": raw}
+def _start(status: int, headers: RawHeaders) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": headers}
 
 
-def _headers(picture: Picture, version: str) -> dict[str, str]:
+def _headers(picture: Picture, version: str) -> RawHeaders:
     """The headers of a picture; only a URL that names its content, in its version, may be kept for good."""
-    kind, shown_as = _shown_as(picture.content_type, picture.filename)
-    return {
-        "Content-Type": kind,
-        "Content-Disposition": shown_as,
-        "ETag": f'"{picture.tag}"',
-        "Cache-Control": FOR_GOOD if version.lower() == picture.tag[:8] else ASK_AGAIN,
-        "Accept-Ranges": "bytes",
-        **_SAFE,
-    }
+    caching = FOR_GOOD if version.lower() == picture.tag[:8] else ASK_AGAIN
+    return [
+        *_shown_as(picture.content_type, picture.filename),
+        (b"etag", b'"%b"' % picture.tag.encode("latin-1", "replace")),
+        (b"cache-control", caching.encode()),
+        *_OF_ALL,
+    ]
 
 
 @lru_cache(4096)
-def _shown_as(content_type: str, filename: str) -> tuple[str, str]:
+def _shown_as(content_type: str, filename: str) -> RawHeaders:
     """Content-Type and Content-Disposition."""
     kind = content_type.split(";")[0].strip().lower()
     is_shown = kind in SHOWN_TYPES
     how = disposition("inline" if is_shown else "attachment", filename)
-    return kind if is_shown else "application/octet-stream", how
+    kind = kind if is_shown else "application/octet-stream"
+    return [(b"content-type", kind.encode()), (b"content-disposition", how.encode())]
 
 
 def _missing(server: PhotoServer, picture: Picture | None) -> Response:

@@ -22,9 +22,7 @@ def asked(url: sa.URL, ask: Callable[[Reader], Awaitable[None]], **options: floa
 
 def test_many_share_few_connections(database: sa.Engine) -> None:
     async def ask(reader: Reader) -> None:
-        found = await asyncio.gather(
-            *(reader.rows("SELECT pg_backend_pid(), %(n)s::text", {"n": n}) for n in range(20))
-        )
+        found = await asyncio.gather(*(reader.rows("SELECT pg_backend_pid(), $1::text", str(n)) for n in range(20)))
         assert [rows[0][1] for rows in found] == [str(n) for n in range(20)]
         assert len({rows[0][0] for rows in found}) <= 3
 
@@ -34,20 +32,44 @@ def test_many_share_few_connections(database: sa.Engine) -> None:
 def test_who_waits_too_long_is_told_and_the_next_one_is_answered(database: sa.Engine) -> None:
     async def ask(reader: Reader) -> None:
         with pytest.raises(TimeoutError):
-            await reader.rows("SELECT pg_sleep(30)", {})
-        assert await reader.rows("SELECT 1", {}) == [(1,)]
+            await reader.rows("SELECT pg_sleep(30)")
+        assert await reader.rows("SELECT 1") == [(1,)]
 
     asked(database.url, ask, most=1, patience=0.5)
 
 
 def test_connections_that_the_server_ended_are_replaced(database: sa.Engine) -> None:
     async def ask(reader: Reader) -> None:
-        before = await reader.rows("SELECT pg_backend_pid()", {})
+        before = await reader.rows("SELECT pg_backend_pid()")
         with database.connect() as connection:
             connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": before[0][0]})
-        assert await reader.rows("SELECT pg_backend_pid()", {}) != before
+        assert await reader.rows("SELECT pg_backend_pid()") != before
 
     asked(database.url, ask)
+
+
+def test_a_connection_that_ends_under_a_statement_is_told_in_the_servers_words(database: sa.Engine) -> None:
+    async def ask(reader: Reader) -> None:
+        with pytest.raises(psycopg.errors.AdminShutdown, match="terminating connection"):
+            await reader.rows("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(30)")
+        assert await reader.rows("SELECT 1") == [(1,)]
+
+    asked(database.url, ask, most=1)
+
+
+def test_values_of_any_size_and_type_and_rows_of_any_number_pass(database: sa.Engine) -> None:
+    """More than the sockets of both sides hold, and numbers that need more bytes than those before them."""
+
+    async def ask(reader: Reader) -> None:
+        assert await reader.rows("SELECT length($1::text)", "x" * 20_000_000) == [(20_000_000,)]
+        for number in (1, 70_000, 2**40):
+            assert await reader.rows("SELECT $1::int8", number) == [(number,)]
+        assert await reader.rows("SELECT n, repeat('y', 100000) FROM generate_series(1, $1::int) n", 100) == [
+            (n, "y" * 100_000) for n in range(1, 101)
+        ]
+        assert await reader.rows("SELECT 1 WHERE false") == []
+
+    asked(database.url, ask, most=1)
 
 
 def test_an_address_of_several_hosts_is_read_as_the_engines_driver_reads_it(database: sa.Engine) -> None:
@@ -56,7 +78,7 @@ def test_an_address_of_several_hosts_is_read_as_the_engines_driver_reads_it(data
     several = url.set(host=None, port=None).update_query_dict({"host": ("127.0.0.1:1", place)})
 
     async def ask(reader: Reader) -> None:
-        assert await reader.rows("SELECT 1", {}) == [(1,)]
+        assert await reader.rows("SELECT 1") == [(1,)]
 
     asked(several, ask)
 
@@ -64,8 +86,8 @@ def test_an_address_of_several_hosts_is_read_as_the_engines_driver_reads_it(data
 def test_a_statement_that_fails_leaves_nothing_behind(database: sa.Engine) -> None:
     async def ask(reader: Reader) -> None:
         with pytest.raises(psycopg.DataError):
-            await reader.rows("SELECT 1 / %(n)s::int", {"n": 0})
-        assert await reader.rows("SELECT 1", {}) == [(1,)]
+            await reader.rows("SELECT 1 / $1::int", 0)
+        assert await reader.rows("SELECT 1") == [(1,)]
 
     asked(database.url, ask, most=1)
 
@@ -73,6 +95,6 @@ def test_a_statement_that_fails_leaves_nothing_behind(database: sa.Engine) -> No
 def test_a_database_that_is_not_there_is_an_error_at_once() -> None:
     async def ask(reader: Reader) -> None:
         with pytest.raises(psycopg.OperationalError):
-            await reader.rows("SELECT 1", {})
+            await reader.rows("SELECT 1")
 
     asked(sa.make_url("postgresql+psycopg://nobody@127.0.0.1:1/none"), ask)

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import anyio.to_thread
-import psycopg
 import pytest
 import requests
 import sqlalchemy as sa
@@ -224,16 +223,16 @@ def test_an_answer_is_one_statement_and_no_thread(
     monkeypatch: pytest.MonkeyPatch, url: str, path: str, method: str, headers: dict[str, str], statements: int
 ) -> None:
     asked: list[object] = []
-    execute = psycopg.AsyncCursor.execute
+    rows = Reader.rows
 
-    async def counted(cursor: Any, query: object, *arguments: Any, **options: Any) -> Any:
-        asked.append(query)
-        return await execute(cursor, query, *arguments, **options)
+    async def counted(reader: Reader, statement: str, *values: Any) -> Any:
+        asked.append(statement)
+        return await rows(reader, statement, *values)
 
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a thread was asked for")
 
-    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
+    monkeypatch.setattr(Reader, "rows", counted)
     monkeypatch.setattr(anyio.to_thread, "run_sync", refused)
     monkeypatch.setattr(asyncio.BaseEventLoop, "run_in_executor", refused)
     for _ in range(3):
@@ -268,9 +267,9 @@ def test_nothing_of_a_picture_is_read_where_nothing_is_sent(store: StoreDatabase
 
 async def _picture_blocks(reader: Reader) -> int:
     """How many blocks of pictures were read from the store's table so far."""
-    await reader.rows("SELECT pg_stat_force_next_flush()", {})
+    await reader.rows("SELECT pg_stat_force_next_flush()")
     counted = "SELECT toast_blks_hit + toast_blks_read FROM pg_statio_user_tables WHERE relname = 'product_photo'"
-    return int((await reader.rows(counted, {}))[0][0])
+    return int((await reader.rows(counted))[0][0])
 
 
 def test_a_picture_larger_than_a_piece_arrives_whole(store: StoreDatabase, url: str) -> None:

@@ -50,7 +50,8 @@ class Photo(NamedTuple):
 
 
 _COLUMNS = [(t.store if name == "from_bucket" else t.photo).c[name] for name in Photo._fields]
-_STATEMENT = str(READABLE.with_only_columns(*_COLUMNS).compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]
+_COMPILED: Any = READABLE.with_only_columns(*_COLUMNS).compile(dialect=postgresql.dialect(paramstyle="numeric_dollar"))  # type: ignore[no-untyped-call]
+_STATEMENT, _ORDER = str(_COMPILED), tuple(_COMPILED.positiontup)
 
 
 class DownloadLane:
@@ -74,7 +75,7 @@ class DownloadLane:
         owner, store_id, photo_id, may_redirect = asked
         values = {"caller": owner.id, "generation": owner.generation, "store": store_id, "photo": photo_id}
         try:
-            rows = await self._reader.rows(_STATEMENT, values)
+            rows = await self._reader.rows(_STATEMENT, *(values[name] for name in _ORDER))
         except (psycopg.Error, OSError) as error:
             answer = database_gone(None, error)
             answer.headers.update(SAFE)

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import anyio.to_thread
 import obstore
-import psycopg
 import pytest
 import requests
 import sqlalchemy as sa
@@ -20,6 +19,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.sandbox.server import bind
 from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web.head_office import accounts, catalogue, tokens
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
@@ -40,11 +40,11 @@ def test_a_download_is_one_statement_one_read_and_no_thread(
     monkeypatch: pytest.MonkeyPatch, client: Client, photo_id: UUID
 ) -> None:
     statements, reads = [], []
-    execute, get = psycopg.AsyncCursor.execute, obstore.get_async
+    rows, get = Reader.rows, obstore.get_async
 
-    async def counted(cursor: Any, query: object, *arguments: Any, **options: Any) -> Any:
-        statements.append(query)
-        return await execute(cursor, query, *arguments, **options)
+    async def counted(reader: Reader, statement: str, *values: Any) -> Any:
+        statements.append(statement)
+        return await rows(reader, statement, *values)
 
     async def read(store: Any, key: str) -> Any:
         reads.append(key)
@@ -53,7 +53,7 @@ def test_a_download_is_one_statement_one_read_and_no_thread(
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a thread was asked for")
 
-    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
+    monkeypatch.setattr(Reader, "rows", counted)
     monkeypatch.setattr(obstore, "get_async", read)
     monkeypatch.setattr(anyio.to_thread, "run_sync", refused)
     monkeypatch.setattr(asyncio.BaseEventLoop, "run_in_executor", refused)
