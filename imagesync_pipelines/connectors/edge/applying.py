@@ -5,6 +5,7 @@ HO's records are a courtesy: that they cannot be sent never fails a synchronisat
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -221,18 +222,19 @@ def _write(
         return verdicts.check(body, photo.checksum, photo.content_type)
 
     store.analyze_if_many(run.database, total)
-    done = apply_photos(
-        plan,
-        payload,
-        run.database,
-        Downloads(_open_photo(run), run.settings, check=check),
-        run.context.quarantine,
-        before_fetch=verdicts.look_up,
-        before_write=run.context.check_locks,
-        on_written=tell,
-        on_progress=lambda number: run.context.progress("photos written", number, total),
-        broke=broke,
-    )
+    with _source(run) as open_photo:
+        done = apply_photos(
+            plan,
+            payload,
+            run.database,
+            Downloads(open_photo, run.settings, check=check),
+            run.context.quarantine,
+            before_fetch=verdicts.look_up,
+            before_write=run.context.check_locks,
+            on_written=tell,
+            on_progress=lambda number: run.context.progress("photos written", number, total),
+            broke=broke,
+        )
     if done.downloads:
         forget_unused(run.engine)
     if done.gone:
@@ -255,13 +257,13 @@ def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
     queue(run.engine, run.context.account, [PhotoReport(key, "synced", None, "") for key in synced])
 
 
-def _open_photo(run: StoreRun) -> OpenPhoto:
+def _source(run: StoreRun) -> AbstractContextManager[OpenPhoto]:
     if run.settings.bytes_from == "ho":
-        return from_head_office(run.api, run.account.store_id)
+        return nullcontext(from_head_office(run.api, run.account.store_id))
     place = s3_place(run.context.installation.settings)
     if place is None:
         raise SettingsError("EDGE_BYTES_FROM is s3, so IMAGESYNC_S3_ENDPOINT_URL and its keys are needed.")
-    return from_bucket(place, run.settings)
+    return closing(from_bucket(place, run.settings))
 
 
 def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summary: Summary, line: str) -> StepResult:

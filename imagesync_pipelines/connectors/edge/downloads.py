@@ -266,6 +266,11 @@ def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
     return lambda photo, start, etag: api.open_photo(photo.photo_id, store_id, start=start, etag=etag)
 
 
+def from_bucket(place: S3Place, settings: EdgeSettings) -> "BucketPhotos":
+    """Photos straight from the head office's bucket; close it at the end."""
+    return BucketPhotos(place, settings)
+
+
 @dataclass
 class _Object:
     """An object of a bucket that is being read, from its first byte on."""
@@ -275,21 +280,26 @@ class _Object:
     etag: str = ""
 
 
-def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
-    """Photos straight from the head office's bucket, by their object keys, each asked for byte for byte.
+class BucketPhotos:
+    """The photos of a bucket by their object keys, each asked for byte for byte.
 
     Only the store's own word says that an object is missing, and that never means that the photo is gone.
     """
-    deadline = settings.call_deadline
-    store = open_objects(place, tries=settings.tries, seconds=deadline, timeout=timedelta(seconds=deadline))
-    client = s3_client(place)
+
+    def __init__(self, place: S3Place, settings: EdgeSettings) -> None:
+        seconds = settings.call_deadline
+        self._place, self._most = place, settings.max_photo
+        self._objects = open_objects(place, tries=settings.tries, seconds=seconds, timeout=timedelta(seconds=seconds))
+        self._client = s3_client(place)
 
     @contextmanager
-    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
+    def __call__(self, photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
+        """Open a photo."""
+        place, client = self._place, self._client
         where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
         if not photo.object_key:
             raise where.error(ObjectMissingError, "the head office lists the photo without an object key")
-        pieces = _quickly(store, photo, settings.max_photo) if is_plain(photo.object_key) else None
+        pieces = _quickly(self._objects, photo, self._most) if is_plain(photo.object_key) else None
         if pieces is None:
             try:
                 body = client.get_object(Bucket=place.bucket, Key=photo.object_key)["Body"]
@@ -310,7 +320,9 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
 
         yield _Object(chunks)
 
-    return open_photo
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
 
 def _quickly(store: S3Store, photo: Photo, most: int) -> Iterable[Any] | None:

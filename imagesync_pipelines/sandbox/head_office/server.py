@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -149,9 +149,10 @@ def _serve(
     )
     app = _original(office, secret, sandbox.switches) if original else build_app(office)
     seen = sandbox.watched(watched(app, sandbox.watch, sandbox.moments), place)
-    door = sandbox.watched(bucket_door(behind, is_public=original), bucket_place, sandbox.s3_ledger, sandbox.s3_faults)
-    with running((_steered(seen, sandbox), listener), (door, door_listener)):
-        yield sandbox
+    with bucket_door(behind, is_public=original) as through, closing(office.s3):
+        door = sandbox.watched(through, bucket_place, sandbox.s3_ledger, sandbox.s3_faults)
+        with running((_steered(seen, sandbox), listener), (door, door_listener)):
+            yield sandbox
     if sandbox.moments.failed:
         raise sandbox.moments.failed[0]
 

@@ -1,7 +1,8 @@
 """What the sandbox sees of the calls to head office and its bucket, whichever app answers them."""
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -28,15 +29,14 @@ _DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Er
 _OF_A_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
 
 
-def bucket_door(behind: S3Place, *, is_public: bool = False) -> ASGIApp:
-    """The app that passes every request on to the store `behind` it.
+@contextmanager
+def bucket_door(behind: S3Place, *, is_public: bool = False) -> Iterator[ASGIApp]:
+    """The app that passes every request on to the store `behind` it, for the length of a `with` block.
 
     The name of the host is passed on too: the caller signed it. is_public: an object is given to whoever asks without a
     signature, as the original's bucket does; nothing is listed, so one that is not there is refused in the words of
     a bucket that may not be listed.
     """
-    client = s3_client(behind)
-    pool = urllib3.connectionpool.connection_from_url(behind.endpoint_url, maxsize=CONNECTIONS)
 
     def public_object(key: str) -> Response:
         try:
@@ -67,7 +67,11 @@ def bucket_door(behind: S3Place, *, is_public: bool = False) -> ASGIApp:
             answer.data, answer.status, {name: headers[name] for name in headers if name not in _OF_A_CONNECTION}
         )
 
-    return Starlette(routes=[Route("/{path:path}", pass_on, methods=METHODS)])
+    with (
+        closing(s3_client(behind)) as client,
+        closing(urllib3.connectionpool.connection_from_url(behind.endpoint_url, maxsize=CONNECTIONS)) as pool,
+    ):
+        yield Starlette(routes=[Route("/{path:path}", pass_on, methods=METHODS)])
 
 
 def bucket_place(scope: Scope) -> CalledPlace:
