@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.storage.schema import unmatched_article
+from imagesync_pipelines.web.catalogue import queries
 from imagesync_pipelines.web.catalogue.models import ProductPage
 from imagesync_pipelines.web.catalogue.pages import products as pages
 from imagesync_pipelines.web.catalogue.queries import Filters, count_each, list_products
@@ -164,6 +165,10 @@ def test_kept_lists_are_paged_in_the_order_of_skus_and_with_other_filters(world:
     second = find(world, Filters(without_front=True), first.next_cursor, 4)
     assert [row.sku for row in (*first.items, *second.items)] == list("012349")
     assert skus(world, without_front=True, low_resolution=True) == list("024")
+    with world.engine.connect() as connection:
+        # The shorter one is gone through for the other.
+        two = Filters(without_front=True, low_resolution=True)
+        assert queries._kept_list(connection, two, world.opened.showing) == "low_resolution"
     assert skus(world, without_front=True, q="fuchs") == list("01234")
     assert skus(world, without_image=True, low_resolution=True) == []
 
@@ -185,6 +190,13 @@ def test_the_counts_of_the_page_are_read_and_not_counted(shop: World) -> None:
     }  # fmt: skip
     assert len(seen) == 3, seen
     assert sum("FROM imagesync.product " in one for one in seen) == 1
+
+
+def test_a_word_that_postgresql_splits_is_found_where_its_parts_stand(world: World) -> None:
+    for sku, name in (("1", "Kerze 13E15 e"), ("2", "KERZE 13e15e"), ("3", "Kerze 13E15"), ("4", "R2D2 kerze")):
+        world.product(sku, name)
+    wanted = {"13E15e": ["1", "2"], "kerze 13e15": ["1", "2", "3"], "r2": ["4"], "Kerze": list("1234")}
+    assert {text: skus(world, q=text) for text in wanted} == wanted
 
 
 @pytest.mark.parametrize("few", [2, 2000])
