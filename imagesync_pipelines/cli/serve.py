@@ -1,17 +1,25 @@
 """`imagesync serve`: the catalogue of this installation, for people and for systems."""
 
+import atexit
 import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 import click
+from starlette.types import ASGIApp
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.watching import silent_daemon, watched
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.catalogue.app import build_app
+from imagesync_pipelines.web.catalogue.metrics import counting_together
 from imagesync_pipelines.web.catalogue.state import open_catalogue
+
+_left_open = ExitStack()
+atexit.register(_left_open.close)
 
 
 @click.command("serve")
@@ -29,6 +37,18 @@ def serve(host: str | None, port: int | None) -> None:
         opened = open_catalogue(place, partial(history, instance), partial(silent_daemon, instance))
         opened = replace(opened, settings=opened.settings.model_copy(update=asked))
         click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
+        where, processes = (opened.settings.host, opened.settings.port), opened.settings.processes
+        proxies = opened.shared.trusted_proxies
         with watched(place, instance, logging.getLogger("imagesync")):
-            proxies = opened.shared.trusted_proxies
-            service.serve(build_app(opened), opened.settings.host, opened.settings.port, trusted_proxies=proxies)
+            if processes == 1:
+                service.serve(build_app(opened), *where, trusted_proxies=proxies)
+                return
+            with counting_together():
+                service.serve_in_processes(partial(_open_app, asked), *where, processes, trusted_proxies=proxies)
+
+
+def _open_app(asked: Mapping[str, object]) -> ASGIApp:
+    """The catalogue of this installation in a process of its own."""
+    place, instance = _left_open.enter_context(runs.opened())
+    opened = open_catalogue(place, partial(history, instance))
+    return build_app(replace(opened, settings=opened.settings.model_copy(update=asked)))

@@ -1,10 +1,13 @@
 """What every service here needs: bodies of a bounded size, texts that a database can hold, serving until a signal."""
 
+import logging
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +28,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.supervisors import Multiprocess
 
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.web.timeouts import Timeouts, timed
 
@@ -33,6 +37,10 @@ Protocol = timed(AutoHTTPProtocol, Timeouts())
 Protocol.__module__, Protocol.__qualname__ = __name__, "Protocol"
 LARGEST_BODY = 8 * 1024 * 1024
 STOP_SECONDS = 5
+# A process that could not begin is replaced by another one after this.
+AGAIN_SECONDS = 5
+
+logger = logging.getLogger("imagesync.web")
 
 
 def _clean(text: str) -> str:
@@ -137,14 +145,21 @@ def serve(
 
 
 def serve_in_processes(
-    make: Callable[[], ASGIApp], host: str, port: int, processes: int, *, stop_seconds: int = STOP_SECONDS
+    make: Callable[[], ASGIApp],
+    host: str,
+    port: int,
+    processes: int,
+    *,
+    trusted_proxies: Sequence[str] = (),
+    stop_seconds: int = STOP_SECONDS,
 ) -> None:
     """As `serve`, by so many processes on one port: one that ends is replaced, and all end with this one.
 
     make: gives the application of a process; a function of a module, or a `partial` of one. What the application keeps
     in memory is each process's own. Raises OSError where the port cannot be had.
     """
-    config = _config(partial(_in_process, make), host, port, stop_seconds, factory=True, workers=processes)
+    app = partial(_in_process, make, tuple(trusted_proxies))
+    config = _config(app, host, port, stop_seconds, factory=True, workers=processes)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named, because asyncio sets TCP_NODELAY only then.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener, _signals_kept():
@@ -154,8 +169,11 @@ def serve_in_processes(
         Multiprocess(config, [listener]).run()
 
 
-def _in_process(make: Callable[[], ASGIApp]) -> ASGIApp:
-    """The application of one process, which ends when the first process does, however that came."""
+def _in_process(make: Callable[[], ASGIApp], trusted_proxies: Sequence[str]) -> ASGIApp:
+    """The application of one process, which ends when the first process does, however that came.
+
+    Where it cannot be made, as without the database, another process tries again after a while.
+    """
     first = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -164,7 +182,12 @@ def _in_process(make: Callable[[], ASGIApp]) -> ASGIApp:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
-    return make()
+    try:
+        return behind_proxies(make(), trusted_proxies)
+    except ImagesyncError as error:
+        logger.error("a process that serves cannot begin: %s", error)
+        time.sleep(AGAIN_SECONDS)
+        sys.exit(1)
 
 
 def _config(app: Any, host: str, port: int, stop_seconds: int, **more: Any) -> uvicorn.Config:

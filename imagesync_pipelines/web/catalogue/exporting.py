@@ -39,10 +39,10 @@ log = logging.getLogger("imagesync.catalogue")
 # Of each kind of visitor, with a key and without: so many exports are written at once or waited for, each with a
 # connection; the others come again.
 WRITTEN_AT_ONCE = 4
-# So many are read at once by one visitor, and by all without a key.
+# So many are read at once by one visitor in one process, and by all without a key in all processes together.
 OF_ONE_VISITOR, OF_STRANGERS = 4, 64
-# Every export with filters is a file of its own: all that are read at the moment take so much of the disk at most, and
-# one more.
+# Every export with filters is a file of its own: all that are read at the moment, in all processes, take so much of the
+# disk at most, and one more of each process.
 MOST_FILTERED_BYTES = 2 * 1024**3
 # A reader that takes nothing for so long has gone away, whatever its connection says. One that takes less than SLOWEST
 # bytes a second on the whole would hold a file for hours.
@@ -116,7 +116,8 @@ class Given(StreamingResponse):
 class Places:
     """Who reads how many exports."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_strangers: int) -> None:
+        self._of_strangers = of_strangers
         self._lock = Lock()
         self._reading: Counter[Visitor] = Counter()
 
@@ -127,8 +128,9 @@ class Places:
                 told = f"You are reading {OF_ONE_VISITOR} exports already; try again when one has ended."
                 raise HTTPException(429, told, RETRY)
             strangers = sum(number for one, number in self._reading.items() if not one.has_key)
-            if not visitor.has_key and strangers >= OF_STRANGERS:
-                raise HTTPException(503, f"{OF_STRANGERS} exports are being read already; try again later.", RETRY)
+            if not visitor.has_key and strangers >= self._of_strangers:
+                told = f"{self._of_strangers} exports are being read already; try again later."
+                raise HTTPException(503, told, RETRY)
             self._reading[visitor] += 1
 
     def leave(self, visitor: Visitor) -> None:
@@ -152,7 +154,9 @@ class Exports:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._places = Places()
+        processes = opened.settings.processes
+        self._places = Places(max(1, OF_STRANGERS // processes))
+        self._most_filtered = MOST_FILTERED_BYTES // processes
         self._writers = {has_key: BoundedSemaphore(WRITTEN_AT_ONCE) for has_key in (True, False)}
         self._of_format = {one: Lock() for one in Format}
         self._kept: dict[Format, Kept] = {}
@@ -198,7 +202,7 @@ class Exports:
 
     def _of_filters(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> ExportFile:
         with self._filtered_lock:
-            if sum(file.size for file in self._filtered) > MOST_FILTERED_BYTES:
+            if sum(file.size for file in self._filtered) > self._most_filtered:
                 raise HTTPException(503, "Large exports with filters are being read; try again later.", RETRY)
         file = self._written(wanted, conditions)
         with self._filtered_lock:

@@ -44,6 +44,9 @@ class CatalogueSettings(BaseSettings):
     dagster_url: str | None = Field(
         None, description="where the catalogue itself reaches Dagster's webserver; empty: IMAGESYNC_WEBSERVER_URL"
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="processes of the catalogue; each has up to 15 connections to the database"
+    )
     session_secret: SecretStr | None = Field(
         None,
         min_length=32,

@@ -1,13 +1,18 @@
 """The head-office service as one FastAPI app, and running it in this process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
+from pydantic import SecretStr
 
-from imagesync_pipelines.storage.objects import check_bucket
+from imagesync_pipelines.storage.database import engine_of
+from imagesync_pipelines.storage.objects import S3Place, check_bucket, s3_client
 from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.documentation import add_documentation
@@ -15,7 +20,7 @@ from imagesync_pipelines.web.gate import protect
 from imagesync_pipelines.web.head_office import reading, reading_v2, reports, tokens
 from imagesync_pipelines.web.head_office.answers import SAFE, add_handlers
 from imagesync_pipelines.web.head_office.lane import DownloadLane
-from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.office import POOL, HeadOffice, HeadOfficeSettings
 
 HOST, PORT = "127.0.0.1", 8002
 # Downloads under way get this many seconds when the service is asked to stop.
@@ -70,5 +75,20 @@ def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
     Raises StorageError when the bucket is not there or may not be used.
     """
     check_bucket(office.s3, office.bucket)
-    app = build_app(office)
-    service.serve(app, host, port, trusted_proxies=office.trusted_proxies, stop_seconds=STOP_SECONDS)
+    how: Any = {"trusted_proxies": office.trusted_proxies, "stop_seconds": STOP_SECONDS}
+    if office.settings.processes == 1 or office.place is None:
+        service.serve(build_app(office), host, port, **how)
+        return
+    url = office.engine.url.render_as_string(hide_password=False)
+    make = partial(_open_app, url, office.place, office.settings, office.jwt_secret, office.clock)
+    service.serve_in_processes(make, host, port, office.settings.processes, **how)
+
+
+def _open_app(
+    url: str, place: S3Place, settings: HeadOfficeSettings, jwt_secret: SecretStr, clock: Callable[[], datetime]
+) -> FastAPI:
+    """The service over the same head office, in a process of its own. Whatever is counted or ended is in the database:
+    tokens, wrong passwords, grants.
+    """
+    engine, client = engine_of(url, **POOL), s3_client(place)
+    return build_app(HeadOffice(engine, client, place.bucket, settings, jwt_secret, clock, place=place))

@@ -1,7 +1,7 @@
 """The head office's settings, what every part of the service works with, and opening it over this installation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,9 @@ from imagesync_pipelines.storage.installation import kept_secret
 from imagesync_pipelines.storage.objects import S3Client, S3Place, embedded_s3, s3_client, s3_place
 from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 from imagesync_pipelines.web.head_office.tables import create_tables
+
+# A process answers up to 40 requests at once, each with one connection at most.
+POOL = {"pool_size": 10, "max_overflow": 30}
 
 
 class HeadOfficeSettings(BaseSettings):
@@ -46,6 +49,9 @@ class HeadOfficeSettings(BaseSettings):
 
     redirect_seconds: int = Field(
         60, ge=5, le=3600, description="seconds for which an address is good that a store of the bucket is sent to"
+    )
+    processes: int = Field(
+        1, ge=1, le=64, description="processes of the service; each has up to 48 connections to the database"
     )
     bucket_endpoint: str | None = Field(
         None, description="the object store's address as those stores reach it; empty: IMAGESYNC_S3_ENDPOINT_URL"
@@ -92,17 +98,15 @@ def open_head_office() -> Iterator[HeadOffice]:
         url = settings.database_url.get_secret_value()
     else:
         url = create_database(ensure_server(home).url("postgres", "psycopg"), "head_office")
-    # The service answers up to 40 requests at once, each with one connection at most.
-    engine = engine_of(url, pool_size=10, max_overflow=30)
+    engine = engine_of(url, **POOL)
     try:
         with answering("The head office's database (HO_DATABASE_URL)"):
             refuse_pooler_of_transactions(engine, "HO_DATABASE_URL")
             create_tables(engine)
         outside = s3_place(shared)
         with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:
-            client = s3_client(place)
             now = partial(datetime.now, UTC)
-            yield HeadOffice(engine, client, place.bucket, settings, secret, now, shared.trusted_proxies, place)
-            client.close()
+            with closing(s3_client(place)) as client:
+                yield HeadOffice(engine, client, place.bucket, settings, secret, now, shared.trusted_proxies, place)
     finally:
         engine.dispose()

@@ -5,7 +5,6 @@ A picture that cannot be had is never an error page.
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,6 +18,7 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, HTTPException, Path, Request
 from itsdangerous import BadSignature, URLSafeSerializer
+from prometheus_client import Counter
 from starlette.responses import Response
 
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
@@ -50,6 +50,7 @@ MAKERS = 4
 CONNECT_SECONDS = 5.0
 # What could not be had is not asked for again so soon: a page has many pictures, and people reload it.
 FAILED_SECONDS, MOST_FAILED = 60.0, 10_000
+OUTCOMES = ("kept", "made", "failed")
 
 Purpose = Literal["thumb", "small", "web"]
 
@@ -109,12 +110,15 @@ class Failed:
 class Derivatives:
     """The copies of one process: few are made at a time, so that pages never wait for a media host.
 
-    tally: how many copies it gave ("kept") and made, and how often there was none ("failed"), since it started.
+    tally: how many copies it gave ("kept") and made, and how often there was none ("failed"), since it started; of all
+    processes together (metrics.py).
     """
 
     def __init__(self, opened: Opened) -> None:
         settings = opened.settings
-        self.tally: Counter[str] = Counter()
+        self.tally = Counter("imagesync_smaller_copies", "smaller copies of pictures", ["outcome"], registry=None)
+        for outcome in OUTCOMES:
+            self.tally.labels(outcome)
         self._failed = Failed()
         self._makers = CapacityLimiter(MAKERS)
         self._contents = contents.Contents(opened.engine, opened.storage, opened.clock)
@@ -145,7 +149,7 @@ class Derivatives:
         if found is None:
             found = await to_thread.run_sync(partial(self._kept, originals, purpose, encoding, though_due=True))
             outcome = "kept" if found is not None else "failed"
-        self.tally[outcome] += 1
+        self.tally.labels(outcome).inc()
         return found
 
     def read(self, content: contents.Content) -> bytes | None:
