@@ -39,6 +39,8 @@ LARGEST_BODY = 8 * 1024 * 1024
 STOP_SECONDS = 5
 # A process that could not begin is replaced by another one after this.
 AGAIN_SECONDS = 5
+# One that says nothing for so long hangs and is replaced; it says nothing while it imports what it serves.
+SILENT_SECONDS = 60
 
 logger = logging.getLogger("imagesync.web")
 
@@ -159,7 +161,8 @@ def serve_in_processes(
     in memory is each process's own. Raises OSError where the port cannot be had.
     """
     app = partial(_in_process, make, tuple(trusted_proxies))
-    config = _config(app, host, port, stop_seconds, factory=True, workers=processes)
+    several = {"factory": True, "workers": processes, "timeout_worker_healthcheck": SILENT_SECONDS}
+    config = _config(app, host, port, stop_seconds, **several)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named, because asyncio sets TCP_NODELAY only then.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener, _signals_kept():

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -67,6 +68,14 @@ class Service:
         except OSError:
             return False
 
+    def answers_by(self, worker: psutil.Process) -> bool:
+        """Whether one of the processes answers."""
+        try:
+            self.to(worker).close()
+        except OSError:
+            return False
+        return True
+
     def to(self, worker: psutil.Process) -> http.client.HTTPConnection:
         """A connection to one of the processes, while the other one is asleep for a moment."""
         others = [one for one in self.workers if one != worker]
@@ -102,7 +111,9 @@ def started(folder: Path, health: str, *words: str, **variables: str) -> Iterato
     process = subprocess.Popen([*COMMAND, *words, "--port", str(port)], cwd=folder, env=environment)
     service = Service(psutil.Process(process.pid), port, health)
     try:
-        until(lambda: len(service.workers) == 2 and service.works())
+        until(lambda: len(service.workers) == 2)
+        for worker in service.workers:
+            until(partial(service.answers_by, worker))
         yield service
     finally:
         for one in [*service.first.children(recursive=True), service.first] if service.first.is_running() else []:
@@ -203,7 +214,7 @@ def test_what_one_process_of_the_catalogue_knows_the_other_knows(tmp_path: Path,
         status, _, headers = ask(other, "POST", "/login", form, Cookie=headers["set-cookie"].split(";")[0], **FORM)
         assert status == 303
         session = headers["set-cookie"].split(";")[0]
-        assert [ask(to, "GET", "/quarantine", Cookie=session)[0] for to in (one, other)] == [200, 200]
+        assert [ask(to, "GET", "/admin/quarantine", Cookie=session)[0] for to in (one, other)] == [200, 200]
         # The calls of a key, and what it may have already.
         tags = []
         for to in (one, other, one, other):
@@ -218,8 +229,8 @@ def test_what_one_process_of_the_catalogue_knows_the_other_knows(tmp_path: Path,
         for to in (one, other):
             assert 'imagesync_smaller_copies_total{outcome="failed"} 3.0' in ask(to, "GET", "/metrics")[1]
         # Who logs out at the one is out at the other.
-        _, page, _ = ask(one, "GET", "/quarantine", Cookie=session)
+        _, page, _ = ask(one, "GET", "/admin/quarantine", Cookie=session)
         token = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
         assert ask(one, "POST", "/logout", urlencode({"csrf": token}), Cookie=session, **FORM)[0] == 303
-        assert ask(other, "GET", "/quarantine", Cookie=session)[0] == 303
+        assert ask(other, "GET", "/admin/quarantine", Cookie=session)[0] == 303
         one_is_replaced_and_all_end(service, signal.SIGTERM)
