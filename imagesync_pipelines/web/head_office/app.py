@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI
-from starlette.responses import PlainTextResponse
 from pydantic import SecretStr
+from starlette.responses import PlainTextResponse
 
 from imagesync_pipelines.storage.database import engine_of
 from imagesync_pipelines.storage.objects import S3Place, check_bucket, s3_client
