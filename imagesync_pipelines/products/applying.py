@@ -20,7 +20,7 @@ from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.storage.statistics import analyze_if_many
-from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.carry_out import Broke, Known, Loaded, applied_summary, applied_warnings, carry_out
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import approved, guard
@@ -28,6 +28,7 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import READ_SINCE, Planned, limits_of, restored_note
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines.upstream.canonical import stable_address
 
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.

@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 from imagesync_pipelines.storage.memory import note_read
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
 from imagesync_pipelines.sync.identity import move_installation_on
@@ -20,6 +19,7 @@ from imagesync_pipelines.sync.planned import POLICY, READ_SINCE, STATE
 from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.stale import SourceNow, stale_groups
 from imagesync_pipelines.sync.steps import RunContext, Summary
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
 
 # In the payload of plans that releases before the connectors' declarations stored.

@@ -17,6 +17,7 @@ from imagesync_pipelines.sync import apply
 from imagesync_pipelines.sync.frames import check_rows
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
+from imagesync_pipelines.sync.tally import GIVE_UP_AFTER, Applied, Tally
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, ReadableTarget, RemoteTarget
 
 GROUPS_PER_READ = 100
@@ -99,8 +100,8 @@ def apply_remote(
     before_write: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[int], None] = lambda done: None,
-    broke: Callable[[apply.Applied], None] = lambda so_far: None,
-) -> apply.Applied:
+    broke: Callable[[Applied], None] = lambda so_far: None,
+) -> Applied:
     """Apply the changing rows of a guarded plan, at most `workers` groups at a time, rows of one group never.
 
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
@@ -116,7 +117,7 @@ def apply_remote(
     before_write raises, which is called before each group, start no further group, wait for those under way and are
     raised; `broke` gets what was done before. on_progress gets the number of rows done so far.
     """
-    tally = apply.Tally(quarantine)
+    tally = Tally(quarantine)
     unsettled = {intent.group for intent in intents.open_intents()}
     answered: set[str] = set()
     done = 0
@@ -162,7 +163,7 @@ def apply_remote(
                 take(results)
                 if error is None or isinstance(error, NO_ANSWERS):
                     silent = 0 if error is None else silent + 1
-                if silent >= apply.GIVE_UP_AFTER:
+                if silent >= GIVE_UP_AFTER:
                     target.stopped = f"{silent} in a row got no answer, the last: {error}"
     return tally.result(plan)
 

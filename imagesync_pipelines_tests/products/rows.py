@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.target import VALUES, Payload, ProductImageTarget, image_key, read_current
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.tally import Applied
 
 MORNING = datetime(2026, 3, 1, 3, tzinfo=UTC)
 WHOLE = Scope(None, Proof(1, True, ""))

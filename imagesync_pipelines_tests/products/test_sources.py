@@ -8,8 +8,9 @@ from imagesync_pipelines.products.target import ProductImageTarget, read_current
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image
-from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines_tests.products.rows import WHOLE, Picture, Wanted, add_products, frame_of, payload_of
 
 

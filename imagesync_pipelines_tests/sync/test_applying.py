@@ -11,16 +11,10 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.quarantine import QuarantineItem
-from imagesync_pipelines.sync.apply import (
-    SHOWN_ERRORS,
-    Applied,
-    ProgramFaultError,
-    answers,
-    apply_database,
-    group_works,
-)
+from imagesync_pipelines.sync.apply import answers, apply_database, group_works
 from imagesync_pipelines.sync.model import Change, Outcome, PlanRow, Proof, RowResult, Scope, group_state
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.tally import SHOWN_ERRORS, Applied, ProgramFaultError
 from imagesync_pipelines_tests.sync.fakes import (
     Crash,
     FakeDatabase,

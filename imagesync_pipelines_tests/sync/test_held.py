@@ -13,7 +13,6 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.carry_out import Broke, Loaded, applied_summary, carry_out, load_plan
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.held import ALLOW, DOUBT, KEEP, HeldEntry, HeldRow
@@ -21,6 +20,7 @@ from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan
 from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, store_plan
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines_tests.sync.fakes import Row, frame
 
 PROVEN = Scope(None, Proof(7, True, ""))

@@ -7,11 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.frames import in_scope
 from imagesync_pipelines.sync.guard import Guarded, guard
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines_tests.sync.fakes import FakeDatabase, FakeQuarantine, rows_of
 from imagesync_pipelines_tests.sync.reference_model import target_state
 from imagesync_pipelines_tests.sync.worlds import World, worlds

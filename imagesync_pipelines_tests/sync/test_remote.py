@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.outbox import Intent
-from imagesync_pipelines.sync.apply import Applied, ProgramFaultError
 from imagesync_pipelines.sync.model import GroupWork, Proof, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.remote import FRESH_FOR, GROUPS_PER_READ, MOVED, UNSETTLED, apply_remote, recover
+from imagesync_pipelines.sync.tally import Applied, ProgramFaultError
 from imagesync_pipelines_tests.sync.fakes import (
     Crash,
     FakeIntents,

@@ -29,7 +29,7 @@ from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import Applied, ends_run
+from imagesync_pipelines.sync.apply import ends_run
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
     Broke,
@@ -43,6 +43,7 @@ from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 GIGABYTE = 1024**3

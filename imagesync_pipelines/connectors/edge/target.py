@@ -25,8 +25,9 @@ from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.database import SERVER_GONE, storable
-from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, group_works, same_for_all, side_by_side
+from imagesync_pipelines.sync.apply import apply_halving, group_works, same_for_all, side_by_side
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
+from imagesync_pipelines.sync.tally import Applied, Tally
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError
 

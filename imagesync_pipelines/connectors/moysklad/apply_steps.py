@@ -30,7 +30,6 @@ from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
     Loaded,
@@ -43,6 +42,7 @@ from imagesync_pipelines.sync.identity import only
 from imagesync_pipelines.sync.remote import UNSETTLED
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts
+from imagesync_pipelines.sync.tally import APPLY_STAGE, Applied
 
 CONTENT = "content"
 # Requests that are done are kept for people to look at; all others stay for good.

@@ -29,10 +29,11 @@ from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, U
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED
 from imagesync_pipelines.sync import carry_out
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, ends_run
+from imagesync_pipelines.sync.apply import ends_run
 from imagesync_pipelines.sync.identity import Told
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
+from imagesync_pipelines.sync.tally import APPLY_STAGE, Applied
 
 
 def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> StepResult:

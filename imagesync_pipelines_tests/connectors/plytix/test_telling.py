@@ -32,10 +32,10 @@ from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.carry_out import Loaded, applied_summary
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Summary, Table
+from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
 from imagesync_pipelines_tests.sandbox.mishaps import missing_image
