@@ -15,31 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.copying import frame_of
-from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import PinRefusedError
-from imagesync_pipelines.storage.schema import pin, product, product_image
-
-_FLIP = """
-UPDATE imagesync.product_image i SET is_primary = r.is_primary, last_synced = now()
-  FROM unnest(CAST(:ids AS bigint[]), CAST(:flags AS boolean[])) AS r (id, is_primary)
- WHERE i.id = r.id
-"""
-
-# The triggers that note what other hands write pass over a transaction that says this.
-_KEEPS_PRIMARIES = "SELECT set_config('imagesync.keeps_primaries', 'yes', true)"
-
-_TO_CHECK = "DELETE FROM imagesync.primary_to_check RETURNING product_id"
-
-_WRONG = """
-SELECT i.product_id FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
- WHERE i.product_id = ANY(CAST(:products AS bigint[]))
- GROUP BY i.product_id
-HAVING count(*) FILTER (WHERE i.is_primary) <> 1
-    OR (bool_or((i.source, i.external_id) = (p.source, p.external_id))
-        AND NOT bool_or(i.is_primary AND (i.source, i.external_id) = (p.source, p.external_id)))
- ORDER BY i.product_id
-"""
-
+from imagesync_pipelines.storage.schema import pin
 
 # A product image as it is in the database, as far as its place among the others is concerned.
 _PRESENT = pa.schema(
@@ -54,6 +31,36 @@ _PRESENT = pa.schema(
         "is_primary": pa.bool_(),
     }
 )
+
+_FLIP = """
+UPDATE imagesync.product_image i SET is_primary = r.is_primary, last_synced = now()
+  FROM unnest(CAST(:ids AS bigint[]), CAST(:flags AS boolean[])) AS r (id, is_primary)
+ WHERE i.id = r.id
+"""
+
+# The triggers that note what other hands write pass over a transaction that says this.
+_KEEPS_PRIMARIES = "SELECT set_config('imagesync.keeps_primaries', 'yes', true)"
+
+# Five thousand products are one text: as a list each number would be made ready by itself, in every statement.
+_AMONG = "ANY(CAST(:products AS bigint[]))"
+_LOCK = f"""
+WITH locked AS (SELECT id FROM imagesync.product WHERE id = {_AMONG} ORDER BY id FOR NO KEY UPDATE)
+SELECT count(*) FROM locked
+"""  # noqa: S608 - names are constants of this module
+_PRESENT_OF = f"SELECT {', '.join(_PRESENT.names)} FROM imagesync.product_image WHERE product_id = {_AMONG}"  # noqa: S608
+_PINS_OF = f"SELECT product_id, source, external_id FROM imagesync.pin WHERE product_id = {_AMONG}"  # noqa: S608
+
+_TO_CHECK = "DELETE FROM imagesync.primary_to_check RETURNING product_id"
+
+_WRONG = """
+SELECT i.product_id FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
+ WHERE i.product_id = ANY(CAST(:products AS bigint[]))
+ GROUP BY i.product_id
+HAVING count(*) FILTER (WHERE i.is_primary) <> 1
+    OR (bool_or((i.source, i.external_id) = (p.source, p.external_id))
+        AND NOT bool_or(i.is_primary AND (i.source, i.external_id) = (p.source, p.external_id)))
+ ORDER BY i.product_id
+"""
 
 
 class Locked(NamedTuple):
@@ -71,10 +78,9 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
     the lock, because the locking one would still see what was there before it waited.
     """
     connection.execute(sa.text(_KEEPS_PRIMARIES))
-    lock = sa.select(product.c.id).where(among(product.c.id, sorted(product_ids))).order_by(product.c.id)
-    connection.execute(lock.with_for_update(key_share=True))
-    columns = [product_image.c[name] for name in _PRESENT.names]
-    there = connection.execute(sa.select(*columns).where(among(product_image.c.product_id, product_ids))).all()
+    asked = _asked(product_ids)
+    connection.execute(sa.text(_LOCK), asked)
+    there = connection.execute(sa.text(_PRESENT_OF), asked).all()
     values = [pa.array(column, kind) for column, kind in zip(zip(*there, strict=True), _PRESENT.types, strict=False)]
     images = pa.table(values, _PRESENT) if there else _PRESENT.empty_table()
     return Locked(frame_of(images), pins_of(connection, product_ids))
@@ -179,5 +185,9 @@ def unset_pin(connection: sa.Connection, product_id: int) -> bool:
 
 def pins_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, tuple[str, str]]:
     """The pinned image (source, external_id) of those products that have a pin, dormant ones included."""
-    query = sa.select(pin.c.product_id, pin.c.source, pin.c.external_id).where(among(pin.c.product_id, product_ids))
-    return {row.product_id: (row.source, row.external_id) for row in connection.execute(query)}
+    found = connection.execute(sa.text(_PINS_OF), _asked(product_ids))
+    return {product_id: (source, external_id) for product_id, source, external_id in found}
+
+
+def _asked(product_ids: Collection[int]) -> dict[str, str]:
+    return {"products": f"{{{','.join(map(str, product_ids))}}}"}

@@ -259,6 +259,25 @@ def test_writers_at_once_leave_right_counts_and_sum_them_up(database: sa.Engine)
         assert connection.scalar(sa.select(sa.func.count()).select_from(product_count)) <= 60  # type: ignore[operator]
 
 
+def test_images_of_whom_nobody_lent_any_are_shown_without_a_look_at_others(database: sa.Engine) -> None:
+    """A first load: all numbers are tried again only for who was shown some before."""
+    calls = sa.text(
+        "SELECT coalesce(sum(pg_stat_get_xact_function_calls(oid)), 0) FROM pg_proc WHERE proname LIKE 'refresh_%'"
+    )
+    tried = []
+    with database.begin() as connection:
+        connection.execute(sa.text("SET LOCAL track_functions = 'pl'"))
+        add_product(connection, 1, "P1", kind="parent")
+        for one in (2, 3):
+            add_product(connection, one, str(one), parent_id=1)
+        for products in ([2, 3], [1]):
+            before = connection.scalar(calls)
+            add_images(connection, *({"product_id": one, "external_id": str(one), "height": 100} for one in products))
+            tried.append(connection.scalar(calls) - before)
+            check(connection)
+    assert tried[0] == 0 < tried[1]
+
+
 def test_a_writer_that_noted_a_count_lets_others_write(database: sa.Engine) -> None:
     with database.begin() as first, database.begin() as second:
         second.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
