@@ -100,7 +100,13 @@ listed_for = table(
 
 
 def _make_triggers(_: object, connection: sa.Connection, **__: object) -> None:
-    for name in ("shown_image.sql", "primary_to_check.sql", "product_lists.sql", "trigger_rights.sql", "new_images.sql"):
+    for name in (
+        "shown_image.sql",
+        "primary_to_check.sql",
+        "product_lists.sql",
+        "trigger_rights.sql",
+        "new_images.sql",
+    ):
         text = Path(__file__).parent / "migrations" / "versions" / name
         connection.exec_driver_sql(text.read_text(encoding="utf-8"))
 
