@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from imagesync_pipelines.errors import ImagesyncError
 
@@ -38,6 +44,9 @@ def known_zone(value: str) -> str:
     return value
 
 
+PLACE = "a path, or a URL such as s3://bucket/prefix"
+Place = Annotated[str, PLACE]
+"""Where files are."""
 Cron = Annotated[str, AfterValidator(_five_fields)]
 """When a schedule starts, in cron's five fields."""
 
@@ -48,11 +57,31 @@ def _limit(name: str, default: float, description: str, le: float | None = None)
     return Field(default, validation_alias=names, ge=0, le=le, description=description)
 
 
+class EnvironmentSettings(BaseSettings):
+    """Settings of which each is a variable: the environment's, also when that one is empty, else that of `.env`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was given, then the environment, then `.env` without what the environment names."""
+        if isinstance(dotenv_settings, DotEnvSettingsSource):
+            named = {name.lower() for name in os.environ}
+            known = dotenv_settings.env_vars
+            dotenv_settings.env_vars = {name: value for name, value in known.items() if name.lower() not in named}
+        return init_settings, env_settings, dotenv_settings
+
+
 class SettingsError(ImagesyncError):
     """A setting is missing or wrong; the message names the variable and what to do, one line per variable."""
 
 
-class Settings(BaseSettings):
+class Settings(EnvironmentSettings):
     """The settings shared by all connectors: each field is the variable IMAGESYNC_<FIELD>, as in `.env.example`."""
 
     model_config = SettingsConfigDict(
@@ -127,6 +156,9 @@ class Settings(BaseSettings):
     )
     decode_children: int = Field(
         2, ge=1, le=64, description="large pictures that all processes together decode at once, each in up to 1 GB"
+    )
+    sandbox: bool = Field(
+        False, description="true: the systems are made up (`imagesync dev` says so), and nothing starts by itself"
     )
     lock_wait_seconds: float = Field(
         60, ge=0, description="how long a second run waits for the first before it refuses"

@@ -1,13 +1,31 @@
-"""The promises of docs/safety.md: each names the tests that prove it, and every test that is named is there."""
+"""The promises of docs/safety.md name tests that are there; every command of the docs is one, with these options."""
 
 import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 
+from imagesync_pipelines.cli.commands import LazyCommand
+from imagesync_pipelines.cli.main import root
+from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests import generated
+from imagesync_pipelines_tests.cli.terminals import call
+from imagesync_pipelines_tests.places import databases, environment_of
 
 SAFETY = generated.ROOT / "docs" / "safety.md"
 TESTS = generated.ROOT / "imagesync_pipelines_tests"
+PAGES = sorted([*(generated.ROOT / "docs").rglob("*.md"), *generated.ROOT.glob("*.md")])
+OPERATING = generated.ROOT / "docs" / "operating.md"
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_FILE = re.compile(r"\w+\.(?:json|csv)")
+_INLINE = re.compile(r"`(?:\.venv/bin/)?(imagesync [^`]+)`")
+_MAKE = re.compile(r"^([a-z-]+):", re.MULTILINE)
+# What stands for the reader's own: a number in its place.
+_ANY_NUMBER = re.compile(r"\bN\b")
 _NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
@@ -28,3 +46,78 @@ def test_a_promise_names_tests_that_are_there(heading: str) -> None:
         for file, test in named
         if re.search(rf"^def {test}\(", sources[file].read_text(encoding="utf-8"), re.MULTILINE) is None
     ] == []
+
+
+def lines_of(page: Path) -> Iterator[str]:
+    """The commands in a page's blocks of shell, without comments."""
+    for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "sh":
+            for line in block.replace("\\\n", " ").splitlines():
+                if command := _COMMENT.sub("", line).strip().removesuffix("&").strip():
+                    yield command
+
+
+def sentences_of(page: Path) -> Iterator[str]:
+    """The commands in a page's sentences; alternatives, a|b, are one each."""
+    for found in _INLINE.findall(_BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        *words, last = str(found).split()
+        yield from (" ".join([*words, one]) for one in last.split("|") if "…" not in found)
+
+
+def found_command(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that these words are, and what it is given. Raises LookupError when there is none."""
+    at: click.Command = root
+    while isinstance(at, click.Group) and words and not words[0].startswith("-"):
+        inner = at.get_command(click.Context(at), words[0])
+        if inner is None:
+            raise LookupError(f"imagesync has no command {words[0]}")
+        at, words = inner, words[1:]
+    return (at.load() if isinstance(at, LazyCommand) else at), words
+
+
+@pytest.mark.parametrize("name", [page.relative_to(generated.ROOT).as_posix() for page in PAGES])
+def test_every_command_of_the_docs_is_one_with_these_options(name: str) -> None:
+    targets = set(_MAKE.findall((generated.ROOT / "Makefile").read_text(encoding="utf-8")))
+    for line in lines_of(generated.ROOT / name):
+        program, *words = shlex.split(_ANY_NUMBER.sub("1", line))
+        if program == "make":
+            assert set(words) <= targets, line
+        elif Path(program).name == "imagesync" and "$" not in line:
+            command, given = found_command(words)
+            for word in given:
+                if _FILE.fullmatch(word):
+                    Path(word).touch()
+            command.make_context("imagesync", given, parent=click.Context(root))
+    for line in sentences_of(generated.ROOT / name):
+        command, given = found_command(shlex.split(_ANY_NUMBER.sub("1", line))[1:])
+        # What is needed besides may be left out of a sentence.
+        command.make_parser(click.Context(command)).parse_args(given)
+
+
+@pytest.mark.slow
+def test_every_command_of_operating_works_in_any_folder(
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what `imagesync env` prints, in a folder that has neither .env nor accounts file."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (project, elsewhere, project / "pictures"):
+        folder.mkdir()
+    with databases(server) as (ours, dagsters):
+        place = environment_of(project, ours, dagsters) | {"IMAGESYNC_ENV_FILE": ".env"}
+        (project / ".env").write_text("FOLDER_PATH=pictures\nFOLDER_URL=https://images.example\n")
+        monkeypatch.chdir(project)
+        printed = call(None, capsys, "env", **place)
+        exported = dict(line.removeprefix("export ").split("=", 1) for line in printed.out.splitlines())
+        exported = {name: shlex.split(value)[0] for name, value in exported.items()}
+        assert exported["FOLDER_PATH"] == str(project / "pictures")
+        monkeypatch.chdir(elsewhere)
+        done = call(None, capsys, "sync", "folder", "--dry-run", **exported)
+        assert done.code in (0, 3), done
+        lines = [line for line in lines_of(OPERATING) if line.startswith("imagesync ")]
+        assert len(lines) > 10
+        for line in lines:
+            ended = call(None, capsys, *shlex.split(line)[1:], **exported)
+            # Of numbers and accounts that this installation does not have a line tells.
+            assert ended.code in (0, 1, 3), (line, ended)
+            assert "Traceback" not in ended.out + ended.err
+        assert list(elsewhere.iterdir()) == []

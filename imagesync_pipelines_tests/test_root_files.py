@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from imagesync_pipelines.defs.instance_storage import InstallationStorage
-from imagesync_pipelines.storage.installation import dagster_yaml
+from imagesync_pipelines.storage.installation import root_file
 from imagesync_pipelines_tests import generated, locks
 
 ROOT = generated.ROOT
@@ -45,8 +45,9 @@ def test_dagsters_own_schema_finds_a_misspelt_key_in_dagster_yaml() -> None:
     assert instance_errors({**read_yaml("dagster.yaml"), "run_monitorin": {"enabled": True}})
 
 
-def test_the_package_ships_the_dagster_yaml_of_the_repository() -> None:
-    assert dagster_yaml() == (ROOT / "dagster.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["dagster.yaml", "workspace.yaml"])
+def test_the_package_ships_the_file_of_the_repository(name: str) -> None:
+    assert root_file(name) == (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_dagster_keeps_its_runs_and_waits_in_pools() -> None:

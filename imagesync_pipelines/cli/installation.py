@@ -1,5 +1,6 @@
 """`imagesync env`, `clean`, `cleanup` and `recount`: the home of this installation, and what it keeps."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.cli.output import progress_bars
 from imagesync_pipelines.products.export_rows import snapshot
 from imagesync_pipelines.products.lists import rebuild_lists, wrong_lists
-from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.settings import PLACE, Settings, load_settings
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.embedded import SUPERUSER, EmbeddedServer, ensure_server, leave_running, stop_server
 from imagesync_pipelines.storage.errors import StorageError
@@ -27,16 +29,30 @@ _OF_PEOPLE = (
 
 @click.command("env")
 def env() -> None:
-    """Print what Dagster's own commands need: eval "$(imagesync env)".
+    """Print what commands need in any folder, Dagster's own ones too: eval "$(imagesync env)".
 
     The embedded database is left running for them.
     """
     settings = load_settings(Settings)
     locations = open_locations(settings)
-    for name, value in sorted(locations.environment().items()):
+    exported = {**_paths(), **locations.environment()}
+    for name, value in sorted(exported.items()):
         click.echo(f"export {name}={shlex.quote(value)}")
     if settings.database_url is None:
         leave_running(locations.home)
+
+
+def _paths() -> dict[str, str]:
+    """The variables of files and folders that are relative, `.env` among them, as they are from here."""
+    file = Path(os.environ.get("IMAGESYNC_ENV_FILE", ".env"))
+    found = {"IMAGESYNC_ENV_FILE": str(file.absolute())} if file.exists() else {}
+    for kind in (Settings, *(one.settings for one in connectors())):
+        settings, prefix = load_settings(kind), str(kind.model_config.get("env_prefix") or "")
+        for name, field in kind.model_fields.items():
+            value = getattr(settings, name)
+            if value and (isinstance(value, Path) or PLACE in field.metadata) and "://" not in str(value):
+                found[(prefix + name).upper()] = str(Path(value).expanduser().absolute())
+    return found
 
 
 @click.command("clean")

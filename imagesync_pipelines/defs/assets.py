@@ -226,7 +226,8 @@ def starts_at(cron: str, timezone: str, moment: datetime) -> bool:
 def build_schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.ScheduleDefinition:
     """A schedule in the installation's time zone; with accounts it starts one run for each."""
     settings = load_settings(connector.settings)
-    name, on = job_name(connector, connector.job(schedule.job)), schedule.starts_by_itself(shared, settings)
+    name = job_name(connector, connector.job(schedule.job))
+    on = launching.is_set_up(connector, shared) and schedule.starts_by_itself(shared, settings)
 
     @dg.schedule(
         name=f"{name}__{schedule.name}",

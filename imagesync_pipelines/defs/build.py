@@ -12,7 +12,18 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.collector import collector_paused
-from imagesync_pipelines.defs import alerts, assets, cleanup, held_alerts, lasting, liveness, pages, watching
+from imagesync_pipelines.defs import (
+    alerts,
+    assets,
+    cleanup,
+    doctor,
+    held_alerts,
+    lasting,
+    launching,
+    liveness,
+    pages,
+    watching,
+)
 from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
@@ -31,16 +42,18 @@ def build_definitions(
     """
     shared, found = load_settings(Settings), connectors() if found is None else found
     with warnings.catch_warnings():
+        looking = doctor.build_job()
         # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per account.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
-            assets=[asset for one in found for asset in assets.build_assets(one)],
+            assets=[*(asset for one in found for asset in assets.build_assets(one)), doctor.build_asset(assets.OWNERS)],
             asset_checks=[check for one in found for check in assets.build_checks(one)],
-            jobs=[*(job for one in found for job in assets.build_jobs(one)), *cleanup.JOBS],
+            jobs=[*(job for one in found for job in assets.build_jobs(one)), *cleanup.JOBS, looking],
             schedules=[
                 *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),
                 *cleanup.build_schedules(shared),
+                doctor.build_schedule(shared, looking, on=any(launching.is_set_up(one, shared) for one in found)),
             ],
             sensors=[
                 *(sensor for one in found for sensor in _sensors(one, shared)),
@@ -62,7 +75,7 @@ def build_definitions(
 
 
 def _sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
-    found = [] if connector.pages is None else [pages.build_discovery_sensor(connector)]
+    found = [] if connector.pages is None else [pages.build_discovery_sensor(connector, shared)]
     name = f"imagesync_pipelines.defs.{connector.name}"
     if find_spec(name) is not None:
         found += import_module(name).build_sensors(connector, shared)

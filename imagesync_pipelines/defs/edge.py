@@ -30,8 +30,9 @@ REASON_CHARACTERS = 1000
 
 
 def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
-    """The sensors, at work as soon as there is an accounts file."""
-    status = dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED
+    """The sensors, at work as soon as there is a store."""
+    on = launching.is_set_up(connector, shared)
+    status = dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
     return [_new_photos(connector, status), _overdue_runs(connector, status)]
 
 

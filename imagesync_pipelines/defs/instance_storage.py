@@ -23,6 +23,7 @@ import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
 from dagster import DagsterEventType, EventLogEntry, Field
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.secrets import SecretsLoader
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
@@ -53,6 +54,35 @@ SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  ORDER BY array_position(current_schemas(false), n.nspname) NULLS LAST LIMIT 1
 """)
 _DEFAULT = sa.text("SELECT current_schema(), to_regnamespace(:ours) IS NOT NULL")
+
+
+class SettingsReadAnew(SecretsLoader, ConfigurableClass):
+    """Puts nothing into the environment of Dagster's processes: every run reads `.env` itself.
+
+    By itself Dagster copies `.env` into its code server, over variables of the environment, and each run would have the
+    values of the moment at which that server was started.
+    """
+
+    def get_secrets_for_environment(self, location_name: str | None) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """Nothing is configured."""
+        return None
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """There are no settings."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "SettingsReadAnew":
+        """One of it."""
+        return cls()
 
 
 class InstallationStorage(DagsterStorage, ConfigurableClass):

@@ -14,7 +14,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from pydantic import BaseModel, ValidationError
 
 from imagesync_pipelines.accounts.file import Accounts
-from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.sync.connector import AccountSet, Connector
 from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, JobRun
 
@@ -53,6 +53,17 @@ def origin_of(job: str) -> RemoteJobOrigin:
     target = LoadableTargetOrigin(module_name=MODULE)
     place = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteRepositoryOrigin(place, "__repository__").get_job_origin(job)
+
+
+def is_set_up(connector: Connector, shared: Settings) -> bool:
+    """Whether runs of a connector may start by themselves: it has what it needs, and its systems are real ones.
+
+    Where something of it is wrong they do start, so that it is told.
+    """
+    try:
+        return not shared.sandbox and not connector.lacks(shared, load_settings(connector.settings))
+    except SettingsError:
+        return True
 
 
 def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | None = None) -> dg.RunRequest:

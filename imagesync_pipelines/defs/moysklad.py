@@ -20,13 +20,13 @@ _LEFT = "the accounts file has no child account {} any more; add it there and se
 
 def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
     """Starts a run of a child account for the entities that requests in the queue name, and for nothing else."""
-    settings = load_settings(MoyskladSettings)
+    settings, on = load_settings(MoyskladSettings), launching.is_set_up(connector, shared)
 
     @dg.sensor(
         name="moysklad__requests",
         job_name="moysklad__sync",
         minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED,
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Looks into the queue and synchronises the entities that are asked for, the most urgent first.",
     )
     def requests(

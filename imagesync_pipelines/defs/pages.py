@@ -104,14 +104,14 @@ def reset_pages(installation: Installation, instance: dg.DagsterInstance, connec
     return len(blocks)
 
 
-def build_discovery_sensor(connector: Connector) -> dg.SensorDefinition:
+def build_discovery_sensor(connector: Connector, shared: Settings) -> dg.SensorDefinition:
     """Keeps the page partitions equal to what the source has; launches nothing."""
-    held, settings = _pages(connector)
+    on = launching.is_set_up(connector, shared)
 
     @dg.sensor(
         name=f"{connector.name}__page_discovery",
         minimum_interval_seconds=DISCOVERY_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if held.ready(settings) else dg.DefaultSensorStatus.STOPPED,
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Asks the API once an hour how many pages it has and adds or removes page partitions.",
     )
     def discovery(context: dg.SensorEvaluationContext) -> dg.SkipReason:

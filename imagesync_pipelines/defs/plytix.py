@@ -7,7 +7,6 @@ from pydantic import Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import sources
-from imagesync_pipelines.connectors.plytix.connector import starts_by_itself
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
@@ -25,7 +24,7 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
     A run that stopped because the account's calls were used up goes on before any file is begun, as soon as it can.
     """
     settings = load_settings(PlytixSettings)
-    on = starts_by_itself(shared, settings)
+    on = launching.is_set_up(connector, shared) and bool(settings.mapping_folder)
 
     @dg.sensor(
         name="plytix__new_mapping",

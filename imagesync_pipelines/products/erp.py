@@ -4,7 +4,8 @@ The columns are those of docs/contracts/image_db.md.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.erp_files import ErpError, read_file
+from imagesync_pipelines.products.erp_files import ErpError, look_at_ends, read_file
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import SettingsError
 
@@ -72,6 +73,34 @@ def read_erp(settings: ErpSettings) -> ErpProducts:
     return judge(parents, variants)
 
 
+def look_at_files(settings: ErpSettings) -> None:
+    """Look at the ends of the ERP's files, where it is read from files: what every run needs is told before all else.
+
+    Raises ErpError, as `look_at_ends` does.
+    """
+    for path in filter(None, (settings.erp_parents_file, settings.erp_variants_file)):
+        look_at_ends(path, needed=("id", "sku"), end_open=settings.erp_files_end_open)
+
+
+def look_at_erp(settings: ErpSettings) -> str:
+    """What the ERP has, for people: files are read whole, of a database one row of each query with its columns.
+
+    Raises as `read_erp`.
+    """
+    if settings.erp_database_url is None or settings.erp_parents_file is not None:
+        read = read_erp(settings)
+        unusable = f", {len(read.set_aside)} rows cannot be used" if len(read.set_aside) else ""
+        return f"{len(read.rows):,} products in the files{unusable}"
+    queries = {"parent": settings.erp_parents_query, "variant": settings.erp_variants_query}
+    with _connected(settings.erp_database_url.get_secret_value()) as connection:
+        for kind, query in queries.items():
+            one = connection.execution_options(stream_results=True).execute(sa.text(query))
+            names, rows = list(one.keys()), [tuple(found) for found in one.fetchmany(1)]
+            one.close()
+            _in_our_columns(kind, pd.DataFrame(rows, columns=names, dtype=object))
+    return "both queries give rows with the columns that are needed"
+
+
 def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
     """Parents and variants as read, with the contract's column names in any case, to usable rows and the others.
 
@@ -114,18 +143,25 @@ def _unusable(set_aside: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _read_sql(url: str, queries: Mapping[str, str]) -> list[pd.DataFrame]:
-    """The rows of the queries, by their settings' names, as many as the database itself counts."""
+@contextmanager
+def _connected(url: str) -> Iterator[sa.Connection]:
+    """A connection to the ERP's database. Raises ErpError for whatever the database or its driver does not do."""
     try:
         engine = sa.create_engine(url)
         try:
             with engine.connect() as connection:
-                frames = [_rows(connection, name, query) for name, query in queries.items()]
-                counts = [_counted(connection, query) for query in queries.values()]
+                yield connection
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise ErpError(f"the ERP's database could not be read: {_cause(error, url)}; check ERP_DATABASE_URL") from None
+
+
+def _read_sql(url: str, queries: Mapping[str, str]) -> list[pd.DataFrame]:
+    """The rows of the queries, by their settings' names, as many as the database itself counts."""
+    with _connected(url) as connection:
+        frames = [_rows(connection, name, query) for name, query in queries.items()]
+        counts = [_counted(connection, query) for query in queries.values()]
     for name, frame, counted in zip(queries, frames, counts, strict=True):
         if counted is not None and counted != len(frame):
             raise ErpError(

@@ -6,6 +6,7 @@ left. Amounts are no matter of this module.
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -36,6 +37,32 @@ def read_file(path: Path, *, end_open: bool = False) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise ErpError(f"{path} could not be read: {error}. {_REPAIR}") from None
     return parse_csv(text, path, end_open=end_open)
+
+
+def look_at_ends(path: Path, *, needed: Sequence[str], end_open: bool = False) -> None:
+    """Look at the first line and the last byte of a file alone, which costs nothing however large it is.
+
+    needed: the columns without which it is of no use. Raises ErpError for one that is not there, is empty, lacks a
+    column or was cut off; other faults of form are found when it is read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.readline(_LONGEST_VALUE)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(-min(size, 4), os.SEEK_END)
+            tail = file.read()
+    except OSError as error:
+        raise ErpError(f"{path} could not be read: {error}. {_REPAIR}") from None
+    if path.suffix.lower() == ".parquet":
+        if tail != b"PAR1":
+            raise ErpError(f"{path}: the file is no Parquet file, or was cut off. {_REPAIR}")
+        return
+    header = next(csv.reader([head.decode("utf-8-sig", errors="replace")]), [])
+    names = {name.strip().lower() for name in header}
+    if lacking := [name for name in needed if name not in names]:
+        raise _fault(path, 1, f"the header, which names the columns, lacks {' and '.join(lacking)}")
+    if not end_open and not tail.endswith((b"\n", b"\r")):
+        raise ErpError(f"{path}: the file ends in the middle of a line: it was probably cut off. {_REPAIR}")
 
 
 def parse_csv(text: str, path: Path, *, end_open: bool = False) -> pd.DataFrame:

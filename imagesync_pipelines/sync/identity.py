@@ -141,6 +141,13 @@ class Identity:
             known = identities.read_identities(connection, self.connector)
         return ", ".join(f"{one.told_by} {one.identity}" for one in known if one.account == self.account) or UNPROVEN
 
+    def judged(self, told: Told) -> tuple[Judged, str]:
+        """What an answer means, and why nothing may be written, '' when it may; nothing at all is noted."""
+        sources = self.told_by_sources()
+        with self.engine.connect() as connection:
+            judged = self._compared(connection, told, sources)[0]
+        return judged, self._refusal(judged)
+
     def _judge(self, told: Told, *, record: bool) -> None:
         fresh = {(place, canonical(one)) for place, one in told} - {("", "")}
         if not fresh or fresh <= self._passed[record]:
@@ -148,17 +155,7 @@ class Identity:
         sources = self.told_by_sources()
         with self.engine.begin() as connection:
             identities.hold_identities(connection)
-            known: dict[str, dict[str, str]] = {}
-            for row in identities.read_identities(connection, self.connector):
-                known.setdefault(row.account, {})[row.told_by] = canonical(row.identity)
-            named = {name: {**known.get(name, {}), **_by_place(sources.get(name, ()))} for name in self.sources}
-            judged = judge(
-                told,
-                recorded=known.get(self.account, {}),
-                declared=self.declared,
-                sources=named,
-                others={name: known.get(name, {}) for name in self.others if name != self.account},
-            )
+            judged, known, named = self._compared(connection, told, sources)
             refusal = self._refusal(judged)
             if judged.verdict is Verdict.MOVED:
                 identities.note_refused(connection, self.connector, self.account, judged.told_by, judged.told)
@@ -170,6 +167,23 @@ class Identity:
         if refusal:
             raise IdentityRefusedError(refusal)
         self._passed[record] |= fresh
+
+    def _compared(
+        self, connection: sa.Connection, told: Told, sources: Mapping[str, Told]
+    ) -> tuple[Judged, dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+        """What an answer means; what is recorded, by name; and what is known of the sources now."""
+        known: dict[str, dict[str, str]] = {}
+        for row in identities.read_identities(connection, self.connector):
+            known.setdefault(row.account, {})[row.told_by] = canonical(row.identity)
+        named = {name: {**known.get(name, {}), **_by_place(sources.get(name, ()))} for name in self.sources}
+        judged = judge(
+            told,
+            recorded=known.get(self.account, {}),
+            declared=self.declared,
+            sources=named,
+            others={name: known.get(name, {}) for name in self.others if name != self.account},
+        )
+        return judged, known, named
 
     def _refusal(self, judged: Judged) -> str:
         """Why nothing may be written, '' when it may."""

@@ -50,12 +50,13 @@ def retry_after_seconds(
     try:
         number = float(text)
     except ValueError:
-        moment = _moment(text)
-        return None if moment is None else max(0.0, moment - (_moment(named.get("date", "")) or now))
+        moment = moment_of(text)
+        return None if moment is None else max(0.0, moment - (moment_of(named.get("date", "")) or now))
     return number / per_second if isfinite(number) and number >= 0 else None
 
 
-def _moment(text: str) -> float | None:
+def moment_of(text: str) -> float | None:
+    """The moment of a date as HTTP writes it, in seconds since 1970; None for anything else."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -21,7 +21,14 @@ from imagesync_pipelines.upstream import answers, errors
 from imagesync_pipelines.upstream.answers import DEFAULT_PORTS, Answer, origin_of, place_of
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
-from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.retries import (
+    RetryPolicy,
+    Timing,
+    bare,
+    call_with_retries,
+    moment_of,
+    retry_after_seconds,
+)
 
 MAX_REDIRECTS = 5
 USER_AGENT = "imagesync_pipelines"
@@ -145,6 +152,7 @@ class UpstreamSession:
         self._pool: urllib3.PoolManager | None = None
         self._carried = 0
         self._opened = 0.0
+        self._dated: tuple[str, float] | None = None
 
     def __enter__(self) -> Self:
         """Give the session; it closes its connections at the end."""
@@ -158,6 +166,12 @@ class UpstreamSession:
         """Close the connections, one that is in use at its end; a later call opens new ones."""
         with self._lock:
             self._pool = None
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds that the system's clock was ahead of ours at its last answer; None where it does not say."""
+        moment = None if self._dated is None else moment_of(self._dated[0])
+        return None if moment is None or self._dated is None else moment - self._dated[1]
 
     def call(self, request: ApiRequest) -> Answer:
         """Make a call, and again after what is transient. Raises the UpstreamError that fits.
@@ -242,6 +256,7 @@ class UpstreamSession:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise answers.failure_without_answer(place, error) from None
         status = response.status
+        self._dated = response.headers.get("Date", ""), self._timing.wall()
         with response:
             if (target := _redirect_target(request, url, response)) is not None:
                 return target

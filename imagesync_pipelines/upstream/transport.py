@@ -235,6 +235,11 @@ class Transport:
         return 0 if self._tokens is None else self._tokens.session.calls
 
     @property
+    def ahead(self) -> float | None:
+        """Seconds that the system's clock was ahead of ours at its last answer; None where it does not say."""
+        return self._session.ahead
+
+    @property
     def bytes(self) -> int:
         """Bytes of bodies received so far, those of the host that gives tokens among them."""
         return self._session.bytes + (0 if self._tokens is None else self._tokens.session.bytes)

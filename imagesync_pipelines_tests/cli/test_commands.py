@@ -143,6 +143,7 @@ def test_env_prints_what_a_shell_can_evaluate(place: World, capsys: Shown) -> No
     assert values["DAGSTER_HOME"] == values["IMAGESYNC_HOME"] + "/dagster"
     assert values["IMAGESYNC_DAGSTER_URL"].startswith("postgresql+psycopg2://")
     assert (Path(values["DAGSTER_HOME"]) / "dagster.yaml").exists()
+    assert (Path(values["DAGSTER_HOME"]) / "workspace.yaml").exists()
 
 
 def test_clean_removes_a_home_and_nothing_else(tmp_path: Path, capsys: Shown) -> None:

@@ -21,9 +21,12 @@ from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.imaging import verdicts
 from imagesync_pipelines.sandbox.faults import altered, answer
+from imagesync_pipelines.sandbox.head_office.server import PASSWORD_VARIABLE
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import (
+    NOBODY,
+    WRONG_PASSWORD,
     Automation,
     Held,
     Moment,
@@ -196,6 +199,17 @@ class EdgeSite(Site):
             yield
 
     @contextmanager
+    def wrong_password(self) -> Iterator[str]:
+        with self.with_variables(**{PASSWORD_VARIABLE: WRONG_PASSWORD}):
+            yield f"edge {STORE} head office"
+
+    @contextmanager
+    def unreachable(self) -> Iterator[set[str]]:
+        gone = sa.make_url(store(self)).set(database="gone").render_as_string(False)
+        with self.with_accounts(self.world.office.url, NOBODY), self.with_accounts(store(self), gone):
+            yield {f"edge {STORE} head office", f"edge {OTHER} head office", f"edge {STORE} database"}
+
+    @contextmanager
     def another(self) -> Iterator[Callable[[], Held]]:
         """The database of a store that another installation filled; it is empty by now."""
         url = self.world.url_of(OTHER)
@@ -289,6 +303,8 @@ SUBJECT = Subject(
     planned=slow(DOWNLOAD),
     beside=slow(DOWNLOAD, seconds=1.0),
     quiet_calls=1,
+    # A row of each store's listing.
+    doctor_calls=2,
     quiet_events=50,
     quiet_connections=15,
     writes={"a report": lambda site: (STATUS, site.world.office.faults)},

@@ -99,6 +99,11 @@ class FolderSite(ProductImageSite):
         self.put("A1_3.png")
         self.put("A2_1.png")
 
+    @contextmanager
+    def unreachable(self) -> Iterator[set[str]]:
+        with self.with_variables(FOLDER_PATH=str(self.pictures.with_name("not-mounted"))):
+            yield {"folder"}
+
     def lose(self) -> None:
         for path in self.pictures.glob("A[4-7]_*"):
             path.unlink()
@@ -188,6 +193,7 @@ SUBJECT = Subject(
     planned=locked(ours, "imagesync.product_image"),
     beside=locked_briefly("imagesync.mirror", 1.0),
     quiet_calls=0,
+    doctor_calls=0,
     quiet_events=23,
     quiet_connections=14,
     after_plan=("product_images",),

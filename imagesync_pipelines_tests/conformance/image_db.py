@@ -15,6 +15,8 @@ from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.product_images import ProductImageSite, by_product
 from imagesync_pipelines_tests.conformance.subject import (
+    NOBODY,
+    WRONG_PASSWORD,
     Automation,
     Held,
     Moment,
@@ -119,6 +121,18 @@ class ImageDbSite(ProductImageSite):
         catalogue.remove(unknown)
         catalogue.insert(record, place)
 
+    @contextmanager
+    def wrong_password(self) -> Iterator[str]:
+        with self.with_variables(IMAGE_API_PASSWORD=WRONG_PASSWORD):
+            yield "image_db source"
+
+    @contextmanager
+    def unreachable(self) -> Iterator[set[str]]:
+        with self.with_variables(
+            IMAGE_API_URL=f"{NOBODY}/api/", ERP_PARENTS_FILE="gone.csv", ERP_VARIANTS_FILE="gone.csv"
+        ):
+            yield {"image_db source", "image_db erp"}
+
     def lose(self) -> None:
         for file_id in self.world.sandbox.catalogue.file_ids()[-60:]:
             self.world.sandbox.mutate("delete", file_id=file_id)
@@ -222,6 +236,7 @@ SUBJECT = Subject(
     beside=slow_pages(0),
     # Every page, and one call to find out how many there are.
     quiet_calls=PAGES + 1,
+    doctor_calls=1,
     # One for each of the five blocks of pages, because their records come in another order; without these it is 64.
     quiet_events=69,
     quiet_connections=11,

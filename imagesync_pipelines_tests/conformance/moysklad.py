@@ -21,7 +21,17 @@ from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
 from imagesync_pipelines.sandbox.moysklad.server import variable
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call, stumbling
+from imagesync_pipelines_tests.conformance.subject import (
+    NOBODY,
+    WRONG_PASSWORD,
+    Automation,
+    Held,
+    Moment,
+    Site,
+    Subject,
+    slow_call,
+    stumbling,
+)
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
 # The second one is in no accounts file.
@@ -137,6 +147,16 @@ class MoyskladSite(Site):
             yield lambda: self.world.shown(OTHER)
 
     @contextmanager
+    def wrong_password(self) -> Iterator[str]:
+        with self.with_variables(**{variable(CHILD): WRONG_PASSWORD}):
+            yield f"moysklad {CHILD}"
+
+    @contextmanager
+    def unreachable(self) -> Iterator[set[str]]:
+        with self.with_accounts(self.world.sandbox.api_url, NOBODY):
+            yield {f"moysklad {CHILD}", f"moysklad {MAIN}"}
+
+    @contextmanager
     def own_source(self) -> Iterator[bool]:
         with self.with_variables(**{variable(CHILD): self.environment[variable(MAIN)]}):
             yield True
@@ -199,6 +219,8 @@ SUBJECT = Subject(
     planned=slow(f"{CHILD} images post", 0),
     beside=slow(f"{CHILD} images post", 0),
     quiet_calls=1,
+    # One entity of the main account, one of the child account.
+    doctor_calls=2,
     quiet_events=51,
     quiet_connections=16,
     policies={
@@ -212,9 +234,13 @@ SUBJECT = Subject(
     applies="child_images",
     whole={"full": True},
     automation=Automation(
-        by_itself=("moysklad__sync__hourly", "moysklad__sync__daily_full", "moysklad__requests"),
+        by_itself=(
+            "moysklad__sync__hourly",
+            "moysklad__sync__daily_full",
+            "moysklad__requests",
+            "moysklad__cleanup__daily",
+        ),
         needs={"IMAGESYNC_ACCOUNTS": "accounts.toml"},
-        always=("moysklad__cleanup__daily",),
         schedule="moysklad__sync__hourly",
         partition_set="moysklad_accounts",
         accounts=(CHILD,),

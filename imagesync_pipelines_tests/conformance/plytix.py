@@ -13,9 +13,19 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, make_listings
 from imagesync_pipelines.sandbox.faults import FaultPlan
-from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
+from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox, secrets_of
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call, stumbling
+from imagesync_pipelines_tests.conformance.subject import (
+    NOBODY,
+    WRONG_PASSWORD,
+    Automation,
+    Held,
+    Moment,
+    Site,
+    Subject,
+    slow_call,
+    stumbling,
+)
 from imagesync_pipelines_tests.plytix_installations import (
     ALIAS,
     WIDE,
@@ -146,6 +156,21 @@ class PlytixSite(Site):
         return sum(len(self.world.shown(listing.suggested_sku)) for listing in self.world.amazon.listings)
 
     @contextmanager
+    def wrong_password(self) -> Iterator[str]:
+        with self.with_variables(**dict.fromkeys(secrets_of(self.world.plytix), WRONG_PASSWORD)):
+            yield f"plytix {ALIAS}"
+
+    @contextmanager
+    def unreachable(self) -> Iterator[set[str]]:
+        mine = self.world.plytix
+        with (
+            self.with_accounts(mine.url, NOBODY),
+            self.with_accounts(mine.auth_url, NOBODY),
+            self.with_variables(PLYTIX_SPAPI_TOKEN_URL=f"{NOBODY}/auth/o2/token"),
+        ):
+            yield {f"plytix {ALIAS}", "plytix amazon"}
+
+    @contextmanager
     def another(self) -> Iterator[Callable[[], Held]]:
         """Each run logs in anew, so the token is another one every time; here the account is too."""
         mine = self.world.plytix
@@ -234,6 +259,7 @@ SUBJECT = Subject(
     planned=slow("patch", "asset create", 0),
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
+    doctor_calls=1,
     quiet_events=60,
     quiet_connections=13,
     policies={

@@ -26,6 +26,8 @@ from imagesync_pipelines_tests.places import entered, opened, rows_of
 
 # What each group of the target shows: a product, an entity, a gallery → its pictures, in any form that can be compared.
 Held = Mapping[str, object]
+# Nothing listens there, and what no system takes for a password.
+NOBODY, WRONG_PASSWORD = "http://127.0.0.1:9", "not-the-password-of-anybody"
 SAID = "the library gave up on it"
 CHANGES = ("images_added", "images_updated", "images_deleted")
 
@@ -137,6 +139,18 @@ class Site(ABC):
         with self.with_variables(IMAGESYNC_DATABASE_URL=spelt_otherwise(ours(self))):
             yield
 
+    @contextmanager
+    def wrong_password(self) -> Iterator[str]:
+        """The credentials are refused, for the length of a `with` block; gives what doctor calls the system that does.
+
+        '' where there are none.
+        """
+        yield ""
+
+    @abstractmethod
+    def unreachable(self) -> AbstractContextManager[set[str]]:
+        """Nobody answers at the addresses, for the length of a `with` block; gives what doctor calls these systems."""
+
     @abstractmethod
     def another(self) -> AbstractContextManager[Callable[[], Held]]:
         """Another account answers under the same name, for the length of a `with` block; gives what that one shows."""
@@ -246,7 +260,8 @@ class Subject:
     name: the connector. settings: its own. account: whose runs are looked at, '' where there are no accounts. made: a
     site that was never synchronised. before_a_kill: what was done before the run that is killed. command: the words
     after `imagesync` of that run. moments: where it is killed. planned: a moment after its plan was stored. beside:
-    what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new, in calls; quiet_events,
+    what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new, in calls; doctor_calls:
+    what doctor costs, logins not counted; quiet_events,
     quiet_connections: at most, in Dagster's records and to our databases. whole: options of one
     that reads everything. after_plan: the assets that carry a plan out or need it. applies: the one of them that notes
     the plan as applied. wrong: settings with a value that is refused, and what is said of it. reading_writes: of our
@@ -264,6 +279,7 @@ class Subject:
     planned: Moment
     beside: Moment
     quiet_calls: int
+    doctor_calls: int
     quiet_events: int
     quiet_connections: int
     after_plan: tuple[str, ...]

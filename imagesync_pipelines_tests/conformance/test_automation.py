@@ -48,6 +48,27 @@ def test_nothing_starts_by_itself_while_something_that_it_needs_is_missing(
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
+def test_nothing_starts_by_itself_on_made_up_systems_or_with_another_connectors_accounts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    subject, automation = SUBJECTS[name], SUBJECTS[name].automation
+    off = {
+        **dict.fromkeys((*automation.by_itself, *automation.never), "STOPPED"),
+        **dict.fromkeys(automation.always, "RUNNING"),
+    }
+    for variable, value in automation.needs.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("IMAGESYNC_SANDBOX", "true")
+    assert statuses(subject) == off
+    monkeypatch.delenv("IMAGESYNC_SANDBOX")
+    if subject.account:
+        accounts = tmp_path / "others.toml"
+        accounts.write_text("")
+        monkeypatch.setenv("IMAGESYNC_ACCOUNTS", str(accounts))
+        assert statuses(subject) == off
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
 def test_of_schedules_that_start_the_same_the_full_one_has_its_minute_to_itself(name: str) -> None:
     connector, zone = connector_named(name), load_settings(Settings).timezone
     settings, repository = load_settings(connector.settings), build_definitions().get_repository_def()

@@ -50,6 +50,18 @@ def nothing() -> None:
     """A job without an op."""
 
 
+def test_dagster_copies_no_env_file_into_its_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run reads it anew: a corrected password works without a restart, and the environment wins."""
+    (folder / ".env").write_text("IMAGE_API_PASSWORD=the-old-one\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("IMAGE_API_USERNAME", "")
+    before = dict(os.environ)
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder))) as instance:
+        instance.inject_env_vars("imagesync_pipelines")
+        assert {name: os.environ[name] for name in before} == before
+        assert "IMAGE_API_PASSWORD" not in os.environ
+
+
 def test_an_installation_keeps_dagsters_records_in_its_postgresql(
     locations: Locations, monkeypatch: pytest.MonkeyPatch
 ) -> None:

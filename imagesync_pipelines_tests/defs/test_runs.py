@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.defs import history, runs
+from imagesync_pipelines.products.erp import ErpError
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import load_settings
@@ -90,11 +91,10 @@ def test_a_plan_that_is_not_there_starts_no_run(place: World) -> None:
         assert instance.get_runs_count() == before
 
 
-def test_an_erp_that_is_gone_fails_the_run_and_changes_nothing(place: World, tmp_path: Path) -> None:
+def test_an_erp_that_is_gone_is_told_before_any_run_and_changes_nothing(place: World, tmp_path: Path) -> None:
     images = place.product_images()
-    outcome = place.sync({"ERP_PARENTS_FILE": str(tmp_path / "no.csv"), "ERP_VARIANTS_FILE": str(tmp_path / "no.csv")})
-    assert outcome.status is runs.Status.FAILED
-    assert "no.csv" in outcome.error
+    with pytest.raises(ErpError, match=r"no\.csv"):
+        place.sync({"ERP_PARENTS_FILE": str(tmp_path / "no.csv"), "ERP_VARIANTS_FILE": str(tmp_path / "no.csv")})
     assert place.product_images() == images
 
 

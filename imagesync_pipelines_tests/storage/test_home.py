@@ -110,7 +110,7 @@ def test_the_copy_of_dagster_yaml_follows_the_one_in_the_repository(locations: L
     copy.write_text("old: true\n")
     open_locations(Settings(home=locations.home, database_url=database_url))
     assert copy.read_text() == dagster_yaml()
-    assert [path.name for path in locations.dagster_home.iterdir()] == ["dagster.yaml"]
+    assert sorted(path.name for path in locations.dagster_home.iterdir()) == ["dagster.yaml", "workspace.yaml"]
 
 
 def test_another_store_is_taken_and_handed_on(database_url: str, tmp_path: Path) -> None:

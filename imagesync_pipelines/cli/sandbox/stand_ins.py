@@ -176,6 +176,7 @@ def environment() -> Iterator[SandboxHome]:
     os.environ.update(
         {
             "IMAGESYNC_ENV_FILE": os.devnull,
+            "IMAGESYNC_SANDBOX": "true",
             "IMAGESYNC_HOME": str(home),
             "IMAGESYNC_ALLOWED_IMAGE_HOSTS": LOOPBACK,
             "IMAGESYNC_ACCOUNTS": str(place.accounts),

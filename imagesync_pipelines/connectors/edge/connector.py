@@ -5,6 +5,7 @@ from functools import partial
 from pydantic import Field
 
 from imagesync_pipelines.connectors.edge import applying, marking, reading
+from imagesync_pipelines.connectors.edge.doctor import probes
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.sync.carry_out import ApplyOptions
@@ -114,5 +115,6 @@ CONNECTOR = Connector(
     ),
     places_of=reading.places_of,
     declared=marking.declared,
+    probes=probes,
     forget=marking.forget_store,
 )

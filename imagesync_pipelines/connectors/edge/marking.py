@@ -67,8 +67,15 @@ def identity_of(
     installation: Installation, account: EdgeStore, stores: Collection[str], run_id: str | None = None
 ) -> Identity:
     """Which store it is; stores: the names of all, for no two of them may be one database."""
+    return store_identity(installation.engine, account, stores, run_id)
+
+
+def store_identity(
+    engine: sa.Engine, account: EdgeStore, stores: Collection[str], run_id: str | None = None
+) -> Identity:
+    """The same, of our database alone."""
     return Identity(
-        installation.engine,
+        engine,
         EDGE,
         account.name,
         section_of(account.name),

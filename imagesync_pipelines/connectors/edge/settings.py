@@ -18,16 +18,16 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from imagesync_pipelines.accounts import file
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text
-from imagesync_pipelines.settings import Cron, known_zone
+from imagesync_pipelines.settings import Cron, EnvironmentSettings, known_zone
 
 MEGABYTE = 1024 * 1024
 
 
-class EdgeSettings(BaseSettings):
+class EdgeSettings(EnvironmentSettings):
     """What the edge connector needs to know; every field is the variable EDGE_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="EDGE_", extra="ignore", env_ignore_empty=True)

@@ -119,6 +119,12 @@ def create_or_check(database: StoreDatabase) -> list[TableFinding]:
         return _findings(connection, database.table)
 
 
+def what_it_lacks(database: StoreDatabase) -> list[TableFinding]:
+    """What a table lacks that is there; of one that the first run makes nothing. Raises StoreNotReadyError."""
+    with database.engine.connect() as connection:
+        return _findings(connection, database.table) if _column_types(connection, database.table) else []
+
+
 def require_ready(findings: Sequence[TableFinding], store: str) -> None:
     """Raise StoreNotReadyError when a run cannot work with the table."""
     missing = [finding.what for finding in findings if finding.needed]

@@ -1,6 +1,7 @@
 """The declaration of the folder connector: pictures named by SKU, in a folder or a bucket, onto the ERP's products."""
 
 from imagesync_pipelines.connectors.folder import reading, steps
+from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
@@ -15,6 +16,8 @@ CONNECTOR = Connector(
     settings=FolderSettings,
     options=steps.FolderPlanOptions,
     pictures_of=steps.pictures_of,
+    probes=probes,
+    missing=lambda shared, settings: f"not set: {', '.join(settings.missing)}" if settings.missing else "",
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
     steps=(
         Step.of(reading.files, kinds=("file",), after=("folder",), tries_again_after=RETRY_SECONDS),
@@ -43,7 +46,6 @@ CONNECTOR = Connector(
             "sync",
             lambda settings: settings.schedule,
             "Reads the folder and brings the images of the products up to it.",
-            starts_by_itself=lambda shared, settings: not settings.missing,
             skip=lambda shared, settings: (
                 f"{' and '.join(settings.missing)} not set, so there is no folder to read." if settings.missing else ""
             ),

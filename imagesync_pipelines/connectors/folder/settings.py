@@ -3,20 +3,20 @@
 import re
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from imagesync_pipelines.settings import Cron
+from imagesync_pipelines.settings import Cron, EnvironmentSettings, Place
 
 # The whole name first: it may be a SKU itself (model.named). Then SKU_2 and SKU-front, without the ending.
 PATTERN = r"(?P<sku>.+?)(?:_(?P<number>\d{1,3})|-(?P<view>front|back|side|top|detail))?"
 
 
-class FolderSettings(BaseSettings):
+class FolderSettings(EnvironmentSettings):
     """What the folder connector needs to know; every field is the variable FOLDER_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="FOLDER_", extra="ignore", env_ignore_empty=True)
 
-    path: str = Field("", description="folder or s3://bucket/prefix of pictures that are named by SKU; empty: off")
+    path: Place = Field("", description="folder or s3://bucket/prefix of pictures that are named by SKU; empty: off")
     url: str = Field(
         "", description="where other systems reach the catalogue (imagesync serve), e.g. https://images.example.com"
     )

@@ -5,15 +5,31 @@ from collections.abc import Callable
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
 from imagesync_pipelines.connectors.image_db.records import PageAnswer, legible_id, page_parts
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
+from imagesync_pipelines.products.erp import look_at_files
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionPolicy, UpstreamSession
 
 PATH = "all-files-and-articles/"
 NOT_FOUND = 404
+# Attempts of one call before it counts as failed.
+TRIES = 4
 
 
 def open_session(settings: ImageDbSettings, shared: Settings, warn: Callable[[str], None]) -> UpstreamSession:
-    """A session on the API; `warn` is told about plain http.
+    """A session on the API for a run, which needs the ERP's products too; `warn` is told about plain http.
+
+    Raises SettingsError when a variable is missing, or when plain http is refused in production; ErpError when a file
+    of the ERP is missing or broken, so that this is told before the first call.
+    """
+    session = session_of(settings, shared, warn)
+    look_at_files(settings)
+    return session
+
+
+def session_of(
+    settings: ImageDbSettings, shared: Settings, warn: Callable[[str], None], *, tries: int = TRIES
+) -> UpstreamSession:
+    """A session on the API, whatever the ERP is like.
 
     Raises SettingsError when a variable is missing, or when plain http is refused in production.
     """
@@ -31,6 +47,7 @@ def open_session(settings: ImageDbSettings, shared: Settings, warn: Callable[[st
             connect_timeout=min(10.0, settings.image_api_timeout),
             total_deadline=4 * settings.image_api_timeout,
             verify_tls=settings.image_api_verify_tls,
+            tries=tries,
         )
     )
 

@@ -3,6 +3,7 @@
 from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.checks import CHECKS
 from imagesync_pipelines.connectors.image_db.client import count_pages
+from imagesync_pipelines.connectors.image_db.doctor import probes
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
 from imagesync_pipelines.connectors.image_db.record_store import Batches
 from imagesync_pipelines.connectors.image_db.settings import (
@@ -37,6 +38,10 @@ CONNECTOR = Connector(
     options=ImageDbOptions,
     pictures_of=plan_steps.pictures_of,
     declared=declared,
+    probes=probes,
+    missing=lambda shared, settings: (
+        f"not set: {', '.join(missing_variables(settings))}" if missing_variables(settings) else ""
+    ),
     externals=(
         External(
             "source",
@@ -113,13 +118,11 @@ CONNECTOR = Connector(
             "sync",
             lambda settings: settings.image_db_schedule,
             "A new scan over all pages every night; off while IMAGE_API_* or ERP_* is not set.",
-            starts_by_itself=lambda shared, settings: not missing_variables(settings),
         ),
     ),
     pages=PageSet(
         per_block=lambda settings: settings.image_db_pages_per_block,
         count=count_pages,
         reset_command=reading_steps.RESET_PAGES,
-        ready=lambda settings: not missing_variables(settings),
     ),
 )

@@ -7,7 +7,7 @@ or another child's, or another than recorded, is refused before its map is writt
 replaced, since writing needs an entity that was found there.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -103,17 +103,8 @@ class ChildRun:
     @cached_property
     def identity(self) -> Identity:
         """Whose account it is. A name that left the accounts file, or is off, is no matter."""
-        return Identity(
-            self.engine,
-            NAME,
-            self.alias,
-            accounts.section_of(self.alias),
-            self.context.run_id,
-            declared=self.child.account.account_id,
-            others={name: accounts.section_of(name) for name in sorted(self.others)},
-            sources={accounts.MAIN: accounts.section_of(accounts.MAIN)},
-            told_by_sources=lambda: {accounts.MAIN: told_by_main(self.context)},
-        )
+        told = lambda: {accounts.MAIN: told_by_main(self.context)}  # noqa: E731
+        return child_identity(self.engine, self.child, self.others, told, self.context.run_id)
 
     def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
@@ -195,17 +186,45 @@ def _managed(images: Iterable[Sequence[Any]]) -> tuple[Managed, ...]:
     return tuple(Managed(*one) for one in images)
 
 
-def identity_of_main(context: Run, account: accounts.MoyskladAccount) -> Identity:
-    """Whose account the main one is, for who reads it; it is recorded by the run that writes into a child account."""
+def child_identity(
+    engine: sa.Engine,
+    child: accounts.MoyskladChild,
+    others: Collection[str],
+    told_by_sources: Callable[[], Mapping[str, Told]],
+    run_id: str | None = None,
+) -> Identity:
+    """Whose account a child account is. others: the child accounts that are not off."""
     return Identity(
-        context.installation.engine,
+        engine,
+        NAME,
+        child.alias,
+        accounts.section_of(child.alias),
+        run_id,
+        declared=child.account.account_id,
+        others={name: accounts.section_of(name) for name in sorted(others)},
+        sources={accounts.MAIN: accounts.section_of(accounts.MAIN)},
+        told_by_sources=told_by_sources,
+    )
+
+
+def main_identity(
+    engine: sa.Engine, account: accounts.MoyskladAccount, children: Collection[str], run_id: str | None = None
+) -> Identity:
+    """Whose account the main one is. children: the child accounts that are not off."""
+    return Identity(
+        engine,
         NAME,
         accounts.MAIN,
         accounts.section_of(accounts.MAIN),
-        context.run_id,
+        run_id,
         declared=account.account_id,
-        others={name: accounts.section_of(name) for name in _accounts(context).active},
+        others={name: accounts.section_of(name) for name in sorted(children)},
     )
+
+
+def identity_of_main(context: Run, account: accounts.MoyskladAccount) -> Identity:
+    """The same for who reads it in a run; it is recorded by the run that writes into a child account."""
+    return main_identity(context.installation.engine, account, _accounts(context).active, context.run_id)
 
 
 def forget_child(connection: sa.Connection, alias: str) -> None:

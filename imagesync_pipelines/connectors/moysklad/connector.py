@@ -9,6 +9,7 @@ from functools import partial
 from imagesync_pipelines.connectors.moysklad import apply_steps, counterparts, mapping, plan_step, reading, settings
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
+from imagesync_pipelines.connectors.moysklad.doctor import probes
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
@@ -95,7 +96,6 @@ SCHEDULES = (
         "cleanup",
         lambda chosen: str(chosen.cleanup_schedule),
         "Removes image content that no run used for MOYSKLAD_CONTENT_HOURS, never what is in use.",
-        starts_by_itself=lambda shared, chosen: True,
     ),
 )
 
@@ -113,6 +113,7 @@ CONNECTOR = Connector(
     schedules=SCHEDULES,
     places_of=counterparts.places_of,
     declared=declared,
+    probes=probes,
     forget=forget_child,
     accounts=AccountSet(
         partition_set="moysklad_accounts",

@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType, key_parts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
-from imagesync_pipelines.settings import Cron
+from imagesync_pipelines.settings import Cron, EnvironmentSettings
 from imagesync_pipelines.sync.steps import RunContext
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
 
 
-class MoyskladSettings(BaseSettings):
+class MoyskladSettings(EnvironmentSettings):
     """What the МойСклад connector needs to know; every field is the variable MOYSKLAD_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="MOYSKLAD_", extra="ignore", env_ignore_empty=True)
@@ -54,7 +54,7 @@ class MoyskladSettings(BaseSettings):
     fresh_hours: float = Field(2, gt=0, description="hours after which a child account's images count as stale")
 
 
-class MoyskladWebhookSettings(BaseSettings):
+class MoyskladWebhookSettings(EnvironmentSettings):
     """How requests come in, in MOYSKLAD_WEBHOOK_<FIELD>; without a secret nothing is served."""
 
     model_config = SettingsConfigDict(env_prefix="MOYSKLAD_WEBHOOK_", extra="ignore", env_ignore_empty=True)

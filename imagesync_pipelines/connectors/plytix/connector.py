@@ -3,6 +3,7 @@
 from functools import partial
 
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading
+from imagesync_pipelines.connectors.plytix.doctor import probes
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.ledger import declared, forget_account
 from imagesync_pipelines.connectors.plytix.reading import with_pim
@@ -26,11 +27,6 @@ RETRY_SECONDS = 10
 _PIM_STEP = partial(Step.of, kinds=("rest",), pool=API_POOL, tries_again_after=RETRY_SECONDS)
 
 
-def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
-    """Whether runs may start without a person: there is an accounts file and a folder of mapping files."""
-    return shared.accounts is not None and bool(settings.mapping_folder)
-
-
 def _nothing_to_start(shared: Settings, settings: PlytixSettings) -> str:
     missing = "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
     return "" if settings.mapping_folder else missing
@@ -45,6 +41,7 @@ CONNECTOR = Connector(
     pictures_of=pictures_of,
     places_of=places_of,
     declared=declared,
+    probes=probes,
     forget=forget_account,
     externals=(
         External(
@@ -112,7 +109,7 @@ CONNECTOR = Connector(
             "sync",
             lambda settings: settings.schedule,
             "All mapping files of PLYTIX_MAPPING_FOLDER, account by account; an account at work is left out.",
-            starts_by_itself=starts_by_itself,
+            starts_by_itself=lambda shared, settings: bool(settings.mapping_folder),
             skip=_nothing_to_start,
         ),
     ),

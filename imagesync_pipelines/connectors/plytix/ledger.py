@@ -164,10 +164,14 @@ class Ledger:
 
 
 def identity_of(context: Run, account: PlytixAccount) -> Identity:
+    """Whose account it is, in a run."""
+    return account_identity(context.installation.engine, account, context.run_id)
+
+
+def account_identity(engine: sa.Engine, account: PlytixAccount, run_id: str | None = None) -> Identity:
     """Whose account it is."""
-    section = f"[plytix.accounts.{context.account}]"
-    engine = context.installation.engine
-    return Identity(engine, CONNECTOR, context.account, section, context.run_id, declared=account.account_id)
+    section = f"[plytix.accounts.{account.alias}]"
+    return Identity(engine, CONNECTOR, account.alias, section, run_id, declared=account.account_id)
 
 
 def forget_account(connection: sa.Connection, account: str) -> None:

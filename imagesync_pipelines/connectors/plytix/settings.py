@@ -10,13 +10,13 @@ api_password = "env:PLYTIX_MAIN_PASSWORD"
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from imagesync_pipelines.accounts.file import Accounts, Count, KnownAccounts, Secret, Section, Text, account_key
-from imagesync_pipelines.settings import Cron
+from imagesync_pipelines.settings import Cron, EnvironmentSettings, Place
 
 
-class PlytixSettings(BaseSettings):
+class PlytixSettings(EnvironmentSettings):
     """What the Plytix connector needs to know; every field is the variable PLYTIX_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="PLYTIX_", extra="ignore", env_ignore_empty=True)
@@ -44,7 +44,7 @@ class PlytixSettings(BaseSettings):
     tries: int = Field(4, ge=1, description="attempts of one reading call before it counts as failed")
     verify_tls: bool = Field(True, description="check the certificates of Plytix and Amazon")
 
-    mapping_folder: str = Field("", description="folder or s3://bucket/prefix that is watched for mapping files")
+    mapping_folder: Place = Field("", description="folder or s3://bucket/prefix that is watched for mapping files")
     sensor_seconds: int = Field(60, ge=10, description="seconds between two looks for new mapping files")
     schedule: Cron = Field("30 3 * * *", description="when the daily run starts (cron)")
     fresh_hours: float = Field(26, gt=0, description="hours after which the products' images count as stale")

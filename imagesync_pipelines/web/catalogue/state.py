@@ -10,13 +10,13 @@ from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from upath import UPath
 
 from imagesync_pipelines.products.lists import list_for_height
 from imagesync_pipelines.products.merchant import MOST_PIXELS_TO_SHRINK
 from imagesync_pipelines.products.settings import ShowingSettings
-from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.settings import EnvironmentSettings, Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, kept_secret
 from imagesync_pipelines.sync.job_runs import PastRun
 
@@ -34,7 +34,7 @@ def _unknown() -> None:
     """Nothing is known of a daemon."""
 
 
-class CatalogueSettings(BaseSettings):
+class CatalogueSettings(EnvironmentSettings):
     """How the catalogue is served, each field CATALOGUE_<FIELD>; `production` needs the session secret."""
 
     model_config = SettingsConfigDict(env_prefix="CATALOGUE_", extra="ignore", env_ignore_empty=True)

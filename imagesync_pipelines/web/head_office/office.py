@@ -8,9 +8,9 @@ from functools import partial
 
 import sqlalchemy as sa
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from imagesync_pipelines.settings import Settings, SettingsError, known_zone, load_settings
+from imagesync_pipelines.settings import EnvironmentSettings, Settings, SettingsError, known_zone, load_settings
 from imagesync_pipelines.storage.database import answering, create_database, engine_of
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.installation import kept_secret
@@ -22,7 +22,7 @@ from imagesync_pipelines.web.head_office.tables import create_tables
 POOL = {"pool_size": 10, "max_overflow": 30}
 
 
-class HeadOfficeSettings(BaseSettings):
+class HeadOfficeSettings(EnvironmentSettings):
     """How the service runs, each field HO_<FIELD>; `production` in IMAGESYNC_ENVIRONMENT needs the secret."""
 
     model_config = SettingsConfigDict(env_prefix="HO_", extra="ignore", env_ignore_empty=True)

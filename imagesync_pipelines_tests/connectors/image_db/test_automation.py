@@ -13,6 +13,7 @@ from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
 from imagesync_pipelines.connectors.image_db.settings import ImageDbOptions, ImageDbSettings
 from imagesync_pipelines.defs import pages, runs
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.products.erp import ErpError
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
@@ -145,6 +146,33 @@ def test_a_run_without_credentials_is_refused_by_name_before_it_starts(place: Wo
     with pytest.raises(SettingsError, match="IMAGE_API_PASSWORD") as refused:
         place.sync({"IMAGE_API_PASSWORD": ""})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "could not be read"),
+        (b"", "lacks id and sku"),
+        (b"id,name\n1,Chair\n", "lacks sku"),
+        (b"id,sku\n1,A1", "cut off"),
+    ],
+)
+def test_a_missing_or_broken_file_of_products_is_told_before_the_first_call(
+    place: World, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    file, ledger = tmp_path / "parents.csv", place.sandbox.ledger
+    if content is not None:
+        file.write_bytes(content)
+    calls = ledger.count()
+    with pytest.raises(ErpError, match=said):
+        place.sync({"ERP_PARENTS_FILE": str(file)})
+    assert ledger.count() == calls
+    if content is None:
+        # The button of the UI too.
+        with place.opened() as (_, instance):
+            instance.add_dynamic_partitions(CONNECTOR.page_partitions, [FIRST])
+        assert not place.materialise(["api_pages"], [FIRST], ERP_PARENTS_FILE=str(file)).success
+        assert ledger.count() == calls
 
 
 def test_plain_http_to_another_machine_is_refused_in_production(place: World) -> None:

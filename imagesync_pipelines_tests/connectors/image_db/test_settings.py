@@ -40,6 +40,25 @@ def test_values_come_from_the_environment_and_the_password_is_not_shown(monkeypa
     assert "canary" not in repr(settings)
 
 
+def test_env_file_is_read_anew_and_an_empty_variable_of_the_environment_wins_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = Path(".env")
+    for password in ("wrong", "corrected"):
+        file.write_text(f"IMAGE_API_USERNAME=reader\nIMAGE_API_PASSWORD={password}\nIMAGE_API_TIMEOUT=7\n")
+        found = load_settings(ImageDbSettings).image_api_password
+        assert found is not None
+        assert found.get_secret_value() == password
+    monkeypatch.setenv("IMAGE_API_PASSWORD", "")
+    monkeypatch.setenv("image_api_timeout", "")
+    settings = load_settings(ImageDbSettings)
+    assert (settings.image_api_password, settings.image_api_username, settings.image_api_timeout) == (
+        None,
+        "reader",
+        30,
+    )
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_variables(load_settings(ImageDbSettings)) == (
         "IMAGE_API_URL",

@@ -137,6 +137,11 @@ class HeadOfficeApi:
         """Bytes of bodies received so far, photos included."""
         return self._transport.bytes + self._bodies.bytes
 
+    @property
+    def ahead(self) -> float | None:
+        """Seconds that the head office's clock is ahead of ours, as its last answer was dated; None if it was not."""
+        return self._transport.ahead
+
     def check_login(self) -> None:
         """Get a token now. Raises CredentialsError when the account is refused."""
         self._tokens.current()

@@ -24,6 +24,7 @@ PER_SEARCH = 100
 # How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
 NAMES_PER_SEARCH = 50
 _ASSETS = "api/v1/assets"
+NOBODYS_SKU = "imagesync-doctor"
 # Where Plytix says whose account it is.
 BY_TOKEN, BY_ADDRESS = "token", "asset addresses"
 
@@ -63,6 +64,15 @@ class PlytixApi(Transport):
         """
         named = answers.account_in(self._account_tokens.current().claims)
         return [*only(BY_TOKEN, {named} - {""}), *only(BY_ADDRESS, self._addresses)]
+
+    def look(self) -> None:
+        """Search for a product that nobody has, and, where the token names no account, read an asset's address.
+
+        Raises NotAllowedError, SearchRefusedError (the gallery attribute is unknown, for one), CredentialsError.
+        """
+        self.search_products([NOBODYS_SKU])
+        if not self.told():
+            next(iter(self._assets([])), None)
 
     def search_products(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
         """The products with exactly these SKUs, by SKU; those that Plytix does not have are missing.

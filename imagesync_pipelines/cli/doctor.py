@@ -1,0 +1,41 @@
+"""`imagesync doctor`: what is wrong with this installation and the systems around it, a line each."""
+
+import json
+
+import click
+
+from imagesync_pipelines.defs.doctor import look, nothing_is_set_up
+from imagesync_pipelines.sync.health import EXIT_CODES, State, worst
+
+_COLOURS = {State.FINE: "green", State.OFF: "bright_black", State.WARNING: "yellow", State.UNKNOWN: "yellow"}
+_NEXT = """Nothing is set up yet, and nothing is wrong. What comes next:
+  imagesync demo    shows everything on made-up systems, which are started here
+  .env              copy .env.example, and name your systems there (docs/getting-started.md)
+  imagesync doctor  then says of each of them whether it answers"""
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="one JSON document instead of lines; for monitoring")
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Look at every upstream, database, bucket, account and store, and say what to do; nothing is changed.
+
+    Each system is asked once: whether it answers and lets us in, whose account it is, how its clock goes, how much
+    space is left. Ends with 0 when nothing is wrong, 1 when something is, 2 when something could not be checked, 3 when
+    there are warnings only.
+    """
+    found = look()
+    state = worst(found)
+    if as_json:
+        findings = [one._asdict() for one in found]
+        click.echo(json.dumps({"state": state, "exit_code": EXIT_CODES[state], "findings": findings}, indent=1))
+        context.exit(EXIT_CODES[state])
+    widest = max(len(one.part) for one in found)
+    for one in found:
+        mark = click.style(f"{one.state:<11}", fg=_COLOURS.get(one.state, "red"))
+        click.echo(f"{mark}  {one.part:<{widest}}  {one.check}: {one.said}")
+        if one.todo:
+            click.echo(f"{'':<{widest + 15}}→ {one.todo}")
+    if nothing_is_set_up(found) and state in (State.FINE, State.OFF):
+        click.echo(f"\n{_NEXT}")
+    context.exit(EXIT_CODES[state])

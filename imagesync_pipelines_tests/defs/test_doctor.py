@@ -1,0 +1,97 @@
+"""Doctor on an installation of its own: nothing set up, a wrong setting, odd databases, the Dagster asset."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.storage.database import HEAD
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines_tests.cli.terminals import Ended, call
+from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, rows_of
+from imagesync_pipelines_tests.poolers import pgbouncer, through
+
+Shown = pytest.CaptureFixture[str]
+
+
+def states(ended: Ended) -> dict[tuple[str, str], str]:
+    """The state of every line, by part and question."""
+    return {(one["part"], one["check"]): one["state"] for one in json.loads(ended.out)["findings"]}
+
+
+def test_where_nothing_is_set_up_it_says_what_comes_next_and_makes_nothing(tmp_path: Path, capsys: Shown) -> None:
+    ended = call(None, capsys, "doctor")
+    assert (ended.code, ended.err) == (0, "")
+    assert "Nothing is set up yet, and nothing is wrong." in ended.out
+    assert "imagesync demo" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_setting_is_a_line(capsys: Shown) -> None:
+    ended = call(None, capsys, "doctor", IMAGESYNC_DECODE_CHILDREN="many")
+    assert ended.code == 1
+    assert "IMAGESYNC_DECODE_CHILDREN: " in ended.out
+    wrong = call(None, capsys, "doctor", "--json", FOLDER_SCHEDULE="daily", IMAGESYNC_ACCOUNTS="gone.toml")
+    assert states(wrong)["the accounts file", "read"] == "wrong"
+    wrong = call(None, capsys, "doctor", "--json", FOLDER_SCHEDULE="daily")
+    assert states(wrong)["folder", "settings"] == "wrong"
+
+
+def test_a_connector_that_lost_its_password_is_not_taken_for_one_that_is_not_in_use(capsys: Shown) -> None:
+    begun = {"IMAGE_API_URL": "http://127.0.0.1:9/api/", "IMAGE_API_USERNAME": "reader", "IMAGE_API_PASSWORD": ""}
+    found = states(call(None, capsys, "doctor", "--json", **begun))
+    assert found["image_db source", "answers"] == "wrong"
+
+
+def test_a_database_that_cannot_be_used_as_it_is(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
+    with databases(server) as (ours, dagsters):
+        place = environment_of(tmp_path, ours, dagsters)
+        assert states(call(None, capsys, "doctor", "--json", **place))["database", "tables"] == "ok"
+        for version, state, code in (("0029", "warning", 3), ("9999", "wrong", 1), (HEAD, "ok", 0)):
+            rows_of(ours, f"UPDATE imagesync.alembic_version SET version_num = '{version}'")
+            ended = call(None, capsys, "doctor", "--json", **place)
+            assert (states(ended)["database", "tables"], ended.code) == (state, code)
+        assert rows_of(ours, "SELECT version_num FROM imagesync.alembic_version") == [(HEAD,)]
+
+        gone = {**place, "IMAGESYNC_DATABASE_URL": ours.replace("/test_", "/gone_")}
+        ended = call(None, capsys, "doctor", "--json", **gone)
+        assert (states(ended)["database", "answers"], ended.code) == ("wrong", 1)
+        assert states(ended)["Dagster's database", "answers"] == "ok", "one database keeps no other from being asked"
+        with pgbouncer(server, "transaction") as pooler:
+            pooled = {**place, "IMAGESYNC_DATABASE_URL": through(ours, pooler)}
+            ended = call(None, capsys, "doctor", "--json", **pooled)
+            assert states(ended)["database", "answers"] == "wrong"
+            assert "pooler of transactions" in ended.out
+
+
+def test_an_empty_database_stays_empty(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
+    execute(server, "CREATE DATABASE doctors_empty")
+    try:
+        url = server.url("doctors_empty", "psycopg")
+        ended = call(None, capsys, "doctor", "--json", IMAGESYNC_HOME=str(tmp_path), IMAGESYNC_DATABASE_URL=url)
+        assert (states(ended)["database", "tables"], ended.code) == ("off", 0)
+        assert rows_of(url, "SELECT nspname FROM pg_namespace WHERE nspname IN ('imagesync', 'dagster')") == []
+    finally:
+        execute(server, "DROP DATABASE doctors_empty WITH (FORCE)")
+
+
+@pytest.mark.slow
+def test_the_asset_shows_the_findings_as_a_table_and_its_check_fails(server: EmbeddedServer, tmp_path: Path) -> None:
+    job = build_definitions().resolve_job_def("doctor_job")
+    with databases(server) as (ours, dagsters):
+        place = environment_of(tmp_path, ours, dagsters)
+        with entered(place, FOLDER_PATH=str(tmp_path / "gone"), FOLDER_URL="https://images.example"):
+            instance: Any
+            with dg.instance_for_test() as instance:
+                result = job.execute_in_process(instance=instance)
+    (event,) = result.get_asset_materialization_events()
+    records = event.materialization.metadata["findings"].records  # type: ignore[union-attr]
+    assert ("folder", "answers", "wrong") in {
+        (one.data["part"], one.data["check"], one.data["state"]) for one in records
+    }
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "folder, answers:" in str(check.description)
