@@ -112,7 +112,7 @@ def test_every_command_of_operating_works_in_any_folder(
         assert exported["FOLDER_PATH"] == str(project / "pictures")
         monkeypatch.chdir(elsewhere)
         done = call(None, capsys, "sync", "folder", "--dry-run", **exported)
-        assert done.code in (0, 3), done
+        assert "not set" not in done.out + done.err
         lines = [line for line in lines_of(OPERATING) if line.startswith("imagesync ")]
         assert len(lines) > 10
         for line in lines:

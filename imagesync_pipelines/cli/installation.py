@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import sqlalchemy as sa
+from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.cli.output import progress_bars
 from imagesync_pipelines.products.export_rows import snapshot
@@ -46,7 +47,8 @@ def _paths() -> dict[str, str]:
     """The variables of files and folders that are relative, `.env` among them, as they are from here."""
     file = Path(os.environ.get("IMAGESYNC_ENV_FILE", ".env"))
     found = {"IMAGESYNC_ENV_FILE": str(file.absolute())} if file.exists() else {}
-    for kind in (Settings, *(one.settings for one in connectors())):
+    kinds: list[type[BaseSettings]] = [Settings, *(one.settings for one in connectors())]
+    for kind in kinds:
         settings, prefix = load_settings(kind), str(kind.model_config.get("env_prefix") or "")
         for name, field in kind.model_fields.items():
             value = getattr(settings, name)

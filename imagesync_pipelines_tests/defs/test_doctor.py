@@ -88,9 +88,10 @@ def test_the_asset_shows_the_findings_as_a_table_and_its_check_fails(server: Emb
             with dg.instance_for_test() as instance:
                 result = job.execute_in_process(instance=instance)
     (event,) = result.get_asset_materialization_events()
-    records = event.materialization.metadata["findings"].records  # type: ignore[union-attr]
+    table = event.materialization.metadata["findings"]
+    assert isinstance(table, dg.TableMetadataValue)
     assert ("folder", "answers", "wrong") in {
-        (one.data["part"], one.data["check"], one.data["state"]) for one in records
+        (one.data["part"], one.data["check"], one.data["state"]) for one in table.records
     }
     (check,) = result.get_asset_check_evaluations()
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
