@@ -48,6 +48,13 @@ def test_a_promise_names_tests_that_are_there(heading: str) -> None:
     ] == []
 
 
+def test_the_index_leads_to_pages_that_are_there() -> None:
+    index = generated.ROOT / "docs" / "README.md"
+    named = re.findall(r"\]\(([^)#]+)\)", index.read_text(encoding="utf-8"))
+    assert len(named) > 12
+    assert [name for name in named if not (index.parent / name).exists()] == []
+
+
 def lines_of(page: Path) -> Iterator[str]:
     """The commands in a page's blocks of shell, without comments."""
     for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
