@@ -33,8 +33,9 @@ def configuration() -> dict[str, Any]:
         "result_expires": VISIBLE_SECONDS,
         # Which worker did a run stays known.
         "result_extended": True,
-        # A worker holds nothing that another one could begin.
+        # A worker holds nothing that another one could begin: it takes a run when it has a slot for it.
         "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
         # A process does run after run, and gives back its memory at the end of so many.
         "worker_max_tasks_per_child": 100,
         # What a run prints is Dagster's to keep.

@@ -6,6 +6,8 @@ what a Redis that was restarted has forgotten; and a run that a person cancels i
 Named by dagster.yaml (deploy/dagster/celery.yaml), so webserver, daemon and workers import it.
 """
 
+import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -63,10 +65,32 @@ class CheckedCeleryRunLauncher(CeleryRunLauncher):
             self._instance.report_run_canceled(run)
         return True
 
+    def lost(self, runs: Sequence[DagsterRun]) -> set[str]:
+        """The ids of those that were sent and will never begin: neither the queue nor a worker has their tasks.
+
+        A worker had taken them, and was killed before it began. Look twice: a task is nowhere while it is handed over.
+        """
+        sent = {str(run.tags.get(DAGSTER_CELERY_TASK_ID_TAG, "")): run.run_id for run in runs}
+        sent = {task: run for task, run in sent.items() if task and self.celery.AsyncResult(task).state == "PENDING"}
+        if not sent:
+            return set()
+        inspected = self.celery.control.inspect(timeout=ANSWER_SECONDS)
+        answers = [answer or {} for answer in (inspected.reserved(), inspected.active())]
+        held = {one["id"] for answer in answers for tasks in answer.values() for one in tasks}
+        return {run for task, run in sent.items() if task not in held | self._queued()}
+
     def slots(self) -> int:
         """How many runs the workers that answer now can do at once."""
         answers = self.celery.control.inspect(timeout=ANSWER_SECONDS).stats() or {}
         return sum(int(one["pool"]["max-concurrency"]) for one in answers.values())
+
+    def _queued(self) -> set[str]:
+        """The ids of the tasks that no worker has taken."""
+        with self.celery.connection_for_read() as connection:
+            channel = connection.default_channel
+            keys = [channel._q_for_pri(self.default_queue, priority) for priority in channel.priority_steps]
+            found = [message for key in keys for message in channel.client.lrange(key, 0, -1)]
+        return {str(json.loads(message)["headers"]["id"]) for message in found}
 
     def _task(self, run: DagsterRun) -> Any:
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)

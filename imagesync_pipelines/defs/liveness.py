@@ -52,11 +52,11 @@ def close_dead_runs(
     It looks twice: a database that was restarted has no locks for a moment. Runs of earlier releases hold none and are
     left to Dagster's own limit of hours.
     """
-    suspects = _without_lock(instance, engine)
+    suspects = {run.run_id for run in _dead(instance, engine)}
     if not suspects:
         return []
     sleep(AGAIN_SECONDS)
-    dead = [run for run in _without_lock(instance, engine) if run.run_id in {one.run_id for one in suspects}]
+    dead = [run for run in _dead(instance, engine) if run.run_id in suspects]
     for run in dead:
         if run.status is dg.DagsterRunStatus.CANCELING:
             # Failed, it would be tried again, which nobody wants who cancels.
@@ -89,14 +89,18 @@ def build_dead_runs_sensor() -> dg.SensorDefinition:
 def _in_flight(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     # No run that waits in the queue holds its lock, and there may be thousands.
     statuses = [status for status in launching.IN_FLIGHT if status is not dg.DagsterRunStatus.QUEUED]
-    found = instance.get_runs(dg.RunsFilter(statuses=statuses))
-    return [run for run in found if run.tags.get(LOCK_TAG) == run.run_id]
+    return list(instance.get_runs(dg.RunsFilter(statuses=statuses)))
 
 
-def _without_lock(instance: dg.DagsterInstance, engine: sa.Engine) -> list[dg.DagsterRun]:
+def _dead(instance: dg.DagsterInstance, engine: sa.Engine) -> list[dg.DagsterRun]:
+    """Those that held their lock and hold it no more, and those that a launcher sent to a worker that is gone."""
     runs = _in_flight(instance)
     if not runs:
         return []
     with engine.connect() as connection:
         alive = liveness.living(connection, [run.run_id for run in runs])
-    return [run for run in runs if run.run_id not in alive]
+    dead = {run.run_id for run in runs if run.tags.get(LOCK_TAG) == run.run_id} - alive
+    starting = [run for run in runs if run.status is dg.DagsterRunStatus.STARTING]
+    lost: Callable[[list[dg.DagsterRun]], set[str]] | None = getattr(instance.run_launcher, "lost", None)
+    dead |= lost(starting) if lost is not None and starting else set()
+    return [run for run in runs if run.run_id in dead]

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,8 +16,10 @@ from dagster._utils.interrupts import check_captured_interrupt
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from imagesync_pipelines.defs.celery_launcher import CheckedCeleryRunLauncher
+from imagesync_pipelines.defs.liveness import close_dead_runs
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.liveness import alive
+from imagesync_pipelines_tests.clusters import redis
 from imagesync_pipelines_tests.generated import ROOT
 
 TASK, WORKER = "a-task", "w1@here"
@@ -35,6 +38,9 @@ class Workers:
 
     def active(self) -> dict[str, Any] | None:
         return {WORKER: [{"id": task} for task in self.tasks]} if self.tasks else None
+
+    def reserved(self) -> dict[str, Any] | None:
+        return None
 
     def stats(self) -> dict[str, Any]:
         return {name: {"pool": {"max-concurrency": 2}} for name in ("w1@here", "w2@there")}
@@ -130,6 +136,45 @@ def test_a_run_that_is_canceled_is_never_taken_for_one_that_failed(
     assert found.status is (after or before)
     assert told.revoked == ([(TASK, True)] if after else [])
     launcher.celery.backend.forget(TASK)
+
+
+@pytest.mark.parametrize(
+    ("said", "tasks", "queued", "is_lost"),
+    [
+        ("PENDING", (), set(), True),
+        ("PENDING", (TASK,), set(), False),
+        ("PENDING", (), {TASK}, False),
+        ("STARTED", (), set(), False),
+    ],
+    ids=["nobody has it", "a worker has it", "it waits in the queue", "it began"],
+)
+def test_a_run_that_was_sent_to_a_worker_that_is_gone_is_marked_as_failed(
+    launcher: CheckedCeleryRunLauncher,
+    database: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    tasks: tuple[str, ...],
+    queued: set[str],
+    is_lost: bool,
+) -> None:
+    instance = launcher._instance
+    run = a_run(instance, dg.DagsterRunStatus.STARTING)
+    launcher.celery.control = Workers(*tasks)
+    monkeypatch.setattr(launcher, "_queued", lambda: queued)
+    monkeypatch.setattr(instance, "_run_launcher", launcher)
+    if said != "PENDING":
+        launcher.celery.backend.store_result(TASK, {"hostname": WORKER}, said)
+    assert close_dead_runs(instance, database, lambda seconds: None) == [run.run_id] * is_lost
+    launcher.celery.backend.forget(TASK)
+
+
+def test_what_no_worker_has_taken_is_seen_in_redis(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    with redis(tmp_path) as url:
+        launcher = CheckedCeleryRunLauncher("dagster", broker=f"{url}/0", backend=f"{url}/1")
+        launcher.register_instance(instance)
+        sent = {launcher.celery.send_task("execute_job", queue="dagster", priority=one).id for one in (0, 9)}
+        assert launcher._queued() == sent
+        launcher.celery.close()
 
 
 def test_the_slots_of_all_workers_are_counted(launcher: CheckedCeleryRunLauncher) -> None:
