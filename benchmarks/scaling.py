@@ -2,7 +2,7 @@
 
 Plain numbers, no Dagster: one daemon launches so many runs a second, a run takes a slot for so long. What a run costs
 is measured by the test of two workers (imagesync_pipelines_tests/faults/test_workers_killed.py); docs/scaling.md has
-the figures with their machine. Others are given: `--quiet 1.2 --image 0.05 --launch 0.3`.
+the figures with their machine. Others are given: `--quiet 1.2 --image 0.05`.
 """
 
 import argparse
@@ -21,16 +21,17 @@ HOUR = 3_600.0
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a slot is taken by a run in which nothing changed, and by each image besides; seconds of a launch by
-    the daemon, which does `at_once` of them.
+    """Seconds that a slot is taken by a run of few images, and by each image besides; of a launch by the daemon, which
+    does `at_once` of them.
 
-    slots: of a worker. slot_connections: to PostgreSQL, of a slot; other_connections: of all else.
+    The defaults are processor times: a worker's two cores are shared by its four slots. slots: of a worker.
+    slot_connections: to PostgreSQL, of a slot; other_connections: of all else.
     """
 
-    quiet: float = 1.5
-    image: float = 0.05
-    launch: float = 0.3
-    at_once: int = 4
+    quiet: float = 2.0
+    image: float = 0.007
+    launch: float = 0.083
+    at_once: int = 1
     slots: int = 4
     slot_connections: int = 6
     other_connections: int = 15
