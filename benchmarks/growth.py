@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import image_db_large
-from benchmarks.before import measured
+from benchmarks.before import HERE, OLD, before, measured
 from benchmarks.edge_bytes import new_store
 from benchmarks.edge_catalogue import STORE
 from benchmarks.edge_first import PAGE, Office
@@ -44,24 +44,38 @@ from imagesync_pipelines.sync.steps import RunContext, Summary
 SIZES = (50_000, 200_000)
 # As many runs as an installation with hourly ones has after seven months.
 RUNS = (50, 500, 5_000)
+# What is measured under the tree before as well: its plan of photos grew with their square.
+OF_BEFORE = {"products": 200_000, "photos": 10_000}
 SHOWN = 50
 RARE = "folder"
 
 
 def growth(console: Console, sizes: Sequence[int] = SIZES) -> None:
-    """Images, photos and runs in several sizes, with what each costs in all of them."""
-    for part, counts in (("images", sizes), ("products", sizes), ("photos", sizes), ("runs", RUNS)):
-        every, item = part in ("products", "runs"), part[:-1]
-        found = [measured("benchmarks.growth", part=part, size=size).figures["spans"] for size in counts]
-        what = "ms of processor time" if every else f"µs of processor time per {item}"
-        table = Table(title=f"How it grows: {what}", title_justify="left")
-        for heading in ("what", *(f"{size:,} {part}" for size in counts), "times as much"):
-            table.add_column(heading, justify="left" if heading == "what" else "right")
-        for spans in zip(*found, strict=True):
-            cost = [one["processor"] * (1e3 if every else 1e6 / size) for one, size in zip(spans, counts, strict=True)]
-            grown = f"{cost[-1] / cost[0]:.2f} ×" if cost[0] > 0 else ""
-            table.add_row(spans[0]["name"], *(f"{one:,.1f}" for one in cost), grown)
-        console.print(table)
+    """Images, products, photos and runs in several sizes, with what each costs in all of them, and before in one."""
+    with before(console.print) as old:
+        for part, counts in (("images", sizes), ("products", sizes), ("photos", sizes), ("runs", RUNS)):
+            every, item = part in ("products", "runs"), part[:-1]
+            columns = [(f"{size:,} {part}", size, _spans(HERE, part, size)) for size in counts]
+            if old is not None and part in OF_BEFORE:
+                columns.append((f"{OLD}: {OF_BEFORE[part]:,}", OF_BEFORE[part], _spans(old, part, OF_BEFORE[part])))
+            what = "ms of processor time" if every else f"µs of processor time per {item}"
+            table = Table(title=f"How it grows: {what}", title_justify="left")
+            heads = (*(heading for heading, *_ in columns), "times as much", f"MB above at {counts[-1]:,}")
+            for heading in ("what", *heads):
+                table.add_column(heading, justify="left" if heading == "what" else "right")
+            largest = columns[len(counts) - 1][2]
+            for nth, span in enumerate(largest):
+                cost = [spans[nth]["processor"] * (1e3 if every else 1e6 / size) for _, size, spans in columns]
+                grown = f"{cost[len(counts) - 1] / cost[0]:.2f} ×" if cost[0] > 0 else ""
+                above = f"{span['above_bytes'] / 1e6:,.0f}"
+                table.add_row(span["name"], *(f"{one:,.1f}" for one in cost), grown, above)
+            console.print(table)
+
+
+def _spans(tree: Path, part: str, size: int) -> list[dict[str, Any]]:
+    """What one size costs under a tree, step by step."""
+    found = measured(HERE / "benchmarks" / "growth.py", tree, part=part, size=size).figures["spans"]
+    return cast(list[dict[str, Any]], found)
 
 
 def images(home: Path, number: int) -> dict[str, Any]:
