@@ -56,7 +56,7 @@ class Image:
 
     def run(self, *command: str, volume: Path, seconds: float = 400, **variables: str) -> str:
         """What a command says, run as the image's user with a read-only root; fails when its exit status is not 0."""
-        volume.mkdir(exist_ok=True)
+        volume.mkdir(mode=0o700, exist_ok=True)
         os.chown(volume, USER, USER)
         given = [f"{name}={value}" for name, value in variables.items()]
         done = subprocess.run(
