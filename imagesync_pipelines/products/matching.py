@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.products.rules import StoredProduct
+from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.upstream.canonical import canonical_text
 
 VARIANT_SKU = "variant sku"
@@ -22,6 +25,10 @@ _SLIPS = (
     "a character too many",
     "one character differs",
 )
+# Goes up with what Matcher.nearest answers for the same products.
+_SUGGESTED_AS = 1
+# So many are Python objects at one time: there are some hundred of each unmatched number.
+_SLIPS_AT_A_TIME = 50_000
 RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
 
 
@@ -152,24 +159,52 @@ def products_of(frame: pd.DataFrame) -> list[StoredProduct]:
     return list(map(StoredProduct._make, zip(*columns, strict=True)))
 
 
+def digest_of(products: pd.DataFrame) -> str:
+    """Another one as soon as anything of any product changes, or what Matcher.nearest answers."""
+    digest = sha256(str(_SUGGESTED_AS).encode())
+    for name in StoredProduct._fields:
+        column = pa.array(products[name], from_pandas=True)
+        for part in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            buffers = part.buffers()
+            sizes = [buffer.size if buffer else None for buffer in buffers]
+            digest.update(repr((name, str(part.type), len(part), part.offset, sizes)).encode())
+            for buffer in filter(None, buffers):
+                digest.update(buffer)
+    return digest.hexdigest()
+
+
 def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
     """The products that a Matcher needs for these numbers: it answers as if it had all of them."""
-    named = canonical_texts(products["sku"]).isin(list(set(map(canonical_text, numbers))))
+    named = among(canonical_texts(products["sku"]), _texts(set(map(canonical_text, numbers))))
     parents = products.loc[named & (products["kind"] == "parent"), "id"]
-    return products[(named | products["parent_id"].isin(parents)).to_numpy()]
+    return products[named.to_numpy() | np.isin(products["parent_id"].to_numpy(np.int64, na_value=0), parents)]
 
 
 def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> pd.DataFrame:
     """The products that a Matcher needs to name the nearest ones for these unmatched numbers with their codes."""
     pairs = {(canonical_text(number), canonical_text(variant)) for number, variant in links}
-    numbers = list({number for number, _ in pairs})
+    numbers = {number for number, _ in pairs}
     skus = canonical_texts(products["sku"])
-    spelled = frozenset(pa.array(skus).to_pylist())
-    characters = frozenset("".join(spelled))
-    alike = {sku for number in numbers if number for sku in spelled & _one_slip_from(number, characters)}
-    old = [*numbers, *{f"{number}-{variant}" for number, variant in pairs}]
-    renamed = canonical_texts(products["legacy_sku"]).isin(old) | canonical_texts(products["base_sku"]).isin(old)
-    return products[skus.isin([*alike, *numbers]) | renamed]
+    characters = _characters(skus)
+    slips = (slip for number in numbers if number for slip in _one_slip_from(number, characters))
+    parts = [_texts(numbers)]
+    while part := list(islice(slips, _SLIPS_AT_A_TIME)):
+        parts.append(_texts(part))
+    alike = among(skus, pd.concat(parts, ignore_index=True))
+    old = _texts({*numbers, *(f"{number}-{variant}" for number, variant in pairs)})
+    renamed = among(canonical_texts(products["legacy_sku"]), old) | among(canonical_texts(products["base_sku"]), old)
+    return products[(alike | renamed).to_numpy()]
+
+
+def _texts(values: Iterable[str]) -> pd.Series:
+    return pd.Series(pa.array(values, pa.large_string()).to_pandas(), dtype="str")
+
+
+def _characters(texts: pd.Series) -> frozenset[str]:
+    """Every character that one of these texts has."""
+    known = pa.array(texts.dropna()).cast(pa.string())
+    known = known.combine_chunks() if isinstance(known, pa.ChunkedArray) else known
+    return frozenset(pc.binary_join(pa.ListArray.from_arrays([0, len(known)], known), "")[0].as_py())
 
 
 def _one_slip_from(number: str, characters: Iterable[str]) -> set[str]:

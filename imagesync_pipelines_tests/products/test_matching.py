@@ -9,6 +9,7 @@ from imagesync_pipelines.products.matching import (
     RULES,
     Matcher,
     Near,
+    digest_of,
     match_links,
     may_match,
     may_resemble,
@@ -142,3 +143,14 @@ def test_few_products_of_a_large_catalogue_may_matter() -> None:
     alike = set(may_resemble(many, [("10007", "")])["sku"])
     assert {"100007", "100070", "104007"} < alike
     assert len(alike) < 40
+
+
+@pytest.mark.parametrize("name", StoredProduct._fields)
+def test_whatever_changes_of_a_product_changes_the_digest_of_all(name: str) -> None:
+    products = pd.DataFrame(PRODUCTS).astype({"parent_id": "Int64", "variant_code": "str", "legacy_sku": "str"})
+    other = {"id": 99, "parent_id": 99, "in_erp": True}.get(name, "other")
+    at = products.index[products["sku"] == "666666"]
+    changed = products.copy()
+    changed.loc[at, name] = other
+    assert digest_of(products) == digest_of(products.copy())
+    assert digest_of(changed) != digest_of(products)

@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.kept_exports import write_exports
+from imagesync_pipelines.products.matching import digest_of
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_asked, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -110,8 +111,9 @@ def make_plan(
     else:
         products_at, all_products = products.products_at(engine), products.read_products(engine)
     name = about.run_id
-    found = planning.plan_wanted(batches.records(name), all_products)
-    batches.keep_unmatched(name, found)
+    digest = digest_of(all_products)
+    found = planning.plan_wanted(batches.records(name), all_products, batches.suggested(digest))
+    batches.keep_unmatched(name, found, digest)
     current = read_current(engine, context.connector)
     groups = only_groups if only_groups is not None else _groups_in_scope(about, found, current, all_products)
     images = planning.cut_to(found, groups) if groups is not None else found

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,8 +64,12 @@ class PlannedImages(Unmatched):
     signed: int
 
 
-def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
+def plan_wanted(
+    records: UPath, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any] = MappingProxyType({})
+) -> PlannedImages:
     """What should be, from the record store and all products (those that left the ERP get no images).
+
+    suggested: the candidates for unmatched numbers that were found among these very products before.
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
     the record with its chosen files, the link, the product's name and the rules, so that a change of any of them
@@ -76,7 +82,8 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
     hits = _product_images(linked[found], matches.product_ids[found], matches.rules[found])
     showable = np.asarray(pc.not_equal(table["image_format"], ""))[hits["record"]]
     urls = read_table(records, ["picture_url"])["picture_url"]
-    unmatched, unused = _unmatched(table, urls, linked[~found], products, matches.reasons), _unused(table, urls)
+    near = _nearest(linked[~found], products, suggested)
+    unmatched, unused = _unmatched(table, urls, linked[~found], near, matches.reasons), _unused(table, urls)
     signed = _signed(urls, hits[showable])
     del linked, matches, urls  # before the rows are made: of all that is planned at a time this is a third
     pa.default_memory_pool().release_unused()
@@ -314,19 +321,27 @@ def _unused(table: pa.Table, urls: pa.ChunkedArray) -> pd.DataFrame:
     return frame_of(shown.append_column("reason", reason).filter(pc.is_valid(reason)))
 
 
+def _nearest(
+    linked: pd.DataFrame, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any]
+) -> Mapping[tuple[str, str], Any]:
+    """What may have been meant by unmatched numbers with their codes, each a list of {sku, name, why}."""
+    new = {pair for pair in zip(linked["number"], linked["variant"], strict=True) if pair not in suggested}
+    if not new:
+        return suggested
+    matcher = Matcher(products_of(may_resemble(products, new)))
+    return {**suggested, **{pair: [near._asdict() for near in matcher.nearest(*pair)] for pair in new}}
+
+
 def _unmatched(
     table: pa.Table,
     urls: pa.ChunkedArray,
     linked: pd.DataFrame,
-    products: pd.DataFrame,
+    near: Mapping[tuple[str, str], Any],
     reasons: dict[tuple[str, str], str],
 ) -> pd.DataFrame:
     """The links that matched nothing, each once per image, with what may have been meant."""
     links = linked.drop_duplicates(["record", "number", "variant"])
     pairs = list(zip(links["number"], links["variant"], strict=True))
-    wanted = set(pairs)
-    matcher = Matcher(products_of(may_resemble(products, wanted)) if wanted else ())
-    near = {pair: [candidate._asdict() for candidate in matcher.nearest(*pair)] for pair in wanted}
     records = pa.array(links["record"])
     images = frame_of(table.select(["external_id", "image_type"]).take(records))
     return pd.DataFrame(

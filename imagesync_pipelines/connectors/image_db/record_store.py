@@ -35,6 +35,8 @@ from imagesync_pipelines.storage.handovers import HandOvers
 # The step whose hand-over a batch is.
 STEP = "records"
 _UNMATCHED = ("unmatched.parquet", "unused.parquet")
+# In their metadata: the digest of the products.
+_PRODUCTS = b"products"
 
 MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_format")
 WRITTEN = tuple(
@@ -321,11 +323,34 @@ class Batches:
         newest = {about.run_id for about in (whole, proven) if about is not None}
         return newest | set(self._newer(proven) if proven is not None else ())
 
-    def keep_unmatched(self, name: str, found: Unmatched) -> None:
-        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
+    def keep_unmatched(self, name: str, found: Unmatched, products: str) -> None:
+        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it.
+
+        products: the digest of the products that it was made from (matching.digest_of).
+        """
         texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
         for file, frame in zip(_UNMATCHED, (found.unmatched.assign(candidates=texts), found.unused), strict=True):
-            write_whole(self.handovers.file(name, file), frame.to_parquet(index=False, compression="zstd"))
+            table, out = pa.Table.from_pandas(frame, preserve_index=False), io.BytesIO()
+            table = table.replace_schema_metadata({**(table.schema.metadata or {}), _PRODUCTS: products.encode()})
+            pq.write_table(table, out, compression="zstd")
+            write_whole(self.handovers.file(name, file), out.getvalue())
+
+    def suggested(self, products: str) -> dict[tuple[str, str], Any]:
+        """The candidates for unmatched numbers, by number and code, as the last plan found them among these products.
+
+        products: their digest; of any others nothing is known.
+        """
+        whole = [about.run_id for about in self.handovers.all(STEP, About) if about.scope == "all"]
+        for name in whole[:2]:  # its own batch, where it was planned before, or the one before it
+            try:
+                table = pq.read_table(io.BytesIO(self.handovers.file(name, _UNMATCHED[0]).read_bytes()))
+            except (FileNotFoundError, pa.ArrowInvalid):
+                continue
+            if (table.schema.metadata or {}).get(_PRODUCTS) != products.encode():
+                return {}
+            columns = (table[column].to_pylist() for column in ("number", "variant", "candidates"))
+            return {(number, variant): orjson.loads(text) for number, variant, text in zip(*columns, strict=True)}
+        return {}
 
     def unmatched(self, name: str) -> Unmatched:
         """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""

@@ -104,11 +104,14 @@ def test_what_matched_nothing_is_kept_with_its_candidates(batches: Batches, empt
     make(batches, "one", 0)
     with pytest.raises(BatchMissingError, match="image_db/plan"):
         batches.unmatched("one")
-    batches.keep_unmatched("one", found)
+    batches.keep_unmatched("one", found, "products")
     read = batches.unmatched("one")
     assert read.unmatched.to_dict("records") == found.unmatched.to_dict("records")
     assert read.unused.to_dict("records") == found.unused.to_dict("records")
     assert list(read.unmatched.columns) == columns
+    make(batches, "two", 1)
+    assert batches.suggested("products") == ({} if empty else {("80372", ""): near, ("1", ""): []})
+    assert batches.suggested("other products") == {}
 
 
 class Other(BaseModel):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db import planning
 from imagesync_pipelines.connectors.image_db.columns import RawPage, chunk_of
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.planning import (
@@ -105,6 +106,18 @@ def test_what_matches_nothing_is_a_row_for_a_person(store: UPath) -> None:
             "reason": "the image names no article",
         }
     ]
+
+
+def test_what_was_suggested_among_these_products_is_not_looked_for_again(
+    store: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(store, record(7, [link("80372"), link("80379")]))
+    columns = (plan.unmatched[name] for name in ("number", "variant", "candidates"))
+    known = {(number, variant): near for number, variant, near in zip(*columns, strict=True)}
+    one = {pair: near for pair, near in known.items() if pair[0] == "80372"}
+    pd.testing.assert_frame_equal(plan_wanted(store, PRODUCTS, one).unmatched, plan.unmatched)
+    monkeypatch.setattr(planning, "Matcher", None)
+    pd.testing.assert_frame_equal(plan_wanted(store, PRODUCTS, known).unmatched, plan.unmatched)
 
 
 def test_a_product_that_left_the_erp_gets_no_images_and_is_named(store: UPath) -> None:
