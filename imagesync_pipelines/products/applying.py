@@ -14,15 +14,14 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import repair_primaries
-from imagesync_pipelines.products.target import Payload, ProductImageTarget
-from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.products.target import Payload, ProductImageTarget, read_contents
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.carry_out import Broke, Known, Loaded, applied_summary, applied_warnings, carry_out
-from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.frames import among, only
 from imagesync_pipelines.sync.guard import approved, guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
@@ -73,6 +72,7 @@ def plan_images(
     *,
     payload: pd.DataFrame,
     products: pd.DataFrame,
+    contents: Callable[[pd.Series], pd.Series],
     judged: pd.DataFrame | None = None,
     rejected: pd.DataFrame | None = None,
     expiring: Collection[str] = (),
@@ -83,15 +83,20 @@ def plan_images(
 
     current: all that this source has in product_image; judged: the rows of it that the plan may touch, None: all.
     payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
+    contents: of wanted rows, by their keys; asked only for what comes where something goes.
     expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
     compared as stable addresses: the same one with another signature is no other picture. Raises IdentityRefusedError.
     """
     pa.default_memory_pool().release_unused()  # what the planned rows were made of
-    wanted, there = (
-        frame.assign(content=_stable_contents(frame["content"]))
-        for frame in (wanted, current if judged is None else judged)
+    there = current if judged is None else judged
+    # Only what comes where something goes may be its new name: of all others nobody asks for the content.
+    goes, comes = ~among(there["key"], wanted["key"]), ~among(wanted["key"], there["key"])
+    goes &= among(there["group"], wanted.loc[comes, "group"])
+    comes &= among(wanted["group"], there.loc[goes, "group"])
+    old = partial(read_contents, context.installation.engine, context.connector)
+    built = build_plan(
+        _with_contents(wanted, comes, contents), _with_contents(there, goes, old), scope, rejected=rejected, force=force
     )
-    built = build_plan(wanted, there, scope, rejected=rejected, force=force)
     due = (built["change"] == Change.KEEP) & built["fingerprint_after"].notna() & built["key"].isin(list(expiring))
     if due.any():
         built = built.assign(
@@ -110,8 +115,8 @@ def plan_images(
         held=guarded.held,
         owned=guarded.owned,
         cost=PlanCost(0, 0, 0),
-        states=group_states(current[among(current["group"], effects["group"])]),
-        payload=[payload[among(payload["key"], effects["key"])]],
+        states=group_states(only(current, among(current["group"], effects["group"]))),
+        payload=[only(payload, among(payload["key"], effects["key"]))],
         scope={READ_SINCE: restored_at if everything else ""},
         warnings=(*told, *guarded.warnings),
     )
@@ -208,21 +213,25 @@ def _apply(
         )
 
 
+def _with_contents(rows: pd.DataFrame, which: pd.Series, contents: Callable[[pd.Series], pd.Series]) -> pd.DataFrame:
+    """Rows as the engine takes them, with the contents of these."""
+    content = pd.Series(pd.NA, index=rows.index, dtype="str")
+    if which.any():
+        content[which] = _stable_contents(contents(rows.loc[which, "key"]).astype("str")).array
+    return rows.assign(content=content)
+
+
 def _stable_contents(contents: pd.Series) -> pd.Series:
     asked = contents.str.contains("?", regex=False, na=False)
     return contents.mask(asked, contents[asked].map(stable_address)) if asked.any() else contents
 
 
 def labels_of(groups: pd.Series, products: pd.DataFrame) -> pd.Series:
-    """SKU and name of each group's product, for people; none for a group that is NA. Each label is kept once."""
-    ids = pd.Index(products["id"])
-    numbers, of_row = np.unique(pc.fill_null(pa.array(groups).cast(pa.int64()), -1), return_inverse=True)
-    places = ids.get_indexer(numbers)
-    named = products[["sku", "name"]].iloc[places[places >= 0]]
-    codes = np.where(places >= 0, np.cumsum(places >= 0) - 1, -1)[of_row]
-    # From a list: of a column in several pieces, or in none, Arrow makes no single dictionary.
-    texts = (named["sku"] + " " + named["name"]).tolist()
-    labels = pa.array(texts, pa.string(), from_pandas=True).dictionary_encode()
-    indices = labels.indices.take(pa.array(codes, mask=codes < 0))
-    coded = pa.DictionaryArray.from_arrays(indices, labels.dictionary)
-    return frame_of(pa.table({"label": coded}))["label"].set_axis(groups.index)
+    """SKU and name of each group's product, for people; none for a group that is NA."""
+    ids, asked = products["id"].to_numpy(), np.asarray(pc.fill_null(pa.array(groups).cast(pa.int64()), -1))
+    order = np.argsort(ids, kind="stable")
+    first, behind = (np.searchsorted(ids, asked, side=side, sorter=order) for side in ("left", "right"))
+    places = np.full(len(asked), -1)
+    places[first < behind] = order[first[first < behind]]
+    sku, name = (pd.Series(products[column].array.take(places, allow_fill=True)) for column in ("sku", "name"))
+    return (sku + " " + name).set_axis(groups.index)

@@ -19,7 +19,8 @@ from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import Change, Outcome, group_state
 from imagesync_pipelines.sync.plan import group_states
 
-_CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, original_url FROM imagesync.product_image"
+_OWNED = "FROM imagesync.product_image WHERE source = {}"
+_KEY = "product_id || '/' || external_id"
 
 MOVED = "the images of this product changed since the plan was made; plan again"
 
@@ -114,14 +115,26 @@ def read_asked(engine: sa.Engine, source: str) -> dict[str, tuple[str, ...]]:
 def read_current(engine: sa.Engine, source: str) -> pd.DataFrame:
     """What the connector `source` has in `product_image` now, as the engine's `current`.
 
-    Columns: key, group, position (always NA: order is computed, not stored), fingerprint, content (the original's URL).
+    Columns: key, group, position (always NA: order is computed, not stored), fingerprint. Contents: read_contents.
     """
-    query = f"{_CURRENT} WHERE source = {sql.Literal(source).as_string()}"  # a COPY takes no parameters
+    owned = _OWNED.format(sql.Literal(source).as_string())  # a COPY takes no parameters
+    query = f"SELECT {_KEY}, product_id, fingerprint {owned}"
     with engine.connect() as connection:
-        table = read_columns(connection, query, dict.fromkeys(("key", "group", "fingerprint", "content"), pa.string()))
-    frame = frame_of(table)
+        frame = frame_of(read_columns(connection, query, dict.fromkeys(("key", "group", "fingerprint"), pa.string())))
     frame.insert(2, "position", pd.Series(pd.NA, index=frame.index, dtype="Int64"))
     return frame
+
+
+def read_contents(engine: sa.Engine, source: str, keys: pd.Series) -> pd.Series:
+    """The contents (the originals' URLs) of rows that `source` has under these keys; NA where it has none any more."""
+    ids = sorted({int(key.partition("/")[0]) for key in keys})
+    owned = _OWNED.format(sql.Literal(source).as_string())
+    query = (
+        f"SELECT {_KEY}, original_url {owned} AND product_id = ANY(CAST({sql.Literal(ids).as_string()} AS bigint[]))"
+    )
+    with engine.connect() as connection:
+        frame = frame_of(read_columns(connection, query, dict.fromkeys(("key", "content"), pa.string())))
+    return keys.map(dict(zip(frame["key"], frame["content"], strict=True)))
 
 
 @dataclass(frozen=True)

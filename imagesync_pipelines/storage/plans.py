@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
+# So many rows are made ready to be written at a time, which takes as much memory again as they have.
+_ROWS_AT_A_TIME = 5_000
 # All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"account":
 # "harbour"}.
 WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
@@ -106,7 +108,7 @@ class Plans:
         files: dict[str, str] = {}
         for name, portions in ((ROWS, [rows]), (PAYLOAD, payload)):
             if portions is not None:
-                body = _parquet(portions)
+                body = _parquet(portions, _ROWS_AT_A_TIME if name == ROWS else None)
                 files[name] = hashlib.sha256(body).hexdigest()
                 write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
@@ -242,14 +244,15 @@ def _among(connector: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
     return sa.and_(plan.c.connector == connector, plan.c.scope.contains(dict(part)))
 
 
-def _parquet(portions: "Iterable[pd.DataFrame]") -> bytes:
-    """A Parquet file of these frames, each a group of rows."""
+def _parquet(portions: "Iterable[pd.DataFrame]", most: int | None) -> bytes:
+    """A Parquet file of these frames, each a group of rows, or several of at most so many."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = (pa.Table.from_pandas(frame, preserve_index=False) for frame in portions)
     buffer, first = io.BytesIO(), next(tables)
-    with pq.ParquetWriter(buffer, first.schema, compression="zstd") as writer:
+    # Dictionaries cost more than they save beside zstd: nearly all texts of a plan differ.
+    with pq.ParquetWriter(buffer, first.schema, compression="zstd", use_dictionary=False) as writer:
         for table in chain([first], tables):
-            writer.write_table(table)
+            writer.write_table(table, row_group_size=most)
     return buffer.getvalue()

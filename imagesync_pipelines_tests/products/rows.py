@@ -9,7 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.target import VALUES, Payload, ProductImageTarget, image_key, read_current
+from imagesync_pipelines.products.target import (
+    VALUES,
+    Payload,
+    ProductImageTarget,
+    image_key,
+    read_contents,
+    read_current,
+)
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.sync.apply import apply_database
@@ -109,8 +116,14 @@ class Planned:
 
 def plan(database: sa.Engine, wanted: Wanted, scope: Scope = WHOLE, *, force: bool = False) -> Planned:
     """The plan that makes the database what is wanted."""
-    current = read_current(database, "image_db")
+    current = current_rows(database, "image_db")
     return Planned(build_plan(frame_of(wanted), current, scope, force=force), group_states(current), wanted)
+
+
+def current_rows(database: sa.Engine, source: str) -> pd.DataFrame:
+    """What a source has, with all contents."""
+    rows = read_current(database, source)
+    return rows.assign(content=read_contents(database, source, rows["key"]).astype("str"))
 
 
 def bring(database: sa.Engine, wanted: Wanted, **options: Any) -> Applied:

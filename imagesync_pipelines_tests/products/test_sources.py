@@ -11,13 +11,21 @@ from imagesync_pipelines.storage.schema import pin, product_image
 from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.tally import Applied
-from imagesync_pipelines_tests.products.rows import WHOLE, Picture, Wanted, add_products, frame_of, payload_of
+from imagesync_pipelines_tests.products.rows import (
+    WHOLE,
+    Picture,
+    Wanted,
+    add_products,
+    current_rows,
+    frame_of,
+    payload_of,
+)
 
 
 def bring(database: sa.Engine, source: str, wanted: Wanted) -> Applied:
     """Make what one source has in the database what is wanted, as after a full scan of that source."""
 
-    current = read_current(database, source)
+    current = current_rows(database, source)
     return apply_database(
         build_plan(frame_of(wanted), current, WHOLE),
         ProductImageTarget(database, source, payload_of(wanted)),
@@ -60,7 +68,7 @@ def test_a_source_that_lost_everything_takes_away_only_its_own_images(database: 
 
 
 def test_a_change_of_one_source_makes_the_other_ones_plan_no_older(database: sa.Engine, one: int) -> None:
-    current = read_current(database, "image_db")
+    current = current_rows(database, "image_db")
     plan = build_plan(frame_of({(one, "7"): Picture(priority=4)}), current, WHOLE)
     bring(database, "folder", {(one, "8"): Picture(priority=3)})
     target = ProductImageTarget(database, "image_db", payload_of({(one, "7"): Picture(priority=4)}))

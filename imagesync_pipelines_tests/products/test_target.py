@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.applying import labels_of
 from imagesync_pipelines.products.primaries import pin_image, pins_of, repair_primaries
-from imagesync_pipelines.products.target import read_current
+from imagesync_pipelines.products.target import read_contents, read_current
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.memory import note_restored
 from imagesync_pipelines.storage.quarantine import QuarantineTable
@@ -234,9 +234,13 @@ def test_current_is_what_is_there_also_when_that_is_nothing(database: sa.Engine,
     bring(database, {(one, "7"): A, (two, "8"): B})
     frame = read_current(database, "image_db")
     assert frame.sort_values("key").drop(columns="position").to_numpy().tolist() == [
-        [f"{one}/7", str(one), A.fingerprint(), "https://media.example.com/7.psd"],
-        [f"{two}/8", str(two), B.fingerprint(), "https://media.example.com/8.psd"],
+        [f"{one}/7", str(one), A.fingerprint()],
+        [f"{two}/8", str(two), B.fingerprint()],
     ]
+    asked = pd.Series([f"{two}/8", f"{two}/gone since"], index=[5, 3], dtype="str")
+    contents = read_contents(database, "image_db", asked)
+    assert contents.dropna().to_dict() == {5: "https://media.example.com/8.psd"}
+    assert list(contents.index) == [5, 3]
     assert frame["position"].isna().all()
     empty = read_current(database, "folder")
     assert empty.empty

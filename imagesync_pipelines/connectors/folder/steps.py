@@ -66,7 +66,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
     payload, lost = plan_files(files, products, settings.pattern, settings.url)
-    wanted = payload.loc[:, ["key", "group", "fingerprint"]].assign(content=payload["original_url"]).astype("str")
+    wanted = payload.loc[:, ["key", "group", "fingerprint"]].astype("str")
     planned = plan_images(
         context,
         wanted.assign(position=pd.Series(pd.NA, index=wanted.index, dtype="Int64")),
@@ -74,6 +74,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
         Scope(None, Proof(scan.id, scan.state == scans.PROVEN, scan.reason)),
         payload=payload.drop(columns="group"),
         products=products,
+        contents=lambda keys: keys.map(dict(zip(payload["key"], payload["original_url"], strict=True))),
         force=options.force,
         allow_mass_delete=options.allow_mass_delete,
     )

@@ -60,8 +60,9 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
     """
     plan_id, planned, images, about = make_plan(context, options)
     rules = images.matched["matched_by"].value_counts()
+    rules = rules[rules > 0]
     said = ", ".join(f"{number} by {rule}" for rule, number in rules.items())
-    changes = rows_to_show(planned.plan)
+    changes = rows_to_show(planned.plan[["change", "product", "key", "reason"]])
     changes = changes.assign(image=external_ids_of(changes["key"]))
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)
@@ -81,7 +82,7 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
             "unmatched": len(images.unmatched),
         },
         lines=[
-            f"{about.records} images and {images.wanted['group'].nunique()} products with images were checked: "
+            f"{about.records} images and {images.matched['product_id'].nunique()} products with images were checked: "
             f"{len(images.matched)} matches ({said or 'none'}), {len(images.unmatched)} article links without "
             f"a product, {len(images.unused)} images that no product shows."
         ],
@@ -116,6 +117,7 @@ def make_plan(
     batches.keep_unmatched(name, found, digest)
     current = read_current(engine, context.connector)
     groups = only_groups if only_groups is not None else _groups_in_scope(about, found, current, all_products)
+    all_products = all_products[["id", "sku", "name"]]  # of a catalogue's products the rest is most
     images = planning.cut_to(found, groups) if groups is not None else found
     scope = Scope(None, Proof(about.scan_id, about.complete, about.reason) if about.scope == "all" else None)
     judged = current
@@ -136,6 +138,7 @@ def make_plan(
         scope,
         payload=images.matched,
         products=all_products,
+        contents=partial(planning.contents, batches.records(name)),
         judged=judged,
         rejected=rejected,
         expiring=expiring,
@@ -165,6 +168,7 @@ def make_plan(
         calls=about.api_calls,
         received=about.bytes_downloaded,
     )
+    del current, judged, all_products
     plan_id = store_plan(context, planned, dry_run=options.dry_run, kept=batches.kept())
     return ProductImagesPlanned(plan_id, planned, images, about)
 

@@ -49,7 +49,7 @@ _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
 class PlannedImages(Unmatched):
     """What should be, as frames, and what no product shows.
 
-    wanted: key, group, position (NA), fingerprint, content (the original's URL); for the engine.
+    wanted: key, group, position (NA), fingerprint; for the engine, with `contents`.
     matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint; a row per row of wanted.
     With the record store it is all that open_payload needs, so keep it beside a stored plan.
     unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
@@ -90,7 +90,7 @@ def plan_wanted(
     rows = _matched(table, hits[showable], products)
     hidden = _matched(table, hits[~showable], products)
     return PlannedImages(
-        wanted=_wanted(table, hits[showable], rows),
+        wanted=_wanted(rows),
         matched=rows,
         unusable=pd.DataFrame(
             {"key": hidden["key"], "group": hidden["product_id"].astype("str"), "reason": NOT_SHOWABLE}
@@ -220,6 +220,7 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
             columns |= {
                 "priority": priorities(values["image_type"], link["is_front"]),
                 "alt_text": alt_texts(link["product_name"], values["image_type"]),
+                "matched_by": link["matched_by"].cast(pa.string()),
                 "metadata": texts_of(places),
                 "original_url": pc.if_else(pc.equal(values["file_url"], ""), None, values["file_url"]),
             }
@@ -258,6 +259,12 @@ def alt_texts(names: pa.ChunkedArray, kinds: pa.ChunkedArray) -> pa.Array:
     return pc.replace_with_mask(joined, odd, pa.array(made, pa.string()))
 
 
+def _named(names: pa.ChunkedArray, codes: np.ndarray) -> pa.Array:
+    """Names by their places, each kept once."""
+    coded = pa.array(names.to_pylist(), pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(coded.indices.take(pa.array(codes)), coded.dictionary)
+
+
 def _links(table: pa.Table) -> pd.DataFrame:
     """All article links: record (its place in the table), number, variant, front."""
     lists = table["links"].combine_chunks()
@@ -291,26 +298,32 @@ def _matched(table: pa.Table, hits: pd.DataFrame, products: pd.DataFrame) -> pd.
                 "product_id": product_id,
                 "external_id": own["external_id"],
                 "is_front": front,
-                "matched_by": pa.array(RULES).take(rule),
-                "product_name": name.take(codes),
+                "matched_by": pa.array(RULES).take(rule).dictionary_encode(),
+                "product_name": _named(name, codes),
                 "fingerprint": fingerprint,
             }
         )
     )
 
 
-def _wanted(table: pa.Table, hits: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """What the engine needs of the matched rows; the content is the original's URL, which survives a new id."""
-    urls = table["file_url"].take(pa.array(hits["record"]))
+def _wanted(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the engine needs of the matched rows, but for their contents."""
     return pd.DataFrame(
         {
             "key": rows["key"],
             "group": rows["product_id"].astype("str"),
             "position": pd.Series(pd.NA, index=rows.index, dtype="Int64"),
             "fingerprint": rows["fingerprint"],
-            "content": pc.if_else(pc.equal(urls, ""), None, urls).to_pandas(),
         }
     )
+
+
+def contents(records: UPath, keys: pd.Series) -> pd.Series:
+    """The content of rows with these keys: the original's URL, which survives a new id; NA where there is none."""
+    table = read_table(records, ["external_id", "file_url"])
+    asked = pa.array(external_ids_of(keys).tolist(), pa.string())
+    urls = table["file_url"].take(pc.index_in(asked, table["external_id"]))
+    return pd.Series(pc.if_else(pc.equal(urls, ""), None, urls).to_pandas(), dtype="str").set_axis(keys.index)
 
 
 def _unused(table: pa.Table, urls: pa.ChunkedArray) -> pd.DataFrame:

@@ -38,7 +38,7 @@ _UNMATCHED = ("unmatched.parquet", "unused.parquet")
 # In their metadata: the digest of the products.
 _PRODUCTS = b"products"
 
-MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_format")
+MATCHED_BY = ("external_id", "fingerprint", "image_type", "links", "image_format")
 WRITTEN = tuple(
     name for name in SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url", "bytes_digest")
 )
@@ -264,11 +264,18 @@ class Batches:
 
     def pictures(self, name: str, images: Collection[str]) -> dict[str, str]:
         """The URLs of pictures of these images in a batch, by external id; none when its records cannot be read."""
+        asked, found = pa.array(sorted(images), pa.string()), []
         try:
-            table = read_table(self.records(name), ("external_id", "thumbnail_url", "image_url"))
-        except (FileNotFoundError, BatchMissingError):
+            with self.records(name).open("rb") as file:
+                parquet = pq.ParquetFile(file)
+                # A plan shows a dozen: the addresses of all others are not read.
+                for group in range(parquet.num_row_groups if len(asked) else 0):
+                    chosen = pc.is_in(parquet.read_row_group(group, ["external_id"])["external_id"], asked)
+                    if pc.any(chosen).as_py():
+                        columns = ["external_id", "thumbnail_url", "image_url"]
+                        found += parquet.read_row_group(group, columns).filter(chosen).to_pylist()
+        except (FileNotFoundError, pa.ArrowInvalid):
             return {}
-        found = table.filter(pc.is_in(table["external_id"], pa.array(sorted(images), pa.string()))).to_pylist()
         return {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in found}
 
     def about(self, name: str) -> About:

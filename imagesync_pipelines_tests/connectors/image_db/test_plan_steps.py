@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_steps
+from imagesync_pipelines.connectors.image_db import plan_steps, planning
 from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, RecordsOptions
 from imagesync_pipelines.defs.work import is_permanent
@@ -228,12 +228,16 @@ def test_only_the_images_asked_for_are_looked_at(synced: Connector) -> None:
     assert [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])] == others
 
 
-def test_the_same_file_under_a_new_id_is_one_update_and_its_pin_goes_with_it(synced: Connector) -> None:
-    product = synced.product_id(SKUS[0])
+def test_the_same_file_under_a_new_id_is_one_update_and_its_pin_goes_with_it(
+    synced: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product, contents, asked = synced.product_id(SKUS[0]), planning.contents, list[str]()
+    monkeypatch.setattr(planning, "contents", lambda at, keys: asked.extend(keys) or contents(at, keys))
     pin_image(synced.place.engine, product, "image_db", "11", "anna")
     synced.source.records[1] = image(999, SKUS[0], front=False, file_url=f"{MEDIA}original-11.psd")
     assert synced.sync() == (0, 1, 0)
     assert synced.shown()[SKUS[0]] == ["999", "10", "12"]
+    assert asked == [f"{product}/999"]
 
 
 PROTECTED = {
