@@ -216,3 +216,10 @@ def test_a_unit_gives_a_server_the_time_to_stop(unit: Path) -> None:
     found = re.search(r"^TimeoutStopSec=(\d+)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     assert int(found[1]) > LONGEST_STOP
+
+
+def test_what_the_package_links_to_comes_into_the_image() -> None:
+    kept = (generated.ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    linked = [path.name for path in (generated.ROOT / "imagesync_pipelines" / "root_files").iterdir()]
+    assert len(linked) > 1
+    assert [name for name in linked if f"!{name}" not in kept] == []
