@@ -28,6 +28,8 @@ OURS = {
     "imagesync_pipelines.cli",
     "imagesync_pipelines.cli.commands",
     "imagesync_pipelines.cli.main",
+    # Pauses the garbage collector while modules are imported: of the standard library alone.
+    "imagesync_pipelines.collector",
     "imagesync_pipelines.errors",
     "imagesync_pipelines.registry",
     # The mask under which every file of ours is made: of the standard library alone.
