@@ -4,7 +4,6 @@ One thread writes while this one gathers what comes next, and another waits for 
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -236,8 +235,10 @@ def _in_order(batches: Iterator[list[_Row]]) -> Iterator[_Batch]:
     One goes on with the product of the one before, whose removals rest on what came of its other rows; into or out of
     one a photo moves from another product, which may be in any other; an empty one is to wait.
     """
-    before, last, moved = deque[Future[None]](maxlen=WRITERS), "", False
+    before, last, moved = list[Future[None]](), "", False
     for rows in batches:
+        # Nothing is written after one that failed, least of all a removal.
+        before = [over for over in before if not over.done() or over.exception() is not None]
         moves = any(row.moves for row in rows)
         waits = not rows or rows[0].row.group == last or moves or moved
         batch = _Batch(rows, tuple(before) if waits else (), Future())
