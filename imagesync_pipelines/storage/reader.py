@@ -82,6 +82,7 @@ class _Line:
         self._names = 0
         self._results: list[pq.abc.PGresult] = []
         self._answered: asyncio.Future[None] | None = None
+        self._is_watched = True
         self._loop.add_reader(self._socket, self._read)
 
     async def rows(self, statement: str, values: Sequence[Any]) -> list[Row]:
@@ -105,9 +106,15 @@ class _Line:
 
     def close(self) -> None:
         """End the connection."""
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
+        self._unwatch()
         self._pq.finish()
+
+    def _unwatch(self) -> None:
+        # libpq closes the socket of a connection that ended: soon its number is that of another one.
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
 
     async def _result(self) -> pq.abc.PGresult:
         """The result of what was sent. Raises psycopg.Error."""
@@ -131,7 +138,7 @@ class _Line:
                 self._results.append(result)
         except psycopg.Error as error:
             # Nothing more comes; whoever asks next is told so.
-            self._loop.remove_reader(self._socket)
+            self._unwatch()
             self._end(error)
 
     def _write(self) -> None:
@@ -139,7 +146,9 @@ class _Line:
             if self._pq.flush():
                 return
         except psycopg.Error as error:
+            self._unwatch()
             self._end(error)
+            return
         self._loop.remove_writer(self._socket)
 
     def _end(self, error: psycopg.Error | None) -> None:

@@ -48,6 +48,29 @@ def test_connections_that_the_server_ended_are_replaced(database: sa.Engine) -> 
     asked(database.url, ask)
 
 
+def test_a_socket_that_took_the_number_of_an_ended_one_is_let_alone(database: sa.Engine) -> None:
+    async def echo(lines: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        while line := await lines.readline():
+            back.write(line)
+        back.close()
+
+    async def ask(reader: Reader) -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1")
+        before = await reader.rows("SELECT pg_backend_pid()")
+        with database.connect() as connection:
+            connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": before[0][0]})
+        await asyncio.sleep(0.2)  # what the server said is read, and libpq closes the socket
+        clients = [await asyncio.open_connection(*server.sockets[0].getsockname()) for _ in range(4)]
+        assert await reader.rows("SELECT pg_backend_pid()") != before
+        for lines, back in clients:
+            back.write(b"still there\n")
+            assert await asyncio.wait_for(lines.readline(), 5) == b"still there\n"
+            back.close()
+        server.close()
+
+    asked(database.url, ask)
+
+
 def test_a_connection_that_ends_under_a_statement_is_told_in_the_servers_words(database: sa.Engine) -> None:
     async def ask(reader: Reader) -> None:
         with pytest.raises(psycopg.errors.AdminShutdown, match="terminating connection"):
