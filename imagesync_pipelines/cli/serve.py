@@ -8,15 +8,17 @@ from dataclasses import replace
 from functools import partial
 
 import click
+import dagster as dg
 from starlette.types import ASGIApp
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.watching import silent_daemon, watched
+from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.metrics import counting_together
-from imagesync_pipelines.web.catalogue.state import open_catalogue
+from imagesync_pipelines.web.catalogue.state import Opened, open_catalogue
 
 _left_open = ExitStack()
 atexit.register(_left_open.close)
@@ -34,8 +36,7 @@ def serve(host: str | None, port: int | None) -> None:
     """
     asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     with runs.opened() as (place, instance):
-        opened = open_catalogue(place, partial(history, instance), partial(silent_daemon, instance))
-        opened = replace(opened, settings=opened.settings.model_copy(update=asked))
+        opened = _opened(place, instance, asked)
         click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
         where, processes = (opened.settings.host, opened.settings.port), opened.settings.processes
         proxies = opened.shared.trusted_proxies
@@ -50,5 +51,9 @@ def serve(host: str | None, port: int | None) -> None:
 def _open_app(asked: Mapping[str, object]) -> ASGIApp:
     """The catalogue of this installation in a process of its own."""
     place, instance = _left_open.enter_context(runs.opened())
-    opened = open_catalogue(place, partial(history, instance))
-    return build_app(replace(opened, settings=opened.settings.model_copy(update=asked)))
+    return build_app(_opened(place, instance, asked))
+
+
+def _opened(place: Installation, instance: dg.DagsterInstance, asked: Mapping[str, object]) -> Opened:
+    opened = open_catalogue(place, partial(history, instance), partial(silent_daemon, instance))
+    return replace(opened, settings=opened.settings.model_copy(update=asked))

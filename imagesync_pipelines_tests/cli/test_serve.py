@@ -2,15 +2,18 @@
 
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
+from starlette.testclient import TestClient
 
+from imagesync_pipelines.cli import serve
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import COMMAND
 from imagesync_pipelines_tests.cli.test_servers import answers, free_port, wait_for
-from imagesync_pipelines_tests.places import databases, environment_of
+from imagesync_pipelines_tests.places import databases, entered, environment_of
 
 
 @pytest.mark.slow
@@ -33,3 +36,13 @@ def test_serve_answers_on_an_empty_home_and_ends_without_a_trace(
             process.send_signal(stop)
             said, _ = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, f"Catalogue: {address}   (Ctrl-C stops it)\n")
+
+
+def test_each_of_several_processes_tells_of_a_silent_daemon(
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "silent_daemon", lambda instance: "silent since 11:54")
+    with databases(server) as urls, ExitStack() as left_open, entered(environment_of(tmp_path, *urls)):
+        monkeypatch.setattr(serve, "_left_open", left_open)
+        with TestClient(serve._open_app({"page_size": 7})) as site:
+            assert site.get("/readyz/daemon").json()["daemon"] == "silent since 11:54"
