@@ -40,14 +40,14 @@ def read_file(path: Path, *, end_open: bool = False) -> pd.DataFrame:
 
 
 def look_at_ends(path: Path, *, needed: Sequence[str], end_open: bool = False) -> None:
-    """Look at the first line and the last byte of a file alone, which costs nothing however large it is.
+    """Look at the header and the last byte of a file alone, which costs nothing however large it is.
 
     needed: the columns without which it is of no use. Raises ErpError for one that is not there, is empty, lacks a
     column or was cut off; other faults of form are found when it is read.
     """
     try:
         with path.open("rb") as file:
-            head = file.readline(_LONGEST_VALUE)
+            head = file.read(_LONGEST_VALUE)
             size = file.seek(0, os.SEEK_END)
             file.seek(-min(size, 4), os.SEEK_END)
             tail = file.read()
@@ -57,7 +57,8 @@ def look_at_ends(path: Path, *, needed: Sequence[str], end_open: bool = False) -
         if tail != b"PAR1":
             raise ErpError(f"{path}: the file is no Parquet file, or was cut off. {_REPAIR}")
         return
-    header = next(csv.reader([head.decode("utf-8-sig", errors="replace")]), [])
+    lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
+    header = next(filter(None, csv.reader(lines)), [])
     names = {name.strip().lower() for name in header}
     if lacking := [name for name in needed if name not in names]:
         raise _fault(path, 1, f"the header, which names the columns, lacks {' and '.join(lacking)}")

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imagesync_pipelines.products.erp_files import ErpError, parse_csv, read_file
+from imagesync_pipelines.products.erp_files import ErpError, look_at_ends, parse_csv, read_file
 
 HEADER = "id,sku,name\n"
 FORTY = [f"{at},{100000 + at},Tisch {at}" for at in range(1, 41)]
@@ -61,12 +63,36 @@ WHOLE = {
     "empty lines and rows of commas": (HEADER + "\n1,2,3\n,,\n\n", 1),
     "a header alone": (HEADER, 0),
     "more columns in another order": ("name,new,sku,id\nTisch,,00450,1\n", 1),
+    "an empty line before the header": ("\n" + lines(), 40),
+    "lines as an old Mac ends them": (lines().replace("\n", "\r"), 40),
+    "a column's name of two lines": ('"long\nname",id,sku\nTisch,1,00450\n', 1),
 }
 
 
 @pytest.mark.parametrize(("text", "rows"), WHOLE.values(), ids=WHOLE.keys())
-def test_what_is_whole_is_read(text: str, rows: int) -> None:
+def test_what_is_whole_is_read_and_its_ends_are_well(text: str, rows: int, tmp_path: Path) -> None:
     assert len(parse_csv(text, Path("p.csv"))) == rows
+    (tmp_path / "p.csv").write_bytes(text.encode())
+    look_at_ends(tmp_path / "p.csv", needed=("id", "sku"))
+
+
+@given(
+    st.lists(st.sampled_from([*'\n\r,"\ufeff 1ü', "\r\n", "id", "sku", '"long\nname"', '""']), max_size=12).map("".join)
+)
+def test_the_ends_of_whatever_is_read_are_well(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "p.csv"
+    path.write_bytes(text.encode())
+    try:
+        columns = read_file(path, end_open=True).columns
+    except ErpError:
+        return
+    look_at_ends(path, needed=[name.strip().lower() for name in columns], end_open=True)
+
+
+def test_a_column_that_only_the_next_line_names_is_lacking(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"id\r,sku\n")
+    with pytest.raises(ErpError, match=r"p\.csv line 1: the header.* lacks sku"):
+        look_at_ends(tmp_path / "p.csv", needed=("id", "sku"))
 
 
 def test_text_stays_as_written_and_every_row_knows_its_line() -> None:
