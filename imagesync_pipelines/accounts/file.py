@@ -7,7 +7,7 @@ connector of its name, which declares what may be in it (NAME/accounts.py or set
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar
@@ -106,6 +106,10 @@ class Accounts:
     variables: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     environment: str = "development"
 
+    def named_variables(self) -> set[str]:
+        """The variables that `env:NAME` names anywhere in the file."""
+        return set(_references(self.document))
+
     def section(self, name: str, kind: type[S]) -> S:
         """The section of this name; where the file has none, an empty one.
 
@@ -167,6 +171,14 @@ def load_accounts(settings: Settings) -> Accounts:
     # The environment, and below it the `.env` that the settings are read from.
     variables = {**dotenv_values(os.environ.get("IMAGESYNC_ENV_FILE", ".env")), **os.environ}
     return Accounts(document, variables, settings.environment)
+
+
+def _references(value: object) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith(_REFERENCE):
+        yield value.removeprefix(_REFERENCE).strip()
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _references(part)
 
 
 def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:

@@ -8,19 +8,14 @@ Named by dagster.yaml (deploy/dagster/celery.yaml), so webserver, daemon and wor
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
-import sqlalchemy as sa
 from dagster import DagsterRun
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.database import engine_of
-from imagesync_pipelines.storage.installation import open_locations
-from imagesync_pipelines.storage.liveness import living
+from imagesync_pipelines.defs.launchers import AsksForLocks
 
 # A worker answers between two tasks and during one, within milliseconds; one that was killed never.
 ANSWER_SECONDS = 2.0
@@ -28,7 +23,7 @@ ANSWER_SECONDS = 2.0
 _OPEN = frozenset({WorkerStatus.RUNNING, WorkerStatus.UNKNOWN})
 
 
-class CheckedCeleryRunLauncher(CeleryRunLauncher):
+class CheckedCeleryRunLauncher(AsksForLocks, CeleryRunLauncher):
     """A run is alive while it holds its lock in our database, or while a worker says that it has its task."""
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
@@ -42,7 +37,7 @@ class CheckedCeleryRunLauncher(CeleryRunLauncher):
         said: CheckRunHealthResult = super().check_run_worker_health(run)
         if said.status not in _OPEN:
             return said
-        if self._holds_lock(run.run_id) or self._has_worker(run):
+        if self.holds_lock(run.run_id) or self._has_worker(run):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         # It may have ended while we asked.
         said = super().check_run_worker_health(run)
@@ -56,9 +51,11 @@ class CheckedCeleryRunLauncher(CeleryRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
+        task = self._task(run)
+        if task is None and self.holds_lock(run_id):
+            return self.refuse_to_end(run)
         # Without it the worker would take the end for a failure, and the run would be tried again.
         self._instance.report_run_canceling(run)
-        task = self._task(run)
         if task is not None:
             task.revoke(terminate=True)
         if task is None or task.state == "PENDING":
@@ -102,11 +99,3 @@ class CheckedCeleryRunLauncher(CeleryRunLauncher):
         # Who is named answers alone and at once; else all are asked, and waited for.
         inspected = self.celery.control.inspect([name] if name else None, timeout=ANSWER_SECONDS)
         return any(one["id"] == task.id for tasks in (inspected.active() or {}).values() for one in tasks)
-
-    def _holds_lock(self, run_id: str) -> bool:
-        with self._engine.connect() as connection:
-            return run_id in living(connection, [run_id])
-
-    @cached_property
-    def _engine(self) -> sa.Engine:
-        return engine_of(open_locations(load_settings(Settings)).database_url)

@@ -138,6 +138,18 @@ def test_a_run_that_is_canceled_is_never_taken_for_one_that_failed(
     launcher.celery.backend.forget(TASK)
 
 
+def test_a_run_of_a_command_goes_on_and_is_not_called_canceled(
+    launcher: CheckedCeleryRunLauncher, database_url: str
+) -> None:
+    run = a_run(launcher._instance, another="tag")
+    with alive(database_url, run.run_id):
+        assert launcher.terminate(run.run_id) is False
+    found = launcher._instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status is STARTED
+    assert launcher.celery.control.revoked == []
+
+
 @pytest.mark.parametrize(
     ("said", "tasks", "queued", "is_lost"),
     [
