@@ -27,8 +27,8 @@ _SLIPS = (
 )
 # Goes up with what Matcher.nearest answers for the same products.
 _SUGGESTED_AS = 1
-# So many are Python objects at one time: there are some hundred of each unmatched number.
-_SLIPS_AT_A_TIME = 50_000
+# So many are held at one time: there are some hundred of each unmatched number.
+_SLIPS_AT_A_TIME = 200_000
 RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
 
 
@@ -187,10 +187,9 @@ def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> 
     skus = canonical_texts(products["sku"])
     characters = _characters(skus)
     slips = (slip for number in numbers if number for slip in _one_slip_from(number, characters))
-    parts = [_texts(numbers)]
+    alike = among(skus, _texts(numbers))
     while part := list(islice(slips, _SLIPS_AT_A_TIME)):
-        parts.append(_texts(part))
-    alike = among(skus, pd.concat(parts, ignore_index=True))
+        alike |= among(skus, _texts(part))
     old = _texts({*numbers, *(f"{number}-{variant}" for number, variant in pairs)})
     renamed = among(canonical_texts(products["legacy_sku"]), old) | among(canonical_texts(products["base_sku"]), old)
     return products[(alike | renamed).to_numpy()]

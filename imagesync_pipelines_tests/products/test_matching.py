@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesync_pipelines.products import matching
 from imagesync_pipelines.products.matching import (
     RULES,
     Matcher,
@@ -16,6 +17,7 @@ from imagesync_pipelines.products.matching import (
     products_of,
 )
 from imagesync_pipelines.products.rules import StoredProduct
+from imagesync_pipelines.sync.frames import among
 
 PRODUCTS = [
     StoredProduct(1, "parent", "11400", name="Engel"),
@@ -143,6 +145,15 @@ def test_few_products_of_a_large_catalogue_may_matter() -> None:
     alike = set(may_resemble(many, [("10007", "")])["sku"])
     assert {"100007", "100070", "104007"} < alike
     assert len(alike) < 40
+
+
+def test_of_the_slips_of_many_numbers_few_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = [(number, variant) for number, variant, *_ in [*UNMATCHED.values(), *NEAREST.values()]]
+    whole, held = may_resemble(CATALOGUE, links), list[int]()
+    monkeypatch.setattr(matching, "among", lambda values, members: held.append(len(members)) or among(values, members))
+    monkeypatch.setattr(matching, "_SLIPS_AT_A_TIME", 7)
+    pd.testing.assert_frame_equal(may_resemble(CATALOGUE, links), whole)
+    assert max(held) <= 2 * len(links)
 
 
 @pytest.mark.parametrize("name", StoredProduct._fields)

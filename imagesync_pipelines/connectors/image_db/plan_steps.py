@@ -239,7 +239,7 @@ def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
     planned = loaded.rows.loc[loaded.rows["change"].isin(EFFECTS), ["key", "group"]]
     all_products = products.read_products(engine)
     for name, about in ((name, batches.about(name)) for name in names):
-        found = planning.plan_wanted(batches.records(name), all_products)
+        found = planning.plan_wanted(batches.records(name), all_products, suggested=None)
         unread = planning.rejected_rows(about.rejects, planned, found.wanted)
         there = pd.concat([found.unusable["key"], unread["key"]])
         wanted = pd.concat([found.wanted[["key", "fingerprint"]], there.to_frame().assign(fingerprint=pd.NA)])

@@ -65,11 +65,12 @@ class PlannedImages(Unmatched):
 
 
 def plan_wanted(
-    records: UPath, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any] = MappingProxyType({})
+    records: UPath, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any] | None = MappingProxyType({})
 ) -> PlannedImages:
     """What should be, from the record store and all products (those that left the ERP get no images).
 
-    suggested: the candidates for unmatched numbers that were found among these very products before.
+    suggested: the candidates for unmatched numbers that were found among these very products before; None: nobody asks
+    for candidates, and none are looked for.
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
     the record with its chosen files, the link, the product's name and the rules, so that a change of any of them
@@ -335,9 +336,11 @@ def _unused(table: pa.Table, urls: pa.ChunkedArray) -> pd.DataFrame:
 
 
 def _nearest(
-    linked: pd.DataFrame, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any]
+    linked: pd.DataFrame, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any] | None
 ) -> Mapping[tuple[str, str], Any]:
     """What may have been meant by unmatched numbers with their codes, each a list of {sku, name, why}."""
+    if suggested is None:
+        return defaultdict(list)
     new = {pair for pair in zip(linked["number"], linked["variant"], strict=True) if pair not in suggested}
     if not new:
         return suggested

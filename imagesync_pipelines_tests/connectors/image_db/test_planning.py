@@ -119,6 +119,9 @@ def test_what_was_suggested_among_these_products_is_not_looked_for_again(
     pd.testing.assert_frame_equal(plan_wanted(store, PRODUCTS, one).unmatched, plan.unmatched)
     monkeypatch.setattr(planning, "Matcher", None)
     pd.testing.assert_frame_equal(plan_wanted(store, PRODUCTS, known).unmatched, plan.unmatched)
+    asked_by_nobody = plan_wanted(store, PRODUCTS, None)
+    assert asked_by_nobody.unmatched["candidates"].tolist() == [[], []]
+    pd.testing.assert_frame_equal(asked_by_nobody.wanted, plan.wanted)
 
 
 def test_a_product_that_left_the_erp_gets_no_images_and_is_named(store: UPath) -> None:
