@@ -203,7 +203,7 @@ def test_the_next_sync_of_a_moysklad_child_changes_nothing(place: Upgraded, full
 def test_a_failed_run_can_be_executed_again(place: Upgraded, name: str, from_failure: bool) -> None:
     with place.made.image_db.opened() as (_, instance):
         if from_failure and name in CHECKED_APART:
-            with pytest.raises(DagsterExecutionStepNotFoundError, match="unknown steps"):
+            with pytest.raises(DagsterExecutionStepNotFoundError, match="unknown step"):
                 reexecuted(instance, place.fixture.ids[name], from_failure=True)
             from_failure = False
         assert reexecuted(instance, place.fixture.ids[name], from_failure=from_failure) == ""
