@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.edge.store import StoreDatabase, opened_stor
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
+from imagesync_pipelines.products.erp_files import ErpError
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
@@ -71,16 +72,16 @@ def _cut_erp_file(place: stand_ins.SandboxHome) -> Seen:
     *rows, last = whole.rstrip().split(b"\n")
     # The last field that is cut is the SKU, in its middle.
     file.write_bytes(b"\n".join([*rows, b",".join(last.split(b",")[:2])[:-3]]))
+    said = ""
     try:
-        outcome = _sync("image_db")
+        _sync("image_db")
+    except ErpError as error:
+        said = str(error)
     finally:
         file.write_bytes(whole)
-    refused = outcome.status is runs.Status.FAILED and _images() == before
+    refused = said != "" and _images() == before
     again = _sync("image_db")
-    return (
-        f"{_said(outcome)} With the whole file again: {again.status}.",
-        refused and again.status is runs.Status.COMPLETED,
-    )
+    return f"{said} With the whole file again: {again.status}.", refused and again.status is runs.Status.COMPLETED
 
 
 def _replaced_photos(office: HeadOfficeSandbox) -> Seen:
