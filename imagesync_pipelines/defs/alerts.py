@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, claimed_connector, run_failure
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import clean_text, names, without_secrets
-from imagesync_pipelines.defs.work import is_dry_run, secrets_of
+from imagesync_pipelines.defs.work import is_dry_run, is_told, secrets_of
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.alerts import (
@@ -36,7 +36,7 @@ from imagesync_pipelines.storage.alerts import (
 )
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, SKUS_TAG
+from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, PLAN_TAG, SKUS_TAG
 
 NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
 LOOK_SECONDS = 30
@@ -119,8 +119,9 @@ def _completed_since(instance: dg.DagsterInstance, ends_with: str) -> bool:
 
 def does_the_same(later: dg.DagsterRun, failed: dg.DagsterRun) -> bool:
     """Whether a run that completed did what another one failed to do: for the same part, and no less of it."""
-    is_less = is_dry_run(later) and not is_dry_run(failed)
-    if later.job_name != failed.job_name or is_less or later.tags.get(SKUS_TAG) != failed.tags.get(SKUS_TAG):
+    is_less = is_dry_run(later) > is_dry_run(failed) or is_told(later, "full") < is_told(failed, "full")
+    is_other = any(later.tags.get(tag) != failed.tags.get(tag) for tag in (SKUS_TAG, PLAN_TAG))
+    if later.job_name != failed.job_name or is_less or is_other:
         return False
     if later.root_run_id in (failed.run_id, failed.root_run_id or failed.run_id):
         return True

@@ -181,9 +181,14 @@ def context_of(
 
 def is_dry_run(run: dg.DagsterRun) -> bool:
     """Whether a run is only to be looked at: by its job, or because any of its steps was told so."""
+    return run.job_name.endswith("__dry_run") or is_told(run, "dry_run")
+
+
+def is_told(run: dg.DagsterRun, option: str) -> bool:
+    """Whether an option is on in any step of a run, as its configuration says."""
     config: Mapping[str, Any] = run.run_config
     told = ((op or {}).get("config") or {} for op in (config.get("ops") or {}).values())
-    return run.job_name.endswith("__dry_run") or any(options.get("dry_run") is True for options in told)
+    return any(options.get(option) is True for options in told)
 
 
 def ancestors_of(context: AnyContext) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from imagesync_pipelines.defs.watching import over_by_now
 from imagesync_pipelines.defs.work import stage
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, end_alerts, kept_alerts
-from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, range_tags
+from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, PLAN_TAG, range_tags
 from imagesync_pipelines_tests.defs.conftest import Receiver
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -400,6 +400,7 @@ def test_what_happens_again_before_its_end_was_told_is_not_over(database: sa.Eng
 
 
 A_RUN = {"job_name": "edge__sync", "run_id": "r1"}
+FULL = {"run_config": {"ops": {"x": {"config": {"full": True}}, "y": {}}}}
 
 
 @pytest.mark.parametrize(
@@ -415,6 +416,11 @@ A_RUN = {"job_name": "edge__sync", "run_id": "r1"}
             id="all pages, of which there are more now",
         ),
         pytest.param({"run_config": {"ops": {"x": {"config": {"dry_run": True}}}}}, {}, False, id="a dry run"),
+        pytest.param({}, FULL, False, id="the hourly run, where the full one failed"),
+        pytest.param({**FULL, "run_id": "r3"}, FULL, True, id="the next full run"),
+        pytest.param(FULL, {}, True, id="a full run, where the hourly one failed"),
+        pytest.param({"tags": {PLAN_TAG: "6"}}, {"tags": {PLAN_TAG: "5"}}, False, id="another plan"),
+        pytest.param({"tags": {PLAN_TAG: "5"}}, {"tags": {PLAN_TAG: "5"}}, True, id="the same plan"),
         pytest.param({"asset_selection": {dg.AssetKey("a")}}, {}, False, id="a part of it"),
         pytest.param({}, {"asset_selection": {dg.AssetKey("a")}}, True, id="more than it"),
         pytest.param(
