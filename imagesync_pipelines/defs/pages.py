@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.defs import launching
+from imagesync_pipelines.products.erp_files import ErpError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.scans import RawPages
@@ -34,26 +35,45 @@ class Discovered:
 
 
 def range_tags_of(
-    instance: dg.DagsterInstance, connector: Connector, job: Job, shared: Settings, warn: Callable[[str], None]
+    instance: dg.DagsterInstance,
+    connector: Connector,
+    job: Job,
+    shared: Settings,
+    warn: Callable[[str], None],
+    *,
+    attended: bool = False,
 ) -> dict[str, str]:
-    """The tags of a run of this job over all blocks; none for a job without the step that has them."""
+    """The tags of a run of this job over all blocks; none for a job without the step that has them.
+
+    attended: somebody waits for the run, and is told by ErpError what keeps it from working, before it starts.
+    """
     names = {step.name for step in connector.steps if step.partitions == "pages"}
     if job.alone is not None or not names or not (job.steps is None or names & set(job.steps)):
         return {}
-    known_blocks(instance, connector, shared, warn)
+    known_blocks(instance, connector, shared, warn, attended=attended)
     return job_runs.all_blocks_tags()
 
 
 def known_blocks(
-    instance: dg.DagsterInstance, connector: Connector, shared: Settings, warn: Callable[[str], None]
+    instance: dg.DagsterInstance,
+    connector: Connector,
+    shared: Settings,
+    warn: Callable[[str], None],
+    *,
+    attended: bool = False,
 ) -> tuple[str, ...]:
     """The blocks for a run over everything, fresh from the source, or as last known when it cannot be asked.
 
-    A source that is down must not keep the run from starting: the run itself then fails, is recorded and alerted.
+    A source that is down, or a file of products that is away, must not keep the run from starting: the run itself then
+    fails, is recorded and alerted. attended: see range_tags_of.
     """
     try:
         return discover_pages(instance, connector, shared, warn).blocks
-    except UpstreamError:
+    except (UpstreamError, ErpError) as error:
+        if isinstance(error, ErpError):
+            if attended:
+                raise
+            warn(str(error))
         known = instance.get_dynamic_partitions(connector.page_partitions)
         if known:
             return tuple(known)
@@ -116,7 +136,11 @@ def build_discovery_sensor(connector: Connector, shared: Settings) -> dg.SensorD
     )
     def discovery(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         shared = load_settings(Settings)
-        return dg.SkipReason(discover_pages(context.instance, connector, shared, context.log.warning).sentence())
+        try:
+            return dg.SkipReason(discover_pages(context.instance, connector, shared, context.log.warning).sentence())
+        except ErpError as error:
+            # The run of the schedule fails by it, and that is told.
+            return dg.SkipReason(str(error))
 
     return discovery
 

@@ -142,7 +142,7 @@ def run_job(
     with opened(settings) as (installation, instance):
         if known is not None:
             launching.keep_partitions(instance, connector, known)
-        tags = pages.range_tags_of(instance, connector, chosen, installation.settings, _logger.warning)
+        tags = pages.range_tags_of(instance, connector, chosen, installation.settings, _logger.warning, attended=True)
         for account in wanted:
             request = job_runs.job_run(connector, chosen, account, asked, tags)
             yield account, _run(installation, instance, request, progress)

@@ -146,7 +146,8 @@ class PageSet:
     """The page partitions of a connector: blocks of consecutive pages of its source.
 
     per_block: how many pages a block has, by the settings. count: asks the source how many pages it has; it hears
-    warnings by the last argument and raises UpstreamError. reset_command: what a person types to forget all blocks.
+    warnings by the last argument and raises UpstreamError, and ErpError where its runs need the ERP. reset_command:
+    what a person types to forget all blocks.
     """
 
     per_block: Callable[[Any], int]

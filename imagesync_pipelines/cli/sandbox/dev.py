@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import dagster as dg
 import psutil  # type: ignore[import-untyped]
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -24,9 +25,11 @@ from imagesync_pipelines.cli.edge import PHOTO_PORT, photo_app
 from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, running, stopping
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 STOP_SECONDS = 20
@@ -52,7 +55,7 @@ def dev(port: int, real: bool) -> None:
                 servers.enter_context(stand_ins.all_served(place))
             # It loads the code meanwhile.
             started = [*servers.enter_context(_running({"code server": _code_server(folder)}, environment))]
-            blocks = pages.known_blocks(instance, connector_named("image_db"), load_settings(Settings), click.echo)
+            blocks = _blocks(instance, connector_named("image_db"))
             accounts = load_accounts(load_settings(Settings))
             stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)
             children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)
@@ -72,6 +75,15 @@ def dev(port: int, real: bool) -> None:
             click.secho(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
             click.secho(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)", bold=True)
             _wait(started)
+
+
+def _blocks(instance: dg.DagsterInstance, connector: Connector) -> Sequence[str]:
+    """The blocks of pages, as last known where something has to be put right first; the UI is opened all the same."""
+    try:
+        return pages.known_blocks(instance, connector, load_settings(Settings), click.echo)
+    except ImagesyncError as error:
+        click.echo(str(error))
+        return instance.get_dynamic_partitions(connector.page_partitions)
 
 
 def _code_server(folder: Path) -> list[str]:

@@ -53,7 +53,7 @@ def session_of(
 
 
 def count_pages(shared: Settings, settings: ImageDbSettings, warn: Callable[[str], None]) -> int:
-    """How many pages the API has, as its first page predicts. Raises SettingsError, UpstreamError."""
+    """How many pages the API has, as its first page predicts. Raises SettingsError, ErpError, UpstreamError."""
     with open_session(settings, shared, warn) as session:
         page = fetch_page(session, 1, settings.image_api_page_size)
     return max(1, -(-page.api_count // page.length)) if page.length else 1

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from imagesync_pipelines.cli.sandbox.dev import _blocks
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
 from imagesync_pipelines.connectors.image_db.settings import ImageDbOptions, ImageDbSettings
@@ -78,6 +79,26 @@ def test_a_source_that_cannot_be_asked_keeps_no_run_from_starting(place: World, 
         for _ in range(2):
             assert job_runs.ALL_BLOCKS_TAG in tick_of_the_schedule(instance).tags
         assert instance.get_dynamic_partitions("image_db_pages") == [FIRST], "as nothing is known yet"
+
+
+def test_a_file_of_products_that_is_away_keeps_no_scheduled_run_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run itself fails by it, is recorded and alerted; a person at a terminal is told before there is a run."""
+    password = {"IMAGE_API_USERNAME": "reader", "IMAGE_API_PASSWORD": "canary"}
+    for name, value in {**password, "IMAGE_API_URL": "http://127.0.0.1:9/api/"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("ERP_PARENTS_FILE", "ERP_VARIANTS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no.csv"))
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert job_runs.ALL_BLOCKS_TAG in tick_of_the_schedule(instance).tags
+        known = instance.get_dynamic_partitions("image_db_pages")
+        assert len(known) == 1
+        assert "no.csv could not be read" in tick_of_the_sensor(instance).skip_message
+        # imagesync dev --real
+        assert _blocks(instance, CONNECTOR) == tuple(known)
+        monkeypatch.setenv("IMAGE_API_PASSWORD", "")
+        assert _blocks(instance, CONNECTOR) == known
 
 
 def test_the_sensor_keeps_partitions_equal_to_the_source_and_says_so(place: World) -> None:
