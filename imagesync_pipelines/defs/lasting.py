@@ -1,4 +1,4 @@
-"""What lasts until somebody sees to it: data that is late, a budget that is spent, a run that does not start.
+"""What lasts until somebody sees to it: data that is late, a budget that is spent, runs that do not start.
 
 Each is told when it begins and when it is over. The same sensor sends the daily digest, where one is wanted.
 """
@@ -133,20 +133,29 @@ def spent(left: Mapping[str, Sequence[WindowLeft]], settings: Settings) -> list[
 
 
 def not_begun(waiting: Sequence[dg.DagsterRun], settings: Settings) -> list[Alert]:
-    """One alert for each job and partition with runs that should have started long ago; waiting: the oldest first."""
+    """One alert for each connector with runs that should have started long ago; waiting: the oldest first."""
     link = f"{settings.webserver_url.rstrip('/')}/runs?view=queued"
-    parts: dict[tuple[str, str, str], int] = Counter(
-        (claimed_connector(run) or "", partition_text(run), run.job_name) for run in waiting
-    )
-    found: dict[tuple[str, str], Alert] = {}
-    for (connector, partition, job), number in parts.items():
-        body = (
-            f"{number} runs of {job} were asked for more than an hour ago and have not started. Runs before them are "
-            "still at work, or a pool has no place free (Deployment, Concurrency), or the daemon does not work."
+    of: dict[str, list[dg.DagsterRun]] = {}
+    for run in waiting:
+        of.setdefault(claimed_connector(run) or "", []).append(run)
+    return [
+        Alert(
+            connector,
+            "",
+            WAITING,
+            f"{SIGN}runs{f' of {connector}' if connector else ''} do not start",
+            f"Asked for more than an hour ago and not started: {len(runs)} runs, of "
+            f"{names(dict.fromkeys(_part(run) for run in runs))}. Runs before them are still at work, or a pool has no "
+            "place free (Deployment, Concurrency), or the daemon does not work.",
+            link,
         )
-        title = f"{SIGN}{job} does not start" + (f" for {partition}" if partition else "")
-        found.setdefault((connector, partition), Alert(connector, partition, WAITING, title, body, link))
-    return list(found.values())
+        for connector, runs in of.items()
+    ]
+
+
+def _part(run: dg.DagsterRun) -> str:
+    partition = partition_text(run)
+    return run.job_name + (f" for {partition}" if partition else "")
 
 
 def _waiting_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.DagsterRun]:

@@ -55,13 +55,19 @@ def test_late_data_is_one_message_for_each_connector() -> None:
     assert late({}, HERE) == []
 
 
-def test_runs_that_do_not_start_are_one_message_for_each_job_and_account() -> None:
+def test_runs_that_do_not_start_are_one_message_for_each_connector() -> None:
     def run(job: str, account: str) -> dg.DagsterRun:
         return dg.DagsterRun(job_name=job, tags={PARTITION_TAG: account})
 
-    found = not_begun([run("edge__sync", "a"), run("edge__sync", "a"), run("edge__sync", "b")], HERE)
-    assert [one.title for one in found] == [f"imagesync: edge__sync does not start for {name}" for name in "ab"]
-    assert "2 runs of edge__sync" in found[0].body
+    shops = [run("edge__sync", f"shop {number:03}") for number in (0, *range(300))]
+    found = not_begun([*shops, run("plytix__sync", "main")], HERE)
+    assert [(one.title, one.partition) for one in found] == [
+        ("imagesync: runs of edge do not start", ""),
+        ("imagesync: runs of plytix do not start", ""),
+    ]
+    assert "301 runs, of edge__sync for shop 000, edge__sync for shop 001, " in found[0].body
+    assert "edge__sync for shop 019 and 280 more." in found[0].body
+    assert not_begun([], HERE) == []
 
 
 def at(hours: float) -> datetime:
@@ -119,7 +125,7 @@ def test_what_lasts_is_told_once_and_so_is_its_end(
     assert look() == []
     block(database, "moysklad main", now + 1200, now)
     postgres_instance.add_run(run)
-    told = ["imagesync: the calls of moysklad main are used up", "imagesync: edge__sync does not start"]
+    told = ["imagesync: the calls of moysklad main are used up", "imagesync: runs of edge do not start"]
     assert sorted(look()) == sorted(told)
     assert look() == []
     with database.begin() as connection:
@@ -127,7 +133,7 @@ def test_what_lasts_is_told_once_and_so_is_its_end(
     assert look() == ["imagesync: over: the calls of moysklad main are used up"]
     postgres_instance.report_run_canceled(run)
     monkeypatch.setenv("IMAGESYNC_ALERT_DIGEST_AT", "00:00")
-    assert look() == ["imagesync: over: edge__sync does not start", "imagesync: the last 24 hours"]
+    assert look() == ["imagesync: over: runs of edge do not start", "imagesync: the last 24 hours"]
     assert look() == []
 
 
