@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from dagster._core.definitions.freshness import FreshnessState
 
 from imagesync_pipelines.defs.alerts import NOBODY, tell
+from imagesync_pipelines.defs.held_alerts import HELD
 from imagesync_pipelines.defs.history import claimed_connector
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import names
+from imagesync_pipelines.defs.watching import DAEMON, WATCHING
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.alerts import SIGN, Alert, KeptAlert, kept_alerts
@@ -27,6 +29,7 @@ from imagesync_pipelines.sync.held import sentences, undecided
 
 LOOK_SECONDS = 120
 LATE, SPENT, WAITING, DIGEST = "late", "budget spent", "does not start", "digest"
+LASTS = (LATE, SPENT, WAITING, HELD, DAEMON, WATCHING)
 # A shorter window is full all the time, and its calls wait; what we were told to wait for is told from this on.
 LONG_WINDOW_SECONDS, LONG_BLOCK_SECONDS = 600, 300
 WAITS_TOO_LONG = timedelta(hours=1)
@@ -181,12 +184,21 @@ def digest(engine: sa.Engine, instance: dg.DagsterInstance, settings: Settings, 
     """The last 24 hours in one message: how runs ended, what was told, what waits for a person."""
     records = instance.get_run_records(dg.RunsFilter(created_after=now - A_DAY))
     runs = Counter((claimed_connector(one.dagster_run) or "others", one.dagster_run.status.value) for one in records)
-    alerts = [one for one in kept_alerts(engine, after=now - A_DAY) if one.error != DIGEST]
+    alerts = not_over(kept_alerts(engine), now)
     with engine.connect() as connection:
         by_connector = sa.select(quarantine.c.connector, sa.func.count()).group_by(quarantine.c.connector)
         aside = {str(name): int(number) for name, number in connection.execute(by_connector)}
     body = digest_text(runs, alerts, sentences(undecided(engine)), aside)
     return Alert("", "", DIGEST, f"{SIGN}the last 24 hours", body, settings.webserver_url.rstrip("/"))
+
+
+def not_over(kept: Iterable[KeptAlert], now: datetime) -> list[KeptAlert]:
+    """What a digest names: the failures of the day, and all that lasts, which is noted when it begins."""
+    return [
+        one
+        for one in kept
+        if one.over_at is None and one.error != DIGEST and (one.error in LASTS or one.noted_at > now - A_DAY)
+    ]
 
 
 def digest_text(
@@ -198,8 +210,13 @@ def digest_text(
         ends = ", ".join(f"{runs[one]} {one[1].lower()}" for one in sorted(runs) if one[0] == connector)
         lines.append(f"  {connector}: {ends}")
     lines += ["Not over yet:"] if alerts else ["Nothing went wrong that is not over."]
-    lines += [f"  {one.title.removeprefix(SIGN)} (last at {one.noted_at:%H:%M} UTC)" for one in alerts[:SHOWN]]
+    lines += [f"  {one.title.removeprefix(SIGN)} ({_when(one)} UTC)" for one in alerts[:SHOWN]]
     lines += [f"  and {len(alerts) - SHOWN} more"] if len(alerts) > SHOWN else []
     lines += [f"Held back: {line}" for line in list(held)[:SHOWN]]
     lines += [f"Quarantined: {number} of {name}" for name, number in sorted(aside.items())]
     return "\n".join(lines)
+
+
+def _when(one: KeptAlert) -> str:
+    # What lasts may have been noted days ago.
+    return f"noted at {one.noted_at:%Y-%m-%d %H:%M}" if one.error in LASTS else f"last at {one.noted_at:%H:%M}"

@@ -1,6 +1,7 @@
 """What lasts is told when it begins and when it is over; the digest comes once a day, where one is wanted."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
@@ -9,7 +10,18 @@ import sqlalchemy as sa
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from imagesync_pipelines.defs import lasting
-from imagesync_pipelines.defs.lasting import build_lasting_alert, digest_is_due, digest_text, late, not_begun, spent
+from imagesync_pipelines.defs.lasting import (
+    DIGEST,
+    LASTS,
+    LATE,
+    build_lasting_alert,
+    digest_is_due,
+    digest_text,
+    late,
+    not_begun,
+    not_over,
+    spent,
+)
 from imagesync_pipelines.defs.launching import origin_of
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.alerts import KeptAlert
@@ -89,15 +101,35 @@ def test_a_digest_is_due_once_a_day(last: datetime | None, now: datetime, wanted
     assert digest_is_due(last, now, HERE.model_copy(update={"alert_digest_at": wanted})) is due
 
 
+@pytest.mark.parametrize(
+    ("error", "hours", "over", "named"),
+    [
+        *(pytest.param(error, -100, False, True, id=f"{error}, for days") for error in LASTS),
+        pytest.param(LATE, -1, False, True, id="late since an hour"),
+        pytest.param(LATE, -100, True, False, id="over, which waits to be told"),
+        pytest.param("RuntimeError", -23, False, True, id="a failure of the day"),
+        pytest.param("RuntimeError", -25, False, False, id="a failure of the day before"),
+        pytest.param(DIGEST, -1, False, False, id="a digest"),
+    ],
+)
+def test_a_digest_names_the_failures_of_the_day_and_all_that_lasts(
+    error: str, hours: float, over: bool, named: bool
+) -> None:
+    kept = KeptAlert("edge", "a", error, "t", "b", "l", at(hours), 0, NOW, None, 0, over_at=NOW if over else None)
+    assert not_over([kept], NOW) == [kept] * named
+
+
 def test_a_digest_says_how_runs_ended_and_what_waits() -> None:
     kept = KeptAlert("edge", "a", "x", "imagesync: edge__sync failed", "b", "l", NOW, 0, NOW, None, 0)
+    old = replace(kept, error=LATE, title="imagesync: plytix is late", noted_at=NOW - timedelta(days=3))
     runs: Mapping[tuple[str, str], int] = {("edge", "SUCCESS"): 23, ("edge", "FAILURE"): 1, ("plytix", "SUCCESS"): 1}
-    assert digest_text(runs, [kept], ["2 of edge/a"], {"image_db": 3}).splitlines() == [
+    assert digest_text(runs, [kept, old], ["2 of edge/a"], {"image_db": 3}).splitlines() == [
         "Runs:",
         "  edge: 1 failure, 23 success",
         "  plytix: 1 success",
         "Not over yet:",
         "  edge__sync failed (last at 12:00 UTC)",
+        "  plytix is late (noted at 2026-11-18 12:00 UTC)",
         "Held back: 2 of edge/a",
         "Quarantined: 3 of image_db",
     ]
