@@ -34,6 +34,7 @@ _logger = logging.getLogger("imagesync")
 
 STOPPED = "Stopped before it was done; what was written is kept."
 TRACEBACK_CHARACTERS = 4000
+EVENTS_AT_ONCE = 1000
 # Names of run config options of an earlier release, accepted for one more.
 EARLIER_NAMES = {"allow_mass_delete": ("lift_brake",), "allow_products_gone": ("lift_brake", "allow_mass_delete")}
 # Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
@@ -332,10 +333,15 @@ def content_marked(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, 
     made = storage.get_latest_storage_id_by_partition(key, kinds.ASSET_MATERIALIZATION)
     meant = storage.get_latest_storage_id_by_partition(key, kinds.ASSET_MATERIALIZATION_PLANNED)
     ids = [number for name, number in made.items() if number > meant.get(name, 0)]
-    if not ids:
-        return {}
-    found = instance.fetch_materializations(dg.AssetRecordsFilter(key, storage_ids=ids), limit=len(ids)).records
-    events = [(one.partition_key, one.asset_materialization) for one in found]
+    # Dagster gives at most 10,000 at once.
+    portions = [ids[first : first + EVENTS_AT_ONCE] for first in range(0, len(ids), EVENTS_AT_ONCE)]
+    events = [
+        (one.partition_key, one.asset_materialization)
+        for portion in portions
+        for one in instance.fetch_materializations(
+            dg.AssetRecordsFilter(key, storage_ids=portion), limit=len(portion)
+        ).records
+    ]
     return {
         name: event.metadata[CONTENT].value
         for name, event in events

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.accounts.file import Accounts, KnownAccounts
+from imagesync_pipelines.defs import work
 from imagesync_pipelines.defs.launching import blocks_in_flight, in_flight, keep_partitions, partitions_of
 from imagesync_pipelines.defs.work import log_landed, report_partitions
 from imagesync_pipelines.sync.blocks import (
@@ -260,6 +261,17 @@ def test_a_run_that_names_no_blocks_marks_only_what_is_new_changed_or_was_not_ma
     assert status(instance)[first] == status(instance)[third] == "MATERIALIZED"
     assert reading(instance, {first: "a", second: "c", third: "d"}) == {second}, "it is in order again"
     assert status(instance)[second] == "MATERIALIZED"
+
+
+def test_more_blocks_than_dagster_gives_at_once_are_compared_in_portions(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_LIMIT_GET_EVENT_RECORDS", "2")
+    monkeypatch.setattr(work, "EVENTS_AT_ONCE", 2)
+    landed = dict.fromkeys(BLOCKS[:5], "a")
+    assert reading(instance, landed) == set(BLOCKS[:5])
+    assert reading(instance, landed) == set()
+    assert reading(instance, {**landed, BLOCKS[4]: "b"}) == {BLOCKS[4]}
 
 
 def test_a_block_that_a_person_asks_for_is_marked_whatever_it_was(instance: dg.DagsterInstance) -> None:
