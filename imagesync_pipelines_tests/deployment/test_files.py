@@ -1,5 +1,6 @@
 """The files of deploy/ agree with one another and with the program; their own tools judge them in test_tools.py."""
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -163,7 +164,30 @@ def test_dagsters_chart_and_the_runs_take_what_our_chart_makes() -> None:
     assert launcher["env_secrets"] == [read("helm/imagesync/values.yaml")["secretName"]]
     container = launcher["run_k8s_config"]["container_config"]
     assert container["security_context"]["read_only_root_filesystem"] is True
-    assert {mount["mount_path"] for mount in container["volume_mounts"]} == {"/var/lib/imagesync", "/tmp"}
+    assert {mount["mount_path"] for mount in container["volume_mounts"]} == {
+        "/var/lib/imagesync", "/tmp", "/etc/imagesync",
+    }  # fmt: skip
+
+
+def test_every_process_on_kubernetes_sees_the_accounts_file_that_it_is_told_of() -> None:
+    told = re.search(r"IMAGESYNC_ACCOUNTS: (\S+)", (CHART / "templates" / "env.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    values = read("helm/dagster-values.yaml")
+    [code] = values["dagster-user-deployments"]["deployments"]
+    parts = [
+        (one["volumes"], one["volumeMounts"], "secretName", "mountPath", "defaultMode")
+        for one in (code, values["dagsterWebserver"], values["dagsterDaemon"])
+    ]
+    run = read("dagster/kubernetes.yaml")["run_launcher"]["config"]["run_k8s_config"]
+    of_run = (run["pod_spec_config"]["volumes"], run["container_config"]["volume_mounts"])
+    parts.append((*of_run, "secret_name", "mount_path", "default_mode"))
+    for volumes, mounts, name, path, mode in parts:
+        [secret] = [one["secret"] for one in volumes if one["name"] == "accounts"]
+        assert secret == {name: "accounts", "optional": True, mode: 0o440}
+        assert secret[name] in schema["properties"]["accountsSecret"]["enum"]
+        [mount] = [one for one in mounts if one["name"] == "accounts"]
+        assert told is not None
+        assert Path(told[1]).parent == Path(mount[path])
 
 
 def test_one_code_server_by_one_name_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
