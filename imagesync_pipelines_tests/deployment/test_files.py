@@ -140,13 +140,21 @@ def test_every_file_for_dagster_is_accepted_and_names_the_most_runs_once() -> No
     assert read("helm/dagster-values.yaml")["global"]["dagsterInstanceConfigMap"] == "imagesync-instance"
 
 
-def test_the_workers_of_compose_have_a_slot_for_every_run() -> None:
+def test_the_workers_have_a_slot_for_every_run() -> None:
     given = env_example()
     most = read("dagster/celery.yaml")["concurrency"]["runs"]["max_concurrent_runs"]
     assert int(given["WORKERS"]) * int(given["SLOTS"]) == most
     service = services()["worker"]
     assert f"${{SLOTS:-{given['SLOTS']}}}" in service["command"]
     assert service["deploy"]["replicas"] == f"${{WORKERS:-{given['WORKERS']}}}"
+    unit = (DEPLOY / "systemd" / "imagesync-worker.service").read_text(encoding="utf-8")
+    assert re.findall(r"-c (\d+) ", unit) == [str(most)]
+    assert re.findall(r"^MemoryMax=(\d+)G$", unit, re.MULTILINE) == [str(most)]
+
+
+def test_a_worker_ends_its_runs_itself_when_its_unit_is_stopped() -> None:
+    unit = (DEPLOY / "systemd" / "imagesync-worker.service").read_text(encoding="utf-8")
+    assert re.findall(r"^KillMode=(\S+)$", unit, re.MULTILINE) == ["mixed"]
 
 
 def test_dagsters_chart_and_the_runs_take_what_our_chart_makes() -> None:
