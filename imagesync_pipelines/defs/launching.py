@@ -6,11 +6,13 @@ lock in our database.
 
 import logging
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from typing import Self
 
 import dagster as dg
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._serdes import ConfigurableClassData
 from pydantic import BaseModel, ValidationError
 
 from imagesync_pipelines.accounts.file import Accounts
@@ -46,6 +48,23 @@ class Memory(BaseModel):
             return cls.model_validate_json(cursor or "{}")
         except ValidationError:
             return cls()
+
+
+def launcher_kind(instance: dg.DagsterInstance) -> type:
+    """The class of the run launcher, which is not made: where no run is started it may lack what it needs.
+
+    That of Kubernetes needs the token of a pod, that of Docker the image of its runs.
+    """
+    made = instance._run_launcher
+    if made is not None:
+        return type(made)
+    return class_of(instance.get_ref().run_launcher_data)
+
+
+def class_of(named: ConfigurableClassData | None) -> type:
+    """The class that a part of dagster.yaml names; nothing is made of it."""
+    found: type = getattr(import_module(named.module_name), named.class_name) if named else object
+    return found
 
 
 def origin_of(job: str) -> RemoteJobOrigin:

@@ -7,6 +7,7 @@ would wait for it. Dagster's daemon looks by itself; so does every command that 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
@@ -101,6 +102,7 @@ def _dead(instance: dg.DagsterInstance, engine: sa.Engine) -> list[dg.DagsterRun
         alive = liveness.living(connection, [run.run_id for run in runs])
     dead = {run.run_id for run in runs if run.tags.get(LOCK_TAG) == run.run_id} - alive
     starting = [run for run in runs if run.status is dg.DagsterRunStatus.STARTING]
-    lost: Callable[[list[dg.DagsterRun]], set[str]] | None = getattr(instance.run_launcher, "lost", None)
-    dead |= lost(starting) if lost is not None and starting else set()
+    if starting and hasattr(launching.launcher_kind(instance), "lost"):
+        launcher: Any = instance.run_launcher
+        dead |= launcher.lost(starting)
     return [run for run in runs if run.run_id in dead]

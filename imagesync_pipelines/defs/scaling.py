@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
+from imagesync_pipelines.defs import launching
 from imagesync_pipelines.settings import Settings
 
 # Their runs see what this host has; those of every other launcher are elsewhere, if only in another container.
@@ -23,10 +25,10 @@ def refusals(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
 
     What is only on this host's disk, no run elsewhere finds.
     """
-    launcher = instance.run_launcher
-    if isinstance(launcher, _HERE):
+    kind = launching.launcher_kind(instance)
+    if issubclass(kind, _HERE):
         return []
-    name, found = type(launcher).__name__, []
+    name, found = kind.__name__, []
     if settings.database_url is None:
         found.append(f"IMAGESYNC_DATABASE_URL: {name} starts runs elsewhere; they cannot use the embedded database")
     if settings.storage_url is None or settings.storage_url.partition("://")[0] in (
@@ -39,7 +41,7 @@ def refusals(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
             f"IMAGESYNC_STORAGE_URL: {name} starts runs elsewhere, which do not see the folder {where} of this host; "
             "set a bucket, e.g. s3://bucket/prefix"
         )
-    if isinstance(instance.compute_log_manager, LocalComputeLogManager):
+    if issubclass(launching.class_of(instance.get_ref().compute_logs_data), LocalComputeLogManager):
         found.append(
             "compute_logs in dagster.yaml: what runs print would stay on the host of each; name "
             "imagesync_pipelines.defs.compute_logs, as deploy/dagster/celery.yaml does"
@@ -49,10 +51,10 @@ def refusals(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
 
 def slots_missing(instance: dg.DagsterInstance) -> str | None:
     """A line where more runs may be at work than Celery's workers have slots; who waits would count as not starting."""
-    slots: Callable[[], int] | None = getattr(instance.run_launcher, "slots", None)
-    if slots is None:
+    if not hasattr(launching.launcher_kind(instance), "slots"):
         return None
-    there, most = slots(), instance.get_concurrency_config().run_queue_config
+    launcher: Any = instance.run_launcher
+    there, most = launcher.slots(), instance.get_concurrency_config().run_queue_config
     if most is None or 0 <= most.max_concurrent_runs <= there:
         return None
     return (

@@ -14,6 +14,7 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from imagesync_pipelines.defs import scaling
 from imagesync_pipelines.defs.celery_launcher import CheckedCeleryRunLauncher
 from imagesync_pipelines.defs.compute_logs import InstallationComputeLogs
+from imagesync_pipelines.defs.liveness import close_dead_runs
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Locations, open_locations
 from imagesync_pipelines_tests.generated import ROOT
@@ -24,6 +25,11 @@ from imagesync_pipelines_tests.test_root_files import instance_errors, read_yaml
 FILES = ("celery", "kubernetes", "docker")
 BLOCKS = ("run_launcher", "run_coordinator", "compute_logs")
 CELERY = ROOT / "deploy" / "dagster" / "celery.yaml"
+
+
+@dg.job
+def some_job() -> None:
+    """Does nothing."""
 
 
 def block_errors(block: dict[str, Any]) -> list[str]:
@@ -100,6 +106,25 @@ def test_the_instance_and_its_parts_are_made_from_the_file_that_the_setting_name
             assert [line.partition(":")[0] for line in found] == ["IMAGESYNC_DATABASE_URL", "IMAGESYNC_STORAGE_URL"]
             for local in ("file:///data", "/data"):
                 assert len(scaling.refusals(instance, load_settings(Settings, storage_url=local))) == 1
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "docker"])
+def test_where_the_launcher_cannot_be_made_it_is_judged_by_its_class(
+    name: str, locations: Locations, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(ROOT / "deploy" / "dagster" / f"{name}.yaml")
+    monkeypatch.delenv("IMAGESYNC_IMAGE", raising=False)
+    monkeypatch.setattr("imagesync_pipelines.storage.installation.check_root", lambda root: None)
+    with entered(locations.environment(), IMAGESYNC_DAGSTER_YAML=file, IMAGESYNC_STORAGE_URL="s3://kept/images"):
+        made = open_locations(load_settings(Settings))
+        with dg.DagsterInstance.from_config(os.fspath(made.dagster_home)) as instance:
+            with pytest.raises(Exception, match="IMAGESYNC_"):
+                instance.run_launcher  # noqa: B018 - it is made when it is asked for
+            assert scaling.refusals(instance, load_settings(Settings)) == []
+            assert len(scaling.refusals(instance, Settings(database_url=None, storage_url=None))) == 2
+            assert scaling.slots_missing(instance) is None
+            instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.STARTING)
+            assert close_dead_runs(instance, database, lambda seconds: None) == []
 
 
 def test_a_dagster_yaml_that_is_not_there_is_told(locations: Locations, tmp_path: Path) -> None:
