@@ -4,6 +4,7 @@ Nothing is changed: no table is made or upgraded, no target is written to, and e
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from imagesync_pipelines.defs.work import secrets_of
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.database import engine_of
-from imagesync_pipelines.storage.installation import databases_of
+from imagesync_pipelines.storage.installation import chosen_dagster_yaml, databases_of
 from imagesync_pipelines.sync import own_health
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.health import Finding, Probe, Site, State, examine, failure, proxies, worst
@@ -98,7 +99,7 @@ def look(instance: dg.DagsterInstance | None = None) -> list[Finding]:
         if site.engine is not None:
             site.engine.dispose()
     idle = nothing_is_set_up(found)
-    for one in _of_dagster(shared, folder, instance, dagster_url if has_runs else ""):
+    for one in _of_dagster(shared, instance, dagster_url if has_runs else ""):
         # A daemon that has nothing to start may stand still.
         found.append(one._replace(state=State.OFF) if idle and one.part == DAEMON else one)
     secrets = [secret for one in connectors() for secret in secrets_of(one)]
@@ -173,18 +174,21 @@ def _proxy_of(url: str) -> str:
     return proxy.rpartition("@")[2] if proxy else ""
 
 
-def _of_dagster(shared: Settings, folder: Path, instance: dg.DagsterInstance | None, url: str) -> Iterator[Finding]:
+def _of_dagster(shared: Settings, instance: dg.DagsterInstance | None, url: str) -> Iterator[Finding]:
     """What Dagster's instance says; nothing where it has no records yet."""
     if instance is not None:
         yield from _asked(instance, shared)
         return
-    if not url or not (folder / "dagster" / "dagster.yaml").exists():
+    if not url:
         return
     before = os.environ.get("IMAGESYNC_DAGSTER_URL")
     os.environ["IMAGESYNC_DAGSTER_URL"] = url
     try:
-        with dg.DagsterInstance.from_config(str(folder / "dagster")) as opened:
-            yield from _asked(opened, shared)
+        # The copy in the home is of the last command that worked, maybe with another file.
+        with tempfile.TemporaryDirectory() as passing:
+            Path(passing, "dagster.yaml").write_text(chosen_dagster_yaml(shared), encoding="utf-8")
+            with dg.DagsterInstance.from_config(passing) as opened:
+                yield from _asked(opened, shared)
     except Exception as error:  # noqa: BLE001 - an instance that cannot be opened is the finding
         yield failure("Dagster", "answers", error, "dagster.yaml")
     finally:

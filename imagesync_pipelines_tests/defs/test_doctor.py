@@ -11,6 +11,7 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.storage.database import HEAD
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import Ended, call
+from imagesync_pipelines_tests.generated import ROOT
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, rows_of
 from imagesync_pipelines_tests.poolers import pgbouncer, through
 
@@ -65,6 +66,20 @@ def test_a_database_that_cannot_be_used_as_it_is(server: EmbeddedServer, tmp_pat
             ended = call(None, capsys, "doctor", "--json", **pooled)
             assert states(ended)["database", "answers"] == "wrong"
             assert "pooler of transactions" in ended.out
+
+
+def test_the_launcher_is_the_one_that_the_settings_name_now(
+    server: EmbeddedServer, tmp_path: Path, capsys: Shown
+) -> None:
+    with databases(server) as (ours, dagsters):
+        place = environment_of(tmp_path, ours, dagsters)
+        call(None, capsys, "env", **place)
+        with entered(place), dg.DagsterInstance.from_config(str(tmp_path / "home" / "dagster")):
+            pass
+        assert ("launcher", "several hosts") not in states(call(None, capsys, "doctor", "--json", **place))
+        elsewhere = str(ROOT / "deploy" / "dagster" / "docker.yaml")
+        found = states(call(None, capsys, "doctor", "--json", **place, IMAGESYNC_DAGSTER_YAML=elsewhere))
+        assert found["launcher", "several hosts"] == "wrong"
 
 
 def test_an_empty_database_stays_empty(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
