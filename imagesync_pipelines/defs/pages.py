@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.defs import launching
-from imagesync_pipelines.products.erp_files import ErpError
+from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.scans import RawPages

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.erp_files import ErpError, look_at_ends, read_file
+from imagesync_pipelines.products.erp_files import look_at_ends, read_file
+from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import SettingsError
 

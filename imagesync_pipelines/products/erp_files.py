@@ -12,15 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.products.errors import ErpError
 
 _REPAIR = "Have the file made again, or mend it; nothing was changed."
 # A value longer than this has swallowed something.
 _LONGEST_VALUE = 100_000
-
-
-class ErpError(ImagesyncError):
-    """The ERP could not be read, or gave nothing that may be used; the message says what to do."""
 
 
 def read_file(path: Path, *, end_open: bool = False) -> pd.DataFrame:

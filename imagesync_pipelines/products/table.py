@@ -11,7 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.erp import COLUMNS
-from imagesync_pipelines.products.erp_files import ErpError
+from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.database import among

@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.edge.store import StoreDatabase, opened_stor
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
-from imagesync_pipelines.products.erp_files import ErpError
+from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
