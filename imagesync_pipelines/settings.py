@@ -182,6 +182,11 @@ class Settings(EnvironmentSettings):
         return value
 
 
+def env_file() -> Path:
+    """The file of settings beside the environment: `.env`, or what IMAGESYNC_ENV_FILE names; it need not be there."""
+    return Path(os.environ.get("IMAGESYNC_ENV_FILE", ".env")).absolute()
+
+
 def load_settings(kind: type[S], **overrides: object) -> S:
     """Read one settings class from the environment and `.env` (or the file that IMAGESYNC_ENV_FILE names).
 
@@ -189,7 +194,7 @@ def load_settings(kind: type[S], **overrides: object) -> S:
     Raises SettingsError with one line per wrong variable: its name as written in the environment, what was wrong.
     The wrong value itself is not repeated: it may be a secret.
     """
-    path = Path(os.environ.get("IMAGESYNC_ENV_FILE", ".env")).absolute()
+    path = env_file()
     asked_of = dict(os.environ), path, _version(path)
     known = _READ.get(kind)
     if not overrides and known is not None and known[0] == asked_of:

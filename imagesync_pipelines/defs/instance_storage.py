@@ -29,8 +29,10 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import DagsterPostgresException, retry_pg_connection_fn, retry_pg_creation_fn
+from dotenv import dotenv_values
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from imagesync_pipelines.settings import env_file
 from imagesync_pipelines.storage.database import denied, with_driver
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.faults import told
@@ -44,6 +46,9 @@ OWN_SCHEMA = "dagster"
 NOT_ALLOWED = "42501"
 # A connection that nobody used for so many seconds is asked whether it lasts: what stands between may have dropped it.
 ASK_AFTER = 5.0
+_OF_LIBRARIES = frozenset(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+)
 _RETURNED = "imagesync returned at"
 # What Dagster says before the first and after the last step of a run in one process.
 _IN_PROCESS = "steps in process (pid"
@@ -57,15 +62,21 @@ _DEFAULT = sa.text("SELECT current_schema(), to_regnamespace(:ours) IS NOT NULL"
 
 
 class SettingsReadAnew(SecretsLoader, ConfigurableClass):
-    """Puts nothing into the environment of Dagster's processes: every run reads `.env` itself.
+    """Puts no setting of ours into the environment of Dagster's processes: every run reads `.env` itself.
 
     By itself Dagster copies `.env` into its code server, over variables of the environment, and each run would have the
-    values of the moment at which that server was started.
+    values of the moment at which that server was started. What libraries read, they read from the environment only.
     """
 
     def get_secrets_for_environment(self, location_name: str | None) -> Mapping[str, str]:
-        """Nothing."""
-        return {}
+        """What libraries read of proxies, certificates and object stores, unless the environment has it."""
+        file, named = env_file(), {name.lower() for name in os.environ}
+        known = dotenv_values(file) if file.is_file() else {}
+        return {
+            name: value
+            for name, value in known.items()
+            if value and name.lower() not in named and (name.upper() in _OF_LIBRARIES or name.startswith("AWS_"))
+        }
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:

@@ -50,16 +50,26 @@ def nothing() -> None:
     """A job without an op."""
 
 
-def test_dagster_copies_no_env_file_into_its_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run reads it anew: a corrected password works without a restart, and the environment wins."""
-    (folder / ".env").write_text("IMAGE_API_PASSWORD=the-old-one\n")
+def test_dagster_copies_of_an_env_file_only_what_libraries_read_into_its_processes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run reads ours anew: a corrected password works without a restart, and the environment wins."""
+    ours = "IMAGE_API_PASSWORD=the-old-one\nIMAGE_API_USERNAME=reader\nSMTP_PROXY=other\n"
+    wanted = {"HTTPS_PROXY": "http://proxy:3128", "REQUESTS_CA_BUNDLE": "/ca.pem", "AWS_PROFILE": "photos"}
+    libraries = "".join(f"{name}={value}\n" for name, value in wanted.items())
+    (folder / ".env").write_text(f"{ours}{libraries}NO_PROXY=inside\nAWS_REGION=\n")
+    for name in (*wanted, "https_proxy", "AWS_REGION", "NO_PROXY", "IMAGESYNC_ENV_FILE"):
+        # Also what the test itself puts there is undone.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("IMAGE_API_USERNAME", "")
+    monkeypatch.setenv("no_proxy", "")
     before = dict(os.environ)
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder))) as instance:
         instance.inject_env_vars("imagesync_pipelines")
         assert {name: os.environ[name] for name in before} == before
-        assert "IMAGE_API_PASSWORD" not in os.environ
+        assert {name: os.environ[name] for name in os.environ.keys() - before.keys() - {PASSING_FOLDER}} == wanted
 
 
 def test_an_installation_keeps_dagsters_records_in_its_postgresql(
