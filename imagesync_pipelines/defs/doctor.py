@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -26,6 +27,7 @@ from imagesync_pipelines.storage.installation import chosen_dagster_yaml, databa
 from imagesync_pipelines.sync import own_health
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.health import Finding, Probe, Site, State, examine, failure, proxies, worst
+from imagesync_pipelines.sync.job_runs import job_name
 
 GROUP, ASSET, CHECK = "installation", "doctor", "nothing_is_wrong"
 NOT_SET_UP, DAEMON = "set up", "daemon"
@@ -74,7 +76,29 @@ def new_connections(instance: dg.DagsterInstance, shared: Settings) -> Iterator[
     yield Finding("Dagster's database", "new connections", State.WARNING if many else State.FINE, said, todo)
 
 
-OF_DAGSTER: tuple[OfDagster, ...] = (daemon, several_hosts, new_connections)
+def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
+    """The connectors that are set up and of which nothing starts, once a daemon has noted which schedules are on."""
+    known = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    running = {state.name for state in known if state.is_running}
+    for one in connectors() if known and not shared.sandbox else ():
+        try:
+            settings = load_settings(one.settings)
+            lacks = one.lacks(shared, settings)
+        except SettingsError:
+            # Told where the systems are looked at.
+            continue
+        wanted = {
+            f"{job_name(one, one.job(schedule.job))}__{schedule.name}"
+            for schedule in one.schedules
+            if schedule.starts_by_itself(shared, settings)
+        }
+        if wanted and not wanted & running and not lacks:
+            said = "it is set up, but none of its schedules is on: the code server started before that, or somebody "
+            todo = "Restart the code server, or switch them on in Dagster's UI (Automation)."
+            yield Finding(one.name, "schedules", State.WARNING, f"{said}switched them off by hand", todo)
+
+
+OF_DAGSTER: tuple[OfDagster, ...] = (daemon, several_hosts, new_connections, schedules_off)
 """What is looked at in Dagster's instance, once there is one."""
 
 

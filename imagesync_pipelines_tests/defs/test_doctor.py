@@ -6,16 +6,23 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
 
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.defs.doctor import schedules_off
+from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import HEAD
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync.health import State
 from imagesync_pipelines_tests.cli.terminals import Ended, call
+from imagesync_pipelines_tests.defs.test_watching import state_of
 from imagesync_pipelines_tests.generated import ROOT
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, rows_of
 from imagesync_pipelines_tests.poolers import pgbouncer, through
 
 Shown = pytest.CaptureFixture[str]
+ON, OFF = InstigatorStatus.DECLARED_IN_CODE, InstigatorStatus.STOPPED
 
 
 def states(ended: Ended) -> dict[tuple[str, str], str]:
@@ -45,6 +52,40 @@ def test_a_connector_that_lost_its_password_is_not_taken_for_one_that_is_not_in_
     begun = {"IMAGE_API_URL": "http://127.0.0.1:9/api/", "IMAGE_API_USERNAME": "reader", "IMAGE_API_PASSWORD": ""}
     found = states(call(None, capsys, "doctor", "--json", **begun))
     assert found["image_db source", "answers"] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("schedules", "others", "warned"),
+    [
+        pytest.param({}, {}, [], id="no daemon has noted anything"),
+        pytest.param({"cleanup__daily": ON}, {}, ["folder"], id="set up after the code server started"),
+        pytest.param({"cleanup__daily": ON, "folder__sync__hourly": OFF}, {}, ["folder"], id="off by hand"),
+        pytest.param({"cleanup__daily": ON, "folder__sync__hourly": ON}, {}, [], id="on"),
+        pytest.param({"cleanup__daily": ON}, {"IMAGESYNC_SANDBOX": "true"}, [], id="nothing is to start by itself"),
+        pytest.param({"cleanup__daily": ON}, {"FOLDER_SCHEDULE": "daily"}, [], id="its settings are wrong"),
+        pytest.param({"cleanup__daily": ON}, {"FOLDER_PATH": ""}, [], id="it lacks something"),
+    ],
+)
+def test_a_connector_of_which_nothing_starts_although_it_is_set_up_is_a_warning(
+    schedules: dict[str, InstigatorStatus],
+    others: dict[str, str],
+    warned: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"FOLDER_PATH": str(tmp_path), "FOLDER_URL": "https://images.example", **others}.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        for name, status in schedules.items():
+            origin, data = state_of(name).origin, ScheduleInstigatorData("0 * * * *")
+            instance.add_instigator_state(InstigatorState(origin, InstigatorType.SCHEDULE, status, data))
+        found = list(schedules_off(instance, load_settings(Settings)))
+    assert [(one.part, one.state) for one in found] == [(name, State.WARNING) for name in warned]
+    assert all("Restart the code server" in one.todo for one in found)
+    assert {one.said for one in found} <= {
+        "it is set up, but none of its schedules is on: the code server started before that, or somebody switched them "
+        "off by hand"
+    }
 
 
 def test_a_database_that_cannot_be_used_as_it_is(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
