@@ -3,6 +3,7 @@ each store's database by a few statements that write nothing.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 
 import sqlalchemy as sa
@@ -32,10 +33,10 @@ def probes(site: Site, settings: EdgeSettings) -> Iterator[Probe]:
     brief = settings.model_copy(update={"timeout": timeout, "tries": 1, "call_deadline": 2 * timeout})
     stores = edge_stores(load_accounts(site.shared)).by_name
     # One for each account there: it logs in once for all stores.
-    offices = {one.head_office.url: HeadOfficeApi(one.head_office, brief) for one in stores.values()}
+    offices = {account: HeadOfficeApi(account, brief) for account in {one.head_office for one in stores.values()}}
     for name, store in stores.items():
         where = f"{marking.section_of(name)} or [edge.head_office] of the accounts file"
-        ask = partial(_ask, offices[store.head_office.url], store)
+        ask = partial(_ask, offices[store.head_office], store)
         yield Probe(f"edge {name} head office", ask, where, store.head_office.url)
         yield Probe(
             f"edge {name} database",
@@ -47,7 +48,9 @@ def probes(site: Site, settings: EdgeSettings) -> Iterator[Probe]:
 
 
 def _ask(api: HeadOfficeApi, store: EdgeStore) -> Answer:
-    page = api.list_page(store.store_id, since=None, limit=1, offset=0)
+    # Another store may ask through it: it opens its connections again.
+    with closing(api):
+        page = api.list_page(store.store_id, since=None, limit=1, offset=0)
     return Answer(f"{page.total:,} photos, as {store.head_office.username}", ahead=api.ahead)
 
 
