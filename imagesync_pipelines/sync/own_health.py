@@ -95,8 +95,12 @@ def our_database(url: str, place: str) -> tuple[list[Finding], sa.Engine | None,
         engine.dispose()
         return found, None, "it does not answer"
     found.append(_rights(part, engine, SCHEMA, place))
-    with engine.connect() as connection:
-        version = version_of(connection)
+    try:
+        with engine.connect() as connection:
+            version = version_of(connection)
+    except Exception as error:  # noqa: BLE001 - such as a user who may not read them
+        engine.dispose()
+        return [*found, failure(part, "tables", error, place)], None, "its tables cannot be read"
     if version == HEAD:
         found.append(Finding(part, "tables", State.FINE, f"at version {HEAD}, that of this program"))
         return found, engine, ""
@@ -144,7 +148,10 @@ def storage_root(settings: Settings, folder: Path, engine: sa.Engine | None) -> 
         return
     yield Finding(part, "answers", State.FINE, str(root))
     if engine is not None:
-        yield _of_this_database(part, engine, kept, counter)
+        try:
+            yield _of_this_database(part, engine, kept, counter)
+        except Exception as error:  # noqa: BLE001 - such as a user who may not read our tables
+            yield failure(part, "account", error, "IMAGESYNC_DATABASE_URL")
     local = Path(root.path) if isinstance(root, UPath) and root.protocol in ("", "file", "local") else None
     if local is not None and local.is_dir() and (not folder.is_dir() or local.stat().st_dev != folder.stat().st_dev):
         disk = shutil.disk_usage(local)

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
+from sqlalchemy import make_url
 
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.doctor import schedules_off
@@ -121,6 +122,25 @@ def test_the_launcher_is_the_one_that_the_settings_name_now(
         elsewhere = str(ROOT / "deploy" / "dagster" / "docker.yaml")
         found = states(call(None, capsys, "doctor", "--json", **place, IMAGESYNC_DAGSTER_YAML=elsewhere))
         assert found["launcher", "several hosts"] == "wrong"
+
+
+def test_a_user_who_may_not_read_our_tables_is_a_line(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
+    execute(server, "CREATE ROLE doctors_guest LOGIN")
+    try:
+        with databases(server) as (ours, dagsters):
+            url = make_url(ours).set(username="doctors_guest").render_as_string(hide_password=False)
+            place = environment_of(tmp_path, url, dagsters)
+            ended = call(None, capsys, "doctor", "--json", **place)
+            rights = "USAGE ON SCHEMA imagesync", "SELECT ON imagesync.alembic_version"
+            rows_of(ours, "; ".join(f"GRANT {right} TO doctors_guest" for right in rights))
+            some = states(call(None, capsys, "doctor", "--json", **place))
+        assert ended.code == 1
+        found = states(ended)
+        assert (found["database", "rights"], found["database", "tables"]) == ("wrong", "wrong")
+        assert found["Dagster's database", "answers"] == "ok", "one database keeps no other from being asked"
+        assert (some["database", "tables"], some["storage", "account"]) == ("ok", "wrong")
+    finally:
+        execute(server, "DROP ROLE doctors_guest")
 
 
 def test_an_empty_database_stays_empty(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
