@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,20 @@ def test_the_page_names_files_and_commands_that_are_there() -> None:
     named = set(re.findall(r"(?<![/\w-])(?:deploy|tools)/[\w./-]+", block))
     assert len(named) > 5
     assert [name for name in named if not (generated.ROOT / name).exists()] == []
+
+
+def test_the_settings_for_the_units_take_nothing_from_them(tmp_path: Path) -> None:
+    """systemd lets an EnvironmentFile win over the units' own Environment."""
+    text = (generated.ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    made = re.search(r"^sed '.*\n  install .*$", text, re.MULTILINE)
+    assert made is not None
+    script = made[0].replace("/etc/imagesync/", f"{tmp_path}/etc/")
+    subprocess.run(["sh", "-ec", script], cwd=generated.ROOT, check=True)
+    file = tmp_path / "etc" / "imagesync.env"
+    assert file.stat().st_mode & 0o777 == 0o600
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == ["IMAGESYNC_ENVIRONMENT=production"]
+    assert "#IMAGESYNC_HOME=.imagesync" in lines
 
 
 def test_every_file_for_dagster_is_accepted_and_names_the_most_runs_once() -> None:
