@@ -59,6 +59,21 @@ class Shell:
         """The product images."""
         return self.run(f'imagesync postgres psql -At -d imagesync -c "{SHOWN}"').splitlines()
 
+    def stored(self) -> set[Path]:
+        """The files of the storage root."""
+        root = self.folder / ".imagesync" / "storage"
+        return {found.relative_to(root) for found in root.rglob("*") if found.is_file()}
+
+    def backups(self) -> list[str]:
+        """The folders of all backups, the first one first."""
+        return sorted(f"backup/{found.name}" for found in (self.folder / "backup").iterdir())
+
+    def restore(self, backup: str) -> str:
+        """Restore from a folder, into a home that is gone."""
+        self.run("imagesync clean --yes")
+        assert not (self.folder / ".imagesync").exists()
+        return self.run(re.sub(r"(?m)^from=\S+", f"from={backup}", block("restore")))
+
 
 @pytest.fixture
 def shell() -> Iterator[Shell]:
@@ -81,10 +96,18 @@ def test_everything_is_lost_and_restored_at_once_and_an_hour_late(shell: Shell) 
     before = shell.shown()
     assert len(before) == 4
     shell.run(block("backup"))
-    shell.run("imagesync clean --yes")
-    assert not (shell.folder / ".imagesync").exists()
-    shell.run(block("restore"))
-    assert shell.shown() == before
+
+    # The next one, with a new picture, is another folder.
+    shell.put("A4_2.png", 21)
+    shell.run("imagesync sync folder")
+    before = shell.shown()
+    assert len(before) == 5
+    files = shell.stored()
+    shell.run(block("backup"))
+    _, second = shell.backups()
+    assert (shell.folder / second).stat().st_mode & 0o777 == 0o700
+    shell.restore(second)
+    assert (shell.shown(), shell.stored() >= files) == (before, True)
     again = shell.run("imagesync sync folder || test $? = 3")
     assert "images added 0, images updated 0, images deleted 0" in again
     assert shell.shown() == before
@@ -95,9 +118,8 @@ def test_everything_is_lost_and_restored_at_once_and_an_hour_late(shell: Shell) 
     (shell.folder / "pictures" / "A3_1.png").unlink()
     shell.run("imagesync sync folder")
     worked = [line.rsplit(" ", 1)[0] for line in shell.shown()]
-    assert len(worked) == 4
-    shell.run("imagesync clean --yes")
-    told = shell.run(block("restore"))
+    assert len(worked) == 5
+    told = shell.restore(second)
     assert "what the database remembers of these is not believed until then" in " ".join(told.split())
     assert shell.shown() == before
     late = shell.run("imagesync sync folder || test $? = 3")
