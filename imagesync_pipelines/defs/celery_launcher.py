@@ -65,10 +65,11 @@ class CheckedCeleryRunLauncher(AsksForLocks, CeleryRunLauncher):
     def lost(self, runs: Sequence[DagsterRun]) -> set[str]:
         """The ids of those that were sent and will never begin: neither the queue nor a worker has their tasks.
 
-        A worker had taken them, and was killed before it began. Look twice: a task is nowhere while it is handed over.
+        A worker had taken them, and was killed before they began; Redis may call such a one started for ever. Look
+        twice: a task is nowhere while it is handed over.
         """
         sent = {str(run.tags.get(DAGSTER_CELERY_TASK_ID_TAG, "")): run.run_id for run in runs}
-        sent = {task: run for task, run in sent.items() if task and self.celery.AsyncResult(task).state == "PENDING"}
+        sent = {task: run for task, run in sent.items() if task and not self.holds_lock(run)}
         if not sent:
             return set()
         inspected = self.celery.control.inspect(timeout=ANSWER_SECONDS)

@@ -156,13 +156,16 @@ def test_a_run_of_a_command_goes_on_and_is_not_called_canceled(
         ("PENDING", (), set(), True),
         ("PENDING", (TASK,), set(), False),
         ("PENDING", (), {TASK}, False),
-        ("STARTED", (), set(), False),
+        ("STARTED", (), set(), True),
+        ("STARTED", (TASK,), set(), False),
+        ("FAILURE", (), set(), True),
     ],
-    ids=["nobody has it", "a worker has it", "it waits in the queue", "it began"],
+    ids=["nobody has it", "a worker has it", "it waits in the queue", "killed as it began", "it begins", "it broke"],
 )
 def test_a_run_that_was_sent_to_a_worker_that_is_gone_is_marked_as_failed(
     launcher: CheckedCeleryRunLauncher,
     database: sa.Engine,
+    database_url: str,
     monkeypatch: pytest.MonkeyPatch,
     said: str,
     tasks: tuple[str, ...],
@@ -176,6 +179,8 @@ def test_a_run_that_was_sent_to_a_worker_that_is_gone_is_marked_as_failed(
     monkeypatch.setattr(instance, "_run_launcher", launcher)
     if said != "PENDING":
         launcher.celery.backend.store_result(TASK, {"hostname": WORKER}, said)
+    with alive(database_url, run.run_id):
+        assert close_dead_runs(instance, database, lambda seconds: None) == []
     assert close_dead_runs(instance, database, lambda seconds: None) == [run.run_id] * is_lost
     launcher.celery.backend.forget(TASK)
 
