@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.erp_files import look_at_ends, read_file
+from imagesync_pipelines.products.erp_files import look_at_file, read_file
 from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import SettingsError
@@ -38,6 +38,7 @@ _FALSE = frozenset({"0", "0.0", "f", "false", "n", "no"})
 _SHORTENED = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]\d+")
 # So many rows that cannot be used are told one by one; all of them are shown with the step.
 _TOLD_ROWS = 5
+_NO_PRODUCTS = "the ERP gave no products; nothing was changed"
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,14 @@ def read_erp(settings: ErpSettings) -> ErpProducts:
 
 
 def look_at_files(settings: ErpSettings) -> None:
-    """Look at the ends of the ERP's files, where it is read from files: what every run needs is told before all else.
+    """Look at the form of the ERP's files, where it is read from files: what every run needs is told before all else.
 
-    Raises ErpError, as `look_at_ends` does.
+    Raises ErpError for a fault of form, a column that is needed, and files without a product.
     """
-    for path in filter(None, (settings.erp_parents_file, settings.erp_variants_file)):
-        look_at_ends(path, needed=("id", "sku"), end_open=settings.erp_files_end_open)
+    paths = [path for path in (settings.erp_parents_file, settings.erp_variants_file) if path is not None]
+    rows = [look_at_file(path, needed=("id", "sku"), end_open=settings.erp_files_end_open) for path in paths]
+    if paths and not any(rows):
+        raise ErpError(_NO_PRODUCTS)
 
 
 def look_at_erp(settings: ErpSettings) -> str:
@@ -111,7 +114,7 @@ def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
     """
     rows = pd.concat([_in_our_columns("parent", parents), _in_our_columns("variant", variants)], ignore_index=True)
     if rows.empty:
-        raise ErpError("the ERP gave no products; nothing was changed")
+        raise ErpError(_NO_PRODUCTS)
     ids = list(zip(rows["kind"].tolist(), rows["erp_id"].tolist(), strict=True))
     rows = rows.iloc[sorted(range(len(ids)), key=lambda at: _id_order(*ids[at]))].reset_index(drop=True)
     reasons = _reasons(rows)

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from imagesync_pipelines.products.erp_files import ErpError, look_at_ends, parse_csv, read_file
+from imagesync_pipelines.products.erp_files import ErpError, look_at_file, parse_csv, read_file
 
 HEADER = "id,sku,name\n"
 FORTY = [f"{at},{100000 + at},Tisch {at}" for at in range(1, 41)]
@@ -47,11 +46,15 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("text", "line", "said"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_of_form_is_refused_with_file_and_line(text: str, line: int, said: str) -> None:
+def test_a_fault_of_form_is_refused_with_file_and_line(text: str, line: int, said: str, tmp_path: Path) -> None:
     with pytest.raises(ErpError, match=re.escape(said)) as caught:
-        parse_csv(text, Path("erp/parents.csv"))
-    assert f"erp/parents.csv line {line}: " in str(caught.value)
+        parse_csv(text, tmp_path / "parents.csv")
+    assert f"parents.csv line {line}: " in str(caught.value)
     assert "nothing was changed" in str(caught.value)
+    (tmp_path / "parents.csv").write_bytes(text.encode())
+    with pytest.raises(ErpError) as looked:
+        look_at_file(tmp_path / "parents.csv", needed=())
+    assert str(looked.value) == str(caught.value)
 
 
 WHOLE = {
@@ -70,29 +73,32 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(("text", "rows"), WHOLE.values(), ids=WHOLE.keys())
-def test_what_is_whole_is_read_and_its_ends_are_well(text: str, rows: int, tmp_path: Path) -> None:
+def test_what_is_whole_is_read(text: str, rows: int, tmp_path: Path) -> None:
     assert len(parse_csv(text, Path("p.csv"))) == rows
     (tmp_path / "p.csv").write_bytes(text.encode())
-    look_at_ends(tmp_path / "p.csv", needed=("id", "sku"))
-
-
-@given(
-    st.lists(st.sampled_from([*'\n\r,"\ufeff 1ü', "\r\n", "id", "sku", '"long\nname"', '""']), max_size=12).map("".join)
-)
-def test_the_ends_of_whatever_is_read_are_well(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    path = tmp_path_factory.getbasetemp() / "p.csv"
-    path.write_bytes(text.encode())
-    try:
-        columns = read_file(path, end_open=True).columns
-    except ErpError:
-        return
-    look_at_ends(path, needed=[name.strip().lower() for name in columns], end_open=True)
+    assert look_at_file(tmp_path / "p.csv", needed=("id", "sku")) == rows
 
 
 def test_a_column_that_only_the_next_line_names_is_lacking(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(b"id\r,sku\n")
+    with pytest.raises(ErpError, match=r"p\.csv line 2: this row has 2 values"):
+        look_at_file(tmp_path / "p.csv", needed=("id", "sku"))
+    (tmp_path / "p.csv").write_bytes(b"id\rsku\n")
     with pytest.raises(ErpError, match=r"p\.csv line 1: the header.* lacks sku"):
-        look_at_ends(tmp_path / "p.csv", needed=("id", "sku"))
+        look_at_file(tmp_path / "p.csv", needed=("id", "sku"))
+
+
+def test_a_parquet_file_is_looked_at_whole(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"id": range(2000), "SKU": [f"{at * 7919 % 104729:x}" for at in range(2000)]}).to_parquet(path)
+    assert look_at_file(path, needed=("id", "sku")) == 2000
+    with pytest.raises(ErpError, match=r"p\.parquet: the file lacks name"):
+        look_at_file(path, needed=("id", "name"))
+    body = path.read_bytes()
+    for broken in (body[:-9], body[:200] + b"\xff" * 900 + body[1100:]):
+        path.write_bytes(broken)
+        with pytest.raises(ErpError, match=r"p\.parquet could not be read: .*nothing was changed"):
+            look_at_file(path, needed=("id", "sku"))
 
 
 def test_text_stays_as_written_and_every_row_knows_its_line() -> None:

@@ -173,9 +173,11 @@ def test_a_run_without_credentials_is_refused_by_name_before_it_starts(place: Wo
     ("content", "said"),
     [
         (None, "could not be read"),
-        (b"", "lacks id and sku"),
+        (b"", "no header"),
         (b"id,name\n1,Chair\n", "lacks sku"),
         (b"id,sku\n1,A1", "cut off"),
+        (b"id,sku\n1,A1\n2,A2,x\n3,A3\n", "line 3: this row has 3 values"),
+        (b'id,sku\n1,A1\n2,"A2\n3,A3\n', "line 3: a quotation mark"),
     ],
 )
 def test_a_missing_or_broken_file_of_products_is_told_before_the_first_call(
