@@ -36,7 +36,7 @@ from imagesync_pipelines.storage.alerts import (
 )
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, PLAN_TAG, SKUS_TAG
+from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, ENTITY_TAG, PARTITION_TAG, PLAN_TAG, SKUS_TAG
 
 NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
 LOOK_SECONDS = 30
@@ -120,7 +120,7 @@ def _completed_since(instance: dg.DagsterInstance, ends_with: str) -> bool:
 def does_the_same(later: dg.DagsterRun, failed: dg.DagsterRun) -> bool:
     """Whether a run that completed did what another one failed to do: for the same part, and no less of it."""
     is_less = is_dry_run(later) > is_dry_run(failed) or is_told(later, "full") < is_told(failed, "full")
-    is_other = any(later.tags.get(tag) != failed.tags.get(tag) for tag in (SKUS_TAG, PLAN_TAG))
+    is_other = any(later.tags.get(tag) != failed.tags.get(tag) for tag in (SKUS_TAG, ENTITY_TAG, PLAN_TAG))
     if later.job_name != failed.job_name or is_less or is_other:
         return False
     if later.root_run_id in (failed.run_id, failed.root_run_id or failed.run_id):

@@ -18,12 +18,21 @@ from pydantic import BaseModel, ValidationError
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.sync.connector import AccountSet, Connector
-from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, JobRun
+from imagesync_pipelines.sync.job_runs import (
+    ALL_BLOCKS_TAG,
+    HIDDEN,
+    PARTITION_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    JobRun,
+)
 
 _logger = logging.getLogger("imagesync")
 
 # On every run that no person started.
-BY_ITSELF = {"imagesync/started": "by itself"}
+BY_ITSELF = {f"{HIDDEN}started": "by itself"}
+# What such runs of the release before bear.
+BY_ITSELF_EARLIER = {"imagesync/started": "by itself"}
 
 # As workspace.yaml names it, by which Dagster's pages find the jobs of a run.
 LOCATION, MODULE = "imagesync_pipelines", "imagesync_pipelines.definitions"

@@ -16,10 +16,11 @@ from imagesync_pipelines.defs import launching
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage import liveness
 from imagesync_pipelines.storage.installation import open_installation, open_locations
+from imagesync_pipelines.sync.job_runs import HIDDEN
 
 # On a run from the moment at which it holds its lock, with its id: a run that is tried again gets the tags of the first
-# one, and holds nothing while it waits. Nothing is concluded of a run without. Dagster's UI hides tags that begin so.
-LOCK_TAG = ".dagster/imagesync_holds_lock"
+# one, and holds nothing while it waits. Nothing is concluded of a run without.
+LOCK_TAG = f"{HIDDEN}holds_lock"
 SENSOR = "dead_runs"
 LOOK_SECONDS = 30
 # A run whose connection was cut takes its lock again within this time, and one that ends is marked as ended.

@@ -1,5 +1,6 @@
 """What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -10,7 +11,7 @@ from imagesync_pipelines.connectors.plytix import sources
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
-from imagesync_pipelines.defs.launching import BY_ITSELF
+from imagesync_pipelines.defs.launching import BY_ITSELF, BY_ITSELF_EARLIER
 from imagesync_pipelines.defs.metadata import error_text
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.sync import job_runs
@@ -82,8 +83,10 @@ def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str
     The run that goes on with it, and from when it can. What a person started, a person goes on with.
     """
     job = job_name(connector, connector.job("sync"))
-    tags = {PARTITION_TAG: account, **BY_ITSELF}
-    newest = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)
+    newest: Sequence[dg.DagsterRun] = ()
+    for mark in (BY_ITSELF, BY_ITSELF_EARLIER):
+        tags = {PARTITION_TAG: account, **mark}
+        newest = newest or instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)
     moment = newest[0].tags.get(GOES_ON_TAG) if newest else None
     if moment is None:
         return None

@@ -182,7 +182,7 @@ def context_of(
 
 def is_dry_run(run: dg.DagsterRun) -> bool:
     """Whether a run is only to be looked at: by its job, or because any of its steps was told so."""
-    return run.job_name.endswith("__dry_run") or is_told(run, "dry_run")
+    return run.job_name.endswith("_dry_run") or is_told(run, "dry_run")
 
 
 def is_told(run: dg.DagsterRun, option: str) -> bool:

@@ -13,10 +13,13 @@ from imagesync_pipelines.sync.connector import Connector, Job, Step
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"
+# Dagster's pages hide the tags that begin so.
+HIDDEN = ".dagster/imagesync_"
 # On a run over all blocks of pages, however many there are when it reads them.
-ALL_BLOCKS_TAG = "imagesync/all_blocks"
-# What people look for a run by: its products, the plan that it carries out, that it is only to be looked at.
-SKUS_TAG, PLAN_TAG, DRY_RUN_TAG = "imagesync/skus", "imagesync/plan", "imagesync/dry_run"
+ALL_BLOCKS_TAG = f"{HIDDEN}all_blocks"
+# What people look for a run by: its products or entity, the plan it carries out, that it is only to be looked at.
+SKUS_TAG, ENTITY_TAG = "imagesync/skus", "imagesync/entity"
+PLAN_TAG, DRY_RUN_TAG = "imagesync/plan", "imagesync/dry_run"
 MOST_SKUS = 20
 
 
@@ -90,6 +93,7 @@ def told_by(asked: Mapping[str, Any]) -> dict[str, str]:
     more = f" and {len(skus) - MOST_SKUS} more" if len(skus) > MOST_SKUS else ""
     return {
         **({SKUS_TAG: ", ".join(skus[:MOST_SKUS]) + more} if skus else {}),
+        **({ENTITY_TAG: str(asked["entity"])} if asked.get("entity") else {}),
         **({PLAN_TAG: str(plan_id)} if plan_id is not None else {}),
         **({DRY_RUN_TAG: "yes"} if asked.get("dry_run") is True else {}),
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster._core.storage.tags import TagType, get_tag_type
 
 from imagesync_pipelines.defs import history, runs
 from imagesync_pipelines.products.erp import ErpError
@@ -33,7 +34,10 @@ def test_an_outcome_tells_the_run_its_plan_and_its_summary(place: World) -> None
     assert outcome.plan.counts["keep"] == outcome.summary["kept"]
     with place.opened() as (_, instance):
         line = history.run_line(instance, outcome.run_id)
+        run = instance.get_run_by_id(outcome.run_id)
     assert (line.status, line.connector, line.job) == ("completed", "image_db", "image_db__sync")
+    assert run is not None
+    assert [tag for tag in run.tags if get_tag_type(tag) is not TagType.HIDDEN] == ["dagster/max_retries"]
     assert line.summary == outcome.summary
 
 
@@ -54,6 +58,10 @@ def test_a_sku_is_synchronised_from_fresh_stored_pages_without_a_call(place: Wor
     outcome = place.sync(skus=[product[0]], force=True)
     assert place.sandbox.ledger.count(ENDPOINT) == 0
     assert outcome.summary["images_updated"] == product[1]
+    with place.opened() as (_, instance):
+        run = instance.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert (run.job_name, run.tags["imagesync/skus"]) == ("image_db__chosen_products", product[0])
 
 
 def test_page_size_is_sent_as_is(place: World) -> None:

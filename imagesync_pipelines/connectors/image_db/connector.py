@@ -22,6 +22,10 @@ from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
+# A part of the source, read or looked at without partitions.
+_PLANNED = ("erp_products", "records", "plan")
+_PART = (*_PLANNED, "product_images", "export")
+_ONLY_LOOK = {"erp_products": {"dry_run": True}, "plan": {"dry_run": True}}
 
 
 def declared(shared: Settings, settings: ImageDbSettings) -> dict[str, str]:
@@ -99,12 +103,21 @@ CONNECTOR = Connector(
             "dry_run",
             "Read all pages and plan; no product and no image is written. Apply it later with its number.",
             steps=("erp_products", "api_pages", "records", "plan"),
-            presets={"erp_products": {"dry_run": True}, "plan": {"dry_run": True}},
+            presets=_ONLY_LOOK,
         ),
+        Job("chosen_products", "Chosen products (skus), from the newest proven scan; never removes.", steps=_PART),
         Job(
-            "partial",
-            "Chosen pages (limit, skip_pages), products (skus) or images (external_ids); never removes.",
-            steps=("erp_products", "records", "plan", "product_images", "export"),
+            "chosen_products_dry_run",
+            "Plan for chosen products (skus); no product and no image is written.",
+            steps=_PLANNED,
+            presets=_ONLY_LOOK,
+        ),
+        Job("partial", "Chosen pages (limit, skip_pages) or images (external_ids); never removes.", steps=_PART),
+        Job(
+            "partial_dry_run",
+            "Plan for chosen pages or images; no product and no image is written.",
+            steps=_PLANNED,
+            presets=_ONLY_LOOK,
         ),
     ),
     apply_steps=("product_images", "export"),

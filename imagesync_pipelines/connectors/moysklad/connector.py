@@ -52,6 +52,7 @@ STEPS = (
 
 JOBS = (
     Job("sync", "Read the main account, find the child's entities, plan, download images, set the lists."),
+    Job("chosen_entities", "The same for one entity, one type, or what requests in the queue name; and for no other."),
     Job(
         "dry_run",
         "Read and plan; nothing is written into a child account. Apply it later with its number.",
@@ -105,6 +106,7 @@ CONNECTOR = Connector(
     description="The main account of МойСклад → the images in its child accounts.",
     settings=settings.MoyskladSettings,
     options=settings.ChildSyncOptions,
+    job_for=settings.job_for,
     externals=EXTERNALS,
     steps=STEPS,
     jobs=JOBS,

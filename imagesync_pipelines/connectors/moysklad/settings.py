@@ -137,3 +137,10 @@ class ChildSyncOptions(ReadingOptions, ChildPlanOptions):
     def _full_checks(self) -> Self:
         self.check_child = self.check_child or self.full
         return self
+
+
+def job_for(options: ChildSyncOptions) -> str:
+    """The job that does what is asked: all entities of the main account, or some."""
+    if options.dry_run:
+        return "dry_run"
+    return "chosen_entities" if options.entity or options.entity_type or options.requests else "sync"

@@ -17,6 +17,7 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.work import InstallationResource
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
@@ -110,6 +111,22 @@ def test_the_sensor_starts_runs_for_what_is_due_once(place: MoyskladWorld) -> No
         job = build_definitions().resolve_job_def("moysklad__sync")
         instance.create_run_for_job(job, tags={PARTITION_TAG: "child-1"})
         assert [child for child, _ in asked(tick_of_sensor(instance))] == ["child-2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "job", "tags"),
+    [
+        ({}, "sync", {}),
+        ({"dry_run": True}, "dry_run", {"imagesync/dry_run": "yes"}),
+        ({"entity": "a1"}, "chosen_entities", {"imagesync/entity": "a1"}),
+        ({"entity": "a1", "dry_run": True}, "dry_run", {"imagesync/entity": "a1", "imagesync/dry_run": "yes"}),
+        ({"entity_type": "bundle"}, "chosen_entities", {}),
+        ({"requests": True}, "chosen_entities", {}),
+    ],
+)
+def test_a_run_is_called_by_what_it_is_about(options: dict[str, Any], job: str, tags: dict[str, str]) -> None:
+    run = job_runs.run_of(CONNECTOR, "child-1", options)
+    assert (run.job, run.tags) == (f"moysklad__{job}", {PARTITION_TAG: "child-1", **tags})
 
 
 def test_what_a_run_that_died_held_is_given_back(place: MoyskladWorld) -> None:

@@ -132,30 +132,32 @@ def test_files_come_one_at_a_time_and_wait_for_an_account_at_work(place: PlytixW
         assert FilesSeen.of(second.cursor).seen["other"].keys() == {str(folder / "b.json")}, "a.json is not forgotten"
 
 
+PERSON, ITSELF, EARLIER = {}, launching.BY_ITSELF, launching.BY_ITSELF_EARLIER
 SOON, LONG_AGO = datetime.now(UTC) + timedelta(minutes=40), datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("runs", "asks", "says"),
     [
-        pytest.param([("a.json", LONG_AGO, True)], ["a.json"], "", id="calls are free again"),
-        pytest.param([("a.json", SOON, True)], [], "used up until", id="calls are used up"),
-        pytest.param([("a.json", LONG_AGO, True), ("a.json", None, True)], ["b.json"], "", id="it has gone on"),
-        pytest.param([("a.json", LONG_AGO, False)], ["b.json"], "", id="a person's run"),
-        pytest.param([("", LONG_AGO, True), ("x.json", None, False)], [""], "", id="a person's run since"),
+        pytest.param([("a.json", LONG_AGO, ITSELF)], ["a.json"], "", id="calls are free again"),
+        pytest.param([("a.json", LONG_AGO, EARLIER)], ["a.json"], "", id="of the release before"),
+        pytest.param([("a.json", SOON, ITSELF)], [], "used up until", id="calls are used up"),
+        pytest.param([("a.json", LONG_AGO, EARLIER), ("a.json", None, ITSELF)], ["b.json"], "", id="it has gone on"),
+        pytest.param([("a.json", LONG_AGO, PERSON)], ["b.json"], "", id="a person's run"),
+        pytest.param([("", LONG_AGO, ITSELF), ("x.json", None, PERSON)], [""], "", id="a person's run since"),
     ],
 )
 def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
-    place: PlytixWorld, runs: list[tuple[str, datetime | None, bool]], asks: list[str], says: str
+    place: PlytixWorld, runs: list[tuple[str, datetime | None, dict[str, str]]], asks: list[str], says: str
 ) -> None:
     put(folder_of(place) / "b.json", "{}", age=30)
     with place.opened() as (_, instance):
         files = {file.path: file.mark for file in mapping_files(str(folder_of(place)), Settings())}
         seen = {"other": files, "sandbox": {path: mark for path, mark in files.items() if Path(path).name == "a.json"}}
-        for mapping, goes_on_at, by_itself in runs:
+        for mapping, goes_on_at, marks in runs:
             run = job_runs.run_of(CONNECTOR, "sandbox", {"mapping": mapping})
-            request = launching.request_of(run, tags=launching.BY_ITSELF)
-            tags = {PARTITION_TAG: "sandbox"} | (dict(request.tags) if by_itself else {})
+            request = launching.request_of(run, tags=marks)
+            tags = {PARTITION_TAG: "sandbox"} | dict(request.tags)
             made = instance.create_run_for_job(
                 build_definitions().resolve_job_def("plytix__sync"),
                 run_config=request.run_config,

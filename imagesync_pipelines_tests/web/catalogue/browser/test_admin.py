@@ -105,8 +105,8 @@ def dev(place: Place, folder: Path) -> Iterator[str]:
 
 
 def _address(shown: Path) -> list[str]:
-    """What the catalogue itself says when it answers."""
-    return re.findall(r"Catalogue: (http://\S+)   \(Ctrl-C", shown.read_text())
+    """What is said as soon as the catalogue answers."""
+    return re.findall(r"Catalogue: (http://\S+)", shown.read_text())
 
 
 def test_a_synchronisation_is_started_from_a_product_and_its_run_is_watched_to_its_end(
@@ -124,4 +124,4 @@ def test_a_synchronisation_is_started_from_a_product_and_its_run_is_watched_to_i
             "href", re.compile(rf"/runs/{run_id}$")
         )
         page.goto("/history")
-        expect(page.locator("main tbody tr").first).to_contain_text("image_db__partial")
+        expect(page.locator("main tbody tr").first).to_contain_text("image_db__chosen_products")
