@@ -37,7 +37,8 @@ def test_an_outcome_tells_the_run_its_plan_and_its_summary(place: World) -> None
         run = instance.get_run_by_id(outcome.run_id)
     assert (line.status, line.connector, line.job) == ("completed", "image_db", "image_db__sync")
     assert run is not None
-    assert [tag for tag in run.tags if get_tag_type(tag) is not TagType.HIDDEN] == ["dagster/max_retries"]
+    shown = {tag for tag in run.tags if get_tag_type(tag) is not TagType.HIDDEN}
+    assert shown == {"dagster/code_location", "dagster/max_retries"}, "nothing internal of ours"
     assert line.summary == outcome.summary
 
 

@@ -159,7 +159,8 @@ def test_every_option_is_a_valid_configuration_of_its_job(
     if not over_all:
         assert config["image_db__records"]["limit"] == options.limit
         assert config["image_db__records"]["skus"] == list(options.skus)
-        assert config["image_db__product_images"]["dry_run"] is options.dry_run
+        assert config["image_db__plan"]["dry_run"] is options.dry_run
+        assert ("image_db__product_images" in config) is not options.dry_run, "a dry run has no step that writes"
 
 
 def test_a_run_without_credentials_is_refused_by_name_before_it_starts(place: World) -> None:
