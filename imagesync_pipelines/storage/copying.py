@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import sqlalchemy as sa
+
+from imagesync_pipelines.storage.database import driver_cursor
 
 # COPY in binary: what comes before the rows and after them, and the numbers as they are on the wire.
 _SIGNATURE, _TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -21,7 +23,7 @@ _YEAR_2000 = 946_684_800_000_000
 
 def copy_rows(connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Append rows to a table, in the connection's transaction; `table` and `columns` are names of ours."""
-    with _cursor(connection) as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+    with driver_cursor(connection) as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
 
@@ -34,7 +36,7 @@ def copy_columns(connection: sa.Connection, table: str, columns: pa.Table, types
     not fit its type.
     """
     names = ", ".join(columns.column_names)
-    with _cursor(connection) as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)") as copy:
+    with driver_cursor(connection) as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)") as copy:
         copy.write(_SIGNATURE)
         if len(columns):
             copy.write(_binary_rows(columns, types))
@@ -46,7 +48,7 @@ def read_columns(connection: sa.Connection, query: str, types: Mapping[str, pa.D
 
     A tenth of the time and memory of fetching rows, once there are tens of thousands of them.
     """
-    out = _copied_out(_cursor(connection), f"COPY ({query}) TO STDOUT (FORMAT csv)")
+    out = _copied_out(driver_cursor(connection), f"COPY ({query}) TO STDOUT (FORMAT csv)")
     if not out.tell():
         return pa.table({name: pa.array([], kind) for name, kind in types.items()})
     # COPY writes NULL as nothing and an empty text as "".
@@ -125,8 +127,3 @@ def _fixed(numbers: pa.Array, wire: Any) -> pa.Array:
     """Numbers as binary values of one size, as they are on the wire."""
     size, bytes_of = np.dtype(wire).itemsize, np.asarray(numbers).astype(wire)
     return pa.Array.from_buffers(pa.binary(size), len(numbers), [None, pa.py_buffer(bytes_of)]).cast(pa.binary())
-
-
-def _cursor(connection: sa.Connection) -> "psycopg.Cursor[Any]":
-    """The driver's own cursor, which knows COPY."""
-    return cast("psycopg.Cursor[Any]", connection.connection.cursor())

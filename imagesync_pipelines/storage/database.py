@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -118,6 +118,16 @@ def write_rows(engine: sa.Engine, statement: sa.Executable, rows: Sequence[Mappi
     """Carry out a statement, for each of these rows, as one transaction; gives how many rows it changed or deleted."""
     with engine.begin() as connection:
         return int(connection.execute(statement, rows).rowcount)
+
+
+def driver_cursor(connection: sa.Connection) -> "psycopg.Cursor[Any]":
+    """The driver's own cursor, which knows COPY, in the connection's transaction.
+
+    SQLAlchemy hears of no statement of it: what it did not begin, its commit would leave open without a word.
+    """
+    if not connection.in_transaction():
+        connection.begin()
+    return cast("psycopg.Cursor[Any]", connection.connection.cursor())
 
 
 def fields_of(kind: type, table: sa.Table) -> list[sa.Column]:

@@ -53,6 +53,16 @@ def test_rows_are_new_once_and_then_unchanged(connection: sa.Connection) -> None
     assert code.mirror_at(connection, *WHO) == at
 
 
+def test_a_reading_that_waits_for_its_source_leaves_no_transaction_open(
+    connection: sa.Connection, database: sa.Engine
+) -> None:
+    server = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    code.stage(connection, [_row("a")])
+    with database.connect() as other:
+        state = other.scalar(sa.text("SELECT state FROM pg_stat_activity WHERE pid = :server"), {"server": server})
+    assert state == "idle"
+
+
 def test_only_what_changed_is_written(connection: sa.Connection) -> None:
     _merge(connection, _row("a"), _row("b"))
     before, at = _versions(connection), code.mirror_at(connection, *WHO)

@@ -5,7 +5,7 @@ goes as one set-based statement.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
 from imagesync_pipelines.storage import statistics
 from imagesync_pipelines.storage.copying import frame_of
-from imagesync_pipelines.storage.database import create_database, engine_of
+from imagesync_pipelines.storage.database import create_database, driver_cursor, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError, TransactionPoolerError
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.installation import Installation
@@ -248,7 +248,7 @@ def write_with_bytes(
     if photos:
         rows = [(*kept_of(photo), body, moment) for photo, body in photos]
         # The driver's own cursor: an error of SQLAlchemy's would show the pictures.
-        with closing(connection.connection.cursor()) as cursor:
+        with driver_cursor(connection) as cursor:
             cursor.executemany(_WITH_BYTES.format(table=table), rows)
 
 
