@@ -24,7 +24,7 @@ from imagesync_pipelines.defs import (
     pages,
     watching,
 )
-from imagesync_pipelines.defs.work import InstallationResource, settings_resource
+from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Connector

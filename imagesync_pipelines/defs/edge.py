@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.edge.model import BINARIES
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.metadata import error_text
-from imagesync_pipelines.defs.work import InstallationResource
+from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector

@@ -8,7 +8,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import launching
-from imagesync_pipelines.defs.work import InstallationResource
+from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector

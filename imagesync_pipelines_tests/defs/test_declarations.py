@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs import assets, work
-from imagesync_pipelines.defs.work import InstallationResource, settings_resource
+from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.liveness import SENSOR, close_dead_runs, lock_tag
-from imagesync_pipelines.defs.work import InstallationResource
+from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.storage import liveness
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import TransactionPoolerError

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.edge import NewsSeen
-from imagesync_pipelines.defs.work import InstallationResource
+from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sandbox.faults import server_error
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.moysklad.connector import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.work import InstallationResource
+from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.sync import job_runs
