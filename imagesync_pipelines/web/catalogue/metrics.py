@@ -117,6 +117,9 @@ class Numbers(Collector):
             metric.samples = [sample for sample in metric.samples if sample.name.endswith("_total")]
             yield metric
         yield _gauge("source_up", "1: what these numbers are read from answers", ["source"], up)
+        yield _gauge(
+            "daemon_up", "1: Dagster's daemon works, as /readyz/daemon says", [], [(_daemon(self.opened) == "ok",)]
+        )
 
 
 def _database(engine: sa.Engine) -> str:

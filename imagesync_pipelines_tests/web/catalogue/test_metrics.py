@@ -67,7 +67,7 @@ def test_images_failures_lag_runs_and_budgets_are_told(database: sa.Engine, tmp_
         ("runs", "edge", "failed"): 0, ("runs", "", "completed"): 1,
         ("last_run_failed", "image_db"): 1, ("last_run_failed", "edge"): 0, ("last_run_seconds", "edge"): 120,
         ("last_run_images", "added", "edge"): 5,
-        ("source_up", "database"): 1, ("source_up", "dagster"): 1,
+        ("source_up", "database"): 1, ("source_up", "dagster"): 1, ("daemon_up",): 1,
         ("smaller_copies_total", "made"): 0,
     }  # fmt: skip
     assert {name: found.get(name) for name in wanted} == wanted
@@ -119,6 +119,7 @@ def test_a_silent_daemon_is_told_and_keeps_no_page_from_being_answered(world: Wo
     for look, said in ((lambda: "silent since 11:54", "silent since 11:54"), (gone, "cannot be looked at")):
         with serving(replace(world.opened, silent_daemon=look)) as site:
             ready, daemon = site.get("/readyz"), site.get("/readyz/daemon")
+            assert numbers(site)["daemon_up",] == 0
         assert (ready.status_code, daemon.status_code) == (200, 503)
         assert said in ready.json()["daemon"]
         assert said in daemon.json()["daemon"]
