@@ -1,10 +1,13 @@
 """`imagesync upgrade`: the databases brought to this program, when a person says so."""
 
 import os
+from collections.abc import Sequence
 
 import click
 import dagster as dg
+import sqlalchemy as sa
 
+from imagesync_pipelines.defs import instance_storage
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import HEAD, open_database
 from imagesync_pipelines.storage.errors import StorageError
@@ -18,15 +21,16 @@ def upgrade(dry_run: bool) -> None:
     """Bring our database, and Dagster's, to this program; refused while runs are under way.
 
     Every command does it by itself when it opens an older database. This one says before what it will do, and does
-    Dagster's too. All migrations are one transaction: either all of them are done, or nothing is.
+    Dagster's too. All migrations of ours are one transaction: either all of them are done, or nothing is.
     """
     locations = open_locations(load_settings(Settings))
     found = outlook(locations.database_url)
     click.echo(f"our database: version {found.version or 'none yet'}, this program: {HEAD}")
-    for one in found.missing:
-        click.echo(_line(one))
-    if not found.missing:
-        click.echo("  nothing is missing")
+    _tell(found.missing)
+    revision, missing = instance_storage.outlook(locations.dagster_url)
+    click.echo(f"Dagster's tables: {f'revision {revision}' if revision else 'none yet'}")
+    if revision:
+        _tell(missing)
     if found.runs:
         raise StorageError(
             f"{found.runs} runs are under way. Let them end, or terminate them; stop the daemon so that no further one "
@@ -40,8 +44,21 @@ def upgrade(dry_run: bool) -> None:
         click.echo(f"our database is at version {HEAD}")
     os.environ.update(locations.environment())
     with dg.DagsterInstance.from_config(str(locations.dagster_home)) as instance:
-        instance.upgrade()
+        try:
+            instance.upgrade()
+        except sa.exc.DBAPIError as error:
+            raise StorageError(
+                f"Dagster's tables are not those of this program yet: {' '.join(str(error.orig).split())}. Put right "
+                "what is said here, and type `imagesync upgrade` again: Dagster's migrations go on where they stopped."
+            ) from error
     click.echo("Dagster's tables are those of this program")
+
+
+def _tell(missing: Sequence[Migration]) -> None:
+    for one in missing:
+        click.echo(_line(one))
+    if not missing:
+        click.echo("  nothing is missing")
 
 
 def _line(one: Migration) -> str:

@@ -21,10 +21,14 @@ from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from dagster import DagsterEventType, EventLogEntry, Field
+from dagster import __version__ as dagster_version
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.secrets import SecretsLoader
 from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
@@ -33,12 +37,13 @@ from dotenv import dotenv_values
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from imagesync_pipelines.settings import env_file
-from imagesync_pipelines.storage.database import denied, with_driver
+from imagesync_pipelines.storage.database import answering, denied, engine_of, with_driver
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.home import keep_private
 from imagesync_pipelines.storage.schema import SCHEMA as OURS
 from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
+from imagesync_pipelines.storage.upgrading import Migration
 
 PASSING_FOLDER = "IMAGESYNC_PASSING_DAGSTER_FOLDER"
 # The schema of Dagster's tables in a database that it shares with us, unless they are found elsewhere.
@@ -151,6 +156,36 @@ def _in_postgres(url: str, variable: str, inst_data: ConfigurableClassData | Non
     vars(events).update(store_event=partial(_store, events.store_event))
     _make_tables(storage, set(sa.inspect(engine).get_table_names(schema)))
     return storage
+
+
+def outlook(url: str) -> tuple[str | None, tuple[Migration, ...]]:
+    """At which revision Dagster's tables are, None where there are none yet, and which of its migrations are missing.
+
+    url: of Dagster's database, with any driver. Nothing is made. Raises StorageError when a newer Dagster is needed,
+    and DatabaseUnreachableError.
+    """
+    engine = engine_of(url)
+    try:
+        with answering("IMAGESYNC_DAGSTER_URL: the database"), engine.connect() as connection:
+            schema = connection.scalar(_FOUND, {"ours": OURS, "own": OWN_SCHEMA})
+            if schema is None:
+                return None, ()
+            kept = sa.table("alembic_version", sa.column("version_num"), schema=schema)
+            version: str | None = connection.scalar(sa.select(kept.c.version_num))
+    finally:
+        engine.dispose()
+    config = Config()
+    config.set_main_option("script_location", ALEMBIC_SCRIPTS_LOCATION)
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    known = [script.revision for script in scripts]
+    if version not in known:
+        raise StorageError(
+            f"Dagster's tables are at revision {version}, which Dagster {dagster_version} does not know. Install the "
+            "newer program again, or restore the backup that was made before it (docs/operating.md, Upgrade and "
+            "rollback); nothing was changed."
+        )
+    newer = scripts[: known.index(version)]
+    return version, tuple(Migration(one.revision, " ".join(one.doc.split()), ()) for one in reversed(newer))
 
 
 def _schema(bare: sa.Engine, variable: str) -> str:

@@ -213,7 +213,16 @@ def _upgrade(connection: sa.Connection) -> None:
     if version is not None:
         # Whoever writes images or pins locks its products first: waited for here, it is not met in the middle.
         connection.execute(sa.text(f"LOCK TABLE {SCHEMA}.product IN ACCESS EXCLUSIVE MODE"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        if isinstance(error, OperationalError) or isinstance(error.orig, InsufficientPrivilege):
+            raise
+        raise StorageError(
+            f"The database could not be brought from version {version or 'none'} to {HEAD}: {_one_line(error)}. "
+            "Nothing was changed, since all migrations are one transaction. Put right what is said here and start "
+            "again, or install the program of before, which works with the database as it is."
+        ) from error
 
 
 def migrations(version: str | None) -> "Config":
@@ -236,6 +245,7 @@ def migrations(version: str | None) -> "Config":
     if version is not None and version not in known:
         raise StorageError(
             f"The database is at version {version}, this program knows up to {HEAD}. "
-            "Install the newer program, or use another database; nothing was changed."
+            "Install the newer program again, restore the backup that was made before it (docs/operating.md, Upgrade "
+            "and rollback), or use another database; nothing was changed."
         )
     return config
