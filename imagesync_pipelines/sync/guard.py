@@ -1,6 +1,7 @@
 """The guard: which removals and replacements of a plan may happen, and what proves that a full scan saw everything.
 
-It holds back what takes something away and nothing else; additions never trip it, and a rename is no removal.
+It holds back what takes something away and nothing else; additions never trip it, and a rename is no removal. What a
+person undid stays undone, whatever it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, among, check_columns
-from imagesync_pipelines.sync.model import Change, DeletionLimits, Ruling, Scope
+from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Ruling, Scope, Undone
 from imagesync_pipelines.sync.plan import REPLACED
 
 HELD_BACK = "held back: "
@@ -19,6 +20,7 @@ RULING = "ruling"
 # What waits for a person.
 HELD = (Ruling.LIMIT, Ruling.DOUBT)
 _KEPT = "a person keeps it"
+_UNDONE = "{}; `imagesync held allow` releases it"
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ def guard(
 ) -> Guarded:
     """Turn removals and replacements that may not happen into `keep` with the reason "held back: …".
 
-    A removal needs the scope's complete proof or the source's word about its key (`scope.absent`), else it is not
+    First what a person undid and the source still wants: it is kept, with its mark as the reason, and counts nowhere. A
+    removal needs the scope's complete proof or the source's word about its key (`scope.absent`), else it is not
     judged; what a person allowed had its proof when it was held. What is judged is all held back when it is more than
     the deletion limits allow. owned: key and group of all that we own in the whole target, None: what the plan was made
     from. doubts: key or group to why it is doubted that anything of it is gone. Raises ValueError when a column of a
     plan is missing.
     """
     check_columns(plan, "plan", PLAN_COLUMNS)
+    plan, undone = _keep_undone(plan, deletion_limits.memory.undone)
     if owned is None:
         there = plan[plan["fingerprint_before"].notna()]
         owned = pd.DataFrame({"key": there["key_before"], "group": there["group"]})
@@ -60,6 +64,7 @@ def guard(
     judged, warnings = _judged(leaving, plan, scope, deletion_limits, owned, doubts or {})
     stays = judged[judged[RULING].isin([*HELD, Ruling.UNPROVEN, Ruling.KEPT])]
     ruling = pd.Series("", index=plan.index, dtype="str")
+    ruling[undone] = str(Ruling.KEPT)
     ruling[judged.index] = judged[RULING]
     change, reason = plan["change"].copy(), plan["reason"].copy()
     change[stays.index], reason[stays.index] = str(Change.KEEP), stays["reason"]
@@ -69,6 +74,30 @@ def guard(
         owned.loc[:, ["key", "group"]].reset_index(drop=True),
         tuple(warnings),
     )
+
+
+def wants(plan: pd.DataFrame) -> pd.Series:
+    """What the source wants of rows that change, as a mark has it: the fingerprint, '' where it is to go.
+
+    Where nothing but the place is to change, the place is a part of it.
+    """
+    wanted = plan["fingerprint_after"].fillna("")
+    moved = (plan["fingerprint_before"] == wanted) & (plan["key_before"] == plan["key"])
+    return wanted.mask(moved, wanted + " at " + plan["position"].astype("str").fillna("no place"))
+
+
+def _keep_undone(plan: pd.DataFrame, undone: Mapping[str, Undone]) -> tuple[pd.DataFrame, pd.Index]:
+    """The plan with what a person undid as it is at the target, and which rows these are."""
+    if not undone:
+        return plan, plan.index[:0]
+    rows = plan[plan["change"].isin(EFFECTS) & among(plan["key"], pd.Series(list(undone), dtype="str"))]
+    marks = rows["key"].map({key: mark.wanted for key, mark in undone.items()})
+    at = rows.index[(wants(rows) == marks).fillna(False).astype(bool)]
+    kept = plan.copy()
+    kept.loc[at, "change"] = str(Change.KEEP)
+    kept.loc[at, "reason"] = [_UNDONE.format(undone[key].why) for key in plan.loc[at, "key"]]
+    kept.loc[at, "position"] = plan.loc[at, "position_before"]
+    return kept, at
 
 
 def _judged(

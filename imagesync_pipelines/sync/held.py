@@ -1,14 +1,15 @@
 """What is held back: judged and stopped by a limit or a doubt, known and told until a person or the source decides.
 
 The guard of a plan holds rows of it; an input that is doubted holds what hangs on it by `hold`, under a name of its
-own. Every run tells what is undecided, also one that planned nothing. What went in the last 24 hours without a person's
-word is remembered here too, for the deletion limits.
+own. What a person undid is here too, decided from the start: plans keep it (`mark_undone`). Every run tells what is
+undecided, also one that planned nothing. What went in the last 24 hours without a person's word is remembered here too,
+for the deletion limits.
 
 Whoever loads the definitions passes here: pandas, and what works with it, is loaded by what has rows before it.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.schema import held, removal
 from imagesync_pipelines.storage.statistics import analyze_if_many
-from imagesync_pipelines.sync.model import Change, Memory, Ruling
+from imagesync_pipelines.sync.model import Change, Memory, Ruling, Undone
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, Table
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # The kinds of what is held: the guard's two, products that left the ERP above the limits, what an account without any
 # right would lack too.
 LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN = "limit", "doubt", "products gone", "unseen"
+# The kind of a person's undoing, and who holds such rows.
+UNDONE = "undone"
 ALLOW, KEEP = "allow", "keep"
 # What is said of a person's word; so many rows were meant.
 DECIDED = {ALLOW: "{} allowed; the next run carries them out", KEEP: "{} kept until the source wants them again"}
@@ -75,10 +78,15 @@ class HeldEntry(HeldRow):
         return f"{self.connector}/{self.account}" if self.account else self.connector
 
 
-def entries(engine: sa.Engine, connector: str | None = None, account: str | None = None) -> list[HeldEntry]:
-    """All that is held or was decided about, of a connector or an account of it or of all; the newest last."""
+def entries(
+    engine: sa.Engine, connector: str | None = None, account: str | None = None, *which: sa.ColumnElement[bool]
+) -> list[HeldEntry]:
+    """All that is held or was decided about, of a connector or an account of it or of all; the newest last.
+
+    which: only such rows of the table.
+    """
     columns = [held.c.group_key.label("group"), *(column for column in held.c if column.name != "group_key")]
-    mine: list[sa.ColumnElement[bool]] = []
+    mine = list(which)
     mine += [held.c.connector == connector] if connector is not None else []
     mine += [held.c.account == account] if account is not None else []
     return read_rows(engine, sa.select(*columns).where(*mine).order_by(held.c.id), HeldEntry)
@@ -86,7 +94,7 @@ def entries(engine: sa.Engine, connector: str | None = None, account: str | None
 
 def undecided(engine: sa.Engine, connector: str | None = None, account: str | None = None) -> list[HeldEntry]:
     """What waits for a person or the source."""
-    return [entry for entry in entries(engine, connector, account) if entry.decision is None]
+    return entries(engine, connector, account, held.c.decision.is_(None))
 
 
 def hold(
@@ -109,12 +117,8 @@ def hold(
     mine = sa.and_(held.c.connector == connector, held.c.account == account, held.c.origin == origin)
     looked_at = mine if only is None else mine & among(held.c.key, storable(sorted(only)))
     over = looked_at & ~among(held.c.key, storable(sorted(found))) if found else looked_at
-    values: list[dict[str, Any]] = []
-    for row in found.values():
-        text = storable(vars(row))
-        text["group_key"] = text.pop("group")
-        own = {"connector": connector, "account": account, "origin": origin, "plan_id": plan_id}
-        values.append({name: value for name, value in text.items() if name in held.c} | own)
+    own = {"connector": connector, "account": account, "origin": origin, "plan_id": plan_id}
+    values = [_values(row) | own for row in found.values()]
     statement = insert(held)
     new = statement.excluded
     still = sa.or_(held.c.decision == KEEP, held.c.fingerprint == new.fingerprint)
@@ -149,19 +153,50 @@ def memory_of(context: RunContext[Any], origin: str = GUARD) -> Memory:
     since = context.clock() - WINDOW
     with context.installation.engine.connect() as connection:
         gone = connection.execute(sa.select(removal).where(mine, removal.c.at > since)).all()
-    known = entries(context.installation.engine, context.connector, context.account)
+    which = held.c.decision.is_not(None) & held.c.origin.in_([origin, UNDONE])
+    known = entries(context.installation.engine, context.connector, context.account, which)
     decided = [one for one in known if one.origin == origin]
     return Memory(
         removed={row.key: row.group_key for row in gone if not row.replaced},
         replaced={row.key: row.group_key for row in gone if row.replaced},
         allowed={one.key: one.fingerprint for one in decided if one.decision == ALLOW},
         kept=frozenset(one.key for one in decided if one.decision == KEEP),
+        undone={
+            one.key: Undone(one.fingerprint, one.reason)
+            for one in known
+            if one.origin == UNDONE and one.decision == KEEP and origin == GUARD
+        },
     )
 
 
 def anything_allowed(context: RunContext[Any]) -> bool:
-    """Whether a person let something go that is still there: a run has work though nothing is new."""
-    return bool(memory_of(context).allowed)
+    """Whether a person let something go, or released what was undone: a run has work though nothing is new."""
+    allowed = (held.c.decision == ALLOW) & held.c.origin.in_([GUARD, UNDONE])
+    return bool(entries(context.installation.engine, context.connector, context.account, allowed))
+
+
+def mark_undone(
+    connection: sa.Connection, connector: str, account: str, rows: Collection[HeldRow], by: str, plan_id: int | None
+) -> None:
+    """Note, in the caller's transaction, what a person undid: plans keep it until the source wants something else.
+
+    rows: key, group and change as the source wants it, its word for that (guard.wants) as the fingerprint. The mark
+    that a key had before is replaced.
+    """
+    if not rows:
+        return
+    own = {"connector": connector, "account": account, "origin": UNDONE, "plan_id": plan_id, "decided_by": by}
+    values = [_values(row) | own | {"kind": UNDONE, "decision": KEEP} for row in rows]
+    now = {"since": sa.func.now(), "decided_at": sa.func.now()}
+    statement = insert(held).values(**now)
+    changed = {name: statement.excluded[name] for name in values[0] if name not in _CONFLICT}
+    connection.execute(statement.on_conflict_do_update(index_elements=_CONFLICT, set_=changed | now), values)
+
+
+def unmark_undone(connection: sa.Connection, connector: str, account: str, keys: Collection[str]) -> None:
+    """Forget the marks on these keys, in the caller's transaction: what was undone is done again."""
+    mine = (held.c.connector == connector) & (held.c.account == account) & (held.c.origin == UNDONE)
+    connection.execute(held.delete().where(mine, among(held.c.key, storable(sorted(keys)))))
 
 
 def settle(
@@ -170,7 +205,7 @@ def settle(
     """Bring what is held of this account up to a guarded plan that is stored now; never for one that is only looked at.
 
     What is wanted again, and what the target does not hold any more, is forgotten, a person's KEEP included; what the
-    plan does not judge stays as it was.
+    plan does not judge stays as it was. So are marks of what was undone, where the source wants something else.
     """
     import pandas as pd
 
@@ -178,6 +213,8 @@ def settle(
     from imagesync_pipelines.sync.guard import RULING
 
     before = entries(context.installation.engine, context.connector, context.account)
+    if marks := [one for one in before if one.origin == UNDONE]:
+        _end_marks(context, marks, plan)
     known = pd.Series([one.key for one in before if one.origin == GUARD], dtype="str")
     rows = [
         HeldRow(str(key), str(group), str(fingerprint), str(ruling), str(reason), str(change))
@@ -200,6 +237,18 @@ def settle(
             plan_id=plan_id,
             only=looked_at,
         )
+
+
+def _end_marks(context: RunContext[Any], marks: Sequence[HeldEntry], plan: "pd.DataFrame") -> None:
+    """Forget marks by which a plan kept nothing, though it says what the source wants there; and those released."""
+    from imagesync_pipelines.sync.guard import RULING
+
+    kept = set(plan.loc[plan[RULING] == Ruling.KEPT, "key"])
+    says = plan["fingerprint_after"].notna() | (plan["change"] == Change.REMOVE) | (plan[RULING] == Ruling.LIMIT)
+    said = set(plan.loc[says, "key"])
+    over = [one.key for one in marks if one.key not in kept and (one.key in said or one.decision == ALLOW)]
+    if over:
+        release(context.installation.engine, context.connector, context.account, over, UNDONE)
 
 
 def note_leaving(context: RunContext[Any], plan: "pd.DataFrame") -> None:
@@ -233,6 +282,12 @@ def note_leaving(context: RunContext[Any], plan: "pd.DataFrame") -> None:
             keys = ["connector", "account", "key"]
             connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
             analyze_if_many(connection, removal, len(rows))
+
+
+def _values(row: HeldRow) -> dict[str, Any]:
+    """A row as the table has it."""
+    text = storable({field.name: getattr(row, field.name) for field in fields(HeldRow)})
+    return {"group_key" if name == "group" else name: value for name, value in text.items()}
 
 
 def sentences(waiting: Sequence[HeldEntry]) -> list[str]:

@@ -56,7 +56,7 @@ class Ruling(StrEnum):
     """What the guard said of a row that would take something away; '' (no ruling) lets it go by the limits.
 
     limit, doubt: held back. unproven: not judged, for nothing shows that it is gone. allowed: a person let it go.
-    kept: a person keeps it.
+    kept: a person keeps it, or undid it.
     """
 
     LIMIT = "limit"
@@ -66,18 +66,27 @@ class Ruling(StrEnum):
     KEPT = "kept"
 
 
+class Undone(NamedTuple):
+    """A mark on a key: a person undid what the source wants there (guard.wants), and why that is, for people."""
+
+    wanted: str
+    why: str
+
+
 @dataclass(frozen=True)
 class Memory:
     """What is remembered of a target beside what it holds.
 
     removed, replaced: key to group of what went in the last 24 hours without a person's word. allowed: the keys that a
-    person let go, each with the fingerprint that it had then. kept: keys that a person keeps.
+    person let go, each with the fingerprint that it had then. kept: keys that a person keeps. undone: the marks, by
+    the key under which the source wants something.
     """
 
     removed: Mapping[str, str] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
     allowed: Mapping[str, str] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
+    undone: Mapping[str, Undone] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

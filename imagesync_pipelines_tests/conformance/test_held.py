@@ -6,7 +6,10 @@ import pytest
 
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.guard import wants
+from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
 
 pytestmark = pytest.mark.slow
@@ -76,3 +79,34 @@ def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(
     assert (done.summary["images_deleted"], done.summary["held_back"]) == (then - 1, 0)
     assert waiting(site, subject) == []
     site.assert_sound()
+
+
+def test_what_a_person_undid_stays_undone_until_it_is_released(subject: Subject, site: Any) -> None:
+    site.sync(**subject.whole)
+    before = site.written()
+    site.change()
+    look = site.sync(**subject.whole, dry_run=True)
+    assert look.plan is not None
+    with site.opened() as (installation, _):
+        rows = Plans(installation.engine, installation.storage).load(look.plan.id)
+        rows = rows[rows["change"].isin(EFFECTS)]
+        columns = (rows["key"], rows["group"], wants(rows), rows["change"])
+        undone = [
+            held.HeldRow(key, group, wanted, held.UNDONE, "undone by anna", change)
+            for key, group, wanted, change in zip(*columns, strict=True)
+        ]
+        with installation.engine.begin() as connection:
+            held.mark_undone(connection, subject.name, subject.account, undone, "anna", None)
+    for options in (subject.whole, {}):
+        done = site.sync(**options)
+        assert EXIT_CODES[done.status] == 0, done
+        assert [done.summary[change] for change in (*CHANGES, "held_back")] == [0, 0, 0, 0]
+        assert site.written() == before
+    with site.opened() as (installation, _):
+        marks = held.entries(installation.engine, subject.name, subject.account)
+    assert {one.key for one in marks} == {row.key for row in undone}
+    decide(site, [one.id for one in marks], held.ALLOW)
+    site.sync()
+    site.assert_right()
+    with site.opened() as (installation, _):
+        assert held.entries(installation.engine, subject.name, subject.account) == []

@@ -5,6 +5,7 @@ The tests of the engine and of every connector compare with it.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -28,13 +29,15 @@ def target_state(
     *,
     rejected: pd.DataFrame | None = None,
     match_position: bool = False,
+    marks: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """What `current` becomes (key, group, position, fingerprint, content; by key), rows outside the scope included.
 
     Every wanted row is there as wanted, unless its key was rejected. A row that is not wanted stays, unless it is in
     scope, not rejected, proven to be gone, and the deletion limits let it go. A rename takes the old row away without
     the deletion limits; other content in the same place has a limit of its own, above which the old row stays and the
-    new one does not come.
+    new one does not come. marks: by key, what the source wants there that a person undid: as long as it wants that
+    ('' to be gone, the place with the fingerprint where only that differs), nothing of it happens, nor counts.
     """
     bad = set() if rejected is None else set(rejected["key"])
     now = _rows(current)
@@ -44,6 +47,13 @@ def target_state(
     new = {key: row for key, row in want.items() if key not in here}
     renamed = _paired(new.values(), gone.values(), "content")
     replaced = _replaced(new, gone, renamed) if match_position else {}
+    before = {key: now.get(renamed.get(key, replaced.get(key, key))) for key in want}
+    undone = {key for key, row in want.items() if marks.get(key) == _word(before[key], row)}
+    stay = {old.key for key, old in before.items() if old is not None and key in undone}
+    stay |= {key for key in gone if marks.get(key) == "" and key not in (renamed | replaced).values()}
+    want = {key: row for key, row in want.items() if key not in undone}
+    gone = {key: row for key, row in gone.items() if key not in stay}
+    renamed, replaced = ({key: old for key, old in of.items() if key not in undone} for of in (renamed, replaced))
     if _too_many_replaced(len(replaced), len(here), deletion_limits):
         want = {key: row for key, row in want.items() if key not in replaced}
         gone = {key: row for key, row in gone.items() if key not in replaced.values()}
@@ -59,6 +69,13 @@ def target_state(
     if not _limits_hold(len(leaving), len(here), len(bare), deletion_limits):
         after = {key: row for key, row in after.items() if key not in leaving}
     return _frame(after[key] for key in sorted(after))
+
+
+def _word(before: _Row | None, wanted: _Row) -> str:
+    """What a mark says of a wanted row."""
+    if before is None or (before.key, before.fingerprint) != (wanted.key, wanted.fingerprint):
+        return wanted.fingerprint
+    return f"{wanted.fingerprint} at {'no place' if wanted.position is None else wanted.position}"
 
 
 def _proven(key: str, scope: Scope) -> bool:

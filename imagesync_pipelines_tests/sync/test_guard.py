@@ -8,7 +8,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from imagesync_pipelines.sync.guard import approved, guard
-from imagesync_pipelines.sync.model import DeletionLimits, Memory, Proof, Scope
+from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits, Memory, Proof, Scope, Undone
 from imagesync_pipelines.sync.plan import build_plan
 from imagesync_pipelines_tests.sync.fakes import Row, changes, frame
 
@@ -195,3 +195,43 @@ def test_unproven_and_braked_removals_each_get_their_own_reason() -> None:
     assert guarded.plan["reason"].str.contains("page 3").tolist() == [False, False, True]
     assert list(guarded.held["key"]) == ["k000", "k001"]
     assert len(guarded.warnings) == 2
+
+
+BEFORE: list[Row] = [("a", "g", 1, "f1", None), ("b", "g", 2, "f1", "c1")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "marks", "stays"),
+    [
+        pytest.param([*BEFORE, ("n", "g", 3, "f1", None)], {"n": "f1"}, True, id="an addition"),
+        pytest.param([*BEFORE, ("n", "g", 3, "f2", None)], {"n": "f1"}, False, id="an addition of something else"),
+        pytest.param([("a", "g", 1, "f2", None), BEFORE[1]], {"a": "f2"}, True, id="an update"),
+        pytest.param([("a", "g", 1, "f3", None), BEFORE[1]], {"a": "f2"}, False, id="an update to something else"),
+        pytest.param([("a", "g", 9, "f1", None), BEFORE[1]], {"a": "f1 at 9"}, True, id="a place"),
+        pytest.param([("a", "g", 8, "f1", None), BEFORE[1]], {"a": "f1 at 9"}, False, id="another place"),
+        pytest.param(BEFORE[1:], {"a": ""}, True, id="a removal"),
+        pytest.param(BEFORE[1:], {"a": "f1"}, False, id="a removal where something was undone"),
+        pytest.param([BEFORE[0], ("n", "g", 2, "f1", "c1")], {"n": "f1", "b": ""}, True, id="a rename"),
+        pytest.param([BEFORE[0], ("n", "g", 2, "f2", None)], {"n": "f2", "b": ""}, True, id="a replacement"),
+        pytest.param([BEFORE[0], ("m", "g", 2, "f2", None)], {"n": "f2", "b": ""}, False, id="another replacement"),
+    ],
+)
+def test_what_a_person_undid_stays_until_the_source_wants_something_else(
+    wanted: list[Row], marks: dict[str, str], stays: bool
+) -> None:
+    undone = {key: Undone(word, "undone by anna") for key, word in marks.items()}
+    plan = build_plan(frame(*wanted), frame(*BEFORE), PROVEN, match_position=True)
+    assert plan["change"].isin(EFFECTS).sum() == 1
+    guarded = guard(plan, PROVEN, DeletionLimits(1, 9, 9, 9, memory=Memory(undone=undone)))
+    assert guarded.plan["change"].isin(EFFECTS).sum() == (0 if stays else 1)
+    assert (len(guarded.held), guarded.warnings) == (0, ())
+    kept = guarded.plan[guarded.plan["ruling"] == "kept"]
+    assert list(kept["reason"]) == ["undone by anna; `imagesync held allow` releases it"] * stays
+    assert kept["position"].equals(kept["position_before"])
+
+
+def test_what_was_undone_counts_for_no_limit() -> None:
+    undone = {"k000": Undone("", "undone by anna")}
+    limits = DeletionLimits(0, 1, 9, 9, memory=Memory(undone=undone))
+    guarded = guard(build_plan(frame(), frame(*rows(2)), PROVEN), PROVEN, limits)
+    assert list(guarded.plan["change"]) == ["keep", "remove"]

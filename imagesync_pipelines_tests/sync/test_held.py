@@ -230,3 +230,41 @@ def test_rows_of_another_account_are_no_matter(account: Account) -> None:
     account.sync("abcdefg")
     assert held.undecided(account.installation.engine, "toy", "two") == []
     assert pd.Series([one.owner for one in account.waiting()]).unique().tolist() == ["toy/one"]
+
+
+def test_what_was_undone_is_decided_and_kept_until_it_is_released_or_the_source_wants_something_else(
+    account: Account,
+) -> None:
+    engine, wanted = account.installation.engine, "abcdefghi"  # without j, with z
+
+    def mark() -> None:
+        words = {"j": ("", "remove"), "z": ("f", "add")}
+        undone = [HeldRow(key, "g", word, held.UNDONE, "undone by anna", do) for key, (word, do) in words.items()]
+        with engine.begin() as connection:
+            held.mark_undone(connection, "toy", "one", undone, "anna", 7)
+
+    def effects(wanted: str) -> list[str]:
+        _, result = account.plan(account.context(), wanted)
+        assert result.summary is not None
+        assert (result.summary.held_back, result.warnings) == (0, ())
+        rows = result.shown["changes"].frame  # type: ignore[union-attr]
+        return list(rows.loc[rows["change"] != Change.KEEP, "key"])
+
+    mark()
+    mark()
+    assert account.waiting() == []
+    assert (effects(wanted + "z"), len(held.entries(engine))) == ([], 2)
+    assert (effects(wanted), len(held.entries(engine))) == ([], 2), "a source that lacks it for once says nothing"
+    first, second = held.entries(engine)
+    assert (first.decision, first.decided_by, first.origin) == (held.KEEP, "anna", held.UNDONE)
+    assert not held.anything_allowed(account.context())
+    held.decide(engine, [second.id], held.ALLOW, "anna")
+    assert held.anything_allowed(account.context())
+    assert effects(wanted + "z") == ["z"]
+    assert not held.anything_allowed(account.context())
+    assert [one.key for one in held.entries(engine)] == ["j"]
+    assert (effects(ALL), held.entries(engine)) == ([], []), "it is wanted again"
+    mark()
+    with engine.begin() as connection:
+        held.unmark_undone(connection, "toy", "one", ["j", "z"])
+    assert sorted(effects(wanted + "z")) == ["j", "z"]

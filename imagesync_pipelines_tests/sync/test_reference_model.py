@@ -1,5 +1,6 @@
 """The law: applying a guarded plan gives target_state, planning again gives only keep, the order of rows is nothing."""
 
+from dataclasses import replace
 from random import Random
 
 import pandas as pd
@@ -10,7 +11,7 @@ from pandas.testing import assert_frame_equal
 from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.frames import in_scope
 from imagesync_pipelines.sync.guard import Guarded, guard
-from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines.sync.model import Change, DeletionLimits
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines_tests.sync.fakes import FakeDatabase, FakeQuarantine, rows_of
@@ -23,7 +24,7 @@ def planned(world: World, current: pd.DataFrame | None = None, *, force: bool = 
     plan = build_plan(
         world.wanted, there, world.scope, rejected=world.rejected, match_position=world.match_position, force=force
     )
-    return guard(plan, world.scope, world.deletion_limits)
+    return guard(plan, world.scope, world.limits)
 
 
 def law(world: World) -> pd.DataFrame:
@@ -34,6 +35,7 @@ def law(world: World) -> pd.DataFrame:
         world.deletion_limits,
         rejected=world.rejected,
         match_position=world.match_position,
+        marks=world.marks,
     )
 
 
@@ -69,7 +71,7 @@ def test_the_order_of_rows_does_not_matter(world: World, random: Random) -> None
         table.sample(frac=1, random_state=random.randrange(2**31))
         for table in (world.wanted, world.current, world.rejected)
     )
-    shuffled = World(wanted, current, rejected, world.scope, world.deletion_limits, world.match_position)
+    shuffled = replace(world, wanted=wanted, current=current, rejected=rejected)
     one, other = planned(world), planned(shuffled)
     assert_frame_equal(one.plan, other.plan)
     assert_frame_equal(one.held, other.held)
@@ -127,7 +129,7 @@ def test_every_wanted_row_and_every_row_in_scope_is_in_the_plan_exactly_once(wor
 @settings(max_examples=25)
 @given(worlds())
 def test_a_lifted_deletion_limits_lets_everything_go_that_is_proven(world: World) -> None:
-    lifted = World(**{**vars(world), "deletion_limits": type(world.deletion_limits)(0.0, 0, 0, 0, lifted=True)})
+    lifted = replace(world, deletion_limits=DeletionLimits(0.0, 0, 0, 0, lifted=True))
     guarded = planned(lifted)
     assert guarded.held.empty
     proven = world.scope.proof is not None and world.scope.proof.complete

@@ -3,12 +3,13 @@
 small worlds of wanted, current, rejected rows, scopes and deletion limits in which things collide.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.model import DeletionLimits, Proof, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Memory, Proof, Scope, Undone
 from imagesync_pipelines_tests.sync.fakes import Row, frame, rejects
 
 GROUPS = ("g1", "g2", "g3", "g4")
@@ -25,6 +26,13 @@ class World:
     scope: Scope
     deletion_limits: DeletionLimits
     match_position: bool
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> DeletionLimits:
+        """The deletion limits with what is remembered: the marks of what people undid."""
+        undone = {key: Undone(wanted, "undone by anna") for key, wanted in self.marks.items()}
+        return replace(self.deletion_limits, memory=Memory(undone=undone))
 
 
 def _row(group: str, number: int) -> st.SearchStrategy[Row]:
@@ -60,6 +68,7 @@ def scopes(draw: st.DrawFn) -> Scope:
 def worlds(draw: st.DrawFn, deletion_limits: DeletionLimits | None = None, *, with_rejects: bool = True) -> World:
     """A world; with `deletion limits` given, that one."""
     scope = draw(scopes())
+    words = st.sampled_from(("", "f1", "f2", "f1 at 1", "f2 at no place"))
     wanted = [row for row in draw(tables()) if scope.groups is None or row[1] in scope.groups]
     current = draw(tables())
     known = [row[:2] for row in (*wanted, *current)] + [("g1/9", "g1"), ("page 4, reject 2", None)]
@@ -71,4 +80,5 @@ def worlds(draw: st.DrawFn, deletion_limits: DeletionLimits | None = None, *, wi
         scope,
         deletion_limits or draw(limit_sets()),
         draw(st.booleans()),
+        draw(st.dictionaries(st.builds("{}/{}".format, st.sampled_from(GROUPS), st.integers(0, 5)), words, max_size=6)),
     )

@@ -66,6 +66,14 @@ class _Row(NamedTuple):
     content: None = None
 
 
+class _Final(NamedTuple):
+    """An image that will be there: its key, the one that it has now (NA: it is new), whether it stays as it is."""
+
+    key: str
+    before: object
+    as_it_is: bool
+
+
 class _Entity(NamedTuple):
     """What becomes of one entity. unchosen: keys that the main account has and the account is not to get."""
 
@@ -132,11 +140,15 @@ def plan_child(
     def tasks_for(rows: pd.DataFrame) -> dict[str, EntityTask]:
         changing = sorted(set(rows.loc[rows["change"].isin(EFFECTS), "group"]))
         # What is held back has no place any more and comes last; a picture that is not replaced stays in its place.
-        final: defaultdict[str, list[tuple[str, object]]] = defaultdict(list)
+        final: defaultdict[str, list[_Final]] = defaultdict(list)
         staying = rows[rows["change"].isin([Change.ADD, Change.UPDATE, Change.KEEP]) & rows["group"].isin(changing)]
-        keys = staying["key"].mask(staying["change"] == Change.KEEP, staying["key_before"])
-        for group, key, before in zip(staying["group"], keys, staying["key_before"], strict=True):
-            final[group].append((key, before))
+        # What was added and then undone is not there.
+        staying = staying[(staying["change"] != Change.KEEP) | staying["key_before"].notna()]
+        kept, after = staying["change"] == Change.KEEP, staying["fingerprint_after"]
+        keys = staying["key"].mask(kept, staying["key_before"])
+        as_it_is = kept & after.notna() & (after != staying["fingerprint_before"])
+        for group, *place in zip(staying["group"], keys, staying["key_before"], as_it_is, strict=True):
+            final[group].append(_Final(*place))
         return {group: _task(there[group], ids[group], known[group], final[group], limit, child) for group in changing}
 
     if_approved = tasks_for(approved(plan))
@@ -229,24 +241,19 @@ def _rows(group: str, images: Sequence[Managed]) -> list[_Row]:
 
 
 def _task(
-    entity: Entity,
-    child_id: str,
-    record: ChildRecord,
-    final: Sequence[tuple[str, object]],
-    limit: int,
-    child: MoyskladChild,
+    entity: Entity, child_id: str, record: ChildRecord, final: Sequence[_Final], limit: int, child: MoyskladChild
 ) -> EntityTask:
-    """final: the keys that will be there in their order, each with the key that it has now, NA where it is new."""
+    """final: the images that will be there, in their order."""
     main = dict(zip(_main_keys(entity), entity.images or (), strict=True))
     there: dict[object, Managed] = dict(zip(row_keys(entity.key, record.images), record.images, strict=True))
     images = []
-    for key, before in final:
-        row, here = main.get(key), there.get(key)
+    for key, before, as_it_is in final:
+        row, here = None if as_it_is else main.get(key), there.get(key)
         # What is there under another key: the image takes its place.
         other = there.get(before) if before != key else None
         replaces = other.id if other is not None else ""
         if row is None:
-            # It is held back, and stays as it is in the child account.
+            # It is held back or was undone, and stays as it is in the child account.
             kept = here or Managed("", "", "", 0)
             images.append(Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", ""))
             continue
