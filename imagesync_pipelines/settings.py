@@ -154,6 +154,9 @@ class Settings(EnvironmentSettings):
     keep_pictures_days: int = Field(
         90, ge=1, description="days that the content of a picture is kept after its last use"
     )
+    undo_days: int = Field(
+        30, ge=1, description="days that what was done to images is kept, for the history and to take it back"
+    )
     decode_children: int = Field(
         2, ge=1, le=64, description="large pictures that all processes together decode at once, each in up to 1 GB"
     )

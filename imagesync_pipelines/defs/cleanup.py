@@ -69,7 +69,8 @@ def ages_of(settings: Settings) -> Ages:
     """From which age on each kind is old."""
     days, pictures = timedelta(days=settings.keep_days), timedelta(days=settings.keep_pictures_days)
     quarantine = timedelta(days=settings.keep_quarantine_days)
-    return Ages(days, days, days, quarantine, copies=days, pictures=pictures, alerts=quarantine)
+    effects = timedelta(days=settings.undo_days)
+    return Ages(days, days, days, quarantine, copies=days, pictures=pictures, alerts=quarantine, effects=effects)
 
 
 def sentence(cleaned: Cleaned, *, dry_run: bool = False) -> str:
@@ -138,7 +139,7 @@ def clean_up_op(context: dg.OpExecutionContext, config: CleanupConfig) -> None:
 @dg.job(
     name="cleanup_job",
     executor_def=dg.in_process_executor,
-    description="Forgets old pages, plans, hand-overs, quarantine, pictures and events; never what is still needed.",
+    description="Forgets old pages, plans, hand-overs, quarantine, pictures, history and events; never what is needed.",
 )
 def cleanup_job() -> None:
     """One op; never deletes a run."""

@@ -101,6 +101,7 @@ def context_of(
         settings=load_settings(connector.settings),
         tell=context.log.warning,
         is_dry_run=is_dry_run(context.run),
+        person=context.run.tags.get(job_runs.STARTED_BY_TAG),
         **more,
     )
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget, read_contents
 from imagesync_pipelines.storage.identities import installation_id
+from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.storage.statistics import analyze_if_many
@@ -147,7 +148,7 @@ def apply_images(
         if plan_again is not None and applied.refused:
             piece = plan_again(applied.refused_in)
             applied = applied.plus(carry_out(context, piece, known, apply, before=applied))
-        repaired = repair_primaries(engine)
+        repaired = repair_primaries(engine, context.connector, context.author())
     with engine.begin() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
         rows = connection.execute(mine).scalar_one()
@@ -202,7 +203,13 @@ def _apply(
     with open_payload(loaded) as payload:
         return apply_database(
             loaded.rows,
-            ProductImageTarget(context.installation.engine, context.connector, payload, loaded.resumed),
+            ProductImageTarget(
+                context.installation.engine,
+                context.connector,
+                payload,
+                loaded.resumed,
+                context.author(loaded.header.id, loaded.scope.get(UNDOES)),
+            ),
             context.quarantine,
             states=loaded.states,
             rows_per_batch=max(1, min(ROWS_PER_BATCH, -(-loaded.total // WRITERS))),

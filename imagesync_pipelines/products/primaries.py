@@ -4,8 +4,9 @@ No synchronisation undoes that choice, a pin. One whose image is gone stays and 
 does the choice.
 """
 
+import json
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.storage.effect_frames import note_rows
+from imagesync_pipelines.storage.effects import NOBODY, Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import pin
 
@@ -61,6 +65,10 @@ HAVING count(*) FILTER (WHERE i.is_primary) <> 1
         AND NOT bool_or(i.is_primary AND (i.source, i.external_id) = (p.source, p.external_id)))
  ORDER BY i.product_id
 """
+
+# What the history calls a flag that moved, and why it did.
+PRIMARY = "primary"
+_IS_PRIMARY, _WAS_PRIMARY = "it is the primary picture now", "another picture is the primary one now"
 
 
 class Locked(NamedTuple):
@@ -131,11 +139,32 @@ def set_flags(connection: sa.Connection, images: pd.DataFrame, primary: pd.Serie
         connection.execute(sa.text(_FLIP), flips)
 
 
-def repair_primaries(engine: sa.Engine) -> int:
+def flipped(images: pd.DataFrame, primary: pd.Series, connector: str) -> pd.DataFrame:
+    """What set_flags changes, as note_rows takes it; whose image it is is told where `connector` did not bring it."""
+    wrong = images[images["is_primary"] != primary]
+    rows = zip(*(wrong[name].tolist() for name in ("product_id", "source", "external_id", "is_primary")), strict=True)
+    return pd.DataFrame(
+        [
+            {
+                "group": str(product_id),
+                "key": f"{product_id}/{external_id}",
+                "change": PRIMARY,
+                "reason": _WAS_PRIMARY if was_primary else _IS_PRIMARY,
+                "before": json.dumps(
+                    {"is_primary": was_primary, **({} if source == connector else {"source": source})}
+                ),
+            }
+            for product_id, source, external_id, was_primary in rows
+        ]
+    )
+
+
+def repair_primaries(engine: sa.Engine, connector: str = DEFAULT_SOURCE, by: Author = NOBODY) -> int:
     """Give every product exactly one primary where somebody else's hand left none, or left a pin unheeded.
 
     Only where such a hand was, which triggers note; what a transaction notes that ends meanwhile stays for the next
-    time. Returns how many products were repaired; 0, and nothing written, when all is well.
+    time. Returns how many products were repaired; 0, and nothing written, when all is well. connector, by: in whose
+    name the history says so.
     """
     products: list[int] = []
     with engine.begin() as connection:
@@ -144,7 +173,9 @@ def repair_primaries(engine: sa.Engine) -> int:
             products = list(connection.scalars(sa.text(_WRONG), {"products": sorted(touched)}))
         if products:
             images, pins = lock_products(connection, products)
-            set_flags(connection, images, primary_flags(images, pins))
+            flags = primary_flags(images, pins)
+            set_flags(connection, images, flags)
+            note_rows(connection, connector, "", by, flipped(images, flags, connector))
     return len(products)
 
 
@@ -158,17 +189,50 @@ def pin_image(engine: sa.Engine, product_id: int, source: str, external_id: str,
         pinned = (images["source"] == source) & (images["external_id"] == external_id)
         if not pinned.any():
             raise PinRefusedError(f"Product {product_id} has no image {external_id}; nothing was pinned.")
+        before = _pin_of(connection, product_id)
         set_pin(connection, product_id, source, external_id, who)
         set_flags(connection, images, pinned)
+        if before is None or (before["source"], before["external_id"]) != (source, external_id):
+            chosen = {"source": source, "external_id": external_id}
+            row = EffectRow(f"{product_id}/{external_id}", "pin", f"{who} chose it", before=before, after=chosen)
+            _note_choice(connection, product_id, source, who, row, flipped(images, pinned, source))
 
 
-def unpin_image(engine: sa.Engine, product_id: int) -> bool:
+def unpin_image(engine: sa.Engine, product_id: int, who: str) -> bool:
     """Let the rules choose the product's primary again, at once; says whether there was a pin."""
     with engine.begin() as connection:
         images, _ = lock_products(connection, [product_id])
-        was_pinned = unset_pin(connection, product_id)
-        set_flags(connection, images, primary_flags(images, {}))
-    return was_pinned
+        before = _pin_of(connection, product_id)
+        flags = primary_flags(images, {})
+        unset_pin(connection, product_id)
+        set_flags(connection, images, flags)
+        if before is not None:
+            source, key = before["source"], f"{product_id}/{before['external_id']}"
+            row = EffectRow(key, "unpin", f"{who} lets the rules choose again", before=before)
+            _note_choice(connection, product_id, source, who, row, flipped(images, flags, source))
+    return before is not None
+
+
+def _note_choice(
+    connection: sa.Connection, product_id: int, source: str, who: str, row: EffectRow, flips: pd.DataFrame
+) -> None:
+    """Note a person's choice with the flags that moved by it."""
+    moved = [
+        EffectRow(str(flip["key"]), str(flip["change"]), str(flip["reason"]), before=json.loads(flip["before"]))
+        for flip in flips.to_dict(orient="records")
+    ]
+    note_effects(connection, [Effect(source, "", str(product_id), (row, *moved), Author(person=who))])
+
+
+def _pin_of(connection: sa.Connection, product_id: int) -> dict[str, Any] | None:
+    """The pin of a product as the history keeps it."""
+    found = connection.execute(sa.select(pin).where(pin.c.product_id == product_id)).mappings().first()
+    if found is None:
+        return None
+    return {
+        **{name: found[name] for name in ("source", "external_id", "pinned_by")},
+        "pinned_at": str(found["pinned_at"]),
+    }
 
 
 def set_pin(connection: sa.Connection, product_id: int, source: str, external_id: str, pinned_by: str) -> None:

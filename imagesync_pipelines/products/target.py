@@ -1,6 +1,6 @@
 """`product_image` as a target: whole products, one transaction per batch, primaries last."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.errors import NumericValueOutOfRange
 
-from imagesync_pipelines.products.primaries import lock_products, primary_flags, set_flags
+from imagesync_pipelines.products.primaries import PRIMARY, Locked, flipped, lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_columns, frame_of, read_columns
+from imagesync_pipelines.storage.effect_frames import note_rows
+from imagesync_pipelines.storage.effects import NOBODY, Author
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.apply import ends_run, item_failure, outcomes
 from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.sync.model import Change, Outcome, group_state
+from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, group_state
 from imagesync_pipelines.sync.plan import group_states
 
 _OWNED = "FROM imagesync.product_image WHERE source = {}"
@@ -88,6 +90,17 @@ DELETE FROM {_TABLE} i
  WHERE i.product_id = r.product_id AND i.source = :source AND i.external_id = r.gone
 """  # noqa: S608 - names are constants of this module
 
+# Rows as they are before they change, as the history keeps them.
+_BEFORE = f"""
+SELECT r.key, CAST(to_jsonb(i) - CAST('{{product_id,source}}' AS text[]) AS text) AS before
+  FROM unnest(CAST(:key AS text[]), CAST(:product_id AS bigint[]), CAST(:external_id AS text[]))
+       AS r (key, product_id, external_id)
+  JOIN {_TABLE} i ON i.product_id = r.product_id AND i.source = :source AND i.external_id = r.external_id
+"""  # noqa: S608 - names are constants of this module
+# Of a row of a plan what the history keeps; positions are computed, not stored.
+_NOTED = ["group", "key", "key_before", "change", "reason", "fingerprint_before", "fingerprint_after"]
+_PIN_MOVED, _PIN_DORMANT = "the choice of it as primary goes with it", "the choice of it as primary waits for it"
+
 
 def image_key(product_id: int | str, external_id: str) -> str:
     """The engine's key of a product image: the product's id and the image's external id."""
@@ -144,19 +157,23 @@ class ProductImageTarget:
     source: the connector that brings the images. `payload` gives the values of the keys asked, to several threads at a
     time. A product whose images changed since the plan was made is refused, all its rows with it; a row that the
     database does not accept fails alone when its product is applied alone. resumed: an application of the same plan was
-    broken off; products that are as the plan wants them were written by it and count as done.
+    broken off; products that are as the plan wants them were written by it and count as done. What is done is noted in
+    the history as done by `by`, in the same transaction.
     """
 
     engine: sa.Engine
     source: str
     payload: Payload
     resumed: bool = False
+    by: Author = NOBODY
 
     def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
         """Apply the products in one transaction; raises when any row is not accepted and there are several products."""
         try:
             with self.engine.begin() as connection:
-                return self._apply(connection, rows, digests)
+                told, effects = self._apply(connection, rows, digests)
+                note_rows(connection, self.source, "", self.by, effects)
+            return told
         except Exception as error:
             if ends_run(error) or rows["group"].nunique() > 1:
                 raise
@@ -166,16 +183,25 @@ class ProductImageTarget:
         """One product, each row under its own savepoint, so that one poisoned image leaves the others applied."""
         with self.engine.begin() as connection:
             locked = lock_products(connection, [int(rows["group"].iloc[0])])
-            told = [self._settled(rows, digests, locked.images)]
+            told, noted = [self._settled(rows, digests, locked.images)], []
+            before = self._noted(connection, rows)
             for row in () if len(told[0]) else (rows.iloc[[at]] for at in range(len(rows))):
                 try:
                     with connection.begin_nested():
-                        told.append(self._apply(connection, row, None))
+                        done, effects = self._apply(connection, row, None)
                 except Exception as error:  # noqa: BLE001 - whatever one image does, the others are applied
                     told.append(outcomes(row, Outcome.FAILED, item_failure(error)))
+                else:
+                    told.append(done)
+                    noted.append(effects)
+            if noted:
+                note_rows(connection, self.source, "", self.by, self._at_once(connection, locked, before, noted))
         return pd.concat(told)
 
-    def _apply(self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+    def _apply(
+        self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The outcomes of the rows, and what was done as note_rows takes it."""
         images, pins = lock_products(connection, [int(group) for group in rows["group"].unique()])
         settled = self._settled(rows, digests, images)
         rows = rows[~among(rows["group"], settled["group"])]
@@ -185,10 +211,7 @@ class ProductImageTarget:
         written = rows[~removed]
         renamed = written[written["key_before"].notna() & (written["key_before"] != written["key"])]
         renamed = renamed.assign(before=external_ids_of(renamed["key_before"]))
-        columns = (renamed[name].tolist() for name in ("product_id", "before", "external_id"))
-        for product_id, before, after in zip(*columns, strict=True):  # a pin moves with its image
-            if pins.get(product_id) == (self.source, before):
-                pins[product_id] = (self.source, after)
+        effects = [self._noted(connection, rows), *self._told_of_pins(rows[removed], renamed, pins)]
         values = self.payload(written["key"]) if len(written) else VALUES.empty_table()
         touched = pd.concat([rows["key"], rows["key_before"].dropna()])
         stay = images[(images["source"] != self.source) | ~among(_keys(images), touched)]
@@ -207,8 +230,53 @@ class ProductImageTarget:
             _change(connection, rename, self.source, renamed, "product_id", "before", "external_id")
         copied = _copied(come.append_column("is_primary", pa.array(primary[len(stay) :])), values)
         _write(connection, copied, ~np.isin(written["product_id"], images["product_id"]))
-        set_flags(connection, stay, primary[: len(stay)].set_axis(stay.index))
-        return pd.concat([settled, done])
+        flags = primary[: len(stay)].set_axis(stay.index)
+        set_flags(connection, stay, flags)
+        effects.append(flipped(stay, flags, self.source))
+        return pd.concat([settled, done]), pd.concat([told for told in effects if len(told)] or effects[:1])
+
+    def _noted(self, connection: sa.Connection, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows that are about to be applied as the history keeps them, with what is there before."""
+        there = rows[rows["key_before"].notna()]
+        if there.empty:
+            return rows[_NOTED]
+        product_ids = there["group"].astype("int64").tolist()
+        asked = {"key": there["key"].tolist(), "product_id": product_ids, "source": self.source}
+        asked["external_id"] = external_ids_of(there["key_before"]).tolist()
+        before = {row.key: row.before for row in connection.execute(sa.text(_BEFORE), asked)}
+        return rows[_NOTED].assign(before=rows["key"].map(before))
+
+    def _at_once(
+        self, connection: sa.Connection, locked: Locked, before: pd.DataFrame, noted: Sequence[pd.DataFrame]
+    ) -> pd.DataFrame:
+        """What was done to a product row by row, as if at once: each row had what was there at first."""
+        effects = pd.concat(noted)
+        effects = effects[effects["change"] != PRIMARY]
+        if "before" in before:
+            at_first = effects["key"].map(dict(zip(before["key"], before["before"], strict=True)))
+            effects = effects.assign(before=at_first.where(effects["change"].isin(EFFECTS)))
+        images = locked.images
+        now = lock_products(connection, images["product_id"].unique().tolist()).images.set_index("id")["is_primary"]
+        written = (images["source"] == self.source) & among(_keys(images), effects["key_before"].dropna())
+        stay = images[images["id"].isin(now.index) & ~written]
+        return pd.concat([effects, flipped(stay, stay["id"].map(now).astype(bool), self.source)])
+
+    def _told_of_pins(
+        self, removed: pd.DataFrame, renamed: pd.DataFrame, pins: dict[int, tuple[str, str]]
+    ) -> list[pd.DataFrame]:
+        """Move the pins whose images are renamed; gives what the history says of pins."""
+        told = []
+        columns = (renamed[name].tolist() for name in ("product_id", "before", "external_id"))
+        for product_id, before, after in zip(*columns, strict=True):
+            if pins.get(product_id) == (self.source, before):
+                pins[product_id] = (self.source, after)
+                keys = {"key": image_key(product_id, after), "key_before": image_key(product_id, before)}
+                told.append({"group": str(product_id), **keys, "change": "pin_moved", "reason": _PIN_MOVED})
+        for product_id, gone in zip(removed["product_id"].tolist(), removed["external_id"].tolist(), strict=True):
+            if pins.get(product_id) == (self.source, gone):
+                key = image_key(product_id, gone)
+                told.append({"group": str(product_id), "key": key, "change": "pin_dormant", "reason": _PIN_DORMANT})
+        return [pd.DataFrame(told)] if told else []
 
     def _settled(self, rows: pd.DataFrame, digests: Mapping[str, str] | None, images: pd.DataFrame) -> pd.DataFrame:
         """The outcomes of products that are not to be written: they moved, or a run that broke off wrote them."""

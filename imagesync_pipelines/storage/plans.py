@@ -40,6 +40,8 @@ DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
 PIECE = "piece"
 # In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.
 BATCH = "batch"
+# In a plan's scope: the run whose effects it takes back.
+UNDOES = "undoes_run"
 _NEWEST_FIRST = sa.select(plan).order_by(plan.c.id.desc())
 
 

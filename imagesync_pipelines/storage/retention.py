@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.storage.database import write_rows
+from imagesync_pipelines.storage.database import among, write_rows
 from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.files import remove_folder
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -24,6 +24,7 @@ from imagesync_pipelines.storage.plans import BATCH
 from imagesync_pipelines.storage.quarantine import ASKED_FOR, REFUSED_STAGE
 from imagesync_pipelines.storage.scans import PROVEN, being_read, forget_scan
 from imagesync_pipelines.storage.schema import alert, handover, held, plan, quarantine, raw_page, scan
+from imagesync_pipelines.storage.schema_effects import effect, effects_known
 
 T = TypeVar("T")
 Report = Callable[[str, int, int | None], None]
@@ -41,6 +42,7 @@ class Ages:
     copies: timedelta
     pictures: timedelta
     alerts: timedelta
+    effects: timedelta
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,10 @@ class Retention:
 
     def all(self) -> Iterator[Cleaned]:
         """Clean up every kind, one after the other; each is told as soon as it is done."""
-        for clean in (self.plans, self.handovers, self.pages, self.quarantined, self.copies, self.pictures, self.told):
+        for clean in (
+            self.plans, self.handovers, self.pages, self.quarantined, self.copies, self.pictures, self.told,
+            self.effects,
+        ):  # fmt: skip
             yield clean()
         if not self.dry_run:
             forget_unused(self.engine)
@@ -257,6 +262,25 @@ class Retention:
         count = self._count(alert, old)
         self._rows("alerts", alert, old, count)
         return Cleaned("alerts", count)
+
+    def effects(self) -> Cleaned:
+        """What was done to images. A run goes whole, so that what is left of one can be taken back."""
+        before, c = self.now - self.ages.effects, effect.c
+        with self.engine.connect() as connection:
+            recent = set(
+                connection.scalars(sa.select(c.run_id.distinct()).where(c.at >= before, c.run_id.is_not(None)))
+            )
+            old = set(connection.scalars(sa.select(c.run_id.distinct()).where(c.at < before, c.run_id.is_not(None))))
+            recent |= living(connection, sorted(old - recent))
+        gone = (c.at < before) & (c.run_id.is_(None) | ~among(c.run_id, recent))
+        count, kept = self._count(effect, gone), self._count(effect, (c.at < before) & among(c.run_id, recent))
+        if count and not self.dry_run:
+            # Said first: what is about to go is not to be read as if it were whole.
+            newest = sa.select(sa.func.max(c.at)).where(gone).scalar_subquery()
+            since = sa.func.greatest(effects_known.c.since, newest)
+            write_rows(self.engine, effects_known.update().values(since=since))
+            self._rows("history", effect, gone, count)
+        return Cleaned("effects in the history", count, kept=kept)
 
     def _contents(self, kind: str, age: timedelta, *, copies: bool) -> Cleaned:
         hours = age.total_seconds() / 3600

@@ -20,6 +20,8 @@ ALL_BLOCKS_TAG = f"{HIDDEN}all_blocks"
 # What people look for a run by: its products or entity, the plan it carries out, that it is only to be looked at.
 SKUS_TAG, ENTITY_TAG = "imagesync/skus", "imagesync/entity"
 PLAN_TAG, DRY_RUN_TAG = "imagesync/plan", "imagesync/dry_run"
+# Which person started it, for its page in both UIs and for the history.
+STARTED_BY_TAG = "imagesync/started_by"
 MOST_SKUS = 20
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from imagesync_pipelines.storage.effects import Author
 from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
@@ -178,7 +179,8 @@ class RunContext(Generic[S]):
     were added since. known_blocks: the connector's page partitions, in the order of
     adding. add_blocks: adds some after these. tell: hears of things before the step is done, like plain http.
     note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it. locks:
-    those that the run holds now. is_dry_run: the run is only to be looked at, from its first step on.
+    those that the run holds now. is_dry_run: the run is only to be looked at, from its first step on. person: who
+    started it, None where nobody said so.
     """
 
     connector: str
@@ -197,11 +199,16 @@ class RunContext(Generic[S]):
     note_summary: Callable[[Summary], None] = lambda summary: None
     locks: list[HeldLock] = field(default_factory=list)
     is_dry_run: bool = False
+    person: str | None = None
 
     @property
     def run_id(self) -> str:
         """The run."""
         return self.lineage.run_id
+
+    def author(self, plan_id: int | None = None, undoes_run: str | None = None) -> Author:
+        """In whose name the history keeps what this run does: carrying out a plan, taking back another run."""
+        return Author(self.run_id, self.person, plan_id, undoes_run)
 
     @property
     def owner(self) -> str:

@@ -70,7 +70,7 @@ def pin(rng: Random, connector: Connector, sandbox: Sandbox) -> None:
         shown = rows.all()
     chosen = pinned(connector)
     if chosen and rng.random() < 0.3:
-        unpin_image(connector.place.engine, rng.choice(chosen))
+        unpin_image(connector.place.engine, rng.choice(chosen), "anna")
     elif shown:
         product_id, external_id = rng.choice(shown)
         pin_image(connector.place.engine, product_id, "image_db", external_id, "a person")
@@ -121,7 +121,7 @@ def test_any_history_ends_where_a_first_run_would_begin(connectors: Connectors, 
                 action(rng, connector, sandbox)
         sandbox.faults.clear()
         for product_id in pinned(connector):
-            unpin_image(connector.place.engine, product_id)
+            unpin_image(connector.place.engine, product_id, "anna")
         path = connector.settings.erp_variants_file
         assert path is not None
         sandbox.write_erp_csv(path.parent)

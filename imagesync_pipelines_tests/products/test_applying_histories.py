@@ -63,7 +63,7 @@ def test_after_every_batch_each_product_has_the_primary_that_the_rules_choose(
                 pin_image(database, product, "image_db", external_id, "anna")
                 pinned[product] = external_id
         elif kind == "unpin":
-            assert unpin_image(database, products[what[0]]) == (pinned.pop(products[what[0]], None) is not None)
+            assert unpin_image(database, products[what[0]], "anna") == (pinned.pop(products[what[0]], None) is not None)
         else:
             wanted = {(products[product], external_id): picture for (product, external_id), picture in what[0].items()}
             if kind == "part":  # one product, without proof

@@ -41,7 +41,7 @@ def test_another_pin_replaces_the_first_and_unpinning_lets_the_rules_choose(data
     pin_image(database, one, "image_db", "8", "anna")
     pin_image(database, one, "image_db", "9", "anna")
     assert (primaries(database), pinned(database, one)) == ({(one, "9")}, ("image_db", "9"))
-    assert [unpin_image(database, one), unpin_image(database, one)] == [True, False]
+    assert [unpin_image(database, one, "anna"), unpin_image(database, one, "anna")] == [True, False]
     assert (primaries(database), pinned(database, one)) == ({(one, "7")}, None)
 
 
@@ -50,7 +50,7 @@ def test_a_dormant_pin_can_be_taken_back(database: sa.Engine) -> None:
     bring(database, {(one, "7"): A, (one, "8"): B})
     pin_image(database, one, "image_db", "8", "anna")
     bring(database, {})
-    assert unpin_image(database, one)
+    assert unpin_image(database, one, "anna")
     bring(database, {(one, "7"): A, (one, "8"): B})
     assert primaries(database) == {(one, "7")}
 
@@ -138,7 +138,7 @@ def test_pins_by_the_hand_and_batches_at_the_same_time_leave_the_last_pin_shown(
             pin_image(database, product, "image_db", str(1 + turn % 3), "anna")
             assert (product, str(1 + turn % 3)) in primaries(database)
             if turn % 5 == 4:
-                unpin_image(database, product)
+                unpin_image(database, product, "anna")
         pin_image(database, product, "image_db", "3", "anna")
 
     with ThreadPoolExecutor() as pool:

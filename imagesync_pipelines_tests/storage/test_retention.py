@@ -14,6 +14,7 @@ from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage import retention
 from imagesync_pipelines.storage.alerts import Alert, note_alert
 from imagesync_pipelines.storage.contents import COPY_SOURCE, Contents, own_source
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, effects_of_group, known_since, note_effects
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import BATCH, NewPlan, Plans
@@ -29,13 +30,14 @@ from imagesync_pipelines.storage.retention import (
     old_scans,
 )
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, RawPages, finish_scan, start_scan, under_way
+from imagesync_pipelines.storage.schema_effects import effects_known
 from imagesync_pipelines_tests.cli.test_cleanup import picture
 from imagesync_pipelines_tests.storage.test_handovers import Counted
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=30)
 OLD, YOUNG = NOW - timedelta(days=40), NOW - timedelta(days=3)
-AGES = Ages(*[timedelta(days=30)] * 7)
+AGES = Ages(*[timedelta(days=30)] * 8)
 
 
 def plan(number: int, *, at: datetime = OLD, account: str = "a", run: str | None = None, applied: str = "") -> PlanFact:
@@ -127,6 +129,11 @@ def kept(database: sa.Engine, tmp_path: Path) -> Retention:
     ):  # fmt: skip
         contents.put(source, body, check_image(body), timedelta(0))
     note_alert(database, Alert("edge", "a", "x", "t", "b", "l"), OLD, timedelta(0))
+    done = (("gone", OLD), ("lasting", OLD), (None, OLD), ("lasting", YOUNG))
+    row = EffectRow("k", "add", "new")
+    with database.begin() as connection:
+        note_effects(connection, [Effect("edge", "a", "g", (row,), Author(by), at) for by, at in done])
+        connection.execute(sa.update(effects_known).values(since=OLD - timedelta(days=9)))
     with database.begin() as connection:
         run = connection.exec_driver_sql
         for column in (
@@ -150,9 +157,9 @@ def kept(database: sa.Engine, tmp_path: Path) -> Retention:
 
 EXPECTED = {
     "plans": (1, 2), "hand-overs": (2, 4), "scans": (1, 1), "quarantined items": (1, 1), "smaller copies": (1, 0),
-    "pictures": (1, 1), "alerts": (1, 0),
+    "pictures": (1, 1), "alerts": (1, 0), "effects in the history": (2, 1),
 }  # fmt: skip
-_COUNTED = ("plan", "handover", "scan", "raw_page", "quarantine", "image_content", "alert")
+_COUNTED = ("plan", "handover", "scan", "raw_page", "quarantine", "image_content", "alert", "effect")
 
 
 def state(kept: Retention) -> tuple[dict[str, int], set[str]]:
@@ -172,7 +179,8 @@ def cleaned(kept: Retention) -> dict[str, tuple[int, int]]:
 def test_what_is_old_goes_with_its_files_and_what_is_protected_stays(kept: Retention) -> None:
     before, files = state(kept)
     assert before == {
-        "plan": 3, "handover": 6, "scan": 2, "raw_page": 2, "quarantine": 2, "image_content": 3, "alert": 1
+        "plan": 3, "handover": 6, "scan": 2, "raw_page": 2, "quarantine": 2, "image_content": 3, "alert": 1,
+        "effect": 4,
     }  # fmt: skip
     dry = replace(kept, dry_run=True)
     assert cleaned(dry) == EXPECTED
@@ -180,11 +188,27 @@ def test_what_is_old_goes_with_its_files_and_what_is_protected_stays(kept: Reten
     assert cleaned(kept) == EXPECTED
     after, left = state(kept)
     assert after == {
-        "plan": 2, "handover": 4, "scan": 1, "raw_page": 1, "quarantine": 1, "image_content": 1, "alert": 0
+        "plan": 2, "handover": 4, "scan": 1, "raw_page": 1, "quarantine": 1, "image_content": 1, "alert": 0,
+        "effect": 2,
     }  # fmt: skip
     assert left < files
     assert len(files - left) == 1 + 2 + 1 + 2
     assert set(cleaned(kept).values()) <= {(0, kept) for _, kept in EXPECTED.values()}
+
+
+def since(kept: Retention) -> datetime:
+    with kept.engine.connect() as connection:
+        return known_since(connection)
+
+
+def test_a_run_is_forgotten_whole_and_since_when_all_is_known_is_told(kept: Retention, database_url: str) -> None:
+    with alive(database_url, "gone"):
+        kept.effects()
+    assert [one.by.run_id for one in effects_of_group(kept.engine, "edge", "a", "g")] == ["gone", "lasting", "lasting"]
+    assert since(kept) == OLD
+    replace(kept, now=NOW + timedelta(days=90)).effects()
+    assert effects_of_group(kept.engine, "edge", "a", "g") == []
+    assert since(kept) == YOUNG
 
 
 @pytest.mark.parametrize("kind", ["plans", "handovers", "pages"])

@@ -13,7 +13,7 @@ from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.job_runs import JobRun, all_blocks_tags
+from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
 from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
@@ -28,8 +28,6 @@ log = logging.getLogger("imagesync.catalogue")
 # What a run changed is on Dagster's records, which are read for the history page as well.
 _LOOKED_THROUGH = 50
 
-# Who started a run, for the run's page in both UIs.
-STARTED_BY_TAG = "imagesync/started_by"
 MOST_SKUS, LONGEST_SKU = 500, 100
 
 ChosenSku = Annotated[str, Query(max_length=LONGEST_SKU)]

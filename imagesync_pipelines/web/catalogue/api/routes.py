@@ -149,10 +149,10 @@ def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, 
 
 
 @primary_router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404, 412))
-def unset_primary(request: Request, opened: Here, _: Pinner, product_id: RowId) -> None:
+def unset_primary(request: Request, opened: Here, key: Pinner, product_id: RowId) -> None:
     """Let the rules choose the product's primary image again. It may be repeated."""
     is_wanted(request, next(iter(_shown(opened, product_id).images), None))
-    unpin_image(opened.engine, product_id)
+    unpin_image(opened.engine, product_id, f"key {key.name}")
 
 
 def _own_image(opened: Opened, product_id: int, image_id: int) -> models.Image:

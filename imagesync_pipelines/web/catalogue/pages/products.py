@@ -192,7 +192,7 @@ def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Resp
     with opened.engine.connect() as connection:
         if connection.execute(sa.select(schema.product.c.id).where(schema.product.c.id == product_id)).first() is None:
             raise HTTPException(404, "There is no product here.")
-    if unpin_image(opened.engine, product_id):
+    if unpin_image(opened.engine, product_id, who.name):
         log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
         tell(request, "The rules choose the primary picture again.")
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))

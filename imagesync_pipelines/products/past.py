@@ -1,0 +1,59 @@
+"""The images that a product had at a moment of the past: those of now, and what was done since then taken back."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.primaries import PRIMARY
+from imagesync_pipelines.products.target import image_key
+from imagesync_pipelines.storage.effects import Effect, effects_about
+from imagesync_pipelines.sync.model import EFFECTS
+
+Image = Mapping[str, Any]
+"""A row of product_image by its columns, as JSON has them."""
+
+_NOW = sa.text("SELECT to_jsonb(i) FROM imagesync.product_image i WHERE product_id = :product_id")
+
+
+def own_group(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
+    """The group of a product in the plans of whatever connector brings product images."""
+    return (str(product_id),)
+
+
+def images_at(connection: sa.Connection, sources: Collection[str], product_id: int, at: datetime) -> list[Image]:
+    """The images that these connectors had put on a product at a moment, in display order, the primary first.
+
+    Right for moments since known_since, and as far as nobody else wrote the table.
+    """
+    now = connection.execute(_NOW, {"product_id": product_id}).scalars().all()
+    since = effects_about(connection, [(source, str(product_id)) for source in sources], after=at)
+    return sorted(images_before(now, since), key=_order)
+
+
+def images_before(images: Iterable[Image], effects: Sequence[Effect]) -> list[Image]:
+    """The images that a product had before these effects, the newest last, which made `images` of them."""
+    there = {(one["source"], image_key(one["product_id"], one["external_id"])): one for one in images}
+    for effect in reversed(effects):
+        written = [row for row in effect.rows if row.change in EFFECTS]
+        for row in written:
+            there.pop((effect.connector, row.key), None)
+        for row in written:
+            if row.before is not None:
+                whose = {"product_id": int(effect.group), "source": effect.connector}
+                there[effect.connector, row.key_before or row.key] = {**row.before, **whose}
+        for row in effect.rows:
+            if row.change == PRIMARY and row.before is not None:
+                image = (row.before.get("source", effect.connector), row.key)
+                if image in there:
+                    there[image] = {**there[image], "is_primary": row.before["is_primary"]}
+    return list(there.values())
+
+
+def _order(image: Image) -> tuple[object, ...]:
+    newest = image["newest_export"]
+    moment = None if newest is None else datetime.fromisoformat(newest)
+    shown = rules.Shown(image["external_id"], image["priority"], moment, image["source"])
+    return (not image["is_primary"], *rules.display_order(shown))

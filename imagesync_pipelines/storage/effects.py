@@ -1,0 +1,152 @@
+"""The history of every effect: what was done to a group of a target, by whom, when and why. Rows are only ever added.
+
+Whoever has an effect notes it in the transaction of that effect, or of its outcome where the target is somebody else's.
+Many at a time are noted by effect_frames.py.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.database import storable
+from imagesync_pipelines.storage.schema_effects import effect, effects_known
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """What became of one image of a group.
+
+    change: as in plans; primary, pin, unpin, pin_moved and pin_dormant beside. before: what the target had, enough to
+    write it again; None for what was not there. after: what cannot be read anywhere else later. lost: why what was
+    before cannot be brought back.
+    """
+
+    key: str
+    change: str
+    reason: str
+    key_before: str | None = None
+    position: int | None = None
+    position_before: int | None = None
+    fingerprint_before: str | None = None
+    fingerprint_after: str | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    lost: str | None = None
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who does something: a run, with the plan that it carries out, or a person by hand.
+
+    person: who started the run, where that is known. undoes_run: the run whose effects are taken back by it.
+    """
+
+    run_id: str | None = None
+    person: str | None = None
+    plan_id: int | None = None
+    undoes_run: str | None = None
+
+
+NOBODY = Author()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What was done to one group in one transaction. at: None until it is noted, which is then; id: in that order."""
+
+    connector: str
+    account: str
+    group: str
+    rows: tuple[EffectRow, ...]
+    by: Author = NOBODY
+    at: datetime | None = None
+    id: int = 0
+
+
+_NOTE = """
+INSERT INTO imagesync.effect (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows)
+SELECT coalesce(at, clock_timestamp()), connector, account, group_key, run_id, person, plan_id, undoes_run,
+       CAST(rows AS jsonb)
+  FROM unnest(CAST(:at AS timestamptz[]), CAST(:connector AS text[]), CAST(:account AS text[]),
+              CAST(:group_key AS text[]), CAST(:run_id AS text[]), CAST(:person AS text[]), CAST(:plan_id AS bigint[]),
+              CAST(:undoes_run AS text[]), CAST(:rows AS text[]))
+       WITH ORDINALITY
+       AS e (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows, place)
+ ORDER BY place
+"""
+BY = [field.name for field in fields(Author)]
+FIELDS = [field.name for field in fields(EffectRow)]
+
+
+def note_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
+    """Note effects in the transaction of the caller, with one statement; none without any."""
+    noted = list(effects)
+    if noted:
+        values: dict[str, list[Any]] = {name: [getattr(one.by, name) for one in noted] for name in BY}
+        values |= {name: [getattr(one, name) for one in noted] for name in ("at", "connector", "account")}
+        rows = [json.dumps(storable([_told(row) for row in one.rows])) for one in noted]
+        connection.execute(sa.text(_NOTE), {**values, "group_key": [one.group for one in noted], "rows": rows})
+
+
+def effects_of_run(engine: sa.Engine, run_id: str) -> list[Effect]:
+    """What a run did, the newest last."""
+    with engine.connect() as connection:
+        return _read(connection, effect.c.run_id == run_id)
+
+
+def effects_of_group(engine: sa.Engine, connector: str, account: str, group: str) -> list[Effect]:
+    """What was done to a group, the newest last."""
+    mine = (effect.c.connector == connector) & (effect.c.account == account) & (effect.c.group_key == group)
+    with engine.connect() as connection:
+        return _read(connection, mine)
+
+
+def effects_about(
+    connection: sa.Connection,
+    groups: Collection[tuple[str, str]],
+    *,
+    after: datetime | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[Effect]:
+    """What was done to any of these groups (connector, group) in any account, the newest last.
+
+    after: later than that. before: earlier than the effect with this id. limit: the newest so many.
+    """
+    which: sa.ColumnElement[bool] = sa.tuple_(effect.c.connector, effect.c.group_key).in_(groups)
+    if after is not None:
+        which &= effect.c.at > after
+    if before is not None:
+        which &= effect.c.id < before
+    return _read(connection, which, limit)
+
+
+def known_since(connection: sa.Connection) -> datetime:
+    """Since when every effect is known: the upgrade that began to note them, or the newest that was forgotten."""
+    since: datetime = connection.execute(sa.select(effects_known.c.since)).scalar_one()
+    return since
+
+
+def _read(connection: sa.Connection, which: sa.ColumnElement[bool], limit: int | None = None) -> list[Effect]:
+    found = connection.execute(sa.select(effect).where(which).order_by(effect.c.id.desc()).limit(limit)).all()
+    return [
+        Effect(
+            row.connector,
+            row.account,
+            row.group_key,
+            tuple(EffectRow(**{name: value for name, value in one.items() if name in FIELDS}) for one in row.rows),
+            Author(row.run_id, row.person, row.plan_id, row.undoes_run),
+            row.at,
+            row.id,
+        )
+        for row in reversed(found)
+    ]
+
+
+def _told(row: EffectRow) -> dict[str, Any]:
+    """A row as it is kept: without what is None."""
+    return {name: value for name in FIELDS if (value := getattr(row, name)) is not None}

@@ -1,0 +1,131 @@
+"""The history of effects: noted in the caller's transaction, with one statement, and read as it was noted."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync_pipelines.storage.effect_frames import _as_json, note_rows
+from imagesync_pipelines.storage.effects import (
+    Author,
+    Effect,
+    EffectRow,
+    _told,
+    effects_about,
+    effects_of_group,
+    effects_of_run,
+    known_since,
+    note_effects,
+)
+
+RUN = Author("run 1", plan_id=7)
+ANNA = Author(person="anna")
+ADDED = EffectRow("12/a", "add", "new", fingerprint_after="f1")
+CHANGED = EffectRow(
+    'ключ "12"/b\\', "update", "changed\n", "12/a", 2, 1, "f1", "f2", before={"is_primary": True, "alt_text": "Ängel"}
+)
+GONE = EffectRow("12/c", "remove", "gone", key_before="12/c", fingerprint_before="f", lost="its bytes were not kept")
+
+
+def frame(rows: list[tuple[str, EffectRow]]) -> pd.DataFrame:
+    """Rows with their groups as note_rows takes them."""
+    found = pd.DataFrame([{"group": group, **asdict(row)} for group, row in rows])
+    for name in ("before", "after"):
+        found[name] = [None if value is None else json.dumps(value) for value in found[name]]
+    return found.astype({"position": "Int64", "position_before": "Int64"})
+
+
+def noted(effects: list[Effect]) -> list[tuple[Any, ...]]:
+    return [(one.connector, one.account, one.group, one.rows, one.by) for one in effects]
+
+
+def test_effects_are_read_as_they_were_noted_newest_last(database: sa.Engine) -> None:
+    first = Effect("edge", "harbour", "g", (ADDED, CHANGED), RUN)
+    second = Effect("edge", "harbour", "g", (GONE,), Author("run 2", "anna", 8, "run 1"))
+    with database.begin() as connection:
+        note_effects(connection, [first, Effect("edge", "hill", "g", (ADDED,), RUN)])
+    with database.begin() as connection:
+        note_effects(connection, [second])
+    found = effects_of_group(database, "edge", "harbour", "g")
+    assert noted(found) == noted([first, second])
+    assert found[0].at is not None
+    assert found[1].at is not None
+    with database.connect() as connection:
+        assert known_since(connection) < found[0].at < found[1].at
+    assert noted(effects_of_run(database, "run 1")) == noted([first, Effect("edge", "hill", "g", (ADDED,), RUN)])
+
+
+def test_what_is_about_a_group_is_found_in_all_accounts_since_then_and_page_by_page(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        owners = ("harbour", "hill", "harbour")
+        note_effects(connection, [Effect("edge", one, "g", (ADDED,), RUN) for one in owners])
+        note_effects(connection, [Effect("edge", "harbour", "other", (ADDED,), RUN)])
+        note_effects(connection, [Effect("plytix", "harbour", "g", (ADDED,), RUN)])
+    with database.connect() as connection:
+        found = effects_about(connection, [("edge", "g")])
+        assert [one.account for one in found] == list(owners)
+        assert effects_about(connection, [("edge", "g")], limit=2) == found[1:]
+        assert effects_about(connection, [("edge", "g")], limit=2, before=found[1].id) == found[:1]
+        assert effects_about(connection, [("edge", "g")], after=found[0].at) == found[1:]
+        assert len(effects_about(connection, [("edge", "g"), ("plytix", "g")])) == 4
+        assert effects_about(connection, []) == []
+
+
+def test_an_effect_that_another_database_noted_keeps_its_moment(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        note_effects(connection, [Effect("edge", "harbour", "g", (ADDED,), ANNA)])
+    earlier = effects_of_group(database, "edge", "harbour", "g")[0].at
+    with database.begin() as connection:
+        note_effects(connection, [Effect("edge", "harbour", "copied", (ADDED,), ANNA, earlier)])
+    assert effects_of_group(database, "edge", "harbour", "copied")[0].at == earlier
+
+
+@pytest.mark.parametrize("groups", [1, 40])
+def test_rows_of_a_frame_are_one_effect_for_each_group(database: sa.Engine, groups: int) -> None:
+    rows = [(str(group), row) for row in (ADDED, CHANGED, GONE) for group in range(groups)]
+    with database.begin() as connection:
+        note_rows(connection, "folder", "", RUN, frame(rows))
+    found = effects_of_run(database, "run 1")
+    assert noted(found) == [("folder", "", str(group), (ADDED, CHANGED, GONE), RUN) for group in range(groups)]
+
+
+def test_nothing_is_said_of_nothing(database: sa.Engine) -> None:
+    seen: list[str] = []
+    sa.event.listen(database, "before_cursor_execute", lambda *told: seen.append(told[2]))
+    with database.begin() as connection:
+        note_effects(connection, [])
+        note_rows(connection, "folder", "", RUN, frame([("1", ADDED)]).iloc[:0])
+    assert seen == []
+
+
+def test_what_a_foreign_text_has_that_no_database_keeps_is_replaced(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        note_effects(connection, [Effect("edge", "a", "g", (EffectRow("k\0", "add", "\ud800"),), ANNA)])
+    assert effects_of_group(database, "edge", "a", "g")[0].rows == (EffectRow("k\ufffd", "add", "?"),)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+rows_of_any_kind = st.builds(
+    EffectRow,
+    texts,
+    texts,
+    texts,
+    key_before=st.none() | texts,
+    position=st.none() | st.integers(-(2**40), 2**40),
+    fingerprint_before=st.none() | texts,
+    fingerprint_after=st.none() | texts,
+    before=st.none() | st.dictionaries(texts, st.booleans() | texts, max_size=2),
+    lost=st.none() | texts,
+)
+
+
+@given(rows=st.lists(rows_of_any_kind, min_size=1, max_size=5))
+def test_columns_say_as_json_what_rows_say(rows: list[EffectRow]) -> None:
+    assert [json.loads(text) for text in _as_json(frame([("g", row) for row in rows])).to_pylist()] == [
+        _told(row) for row in rows
+    ]
