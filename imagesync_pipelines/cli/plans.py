@@ -1,13 +1,23 @@
 """`imagesync plan`, `apply` and `history`: what is about to change, doing it later, and what runs changed."""
 
+from collections.abc import Sequence
+
 import click
+import sqlalchemy as sa
 
 from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history as read_history
+from imagesync_pipelines.products.past import images_now
+from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage import plans as stored
+from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.effects import Effect, effects_about, effects_of_run, runs_beginning
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync.connector import our_product
 from imagesync_pipelines.sync.guard import held_rows
+from imagesync_pipelines.sync.timeline import groups_about, lines_of
 
 SHOWN = 40
 
@@ -49,10 +59,18 @@ def apply(context: click.Context, plan_id: int, replan: bool) -> None:
 
 
 @click.command("history")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs")
-@click.option("--connector", "--room", "connector", help="runs of this connector only")
-def history(limit: int, connector: str | None) -> None:
-    """Print past runs: when, how they ended, what they changed."""
+@click.argument("what", metavar="[SKU|RUN]", default="")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs, or products")
+@click.option("--connector", "--room", "connector", help="of this connector only")
+def history(what: str, limit: int, connector: str | None) -> None:
+    """Print past runs: when, how they ended, what they changed.
+
+    With a SKU: all that was done to the pictures of that product, in every system. With a run, or the beginning of its
+    id: all that it did.
+    """
+    if what:
+        told_of(what, limit, connector)
+        return
     with runs.opened() as (_, instance):
         lines = read_history(instance, limit=limit, connector=connector)
     columns = ("run", "job", "of", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
@@ -63,3 +81,48 @@ def history(limit: int, connector: str | None) -> None:
         cells = (line.run_id[:8], line.job, line.partition, line.status, started, seconds, line.added, line.updated)
         rows.append((*cells, line.deleted, line.products_affected, line.error[:200]))
     print_table(f"the last {len(rows)} runs", columns, rows)
+
+
+def told_of(what: str, limit: int, connector: str | None) -> None:
+    """Print what was done to a product or by a run, the newest first. Raises ClickException for what is neither."""
+    with runs.opened() as (place, _):
+        engine = place.engine
+        effects, title = _effects_of_product(engine, what, limit, connector), f"what was done to {what}"
+        is_newest = effects is not None
+        if effects is None:
+            found = runs_beginning(engine, what)
+            if len(found) > 1:
+                raise click.ClickException(f"several runs begin with {what}: {', '.join(sorted(found)[:5])}")
+            if not found:
+                raise click.ClickException(
+                    f"{what} is neither the SKU of a product nor a run that changed an image in the last "
+                    f"{place.settings.undo_days} days (IMAGESYNC_UNDO_DAYS)"
+                )
+            ((run, groups),) = found.items()
+            effects, title = effects_of_run(engine, run, limit), f"what run {run} did, in {groups} products"
+        # With what is there now the newest lines say what came of them; those of a run may be followed by others.
+        ours = {one.name for one in connectors() if one.groups_of is our_product}
+        ids = {int(one.group) for one in effects if one.connector in ours}
+        with engine.connect() as connection:
+            named = connection.execute(sa.select(product.c.id, product.c.sku).where(among(product.c.id, ids)))
+            skus = {str(row.id): row.sku for row in named}
+            now = images_now(connection, ids) if is_newest else {}
+    click.secho(title, bold=True)
+    for line in lines_of(effects, now):
+        at = line.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.at else ""
+        of = f"{line.connector}/{line.account}" if line.account else line.connector
+        name = skus.get(line.group, line.group) if line.connector in ours else line.group
+        click.echo(f"{at}  {line.who}  {of} {name}: picture {line.image} {line.what}")
+        pictures = f"{line.before or 'nothing'} → {line.after or 'nothing'}: " if line.before or line.after else ""
+        click.echo(f"    {pictures}{line.why}")
+        if line.lost:
+            click.echo(f"    it cannot be brought back: {line.lost}")
+
+
+def _effects_of_product(engine: sa.Engine, sku: str, limit: int, connector: str | None) -> Sequence[Effect] | None:
+    """The newest effects on the products with a SKU; None when there is none."""
+    chosen = [one for one in connectors() if connector in (None, one.name)]
+    with engine.connect() as connection:
+        products = connection.scalars(sa.select(product.c.id).where(product.c.sku == sku)).all()
+        groups = [group for one in products for group in groups_about(connection, chosen, one, sku)]
+        return effects_about(connection, list(dict.fromkeys(groups)), limit=limit) if products else None

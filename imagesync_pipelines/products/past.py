@@ -1,6 +1,6 @@
 """The images that a product had at a moment of the past: those of now, and what was done since then taken back."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,13 +14,10 @@ from imagesync_pipelines.sync.model import EFFECTS
 
 Image = Mapping[str, Any]
 """A row of product_image by its columns, as JSON has them."""
+Key = tuple[str, str, str]
+"""The connector that brought an image, no account, and its key, as in the history."""
 
-_NOW = sa.text("SELECT to_jsonb(i) FROM imagesync.product_image i WHERE product_id = :product_id")
-
-
-def own_group(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
-    """The group of a product in the plans of whatever connector brings product images."""
-    return (str(product_id),)
+_NOW = sa.text("SELECT to_jsonb(i) FROM imagesync.product_image i WHERE product_id = ANY(CAST(:products AS bigint[]))")
 
 
 def images_at(connection: sa.Connection, sources: Collection[str], product_id: int, at: datetime) -> list[Image]:
@@ -28,28 +25,33 @@ def images_at(connection: sa.Connection, sources: Collection[str], product_id: i
 
     Right for moments since known_since, and as far as nobody else wrote the table.
     """
-    now = connection.execute(_NOW, {"product_id": product_id}).scalars().all()
     since = effects_about(connection, [(source, str(product_id)) for source in sources], after=at)
-    return sorted(images_before(now, since), key=_order)
+    return sorted(images_before(images_now(connection, [product_id]), since).values(), key=_order)
 
 
-def images_before(images: Iterable[Image], effects: Sequence[Effect]) -> list[Image]:
-    """The images that a product had before these effects, the newest last, which made `images` of them."""
-    there = {(one["source"], image_key(one["product_id"], one["external_id"])): one for one in images}
+def images_now(connection: sa.Connection, product_ids: Collection[int]) -> dict[Key, Image]:
+    """The images of products as they are."""
+    found = connection.execute(_NOW, {"products": list(product_ids)}).scalars()
+    return {(one["source"], "", image_key(one["product_id"], one["external_id"])): one for one in found}
+
+
+def images_before(images: Mapping[Key, Image], effects: Sequence[Effect]) -> dict[Key, Image]:
+    """The images that products had before these effects, the newest last, which made `images` of them."""
+    there = dict(images)
     for effect in reversed(effects):
         written = [row for row in effect.rows if row.change in EFFECTS]
         for row in written:
-            there.pop((effect.connector, row.key), None)
+            there.pop((effect.connector, "", row.key), None)
         for row in written:
             if row.before is not None:
                 whose = {"product_id": int(effect.group), "source": effect.connector}
-                there[effect.connector, row.key_before or row.key] = {**row.before, **whose}
+                there[effect.connector, "", row.key_before or row.key] = {**row.before, **whose}
         for row in effect.rows:
             if row.change == PRIMARY and row.before is not None:
-                image = (row.before.get("source", effect.connector), row.key)
+                image = (row.before.get("source", effect.connector), "", row.key)
                 if image in there:
                     there[image] = {**there[image], "is_primary": row.before["is_primary"]}
-    return list(there.values())
+    return there
 
 
 def _order(image: Image) -> tuple[object, ...]:

@@ -92,10 +92,18 @@ def note_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
         connection.execute(sa.text(_NOTE), {**values, "group_key": [one.group for one in noted], "rows": rows})
 
 
-def effects_of_run(engine: sa.Engine, run_id: str) -> list[Effect]:
-    """What a run did, the newest last."""
+def effects_of_run(engine: sa.Engine, run_id: str, limit: int | None = None) -> list[Effect]:
+    """What a run did, the newest last; limit: the newest so many."""
     with engine.connect() as connection:
-        return _read(connection, effect.c.run_id == run_id)
+        return _read(connection, effect.c.run_id == run_id, limit)
+
+
+def runs_beginning(engine: sa.Engine, beginning: str) -> dict[str, int]:
+    """The runs that did something and whose ids begin so, each with how many groups it wrote."""
+    count = sa.func.count()
+    found = sa.select(effect.c.run_id, count).where(effect.c.run_id.startswith(beginning, autoescape=True))
+    with engine.connect() as connection:
+        return {run: int(number) for run, number in connection.execute(found.group_by(effect.c.run_id))}
 
 
 def effects_of_group(engine: sa.Engine, connector: str, account: str, group: str) -> list[Effect]:

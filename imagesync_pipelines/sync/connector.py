@@ -186,6 +186,11 @@ def keys_alone(
     return [RowPictures(None, str(row["key"])) for row in rows]
 
 
+def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
+    """The group that is about a product where each group is one of ours: of connectors that bring product images."""
+    return (str(product_id),)
+
+
 @dataclass(frozen=True)
 class Connector:
     """A connector's declaration.
@@ -194,7 +199,8 @@ class Connector:
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps
     that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
     summary; empty for a run without. pictures_of: what a page shows of rows of a stored plan, one for each row.
-    places_of: where a product's images also are, by its SKU. declared: what is said of its accounts by who set them up,
+    places_of: where a product's images also are, by its SKU. groups_of: the groups of its plans that are about a
+    product, by its id with us and its SKU. declared: what is said of its accounts by who set them up,
     name → address and login. forget: what is remembered of one account, which another one does not have.
     needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
     systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
@@ -218,6 +224,7 @@ class Connector:
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
     pictures_of: ShowRows = keys_alone
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
+    groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
     needed_runs: Callable[[Installation], Collection[str]] = lambda installation: ()

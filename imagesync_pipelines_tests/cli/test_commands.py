@@ -88,6 +88,14 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     assert "completed" in shown.out
     assert call(place, capsys, "history", "--connector", "plytix").out.startswith("the last 0 runs")
 
+    joined = "imagesync.effect e JOIN imagesync.product p ON p.id::text = group_key"
+    sku, run_id = place.rows(f"SELECT sku, run_id FROM {joined} ORDER BY e.id LIMIT 1")[0]
+    for what in (sku, run_id[:8]):
+        told = call(place, capsys, "history", what)
+        assert told.code == 0, told.err
+        assert re.search(rf"run {run_id[:8]}  image_db {sku}: picture .* added\n    .*: new", told.out)
+    assert "nothing is neither the SKU of a product nor a run" in call(place, capsys, "history", "nothing").err
+
 
 def test_quarantine_is_listed_tried_again_and_dropped(place: World, capsys: Shown) -> None:
     listed = call(place, capsys, "quarantine", "list")

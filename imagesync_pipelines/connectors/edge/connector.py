@@ -114,6 +114,7 @@ CONNECTOR = Connector(
         missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
     ),
     places_of=reading.places_of,
+    groups_of=reading.groups_of,
     declared=marking.declared,
     probes=probes,
     forget=marking.forget_store,

@@ -1,6 +1,6 @@
 """A store in one run, and the run's first steps: what the head office lists for the store, in our mirror; the plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -361,3 +361,10 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     )
     for store_name, images, since in connection.execute(query):
         yield ImagePlace(store_name, images, since, "listed for this store by its head office")
+
+
+def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
+    """For the history: the head office's products of which it lists photos for this SKU."""
+    row = mirror_table.c
+    listed = (row.connector == EDGE) & row.gone_at.is_(None) & (row.payload["product_sku"].astext == sku)
+    return connection.scalars(sa.select(row.group_key.distinct()).where(listed)).all()

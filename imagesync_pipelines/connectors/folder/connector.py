@@ -5,7 +5,7 @@ from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
-from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step
+from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product
 
 RETRY_SECONDS = 30
 
@@ -16,6 +16,7 @@ CONNECTOR = Connector(
     settings=FolderSettings,
     options=steps.FolderPlanOptions,
     pictures_of=steps.pictures_of,
+    groups_of=our_product,
     probes=probes,
     missing=lambda shared, settings: f"not set: {', '.join(settings.missing)}" if settings.missing else "",
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),

@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
 )
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
+from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step, our_product
 
 API_POOL = "image_db_api"
 # A part of the source, read or looked at without partitions.
@@ -41,6 +41,7 @@ CONNECTOR = Connector(
     settings=ImageDbSettings,
     options=ImageDbOptions,
     pictures_of=plan_steps.pictures_of,
+    groups_of=our_product,
     declared=declared,
     probes=probes,
     missing=lambda shared, settings: (

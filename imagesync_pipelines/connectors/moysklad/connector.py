@@ -114,6 +114,7 @@ CONNECTOR = Connector(
     checks=CHECKS,
     schedules=SCHEDULES,
     places_of=counterparts.places_of,
+    groups_of=counterparts.groups_of,
     declared=declared,
     probes=probes,
     forget=forget_child,

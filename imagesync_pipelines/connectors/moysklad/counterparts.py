@@ -1,6 +1,6 @@
 """The table of counterparts: which entity of a child account is which of the main account, as it was found."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -26,6 +26,11 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     )
     for child, count, since, field in connection.execute(query):
         yield ImagePlace(child, count, since, f"on the article that was found by its {field}")
+
+
+def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
+    """The entities of the main account whose counterparts were found by this SKU; for the history."""
+    return connection.scalars(sa.select(table.c.entity_key.distinct()).where(table.c.value == sku)).all()
 
 
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:

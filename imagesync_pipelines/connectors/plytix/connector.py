@@ -40,6 +40,7 @@ CONNECTOR = Connector(
     options=PlytixOptions,
     pictures_of=pictures_of,
     places_of=places_of,
+    groups_of=lambda connection, product_id, sku: (sku,),
     declared=declared,
     probes=probes,
     forget=forget_account,

@@ -25,6 +25,7 @@ from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableEr
 from imagesync_pipelines.web.catalogue.api import calls, routes
 from imagesync_pipelines.web.catalogue.pages import history, pictures, products
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
+from imagesync_pipelines.web.catalogue.past import PastUnknownError
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.documentation import add_documentation
@@ -57,6 +58,7 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     RequestValidationError: (400, False, {}),
     CursorError: (400, True, {}),
     PlanMissingError: (404, True, {}),
+    PastUnknownError: (404, True, {}),
     runs.NothingToStartError: (409, True, {}),
     PinRefusedError: (409, True, {}),
     DagsterUnreachableError: (503, True, {}),

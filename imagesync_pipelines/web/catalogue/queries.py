@@ -302,6 +302,13 @@ def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[
     return {image.id: image for image in read_images(connection, among(product_image.c.id, image_ids))}
 
 
+def uploaded_from(record: Mapping[str, Any]) -> str:
+    """How an image came into the image database, by its record."""
+    original = record.get("original_file")
+    found = original.get("uploaded_from") if isinstance(original, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 def image_with_record(engine: sa.Engine, image_id: int) -> models.ImageWithMetadata | None:
     """A product image and its record in the image database as it came; None when there is none with this id."""
     query = sa.select(*_IMAGE, product_image.c.metadata).where(product_image.c.id == image_id)

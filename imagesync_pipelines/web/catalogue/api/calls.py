@@ -27,6 +27,7 @@ from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope, find_key
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
+from imagesync_pipelines.web.catalogue.past import PastUnknownError
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.gate import is_known
 from imagesync_pipelines.web.service import answer_faults, at_fault
@@ -40,7 +41,7 @@ ALWAYS = (401, 403, 422, 429, 503)
 # Enough to see what is wrong, however much was sent.
 MOST_WRONG, LONGEST_PLACE, LONGEST_NAME = 20, 200, 50
 # What a request is refused for, by the status of the answer; the message is for people.
-REFUSALS: dict[type[Exception], int] = {CursorError: 422, PinRefusedError: 409}
+REFUSALS: dict[type[Exception], int] = {CursorError: 422, PinRefusedError: 409, PastUnknownError: 404}
 # Every caller asks again each time, and gets 304 as long as nothing changed.
 CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 

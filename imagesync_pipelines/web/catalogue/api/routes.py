@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.web.catalogue import models, queries
+from imagesync_pipelines.web.catalogue import models, past, queries
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import (
     NOT_MODIFIED,
@@ -39,6 +39,9 @@ LONGEST_SEARCH, LONGEST_CURSOR = 200, 1000
 
 Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`next_cursor` of the page before")]
 Skus = Annotated[list[models.Sku], Query(min_length=1, max_length=50, description="may be repeated")]
+AsOf = Annotated[
+    AwareDatetime | None, Query(description="as it was at this moment; 404 for one of which nothing is known any more")
+]
 Since = Annotated[AwareDatetime | None, Query(description="changes of then or later; without it all")]
 MostChanges = Annotated[int, Query(ge=1, le=1000)]
 CHOOSING = documented(400, 404, 409, 412, 413, 415)
@@ -81,13 +84,13 @@ def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) ->
 
 
 @router.get("/products/{product_id}/images", response_model=models.ProductImages, responses=OF_ONE)
-def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
-    """The images that are shown for a product, the primary first.
+def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId, as_of: AsOf = None) -> Response:
+    """The images that are shown for a product, the primary first, or were at a moment.
 
     A product without images of its own shows those of its base product, its parent or, for a parent, a variant; nothing
     is mixed.
     """
-    return answered(request, _shown(opened, product_id))
+    return answered(request, _shown(opened, product_id, as_of))
 
 
 @router.get("/products/{product_id}/primary", response_model=models.Image, responses=OF_ONE)
@@ -108,10 +111,10 @@ def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Res
     return answered(request, found)
 
 
-@router.get("/lookup", response_model=models.FoundProducts, responses=OF_MANY)
-def look_up(request: Request, opened: Here, _: Reader, sku: Skus) -> Response:
-    """The images of products by their SKUs, a variant before a parent of the same SKU."""
-    return answered(request, _found(opened, sku))
+@router.get("/lookup", response_model=models.FoundProducts, responses=OF_ONE)
+def look_up(request: Request, opened: Here, _: Reader, sku: Skus, as_of: AsOf = None) -> Response:
+    """The images of products by their SKUs, now or at a moment; a variant before a parent of the same SKU."""
+    return answered(request, _found(opened, sku, as_of))
 
 
 @router.post(
@@ -122,17 +125,23 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: models.Looku
     return answered(request, _found(opened, wanted.skus))
 
 
-def _shown(opened: Opened, product_id: int) -> models.ProductImages:
-    found = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
+def _shown(opened: Opened, product_id: int, as_of: datetime | None = None) -> models.ProductImages:
+    if as_of is None:
+        found = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
+    else:
+        found = past.shown_at(opened.engine, product_id, as_of, opened.showing)
     if found is None:
         raise HTTPException(404, f"There is no product {product_id}.")
     return found
 
 
-def _found(opened: Opened, skus: list[str]) -> models.FoundProducts:
+def _found(opened: Opened, skus: list[str], as_of: datetime | None = None) -> models.FoundProducts:
     wanted = list(dict.fromkeys(sku.strip() for sku in skus))
     ids = queries.products_of_skus(opened.engine, wanted)
-    found = queries.shown_for(opened.engine, ids.values(), opened.showing)
+    if as_of is None:
+        found = queries.shown_for(opened.engine, ids.values(), opened.showing)
+    else:
+        found = {one: _shown(opened, one, as_of) for one in ids.values()}
     known = {sku: found[ids[sku]] for sku in wanted if ids.get(sku) in found}
     return models.FoundProducts(items=list(known.values()), unknown=[sku for sku in wanted if sku not in known])
 

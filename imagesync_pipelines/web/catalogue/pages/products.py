@@ -21,8 +21,9 @@ from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.upstream.addresses import without_users
-from imagesync_pipelines.web.catalogue import queries
+from imagesync_pipelines.web.catalogue import past, queries
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
+from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
 from imagesync_pipelines.web.catalogue.state import Opened
 
@@ -38,6 +39,7 @@ CHIPS = (
     ("unmatched", "Unmatched nearby", "an article number that no product has is close to this one"),
 )
 MAX_QUERY = 200
+AsOf = Annotated[str, Query(max_length=30)]
 ImageId = Annotated[int, Form(ge=1, le=2**63 - 1)]
 
 
@@ -124,6 +126,42 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
         "min_height": opened.showing.image_db_detail_min_height,
     }
     return render(request, "product.html", context)
+
+
+@router.get("/products/{product_id}/history", name="product_history")
+def product_history(request: Request, opened: Here, product_id: RowId, as_of: AsOf = "") -> Response:
+    """What was done to a product's pictures, in any target; and with a moment what it showed then."""
+    view = queries.product_view(opened.engine, product_id, opened.showing)
+    if view is None:
+        raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
+    lines, since, is_cut = past.timeline(opened.engine, product_id, view.sku)
+    at = moment_of(as_of, ZoneInfo(opened.shared.timezone))
+    shown, unknown = None, ""
+    if at is not None:
+        try:
+            shown = past.shown_at(opened.engine, product_id, at, opened.showing)
+        except past.PastUnknownError as error:
+            unknown = str(error)
+    context = {
+        "product": view,
+        "lines": lines,
+        "since": since,
+        "is_cut": is_cut,
+        "as_of": as_of,
+        "at": at,
+        "shown": shown,
+        "unknown": unknown,
+        "token": lambda url: picture_token(opened, url),
+    }
+    return render(request, "product_history.html", context)
+
+
+def moment_of(text: str, zone: ZoneInfo) -> datetime | None:
+    """A moment as a field of a form has it, in the time zone of the installation; None for an empty one."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=zone) if text else None
+    except ValueError:
+        raise HTTPException(400, "As of: that is no moment; it should look like 2026-11-21T13:00.") from None
 
 
 @router.get("/sku/{sku:path}", name="product_of_sku")

@@ -111,14 +111,16 @@ def test_the_run_that_brought_the_pictures_is_in_the_history_and_its_plan_has_a_
 
 def test_no_page_is_wider_than_a_phone(browser: Browser, place: Place) -> None:
     with opened(browser, place, viewport=PHONE, has_touch=True, is_mobile=True) as page:
-        for path in ("/", f"/products/{place.value(_MOST_PICTURES)}", "/history", "/plans", "/plans/1"):
+        product = f"/products/{place.value(_MOST_PICTURES)}"
+        for path in ("/", product, f"{product}/history", "/history", "/plans", "/plans/1"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_has_no_serious_finding(browser: Browser, place: Place, scheme: str) -> None:
-    paths = ("/", "/?q=zzzzz", f"/products/{place.value(_MOST_PICTURES)}", "/history", "/plans", "/plans/1")
+    product = f"/products/{place.value(_MOST_PICTURES)}"
+    paths = ("/", "/?q=zzzzz", product, f"{product}/history?as_of=2100-01-01T00:00", "/history", "/plans", "/plans/1")
     with opened(browser, place, color_scheme=scheme, bypass_csp=True) as page:
         assert serious_findings(page, paths) == {}
 

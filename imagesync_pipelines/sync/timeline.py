@@ -1,0 +1,135 @@
+"""What was done, in lines for people: when, by whom, what, from what to what, and why."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow
+from imagesync_pipelines.sync.connector import Connector
+
+_WORDS = {
+    "add": "added",
+    "update": "changed",
+    "remove": "removed",
+    "pin": "chosen as primary",
+    "unpin": "no longer chosen as primary",
+    "pin_moved": "still chosen as primary",
+    "pin_dormant": "chosen as primary, should it come back",
+}
+Key = tuple[str, str, str]
+"""An image of a target: connector, account, key."""
+
+
+class Line(NamedTuple):
+    """What became of one image. kind: the change; what: the same for people; before, after: the picture, '' for none.
+
+    image: what people call it. lost: why it cannot be brought back, '' when it can. picture_before, picture_after:
+    addresses of pictures where there are any.
+    """
+
+    at: datetime | None
+    by: Author
+    who: str
+    connector: str
+    account: str
+    group: str
+    image: str
+    kind: str
+    what: str
+    before: str
+    after: str
+    why: str
+    lost: str
+    picture_before: str
+    picture_after: str
+
+
+def groups_about(
+    connection: sa.Connection, connectors: Iterable[Connector], product_id: int, sku: str
+) -> list[tuple[str, str]]:
+    """The groups, each with its connector, that are about a product in any target."""
+    return [(one.name, group) for one in connectors for group in one.groups_of(connection, product_id, sku)]
+
+
+def lines_of(effects: Sequence[Effect], now: Mapping[Key, Mapping[str, Any]] | None = None) -> list[Line]:
+    """Effects (the newest last) as lines, the newest first; now: what is in the targets after all of them, if known."""
+    there: dict[Key, Mapping[str, Any]] = dict(now or {})
+    lines: list[Line] = []
+    for effect in reversed(effects):
+        told = []
+        for row in effect.rows:
+            key = (effect.connector, effect.account, row.key)
+            after = None if row.change == "remove" else row.after or there.get(key)
+            told.append(_line(effect, row, row.before, after))
+        for row in effect.rows:
+            if row.change in ("add", "update"):
+                there.pop((effect.connector, effect.account, row.key), None)
+        for row in effect.rows:
+            if row.change in ("update", "remove") and row.before is not None:
+                there[effect.connector, effect.account, row.key_before or row.key] = row.before
+        lines += told
+    return lines
+
+
+def who(by: Author) -> str:
+    """In whose name something was done, for people."""
+    run = f"run {by.run_id[:8]}" if by.run_id else ""
+    undone = f"undo of run {by.undoes_run[:8]}" if by.undoes_run else ""
+    return ", ".join(filter(None, (by.person or "", run, undone))) or "nobody who gave a name"
+
+
+def _line(effect: Effect, row: EffectRow, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Line:
+    what = _WORDS.get(row.change, row.change)
+    if row.change == "primary":
+        what = "no longer primary" if before is not None and before.get("is_primary") else "primary now"
+    elif row.change == "update" and row.key_before not in (None, row.key):
+        what = f"changed, before it was {_image(row.key_before or '')}"
+    written = row.change in ("add", "update", "remove")
+    shown: list[Callable[[Mapping[str, Any] | None], str]] = [_label, _picture]
+    texts = [show(values) if written else "" for values in (before, after) for show in shown]
+    return Line(
+        at=effect.at,
+        by=effect.by,
+        who=who(effect.by),
+        connector=effect.connector,
+        account=effect.account,
+        group=effect.group,
+        image=_image(row.key),
+        kind=row.change,
+        what=what,
+        before=texts[0],
+        after=texts[2],
+        why=row.reason,
+        lost=row.lost or "",
+        picture_before=texts[1],
+        picture_after=texts[3],
+    )
+
+
+def _image(key: str) -> str:
+    return key.partition("/")[2] or key
+
+
+def _label(values: Mapping[str, Any] | None) -> str:
+    """A picture by its name and size, as far as they are known."""
+    if values is None:
+        return ""
+    name = (
+        values.get("name") or values.get("filename") or _file_name(values.get("image_url") or values.get("url") or "")
+    )
+    size = f"{values['width']} × {values['height']}" if values.get("width") and values.get("height") else ""
+    return " ".join(filter(None, (str(name), size)))
+
+
+def _picture(values: Mapping[str, Any] | None) -> str:
+    return "" if values is None else str(values.get("thumbnail_url") or values.get("image_url") or "")
+
+
+def _file_name(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).path.rpartition("/")[2])
+    except ValueError:
+        return ""
