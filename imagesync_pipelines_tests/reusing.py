@@ -32,7 +32,7 @@ _ALONE = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-# Triggers and foreign keys stay out of it; every sequence begins where it began.
+# Triggers and foreign keys stay out of it; every sequence begins where it began, and the history begins now.
 _EMPTY = """
 DO $$
 DECLARE one record;
@@ -44,6 +44,7 @@ BEGIN
     LOOP
         EXECUTE format('DELETE FROM %s', one.name);
     END LOOP;
+    INSERT INTO imagesync.effects_known (since) VALUES (clock_timestamp());
     PERFORM setval(seqrelid::regclass, seqstart, false) FROM pg_sequence;
 END $$
 """

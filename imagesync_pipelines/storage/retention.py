@@ -266,11 +266,10 @@ class Retention:
     def effects(self) -> Cleaned:
         """What was done to images. A run goes whole, so that what is left of one can be taken back."""
         before, c = self.now - self.ages.effects, effect.c
+        runs = sa.select(c.run_id).where(c.run_id.is_not(None)).distinct()
         with self.engine.connect() as connection:
-            recent = set(
-                connection.scalars(sa.select(c.run_id.distinct()).where(c.at >= before, c.run_id.is_not(None)))
-            )
-            old = set(connection.scalars(sa.select(c.run_id.distinct()).where(c.at < before, c.run_id.is_not(None))))
+            recent = set(connection.scalars(runs.where(c.at >= before)))
+            old = set(connection.scalars(runs.where(c.at < before)))
             recent |= living(connection, sorted(old - recent))
         gone = (c.at < before) & (c.run_id.is_(None) | ~among(c.run_id, recent))
         count, kept = self._count(effect, gone), self._count(effect, (c.at < before) & among(c.run_id, recent))
