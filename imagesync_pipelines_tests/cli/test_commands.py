@@ -90,10 +90,10 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
 
     joined = "imagesync.effect e JOIN imagesync.product p ON p.id::text = group_key"
     sku, run_id = place.rows(f"SELECT sku, run_id FROM {joined} ORDER BY e.id LIMIT 1")[0]
-    for what in (sku, run_id[:8]):
-        told = call(place, capsys, "history", what)
-        assert told.code == 0, told.err
-        assert re.search(rf"run {run_id[:8]}  image_db {sku}: picture .* added\n    .*: new", told.out)
+    told = call(place, capsys, "history", sku)
+    assert re.search(rf"run {run_id[:8]}  image_db {sku}: picture .* added\n    nothing → .*: new", told.out), told
+    told = call(place, capsys, "history", run_id[:8], "--limit", "1")
+    assert re.search(rf"run {run_id[:8]}  image_db \d+: picture .* added\n    new", told.out), told
     assert "nothing is neither the SKU of a product nor a run" in call(place, capsys, "history", "nothing").err
 
 

@@ -367,4 +367,4 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
     """For the history: the head office's products of which it lists photos for this SKU."""
     row = mirror_table.c
     listed = (row.connector == EDGE) & row.gone_at.is_(None) & (row.payload["product_sku"].astext == sku)
-    return connection.scalars(sa.select(row.group_key.distinct()).where(listed)).all()
+    return connection.scalars(sa.select(row.group_key).where(listed).distinct()).all()

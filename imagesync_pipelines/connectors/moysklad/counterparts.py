@@ -30,7 +30,7 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
 
 def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
     """The entities of the main account whose counterparts were found by this SKU; for the history."""
-    return connection.scalars(sa.select(table.c.entity_key.distinct()).where(table.c.value == sku)).all()
+    return connection.scalars(sa.select(table.c.entity_key).where(table.c.value == sku).distinct()).all()
 
 
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:
