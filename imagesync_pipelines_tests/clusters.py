@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -87,6 +88,10 @@ class Cluster:
         launcher: Any = self.instance.run_launcher
         answer = launcher.celery.control.inspect([f"{worker}@host"], timeout=1).active() or {}
         return [task["id"] for tasks in answer.values() for task in tasks]
+
+    def looks(self) -> Counter[str]:
+        """How often the daemon's monitoring has looked after each run, by id, as its log says."""
+        return Counter(re.findall(r"Checking run (\S+)", (self.folder / "daemon.txt").read_text(encoding="utf-8")))
 
     def slots(self) -> int:
         """How many runs the workers can do at once."""

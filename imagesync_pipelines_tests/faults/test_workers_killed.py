@@ -25,6 +25,8 @@ from imagesync_pipelines_tests.edge_installations import edge_world, head_office
 pytestmark = pytest.mark.slow
 
 STORES, SLOTS = 60, 4
+# Of the daemon, until it says so of a run whose worker was killed.
+POLLS = 2
 SCHEDULES = (
     "EDGE_INCREMENTAL_SCHEDULE", "EDGE_FULL_SCHEDULE", "MOYSKLAD_INCREMENTAL_SCHEDULE", "MOYSKLAD_FULL_SCHEDULE",
     "MOYSKLAD_CLEANUP_SCHEDULE",
@@ -66,6 +68,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_sixty_stores_costs_nothing(
             wait_until(lambda: len(hosts.runs(RunStatus.SUCCESS)) >= STORES // 6, "the first stores")
             doomed = wait_until(lambda: hosts.at_work_on("second"), "work on the second host")
             second.kill()
+            looked = hosts.looks()
             shutil.rmtree(hosts.home("second"))
             hosts.worker("third")
             victims = [run for run in hosts.runs() if run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) in doomed]
@@ -81,8 +84,13 @@ def test_a_worker_that_is_killed_in_the_middle_of_sixty_stores_costs_nothing(
             assert again == dict.fromkeys(lost, 1), "each that was lost is tried again, once"
             assert len(runs) == STORES + len(lost) + len(children)
             assert {run.status for run in runs.values() if run.run_id not in lost} == {RunStatus.SUCCESS}
-            for run_id in lost:
-                assert "killed" in " ".join(entry.message for entry in hosts.instance.all_logs(run_id))
+            told = {run_id: " ".join(one.message for one in hosts.instance.all_logs(run_id)) for run_id in lost}
+            assert all("killed" in text for text in told.values())
+            # A run that had not begun is looked for by a sensor.
+            begun = [run_id for run_id, text in told.items() if "Detected run worker status" in text]
+            polls = hosts.looks() - looked
+            assert {run_id: polls[run_id] for run_id in begun if polls[run_id] > POLLS} == {}
+            assert begun, "no run that had begun was lost"
             for nth in range(1, STORES + 1):
                 world.assert_converged(f"store{nth}")
             reported = Counter((report.store_id, report.photo_id) for report in office.reports())
