@@ -140,6 +140,15 @@ class StockEntity:
     images: list[StockImage] = field(default_factory=list)
 
 
+def account_id(name: str) -> str:
+    """The id of the account of this name, which is the same at every start."""
+    return _drawn(Random(name))
+
+
+def _drawn(ids: Random) -> str:
+    return str(UUID(int=ids.getrandbits(128), version=4))
+
+
 @dataclass
 class StockAccount:
     """Everything of one account; whoever reads or writes holds `lock`.
@@ -162,7 +171,7 @@ class StockAccount:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        # Its own ids per account, the same ones at every start.
+        # Its own ids per account, the same ones at every start; the first is its own.
         self._random = Random(self.name)
         self._identities: dict[tuple[str, str, str], StockImage] = {}
         self.by_ui_id: dict[str, str] = {}  # the API's id for an id of the user interface
@@ -170,7 +179,7 @@ class StockAccount:
 
     def new_id(self) -> str:
         """An id that nothing else has."""
-        return str(UUID(int=self._random.getrandbits(128), version=4))
+        return _drawn(self._random)
 
     def add(self, entity_type: EntityType, name: str, external_code: str = "") -> StockEntity:
         """Keep a new entity, without images; МойСклад makes up an external code when none is given."""

@@ -17,7 +17,7 @@ from imagesync_pipelines.sandbox.moysklad.handle import FIRST_PRINCIPAL, Account
 from imagesync_pipelines.sandbox.moysklad.hosts import cdn_app, cdn_place, storage_app, storage_place
 from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, Bans, PrincipalKind, UnderWay
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
-from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, account_id
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
 from imagesync_pipelines.sandbox.moysklad.office import Links, Office, Principals, first_token
 from imagesync_pipelines.sandbox.moysklad.webhooks import Webhooks
@@ -182,7 +182,7 @@ def accounts_of(
     def access(account: str) -> list[str]:
         return [f'url = "{url}"', f'token = "env:{variable(account)}"', f'token_kind = "{kind}"']
 
-    lines = ["[moysklad.main]", *access(MAIN)]
+    lines = ["[moysklad.main]", *access(MAIN), f'account_id = "{account_id(MAIN)}"']
     if permanent_links:
         lines.append("permanent_links = true")
     for name, mode in modes.items():

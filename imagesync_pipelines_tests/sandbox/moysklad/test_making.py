@@ -99,6 +99,7 @@ def test_the_lines_for_the_accounts_file_are_right(tmp_path: Path, monkeypatch: 
         accounts = moysklad_accounts(load_accounts(Settings(accounts=path, home=tmp_path)))
         assert accounts.main is not None
         assert accounts.main.permanent_links
+        assert accounts.main.account_id == box.account("main").account.id
         child = accounts.named("child-2")
         assert (child.mode, child.account.url) == ("first", box.api_url)
         assert child.account.token is not None
