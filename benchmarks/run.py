@@ -22,6 +22,7 @@ from benchmarks.before import HERE, NEW, OLD, Rounds, alternate, before, measure
 from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
 from benchmarks.growth import growth
+from benchmarks.history import history
 from benchmarks.installing import install
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.moysklad import moysklad
@@ -30,7 +31,7 @@ from benchmarks.plytix import plytix
 from benchmarks.serving import serving
 from benchmarks.start import start
 
-ALL = ("start", "small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth")
+ALL = ("start", "small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth", "history")
 # Part of another one, or in need of a network.
 NAMED = ("large", "install")
 SMALL, LARGE = 2_489, 100_000
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         "moysklad": moysklad,
         "catalogue": partial(catalogue, larger=given.products),
         "growth": growth,
+        "history": history,
         "install": install,
     }
     unknown = set(given.names) - available.keys()

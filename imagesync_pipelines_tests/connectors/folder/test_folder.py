@@ -232,7 +232,7 @@ def test_a_dry_run_leaves_the_list_of_files_that_name_no_product_as_it_is(world:
 def test_what_was_written_is_known_though_the_step_fails_afterwards(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(engine: sa.Engine) -> int:
+    def full(*_: object) -> int:
         raise OSError("No space left on device")
 
     monkeypatch.setattr(applying, "repair_primaries", full)

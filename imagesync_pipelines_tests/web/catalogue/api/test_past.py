@@ -58,6 +58,18 @@ def test_images_as_of_a_moment_come_with_every_field_they_had(world: World, call
     assert is_problem(caller.call("GET", "/products/4711/images", params=asked), 404)
 
 
+def test_a_choice_by_a_system_is_an_effect_of_its_key(world: World, caller: Caller) -> None:
+    engel = world.product("100")
+    world.image(engel, "1")
+    second = world.image(engel, "2", is_primary=False, priority=2)
+    for method, more in (("PUT", {"json": {"image_id": second}}), ("DELETE", {})):
+        assert caller.call(method, f"/products/{engel}/primary", **more).ok
+    lines = [one for one in timeline(world.engine, engel, "100")[0] if one.kind != "primary"]
+    assert [(one.who, one.what, one.image) for one in lines] == [
+        ("key shop", "no longer chosen as primary", "2"), ("key shop", "chosen as primary", "2")
+    ]  # fmt: skip
+
+
 def test_a_moment_before_the_history_begins_is_refused_with_where_it_begins(
     world: World, site: Site, caller: Caller
 ) -> None:
