@@ -25,6 +25,7 @@ from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office.office import HeadOfficeSettings
+from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -40,6 +41,7 @@ _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("МойСклад", MoyskladSettings),
     ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", MoyskladWebhookSettings),
     ("The catalogue (imagesync serve)", CatalogueSettings),
+    ("Webhooks out: receivers that are told of changes (imagesync webhook)", WebhooksOutSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )
 SETTINGS = (

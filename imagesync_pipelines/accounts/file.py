@@ -168,9 +168,12 @@ def load_accounts(settings: Settings) -> Accounts:
         raise AccountsError(f"IMAGESYNC_ACCOUNTS: {path} cannot be read ({error.strerror or error})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AccountsError(f"IMAGESYNC_ACCOUNTS: {path} is no TOML: {error}") from None
-    # The environment, and below it the `.env` that the settings are read from.
-    variables = {**dotenv_values(os.environ.get("IMAGESYNC_ENV_FILE", ".env")), **os.environ}
-    return Accounts(document, variables, settings.environment)
+    return Accounts(document, environment_variables(), settings.environment)
+
+
+def environment_variables() -> dict[str, str | None]:
+    """What `env:NAME` may name: the environment, and below it the `.env` that the settings are read from."""
+    return {**dotenv_values(os.environ.get("IMAGESYNC_ENV_FILE", ".env")), **os.environ}
 
 
 def _references(value: object) -> Iterator[str]:

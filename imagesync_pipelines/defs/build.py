@@ -23,6 +23,7 @@ from imagesync_pipelines.defs import (
     liveness,
     pages,
     watching,
+    webhooks_out,
 )
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
@@ -49,7 +50,12 @@ def build_definitions(
         return dg.Definitions(
             assets=[*(asset for one in found for asset in assets.build_assets(one)), doctor.build_asset(assets.OWNERS)],
             asset_checks=[check for one in found for check in assets.build_checks(one)],
-            jobs=[*(job for one in found for job in assets.build_jobs(one)), *cleanup.JOBS, looking],
+            jobs=[
+                *(job for one in found for job in assets.build_jobs(one)),
+                *cleanup.JOBS,
+                looking,
+                webhooks_out.deliver_job,
+            ],
             schedules=[
                 *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),
                 *cleanup.build_schedules(shared),
@@ -63,6 +69,7 @@ def build_definitions(
                 liveness.build_dead_runs_sensor(),
                 held_alerts.build_held_alert(),
                 lasting.build_lasting_alert(),
+                webhooks_out.build_sensor(),
             ],
             resources={
                 "installation": InstallationResource(),

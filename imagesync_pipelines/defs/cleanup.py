@@ -70,7 +70,9 @@ def ages_of(settings: Settings) -> Ages:
     days, pictures = timedelta(days=settings.keep_days), timedelta(days=settings.keep_pictures_days)
     quarantine = timedelta(days=settings.keep_quarantine_days)
     effects = timedelta(days=settings.undo_days)
-    return Ages(days, days, days, quarantine, copies=days, pictures=pictures, alerts=quarantine, effects=effects)
+    return Ages(
+        days, days, days, quarantine, copies=days, pictures=pictures, alerts=quarantine, effects=effects, webhooks=days
+    )
 
 
 def sentence(cleaned: Cleaned, *, dry_run: bool = False) -> str:

@@ -25,11 +25,12 @@ from imagesync_pipelines.storage.alerts import SIGN, Alert, KeptAlert, kept_aler
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.rate_budget import WindowLeft, budgets
 from imagesync_pipelines.storage.schema import quarantine
+from imagesync_pipelines.storage.subscriptions import DISABLED
 from imagesync_pipelines.sync.held import sentences, undecided
 
 LOOK_SECONDS = 120
 LATE, SPENT, WAITING, DIGEST = "late", "budget spent", "does not start", "digest"
-LASTS = (LATE, SPENT, WAITING, HELD, DAEMON, WATCHING)
+LASTS = (LATE, SPENT, WAITING, HELD, DAEMON, WATCHING, DISABLED)
 # A shorter window is full all the time, and its calls wait; what we were told to wait for is told from this on.
 LONG_WINDOW_SECONDS, LONG_BLOCK_SECONDS = 600, 300
 WAITS_TOO_LONG = timedelta(hours=1)

@@ -16,7 +16,7 @@ from imagesync_pipelines.sync.connector import RowPictures
 
 _IMAGE = (
     "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "priority",
-    "alt_text", "source", "newest_export", "image_format", "width", "height", "last_synced",
+    "alt_text", "source", "newest_export", "image_format", "width", "height", "last_synced", "fingerprint",
 )  # fmt: skip
 
 # So many plans back the pictures of those that were applied are looked for.

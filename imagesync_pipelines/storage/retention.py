@@ -25,6 +25,7 @@ from imagesync_pipelines.storage.quarantine import ASKED_FOR, REFUSED_STAGE
 from imagesync_pipelines.storage.scans import PROVEN, being_read, forget_scan
 from imagesync_pipelines.storage.schema import alert, handover, held, plan, quarantine, raw_page, scan
 from imagesync_pipelines.storage.schema_effects import effect, effects_known
+from imagesync_pipelines.storage.schema_webhooks import webhook_delivery, webhook_event, webhook_subscription
 
 T = TypeVar("T")
 Report = Callable[[str, int, int | None], None]
@@ -43,6 +44,7 @@ class Ages:
     pictures: timedelta
     alerts: timedelta
     effects: timedelta
+    webhooks: timedelta
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Retention:
         """Clean up every kind, one after the other; each is told as soon as it is done."""
         for clean in (
             self.plans, self.handovers, self.pages, self.quarantined, self.copies, self.pictures, self.told,
-            self.effects,
+            self.effects, self.webhook_deliveries, self.webhook_events,
         ):  # fmt: skip
             yield clean()
         if not self.dry_run:
@@ -280,6 +282,23 @@ class Retention:
             write_rows(self.engine, effects_known.update().values(since=since))
             self._rows("history", effect, gone, count)
         return Cleaned("effects in the history", count, kept=kept)
+
+    def webhook_deliveries(self) -> Cleaned:
+        """The log of what receivers of webhooks were sent."""
+        old = webhook_delivery.c.at < self.now - self.ages.webhooks
+        count = self._count(webhook_delivery, old)
+        self._rows("webhook deliveries", webhook_delivery, old, count)
+        return Cleaned("webhook deliveries", count)
+
+    def webhook_events(self) -> Cleaned:
+        """What receivers of webhooks were told, or would be; never what one that is told now has not had yet."""
+        old = webhook_event.c.noted_at < self.now - self.ages.webhooks
+        told = webhook_subscription.c.state == "active"
+        slowest = sa.select(sa.func.min(webhook_subscription.c.cursor)).where(told).scalar_subquery()
+        done = old & (webhook_event.c.id <= sa.func.coalesce(slowest, webhook_event.c.id))
+        count, every = self._count(webhook_event, done), self._count(webhook_event, old)
+        self._rows("webhook events", webhook_event, done, count)
+        return Cleaned("webhook events", count, kept=every - count)
 
     def _contents(self, kind: str, age: timedelta, *, copies: bool) -> Cleaned:
         hours = age.total_seconds() / 3600

@@ -157,7 +157,7 @@ def _exchange(
 ) -> Fetched | str:
     """Send one request to an address that was judged, and read the answer; gives where a redirect leads."""
     try:
-        with _connection(there, policy, deadline - timing.clock()) as connection:
+        with judged_connection(there, policy, deadline - timing.clock()) as connection:
             headers = {"Host": there.name, "User-Agent": USER_AGENT, "Accept": "image/*, */*;q=0.1"}
             headers |= {"Accept-Encoding": "identity", "Connection": "close", **known.headers()}
             connection.request("GET", there.target, headers=headers)
@@ -198,7 +198,7 @@ def _header(response: http.client.HTTPResponse, name: str) -> str:
 
 
 @contextmanager
-def _connection(there: Destination, policy: FetchPolicy, left: float) -> Iterator[http.client.HTTPConnection]:
+def judged_connection(there: Destination, policy: FetchPolicy, left: float) -> Iterator[http.client.HTTPConnection]:
     """Connect to the first judged address that answers; the certificate is checked against the name.
 
     A timer cuts the connection when the time that is left is over: a server that sends one byte now and then would

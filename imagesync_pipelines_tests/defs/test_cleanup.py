@@ -166,7 +166,7 @@ def test_the_daily_job_says_of_each_kind_what_went_and_prunes_as_the_settings_sa
         return [entry.user_message for entry in instance.all_logs(result.run_id) if entry.dagster_event is None]
 
     kinds = ["plans", "hand-overs", "scans", "quarantined items", "smaller copies", "pictures", "alerts", "effects in"]
-    kinds.append("events of")
+    kinds += ["webhook deliveries", "webhook events", "events of"]
     dry = said(True)
     assert [line.startswith(kind) for line, kind in zip(dry, kinds, strict=True)] == [True] * len(kinds)
     assert sum(counts(locations).values()) > sum(before.values())

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.imaging.validation import check_image
-from imagesync_pipelines.storage import retention
+from imagesync_pipelines.storage import retention, subscriptions
 from imagesync_pipelines.storage.alerts import Alert, note_alert
 from imagesync_pipelines.storage.contents import COPY_SOURCE, Contents, own_source
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, effects_of_group, known_since, note_effects
@@ -31,13 +31,14 @@ from imagesync_pipelines.storage.retention import (
 )
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, RawPages, finish_scan, start_scan, under_way
 from imagesync_pipelines.storage.schema_effects import effects_known
+from imagesync_pipelines.storage.subscriptions import Attempt, Event, NewSubscription, write_events
 from imagesync_pipelines_tests.cli.test_cleanup import picture
 from imagesync_pipelines_tests.storage.test_handovers import Counted
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=30)
 OLD, YOUNG = NOW - timedelta(days=40), NOW - timedelta(days=3)
-AGES = Ages(*[timedelta(days=30)] * 8)
+AGES = Ages(*[timedelta(days=30)] * 9)
 
 
 def plan(number: int, *, at: datetime = OLD, account: str = "a", run: str | None = None, applied: str = "") -> PlanFact:
@@ -102,6 +103,24 @@ def test_a_hand_over_is_forgotten_unless_its_lineage_may_go_on(
     assert [run for _, _, run in found] == gone
 
 
+def told_receivers(engine: sa.Engine) -> None:
+    """Two old events, the first of which an active receiver had; a paused one had none."""
+    with engine.begin() as connection:
+        write_events(connection, [Event(f"msg_{one}", "1", [], [], [], "{}", OLD) for one in range(2)])
+    for name in ("shop", "paused"):
+        subscriptions.add(engine, NewSubscription(name, "standard", "https://shop.example.com/", "env:S"))
+    subscriptions.pause(engine, "paused", "")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE imagesync.webhook_subscription SET cursor = CASE name WHEN 'shop' THEN "
+            "(SELECT min(id) FROM imagesync.webhook_event) ELSE 0 END"
+        )
+        connection.exec_driver_sql(f"UPDATE imagesync.webhook_event SET noted_at = '{OLD.isoformat()}'")
+    shop = subscriptions.named(engine, "shop")
+    subscriptions.note(engine, shop, Attempt(None, "msg_0", "1", 1, OLD, True, 204, 0.1, ""))
+    subscriptions.note(engine, shop, Attempt(None, "msg_0", "1", 1, NOW, True, 204, 0.1, ""))
+
+
 @pytest.fixture
 def kept(database: sa.Engine, tmp_path: Path) -> Retention:
     """An installation with something old and something protected of every kind."""
@@ -134,6 +153,7 @@ def kept(database: sa.Engine, tmp_path: Path) -> Retention:
     with database.begin() as connection:
         note_effects(connection, [Effect("edge", "a", "g", (row,), Author(by), at) for by, at in done])
         connection.execute(sa.update(effects_known).values(since=OLD - timedelta(days=9)))
+    told_receivers(database)
     with database.begin() as connection:
         run = connection.exec_driver_sql
         for column in (
@@ -157,9 +177,11 @@ def kept(database: sa.Engine, tmp_path: Path) -> Retention:
 
 EXPECTED = {
     "plans": (1, 2), "hand-overs": (2, 4), "scans": (1, 1), "quarantined items": (1, 1), "smaller copies": (1, 0),
-    "pictures": (1, 1), "alerts": (1, 0), "effects in the history": (2, 1),
+    "pictures": (1, 1), "alerts": (1, 0), "effects in the history": (2, 1), "webhook deliveries": (1, 0),
+    "webhook events": (1, 1),
 }  # fmt: skip
-_COUNTED = ("plan", "handover", "scan", "raw_page", "quarantine", "image_content", "alert", "effect")
+_COUNTED = ("plan", "handover", "scan", "raw_page", "quarantine", "image_content", "alert", "effect",
+            "webhook_delivery", "webhook_event")  # fmt: skip
 
 
 def state(kept: Retention) -> tuple[dict[str, int], set[str]]:
@@ -181,6 +203,7 @@ def test_what_is_old_goes_with_its_files_and_what_is_protected_stays(kept: Reten
     assert before == {
         "plan": 3, "handover": 6, "scan": 2, "raw_page": 2, "quarantine": 2, "image_content": 3, "alert": 1,
         "effect": 4,
+        "webhook_delivery": 2, "webhook_event": 2,
     }  # fmt: skip
     dry = replace(kept, dry_run=True)
     assert cleaned(dry) == EXPECTED
@@ -190,6 +213,7 @@ def test_what_is_old_goes_with_its_files_and_what_is_protected_stays(kept: Reten
     assert after == {
         "plan": 2, "handover": 4, "scan": 1, "raw_page": 1, "quarantine": 1, "image_content": 1, "alert": 0,
         "effect": 2,
+        "webhook_delivery": 1, "webhook_event": 1,
     }  # fmt: skip
     assert left < files
     assert len(files - left) == 1 + 2 + 1 + 2

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import context
 
-from imagesync_pipelines.storage import schema_catalogue, schema_effects  # noqa: F401 - their tables belong to the metadata
+# Their tables belong to the metadata.
+from imagesync_pipelines.storage import schema_catalogue, schema_effects, schema_webhooks  # noqa: F401
 from imagesync_pipelines.storage.database import VERSION_TABLE
 from imagesync_pipelines.storage.schema import SCHEMA, metadata
 

@@ -19,8 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
+from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.web.catalogue import exporting, metrics
-from imagesync_pipelines.web.catalogue.admin import accounts, held, quarantine, runs, sessions
+from imagesync_pipelines.web.catalogue.admin import accounts, held, quarantine, runs, sessions, subscriptions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
 from imagesync_pipelines.web.catalogue.pages import history, pictures, products
@@ -35,7 +36,10 @@ from imagesync_pipelines.web.service import AddedHeaders, answer_faults
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, pictures.router, exporting.router, metrics.router)
-ADMIN_ROUTERS = (sessions.router, products.admin_router, runs.router, quarantine.router, held.router, accounts.router)
+ADMIN_ROUTERS = (
+    *(sessions.router, products.admin_router, runs.router, quarantine.router, held.router, accounts.router),
+    subscriptions.router,
+)
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 
 COOKIE = "imagesync_session"
@@ -61,6 +65,7 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     PastUnknownError: (404, True, {}),
     runs.NothingToStartError: (409, True, {}),
     PinRefusedError: (409, True, {}),
+    SubscriptionError: (409, True, {}),
     DagsterUnreachableError: (503, True, {}),
     OperationalError: (503, False, {"Retry-After": "5"}),
     Exception: (500, False, SAFE),

@@ -2,29 +2,34 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
 from imagesync_pipelines.products.primaries import pin_image
+from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
 from imagesync_pipelines.storage.schema_accounts import plytix_link
+from imagesync_pipelines.storage.subscriptions import NewSubscription
+from imagesync_pipelines.web.catalogue.admin.subscriptions import Action
 from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
-    "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep",
+    "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
+    *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)),
 )  # fmt: skip
 LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
+           "/admin/webhooks", "/admin/webhooks/shop",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start",)
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
-          "everything": "1", "newest": "99"}  # fmt: skip
+          "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
 
 
 @pytest.fixture
@@ -34,6 +39,7 @@ def there(world: World) -> dict[str, int]:
     world.image(engel, "1")
     image = world.image(engel, "2", is_primary=False)
     values = {"connector": "image_db", "stage": "record", "key": "9", "reason": "no URL"}
+    subscriptions.add(world.engine, NewSubscription("shop", "standard", "https://192.0.2.1/", "env:S"))
     waits = {"connector": "image_db", "account": "", "origin": "", "key": "1/9", "group_key": "1", "fingerprint": "f"}
     with world.engine.begin() as connection:
         connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))
@@ -48,7 +54,9 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         pins = connection.execute(sa.text("SELECT external_id, pinned_by FROM imagesync.pin"))
         items = connection.execute(sa.text("SELECT count(*) FROM imagesync.quarantine"))
         decided = connection.execute(sa.select(held.c.decision))
-        return (*primaries.all(), *pins.all(), items.scalar_one(), *decided.all(), len(dagster.launched))
+        told = connection.execute(sa.text("SELECT name, secret, state, cursor FROM imagesync.webhook_subscription"))
+        rows = (*primaries.all(), *pins.all(), *decided.all(), *told.all())
+        return (*rows, items.scalar_one(), len(dagster.launched))
 
 
 def filled(there: dict[str, int]) -> dict[str, str]:
@@ -68,6 +76,8 @@ def test_the_tables_of_this_test_name_every_route() -> None:
     shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
     shortened = {(m, path.replace("{run_id}", RUN_ID).replace("{plan_id}", "1")) for m, path in shortened}
     both = {(m, path.replace("{decision}", word)) for m, path in shortened for word in ("allow", "keep")}
+    both = {(m, path.replace("{name}", "shop")) for m, path in both}
+    both = {(m, path.replace("{action}", word)) for m, path in both for word in get_args(Action)}
     shortened = {one for one in both if "{" not in one[1].replace("{product}", "")}
     assert shortened == named
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines.web.catalogue.api import routes
+from imagesync_pipelines.web.catalogue import changes
 from imagesync_pipelines.web.catalogue.queries import encode_cursor
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import World
@@ -63,7 +63,7 @@ def test_everything_is_read_once_page_by_page_and_then_only_what_changed(world: 
 
 
 def test_pages_of_short_stretches_of_time_list_everything(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "_STRETCH", 3)
+    monkeypatch.setattr(changes, "_STRETCH", 3)
     made = [old_product(world, str(number)) for number in range(4)]
     for number in range(12):
         # Several writes of one moment, as a transaction makes them.
@@ -72,7 +72,7 @@ def test_pages_of_short_stretches_of_time_list_everything(world: World, monkeypa
         )
     seen, cursor, more = [], "", True
     while more:
-        page = routes.changes_since(world.engine, None, cursor, 2)
+        page = changes.changes_since(world.engine, None, cursor, 2)
         seen += [(row.sku, row.changed_at) for row in page.items]
         cursor, more = page.next_cursor, page.has_more
     assert [moment for _, moment in seen] == sorted(moment for _, moment in seen)
@@ -118,7 +118,7 @@ def test_a_moment_or_cursor_that_is_none_is_a_problem(caller: Caller) -> None:
 
 def test_a_product_that_left_is_told_with_the_moment(world: World) -> None:
     world.product("1", updated_at=LONG_AGO, left_erp_at=LONG_AGO, is_active=False)
-    (row,) = routes.changes_since(world.engine, None, None, 10).items
+    (row,) = changes.changes_since(world.engine, None, None, 10).items
     assert row.left_erp_at == LONG_AGO
 
 

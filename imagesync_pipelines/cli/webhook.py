@@ -1,0 +1,170 @@
+"""`imagesync webhook …`: Receivers that are told of changes: signed messages, purges of CDNs, pages made anew."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.storage import subscriptions
+from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.storage.subscriptions import NewSubscription
+from imagesync_pipelines.upstream.purging import FORMS
+from imagesync_pipelines.web.webhooks_out import delivering, managing, rules
+from imagesync_pipelines.web.webhooks_out.delivering import Sender
+
+_NAME = click.argument("name")
+_SECRET = click.option("--secret", default="", metavar="env:NAME", help="the variable that holds its secret")
+_OF_ALL = "may be repeated; without it all"
+
+
+@contextmanager
+def _sender() -> Iterator[Sender]:
+    with open_installation() as place:
+        yield managing.sender_of(place)
+
+
+@click.command("add")
+@_NAME
+@click.option("--url", default="", help="the address that is told; that of a CDN's API is known")
+@click.option("--form", type=click.Choice(list(FORMS)), default="standard", show_default=True, help="what is sent")
+@click.option("--connector", "connectors", multiple=True, help=f"images that this connector brought; {_OF_ALL}")
+@click.option("--event", "events", type=click.Choice(rules.EVENTS), multiple=True, help=_OF_ALL)
+@click.option("--sku", "skus", multiple=True, metavar="PATTERN", help=f"such as 'A-1*'; {_OF_ALL}")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="what its form needs, such as zone=…")
+@_SECRET
+def add(
+    name: str,
+    url: str,
+    form: str,
+    connectors: tuple[str, ...],
+    events: tuple[str, ...],
+    skus: tuple[str, ...],
+    options: tuple[str, ...],
+    secret: str,
+) -> None:
+    """Tell a receiver of every change from now on; a secret that is made is shown this once."""
+    given = dict(one.partition("=")[::2] for one in options)
+    with _sender() as sender:
+        made = managing.add(sender, NewSubscription(name, form, url, secret, connectors, events, skus, given))
+    click.echo(f"{name} is told of changes from now on")
+    _print_todo(made.todo)
+
+
+@click.command("list")
+def list_webhooks() -> None:
+    """Print every receiver, how far it is, and what is wrong with it."""
+    with _sender() as sender:
+        found = subscriptions.every(sender.engine)
+        rows = [
+            (
+                one.name,
+                one.form,
+                managing.shown_address(one.url),
+                managing.wanted_by(one),
+                managing.state_of(one),
+                one.cursor,
+                subscriptions.behind(sender.engine, one),
+                f"{one.delivered_at:%Y-%m-%d %H:%M %Z}" if one.delivered_at else "never",
+            )
+            for one in found
+        ]
+    columns = ("name", "form", "address", "wants", "state", "event", "behind", "last accepted")
+    print_table(f"{len(found)} webhooks", columns, rows)
+
+
+@click.command("pause")
+@_NAME
+def pause(name: str) -> None:
+    """Send it nothing until it is resumed; what happens meanwhile is kept."""
+    with _sender() as sender:
+        subscriptions.pause(sender.engine, name, managing.PAUSED)
+    click.echo(f"{name} is paused")
+
+
+@click.command("resume")
+@_NAME
+def resume(name: str) -> None:
+    """Go on where it was, at once; also after it was disabled."""
+    with _sender() as sender:
+        managing.resume(sender, name)
+    click.echo(f"{name} goes on")
+
+
+@click.command("rotate")
+@_NAME
+@_SECRET
+@click.option("--hours", type=click.FloatRange(min=0), help="how long the old one signs too")
+def rotate(name: str, secret: str, hours: float | None) -> None:
+    """Sign with another secret from now on, and with the old one too for a while."""
+    with _sender() as sender:
+        made = managing.rotate(sender, name, secret, hours)
+    click.echo(f"{name} is signed with {made.subscription.secret.removeprefix('env:')} from now on")
+    _print_todo(made.todo)
+
+
+@click.command("log")
+@_NAME
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+def log(name: str, limit: int) -> None:
+    """Print what was sent to it, the newest first, and what came of it."""
+    with _sender() as sender:
+        found = subscriptions.log_of(sender.engine, subscriptions.named(sender.engine, name), limit)
+    columns = ("event", "product", "at", "attempt", "status", "seconds", "message", "said")
+    rows = [
+        (
+            "test" if one.event_id is None else one.event_id,
+            one.sku,
+            f"{one.at:%Y-%m-%d %H:%M:%S %Z}",
+            one.attempt,
+            "accepted" if one.accepted and one.status is None else one.status,
+            one.seconds,
+            one.message_id,
+            one.said,
+        )
+        for one in found
+    ]
+    print_table(f"the last {len(found)} deliveries to {name}", columns, rows)
+
+
+@click.command("replay")
+@_NAME
+@click.option("--from", "first", required=True, metavar="EVENT", help="number of an event, or the moment of a change")
+def replay(name: str, first: str) -> None:
+    """Send everything again from an event on, in order; each message has the id that it had."""
+    with _sender() as sender:
+        ahead = subscriptions.replay(sender.engine, name, managing.first_of(sender, first))
+    click.echo(f"{name} goes on at event {first}: {ahead} events are looked at again")
+
+
+@click.command("test")
+@_NAME
+@click.pass_context
+def test(context: click.Context, name: str) -> None:
+    """Send it one message that says that it is a test; the exit code is 1 where it is not accepted."""
+    with _sender() as sender:
+        outcome = managing.test(sender, name)
+    click.echo(f"{name}: {outcome.said or f'accepted (HTTP {outcome.status})'}")
+    context.exit(1 if outcome.said else 0)
+
+
+@click.command("remove")
+@_NAME
+def remove(name: str) -> None:
+    """Tell it nothing any more, and forget its log."""
+    with _sender() as sender:
+        managing.remove(sender, name)
+    click.echo(f"{name} is removed")
+
+
+@click.command("deliver")
+@click.option("--seconds", type=click.FloatRange(min=0), default=600, show_default=True, help="the longest it works")
+def deliver(seconds: float) -> None:
+    """Tell receivers now, without waiting for Dagster's daemon to start it."""
+    with _sender() as sender:
+        click.echo(f"{delivering.deliver(sender, seconds)}")
+
+
+def _print_todo(sentences: Sequence[str]) -> None:
+    for one in sentences:
+        click.echo(one)

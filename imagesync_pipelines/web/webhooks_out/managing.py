@@ -1,0 +1,210 @@
+"""What a person does with subscriptions, on the terminal and on the page: both pass here.
+
+Our database never holds a secret, only the name of the variable that holds it. One that is made here is shown once.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from imagesync_pipelines.products.settings import ShowingSettings
+from imagesync_pipelines.registry import CONNECTORS
+from imagesync_pipelines.settings import check_transport, load_settings
+from imagesync_pipelines.storage import subscriptions
+from imagesync_pipelines.storage.alerts import end_alerts, kept_alerts
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.subscriptions import (
+    DISABLED,
+    Attempt,
+    NewSubscription,
+    Subscription,
+    SubscriptionError,
+)
+from imagesync_pipelines.upstream.addresses import has_user, judge_url
+from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.purging import FORMS, NEW_BEGINNING, REVALIDATE, STANDARD, TEST_PATH, Message
+from imagesync_pipelines.upstream.signing import WebhookSecretError, key_of, new_secret
+from imagesync_pipelines.web.webhooks_out import collecting
+from imagesync_pipelines.web.webhooks_out.delivering import REFERENCE, Outcome, Sender, send, usable_secrets
+from imagesync_pipelines.web.webhooks_out.rules import EVENTS, TEST_TYPE, message
+from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]{0,99})")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
+_NUMBERED = re.compile(r"(.*_SECRET)(?:_([0-9]+))?")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A subscription, and what a person has to do so that it works: sentences. A secret in them is shown only here."""
+
+    subscription: Subscription
+    todo: Sequence[str]
+
+
+def sender_of(place: Installation) -> Sender:
+    """What telling works with, over an installation."""
+    first = load_settings(ShowingSettings).image_db_own_images_first
+    return Sender(place.engine, place.settings, load_settings(WebhooksOutSettings), own_images_first=first)
+
+
+def add(sender: Sender, new: NewSubscription) -> Made:
+    """Add a subscription after looking at everything of it. Raises SubscriptionError and SettingsError."""
+    new = checked(sender, replace(new, secret=new.secret or f"{REFERENCE}{variable_of(new.name)}"))
+    # In this order: whoever removes the last one meanwhile sees it, or what he forgets is begun anew.
+    made = subscriptions.add(sender.engine, new)
+    collecting.begin(sender.engine, own_images_first=sender.own_images_first)
+    return Made(made, _todo(sender, made))
+
+
+def checked(sender: Sender, new: NewSubscription) -> NewSubscription:
+    """The same with its defaults, when it can be. Raises SubscriptionError saying what is wrong, and SettingsError."""
+    if not _NAME.fullmatch(new.name):
+        raise SubscriptionError("The name of a webhook has lower-case letters, digits, - and _, at most 40 of them.")
+    form = FORMS.get(new.form)
+    if form is None:
+        raise SubscriptionError(f"There is no form {new.form!r}; there are {', '.join(FORMS)}.")
+    url = (new.url or form.at).strip()
+    if not url:
+        raise SubscriptionError("Give the address that is to be told, such as --url https://shop.example.com/hooks.")
+    if has_user(url):
+        raise SubscriptionError("The address holds a user name or password; secrets are only in variables.")
+    check_transport("the address of the webhook", url, sender.shared.environment)
+    judged = judge_url(url, sender.settings.allowed_hosts, sender.resolve)
+    if isinstance(judged, UpstreamError) and not judged.retryable:
+        raise SubscriptionError(f"{judged}; hosts of your own network are named in WEBHOOKS_OUT_ALLOWED_HOSTS.")
+    if not _VARIABLE.fullmatch(new.secret):
+        raise SubscriptionError("A secret is not kept here; write env:NAME and set the variable NAME.")
+    _known("event", new.events, EVENTS)
+    _known("connector", new.connectors, CONNECTORS)
+    options = {name: value for name, value in new.options.items() if value}
+    _known(f"option of {form.name}", list(options), form.options)
+    if missing := [name for name in form.needed if name not in options]:
+        raise SubscriptionError(f"{form.name} needs the option {missing[0]}, such as --option {missing[0]}=….")
+    if (header := options.get("header")) and not _HEADER.fullmatch(str(header)):
+        raise SubscriptionError("The option header is the name of a header, such as x-revalidate-secret.")
+    return replace(new, url=url, options=options)
+
+
+def _known(what: str, given: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
+    for one in given:
+        if one not in known:
+            raise SubscriptionError(f"There is no {what} {one!r}; there are: {', '.join(known) or 'none'}.")
+
+
+def variable_of(name: str) -> str:
+    """The variable that a subscription's secret is in, where none is named."""
+    return f"IMAGESYNC_WEBHOOK_{name.upper().replace('-', '_')}_SECRET"
+
+
+def next_variable(reference: str) -> str:
+    """The one after it: …_SECRET, …_SECRET_2, …_SECRET_3."""
+    name = reference.removeprefix(REFERENCE)
+    found = _NUMBERED.fullmatch(name)
+    return f"{found[1]}_{int(found[2] or 1) + 1}" if found else f"{name}_SECRET"
+
+
+def rotate(sender: Sender, name: str, secret: str = "", hours: float | None = None) -> Made:
+    """Sign with a secret in another variable from now on, and with the one before too for a while.
+
+    Raises SubscriptionError.
+    """
+    before = subscriptions.named(sender.engine, name)
+    secret = secret or f"{REFERENCE}{next_variable(before.secret)}"
+    if not _VARIABLE.fullmatch(secret):
+        raise SubscriptionError("A secret is not kept here; write env:NAME and set the variable NAME.")
+    lasts = timedelta(hours=sender.settings.rotation_hours if hours is None else hours)
+    subscriptions.rotate(sender.engine, name, secret, sender.now() + lasts)
+    made = subscriptions.named(sender.engine, name)
+    return Made(made, [*_todo(sender, made), f"{before.secret.removeprefix(REFERENCE)} signs too until "
+                       f"{made.old_secret_until:%Y-%m-%d %H:%M} UTC; then remove it."])  # fmt: skip
+
+
+def _todo(sender: Sender, one: Subscription) -> list[str]:
+    """What is still to be done for its secret; where none is set, one is made and shown."""
+    name = one.secret.removeprefix(REFERENCE)
+    value = sender.variables().get(name)
+    signs = one.form == STANDARD
+    if not value:
+        where = "where runs work (.env, or the environment of every host) and restart what runs there"
+        if not signs:
+            what = "a secret that your shop knows" if one.form == REVALIDATE else "the token of its API"
+            return [f"Set the variable {name} to {what}, {where}."]
+        secret = new_secret().get_secret_value()
+        return [f"Set this {where}; give the same secret to the receiver. It is shown only now:", f"{name}={secret}"]
+    if signs:
+        try:
+            key_of(usable_secrets(replace(one, old_secret=None), sender.now(), {name: value})[0])
+        except WebhookSecretError as error:
+            return [f"The variable {name} is set, but {error}."]
+    return [f"The variable {name} is set."]
+
+
+def resume(sender: Sender, name: str) -> None:
+    """Go on where it was. Raises SubscriptionError."""
+    subscriptions.resume(sender.engine, name)
+    told = [one for one in kept_alerts(sender.engine, error=DISABLED) if one.partition == name]
+    end_alerts(sender.engine, told, sender.now())
+
+
+def remove(sender: Sender, name: str) -> None:
+    """Forget it; after the last one nothing is remembered any more. Raises SubscriptionError."""
+    subscriptions.remove(sender.engine, name)
+    collecting.end_without_readers(sender.engine)
+
+
+def test(sender: Sender, name: str) -> Outcome:
+    """Send one message that says that it is a test, and write what came of it. Raises SubscriptionError."""
+    one, at = subscriptions.named(sender.engine, name), sender.now()
+    new, began = collecting.message_id(), sender.timing.clock()
+    base = str(one.options.get(NEW_BEGINNING) or one.options.get("from") or "https://example.com")
+    address = f"{base.rstrip('/')}{TEST_PATH}"
+    body = message(TEST_TYPE, at, {"webhook": name})
+    asked = one if one.form in (STANDARD, REVALIDATE) else replace(one, options={**one.options, "from": "", "to": ""})
+    outcome = send(sender, asked, [Message(new, "test", [address], body)])
+    seconds = round(sender.timing.clock() - began, 3)
+    made = Attempt(None, new, "test", 1, at, not outcome.said, outcome.status, seconds, outcome.said)
+    subscriptions.note(sender.engine, one, made)
+    return outcome
+
+
+def first_of(sender: Sender, given: str) -> int:
+    """The event that a replay begins with, by its number or the moment of a change. Raises SubscriptionError."""
+    if given.isdecimal() and len(given) < 19:
+        return int(given)
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        raise SubscriptionError(
+            "Replay from the number of an event, or from a moment such as 2026-11-30T08:00+01:00."
+        ) from None
+    return subscriptions.first_event_since(sender.engine, moment.astimezone())
+
+
+def shown_address(url: str) -> str:
+    """An address without its query, which may hold what only sender and receiver know."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+PAUSED = "a person paused it"
+
+
+def wanted_by(one: Subscription) -> str:
+    """What a subscription wants, for people."""
+    parts = [*one.connectors, *one.events, *(f"SKU {pattern}" for pattern in one.skus)]
+    return ", ".join(parts) or "everything"
+
+
+def state_of(one: Subscription) -> str:
+    """How it is, for people."""
+    if one.said:
+        return f"{one.state}: {one.said}"
+    if one.failing_since is not None:
+        due = f", tried again at {one.due_at:%Y-%m-%d %H:%M:%S} UTC" if one.due_at else ""
+        return f"{one.attempts} attempts failed since {one.failing_since:%Y-%m-%d %H:%M} UTC{due}"
+    return str(one.state)

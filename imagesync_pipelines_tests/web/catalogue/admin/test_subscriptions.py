@@ -1,0 +1,50 @@
+"""The page of webhooks: added, tried, paused, rotated, replayed and removed by an admin; a secret is shown once."""
+
+import re
+
+import pytest
+
+from imagesync_pipelines.storage import subscriptions
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import Browser
+from imagesync_pipelines_tests.web.catalogue.world import World
+from imagesync_pipelines_tests.web.webhooks_out.receivers import receiver
+
+PAGE = "/admin/webhooks"
+
+
+def test_an_admin_does_everything_with_a_webhook(world: World, admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOKS_OUT_ALLOWED_HOSTS", "127.0.0.1")
+    with receiver() as shop:
+        typed = {"name": "shop", "url": shop.url, "skus": "80* 81*", "events": ["image.added"]}
+        text = admin.send_form(PAGE, PAGE, **typed).text
+        (secret,) = re.findall(r"IMAGESYNC_WEBHOOK_SHOP_SECRET=(whsec_[\w+/=]+)", text)
+        assert secret not in admin.get(PAGE).text
+        one = subscriptions.named(world.engine, "shop")
+        assert (list(one.skus), list(one.events), one.secret) == (
+            ["80*", "81*"],
+            ["image.added"],
+            "env:IMAGESYNC_WEBHOOK_SHOP_SECRET",
+        )
+        assert "is not set where runs work" in admin.send_form(PAGE, f"{PAGE}/shop/test").text
+        monkeypatch.setenv("IMAGESYNC_WEBHOOK_SHOP_SECRET", secret)
+        assert "it accepted the test (HTTP 204)" in admin.send_form(PAGE, f"{PAGE}/shop/test").text
+        assert [message["type"] for message in shop.verified(secret)] == ["webhook.test"]
+    log = admin.get(f"{PAGE}/shop").text
+    assert log.count("a test") == 2
+    assert "anna paused it" in admin.send_form(PAGE, f"{PAGE}/shop/pause").text
+    assert "goes on where it was" in admin.send_form(PAGE, f"{PAGE}/shop/resume").text
+    assert "IMAGESYNC_WEBHOOK_SHOP_SECRET_2=whsec_" in admin.send_form(PAGE, f"{PAGE}/shop/rotate").text
+    assert "0 events are looked at again" in admin.send_form(f"{PAGE}/shop", f"{PAGE}/shop/replay", first="1").text
+    wrong = admin.send_form(f"{PAGE}/shop", f"{PAGE}/shop/replay", first="soon")
+    assert (wrong.status_code, "Replay from the number of an event" in wrong.text) == (409, True)
+    assert "shop is removed" in admin.send_form(PAGE, f"{PAGE}/shop/remove").text
+    assert "Nobody is told" in admin.get(PAGE).text
+
+
+def test_what_is_wrong_with_a_new_webhook_is_said_and_what_was_typed_stays(world: World, admin: Browser) -> None:
+    page = admin.send_form(PAGE, PAGE, name="shop", url="http://10.1.2.3/<x>")
+    assert page.status_code == 409
+    assert "WEBHOOKS_OUT_ALLOWED_HOSTS" in page.text
+    assert 'value="http://10.1.2.3/&lt;x&gt;"' in page.text
+    assert subscriptions.every(world.engine) == []
+    assert admin.get(f"{PAGE}/other").status_code == 409

@@ -1,0 +1,170 @@
+"""What each form sends, to stand-ins that do as docs/contracts/cdn.md says; and the receiver of the docs."""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from imagesync_pipelines.storage import subscriptions
+from imagesync_pipelines.storage.subscriptions import SubscriptionError
+from imagesync_pipelines.upstream.purging import Message, postings
+from imagesync_pipelines.web.webhooks_out import managing
+from imagesync_pipelines.web.webhooks_out.delivering import deliver
+from imagesync_pipelines_tests.upstream.servers import Request, http, json_answer, serve
+from imagesync_pipelines_tests.web.catalogue.world import World
+from imagesync_pipelines_tests.web.webhooks_out.receivers import SECRET, VARIABLE, headers_of, sender, subscribed
+from imagesync_pipelines_tests.web.webhooks_out.test_delivering import NOW, told_now
+
+ZONE, MOST_FILES = "023e105f", 100
+DOCS = Path(__file__).parents[3] / "docs" / "webhooks.md"
+StandIn = Callable[[Request], tuple[bytes, list[str]]]
+
+
+def cloudflare(request: Request) -> tuple[bytes, list[str]]:
+    """Cloudflare: the answer, and what was purged."""
+    if request.target != f"/zones/{ZONE}/purge_cache":
+        return http(404), []
+    if headers_of(request).get("authorization") != f"Bearer {SECRET}":
+        return json_answer({"success": False, "errors": [{"code": 10000}]}, 403), []
+    files = json.loads(request.body)["files"]
+    if len(files) > MOST_FILES:
+        return json_answer({"success": False, "errors": [{"code": 1094}]}, 400), []
+    return json_answer({"success": True, "errors": [], "result": {"id": ZONE}}), files
+
+
+def fastly(request: Request) -> tuple[bytes, list[str]]:
+    """Fastly: one address in the path, without its scheme."""
+    if headers_of(request).get("fastly-key") != SECRET:
+        return http(401), []
+    place = request.target.removeprefix("/purge/")
+    assert headers_of(request)["fastly-soft-purge"] == "1"
+    return json_answer({"status": "ok", "id": "108-1391560174-974124"}), [f"https://{place}"]
+
+
+def bunny(request: Request) -> tuple[bytes, list[str]]:
+    """bunny.net: one address in the query."""
+    parts = urlsplit(request.target)
+    asked = parse_qs(parts.query)
+    if parts.path != "/purge" or headers_of(request).get("accesskey") != SECRET:
+        return http(401), []
+    return http(200), asked["url"]
+
+
+@pytest.mark.parametrize(
+    ("form", "stand_in", "options"),
+    [("cloudflare", cloudflare, {"zone": ZONE}), ("fastly", fastly, {"soft": "yes"}), ("bunny", bunny, {})],
+)
+def test_a_cdn_is_purged_of_the_old_and_the_new_address_as_it_has_them(
+    world: World, form: str, stand_in: StandIn, options: dict[str, str]
+) -> None:
+    purged: list[str] = []
+    refusing = [http(429, headers={"Retry-After": "1"})]
+
+    def answer(request: Request, number: int) -> Iterator[bytes]:
+        if refusing:
+            yield refusing.pop()
+            return
+        said, files = stand_in(request)
+        purged.extend(files)
+        yield said
+
+    made = [world.product(sku) for sku in ("1", "2")]
+    world.image(
+        made[0], "1", image_url="https://media.example.com/1.jpg", thumbnail_url="https://other.example.com/1.png"
+    )
+    told_now(world, sender(world.engine))
+    rewritten = {"from": "https://media.example.com/", "to": "https://cdn.example.com/m/"}
+    with serve(answer) as served:
+        to = sender(world.engine, backoff_first_seconds=0.001, backoff_max_seconds=0.001)
+        subscribed(to, served.url, form=form, options={**options, **rewritten})
+        with world.engine.begin() as connection:
+            new = subscriptions.table.metadata.tables["imagesync.product_image"].update()
+            connection.execute(
+                new.values(image_url="https://media.example.com/a b.jpg", fingerprint="x", last_synced=NOW)
+            )
+        world.image(made[1], "2", image_url="https://media.example.com/2.jpg", last_synced=NOW)
+        told_now(world, to)
+        deliver(to, 30)
+    cdn = "https://cdn.example.com/m"
+    assert purged == [f"{cdn}/1.jpg", f"{cdn}/a%20b.jpg", f"{cdn}/2.jpg"]
+    log = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "shop"), 10)
+    assert [one.accepted for one in log] == [True, True, False, False]
+
+
+def test_an_answer_that_does_not_say_success_is_none(world: World) -> None:
+    with serve(lambda request, number: [json_answer({"success": False, "errors": [{"code": 7003}]})]) as served:
+        to = sender(world.engine)
+        subscribed(to, served.url, form="cloudflare", options={"zone": ZONE})
+        assert managing.test(to, "shop").said == "the answer does not say success"
+
+
+def test_many_addresses_are_as_many_calls_as_cloudflare_needs() -> None:
+    told = [Message("msg_1", "1", [f"https://m.example.com/{number}" for number in range(250)], "{}")]
+    sent = list(postings("cloudflare", "https://c/", {"zone": ZONE}, [SecretStr("t")], told, 0))
+    assert [len(json.loads(one.body)["files"]) for one in sent] == [100, 100, 50]
+
+
+def test_a_shop_makes_the_pages_of_the_products_anew() -> None:
+    told = [Message(f"msg_{number}", sku, [], "{}") for number, sku in enumerate(("1", "Ü 2", "1"))]
+    (one,) = postings("revalidate", "https://shop/api", {}, [SecretStr("word")], told, 0)
+    assert json.loads(one.body) == {"skus": ["1", "Ü 2"], "tags": ["product:1", "product:Ü 2"]}
+    assert one.headers["Authorization"] == "Bearer word"
+    (other,) = postings("revalidate", "https://shop/api", {"header": "x-secret"}, [SecretStr("word")], told, 0)
+    assert (other.headers["x-secret"], "Authorization" in other.headers) == ("word", False)
+    assert "word" not in repr(one)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"form": "cloudflare"}, "needs the option zone"),
+        ({"form": "bunny", "options": {"zone": "1"}}, "There is no option of bunny 'zone'"),
+        ({"form": "other"}, "There is no form"),
+        ({"events": ["image.lost"]}, "There is no event"),
+        ({"connectors": ["shopify"]}, "There is no connector"),
+        ({"name": "Shop 1"}, "The name of a webhook"),
+        ({"form": "revalidate", "options": {"header": "a: b"}}, "name of a header"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_when_it_is_asked_for(world: World, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(SubscriptionError, match=said):
+        subscribed(sender(world.engine), "http://127.0.0.1:1/", **more)
+    assert subscriptions.every(world.engine) == []
+
+
+def test_the_receiver_of_the_docs_takes_what_is_sent_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.setitem(os.environ, "WEBHOOK_SECRET", SECRET)
+    there: dict[str, Any] = {"__name__": "receiver"}
+    exec(compile(code, str(DOCS), "exec"), there)
+    taken: list[str] = []
+    there["take"] = lambda message: taken.append(message["data"]["sku"])
+    there["Receiver"].log_message = lambda *_: None
+    engel = world.product("100")
+    told_now(world, sender(world.engine))
+    with HTTPServer(("127.0.0.1", 0), there["Receiver"]) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            to = sender(world.engine)
+            subscribed(to, f"http://127.0.0.1:{server.server_port}/")
+            world.image(engel, last_synced=NOW)
+            told_now(world, to)
+            subscriptions.replay(world.engine, "shop", 1)
+            deliver(to, 30)
+            stranger = sender(world.engine, variables={VARIABLE: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+            assert "HTTP 401" in managing.test(stranger, "shop").said
+        finally:
+            server.shutdown()
+            thread.join()
+    assert taken == ["100"]
+    log = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "shop"), 10)
+    assert [one.status for one in log] == [401, 204, 204]
