@@ -80,8 +80,14 @@ def print_outcome(outcome: RunOutcome) -> int:
 
 def print_outcomes(kind: str, outcomes: Iterable[tuple[str, RunOutcome]]) -> int:
     """Print the outcome of every account or store (`kind`) as it comes; the exit code is that of the worst."""
-    codes = set()
+    codes = []
     for name, outcome in outcomes:
         click.secho(f"{kind} {name}", bold=True)
-        codes.add(print_outcome(outcome))
-    return next((code for code in EXIT_CODES.values() if code in codes), 0)
+        codes.append(print_outcome(outcome))
+    return worst(codes)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Of exit codes that of the worst outcome, 0 without any."""
+    found = set(codes)
+    return next((code for code in EXIT_CODES.values() if code in found), 0)

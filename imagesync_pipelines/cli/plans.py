@@ -1,5 +1,6 @@
 """`imagesync plan`, `apply` and `history`: what is about to change, doing it later, and what runs changed."""
 
+import getpass
 from collections.abc import Sequence
 
 import click
@@ -54,7 +55,7 @@ def apply(context: click.Context, plan_id: int, replan: bool) -> None:
     What it shows as held back by the deletion limits is carried out too: naming the plan is a person's word.
     """
     with progress_bars() as progress:
-        outcome = runs.apply_plan(plan_id, replan=replan, progress=progress)
+        outcome = runs.apply_plan(plan_id, replan=replan, progress=progress, person=getpass.getuser())
     context.exit(print_outcome(outcome))
 
 

@@ -85,9 +85,16 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
 
 
 def apply_plan(
-    plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
+    plan_id: int,
+    *,
+    replan: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+    person: str = "",
 ) -> RunOutcome:
     """Apply a stored plan of any connector; with replan, products that moved since are planned again first.
+
+    person: who asks for it, '' when nobody says so.
 
     Raises PlanMissingError, before any run is started, when there is no such plan, LookupError for a connector that
     there is no more.
@@ -98,7 +105,7 @@ def apply_plan(
         if declared.accounts is not None:
             launching.keep_partitions(instance, declared, load_accounts(installation.settings))
         request = job_runs.apply_run(declared, str(header.scope.get("account", "")), plan_id, {"replan": replan})
-        return _run(installation, instance, request, progress)
+        return _run(installation, instance, request, progress, person)
 
 
 def sync(
@@ -130,9 +137,10 @@ def run_job(
     *,
     settings: Settings | None = None,
     progress: Progress = silent,
+    person: str = "",
     **asked: Any,
 ) -> Iterator[tuple[str, RunOutcome]]:
-    """Run another job of a connector, such as a scrub or a clean-up; otherwise as `sync`."""
+    """Run another job of a connector, such as a scrub or a clean-up; otherwise as `sync`. person: who asks for it."""
     connector = connector_named(name)
     chosen = connector.job(job)
     load_settings(connector.settings)  # a wrong setting is told before a database is started
@@ -145,7 +153,7 @@ def run_job(
         tags = pages.range_tags_of(instance, connector, chosen, installation.settings, _logger.warning, attended=True)
         for account in wanted:
             request = job_runs.job_run(connector, chosen, account, asked, tags)
-            yield account, _run(installation, instance, request, progress)
+            yield account, _run(installation, instance, request, progress, person)
 
 
 def only(outcomes: Iterator[tuple[str, RunOutcome]]) -> RunOutcome:
@@ -170,19 +178,21 @@ def make_pools(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
                 raise
 
 
-def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:
+def _run(
+    installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress, person: str = ""
+) -> RunOutcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     connector = connector_named(request.job.partition("__")[0])
     # No connector depends on another one; all of them are made by who shows them.
     job = build.build_definitions({"progress": progress}, [connector]).resolve_job_def(request.job)
-    run_id = str(uuid4())
+    run_id, by = str(uuid4()), {job_runs.STARTED_BY_TAG: person} if person else {}
     # Before the run is there, and until it has ended: at no moment it looks dead.
     with alive(installation.locations.database_url, run_id):
         run = instance.create_run_for_job(
             job,
             run_id=run_id,
             run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={**job.run_tags, **request.tags, **ATTENDED, **liveness.lock_tag(run_id)},
+            tags={**job.run_tags, **request.tags, **ATTENDED, **liveness.lock_tag(run_id), **by},
             remote_job_origin=launching.origin_of(request.job),
         )
         result = execute_run(InMemoryJob(job), run, instance, raise_on_error=False)

@@ -1,8 +1,8 @@
 """The images of products planned and applied: what is the same for every source that brings some."""
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import repair_primaries
-from imagesync_pipelines.products.target import Payload, ProductImageTarget, read_contents
+from imagesync_pipelines.products.target import Payload, ProductImageTarget, read_contents, values_of
 from imagesync_pipelines.storage.identities import installation_id
 from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
@@ -29,6 +29,7 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import READ_SINCE, Planned, limits_of, restored_note
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.sync.tally import Applied
+from imagesync_pipelines.sync.undoing import marking
 from imagesync_pipelines.upstream.canonical import stable_address
 
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
@@ -79,6 +80,7 @@ def plan_images(
     expiring: Collection[str] = (),
     force: bool = False,
     allow_mass_delete: bool = False,
+    undoing: bool = False,
 ) -> Planned:
     """What would change on the products, judged by the guard and not stored yet; `product` is SKU and name, for people.
 
@@ -86,7 +88,8 @@ def plan_images(
     payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
     contents: of wanted rows, by their keys; asked only for what comes where something goes.
     expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
-    compared as stable addresses: the same one with another signature is no other picture. Raises IdentityRefusedError.
+    compared as stable addresses: the same one with another signature is no other picture. undoing: this plan is an undo
+    itself, so what stays undone is no matter. Raises IdentityRefusedError.
     """
     pa.default_memory_pool().release_unused()  # what the planned rows were made of
     there = current if judged is None else judged
@@ -105,6 +108,8 @@ def plan_images(
         )
     pa.default_memory_pool().release_unused()
     limits = limits_of(context, lifted=allow_mass_delete)
+    if undoing:
+        limits = replace(limits, memory=replace(limits.memory, undone={}))
     guarded = guard(built, scope, limits, owned=current[["key", "group"]])
     effects = approved(guarded.plan)
     effects = effects.loc[effects["change"].isin(EFFECTS), ["key", "group"]]
@@ -137,10 +142,14 @@ def apply_images(
 
     known: what the source is known to want now. open_payload: the values of a plan's rows while it is applied.
     plan_again: plans the products that moved since the plan was made, which are applied in the same run; None: they are
-    refused with that reason. again: what a person can do about those. first: done before, under the lock. Raises
+    refused with that reason. again: what a person can do about those. first: done before, under the lock. A plan that
+    takes back a run has its values itself, and rests on nothing that the source is known to want. Raises
     AccountBusyError.
     """
     engine, plan_id = context.installation.engine, loaded.header.id
+    if loaded.scope.get(UNDOES):
+        values = partial(values_of, context.plans.need_payload(plan_id))
+        known, open_payload, plan_again = lambda _: (), lambda _: nullcontext(values), None
     with context.lock():
         first()
         apply = partial(_apply, context, open_payload)
@@ -209,6 +218,7 @@ def _apply(
                 payload,
                 loaded.resumed,
                 context.author(loaded.header.id, loaded.scope.get(UNDOES)),
+                marking(context, loaded),
             ),
             context.quarantine,
             states=loaded.states,

@@ -9,7 +9,7 @@ from upath import UPath
 
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.plans import UNDOES, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.sync.connector import RowPictures
@@ -72,21 +72,30 @@ def pictures_of_rows(
 ) -> list[RowPictures]:
     """Of each row of a plan the picture that was there when it was made, and the one that the plan puts there.
 
-    Of a plan that was applied, or begun, the first is what plans before it wanted there.
+    Of a plan that was applied, or begun, the first is what plans before it wanted there. A plan that takes back a run
+    has its pictures itself.
     """
+
+    def wanted(plan: PlanHeader, keys: Collection[str]) -> Mapping[str, str]:
+        if not plan.scope.get(UNDOES):
+            return pictures_of_plan(plan, keys)
+        payload = Plans(engine, storage).need_payload(plan.id)
+        rows = payload[payload["key"].isin(keys)]
+        return dict(zip(rows["key"], rows["thumbnail_url"].fillna(rows["image_url"]), strict=True))
+
     keys = [str(row["key"]) for row in rows]
     old_keys = [
         "" if row["change"] == "add" else str(key if pd.isna(row["key_before"]) else row["key_before"])
         for row, key in zip(rows, keys, strict=True)
     ]
-    after = pictures_of_plan(header, set(keys))
+    after = wanted(header, set(keys))
     missing, before = set(old_keys) - {""}, dict[str, str]()
     if header.applied_at is None and header.begun_run is None:
         before = _there_now(engine, header.connector, missing)
     else:
         for earlier in Plans(engine, storage).newest(_LOOKED_THROUGH, header.connector):
             if missing and earlier.id < header.id and earlier.applied_at is not None:
-                before |= pictures_of_plan(earlier, missing)
+                before |= wanted(earlier, missing)
                 missing -= before.keys()
     return [
         RowPictures(

@@ -20,6 +20,7 @@ from imagesync_pipelines.sync.apply import ends_run, item_failure, outcomes
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, group_state
 from imagesync_pipelines.sync.plan import group_states
+from imagesync_pipelines.sync.undoing import Marking, leave_none
 
 _OWNED = "FROM imagesync.product_image WHERE source = {}"
 _KEY = "product_id || '/' || external_id"
@@ -48,6 +49,14 @@ VALUES = pa.schema(
     }
 )
 """The values of a product image, in the order in which they are copied; metadata is JSON in UTF-8."""
+
+
+def values_of(payload: pd.DataFrame, keys: Iterable[str]) -> pa.Table:
+    """The VALUES of product images with these keys, in their order, from a frame that has them, metadata as text."""
+    rows = payload.set_index("key").loc[list(keys), VALUES.names].reset_index(drop=True)
+    encoded = rows["metadata"].astype(object).map(str.encode)
+    return pa.Table.from_pandas(rows.assign(metadata=encoded), VALUES, preserve_index=False)
+
 
 Payload = Callable[[Iterable[str]], pa.Table]
 """The VALUES of the rows with these engine keys, in their order."""
@@ -158,7 +167,7 @@ class ProductImageTarget:
     time. A product whose images changed since the plan was made is refused, all its rows with it; a row that the
     database does not accept fails alone when its product is applied alone. resumed: an application of the same plan was
     broken off; products that are as the plan wants them were written by it and count as done. What is done is noted in
-    the history as done by `by`, in the same transaction.
+    the history as done by `by`, in the same transaction, of which `mark` hears too.
     """
 
     engine: sa.Engine
@@ -166,6 +175,7 @@ class ProductImageTarget:
     payload: Payload
     resumed: bool = False
     by: Author = NOBODY
+    mark: Marking = leave_none
 
     def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
         """Apply the products in one transaction; raises when any row is not accepted and there are several products."""
@@ -173,6 +183,7 @@ class ProductImageTarget:
             with self.engine.begin() as connection:
                 told, effects = self._apply(connection, rows, digests)
                 note_rows(connection, self.source, "", self.by, effects)
+                self._mark(connection, rows, told)
             return told
         except Exception as error:
             if ends_run(error) or rows["group"].nunique() > 1:
@@ -196,7 +207,13 @@ class ProductImageTarget:
                     noted.append(effects)
             if noted:
                 note_rows(connection, self.source, "", self.by, self._at_once(connection, locked, before, noted))
-        return pd.concat(told)
+            results = pd.concat(told)
+            self._mark(connection, rows, results)
+        return results
+
+    def _mark(self, connection: sa.Connection, rows: pd.DataFrame, told: pd.DataFrame) -> None:
+        done = told.loc[told["outcome"] == Outcome.DONE, "key"]
+        self.mark(connection, rows[among(rows["key"], done)])
 
     def _apply(
         self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None

@@ -78,6 +78,13 @@ SELECT coalesce(at, clock_timestamp()), connector, account, group_key, run_id, p
        AS e (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows, place)
  ORDER BY place
 """
+_CHANGED_AFTER = """
+SELECT DISTINCT ON (group_key) group_key, run_id, person, plan_id, undoes_run FROM imagesync.effect
+ WHERE connector = :connector AND account = :account AND id > :last AND run_id IS DISTINCT FROM :run_id
+   AND rows @? '$[*] ? (@.change == "add" || @.change == "update" || @.change == "remove")'
+ ORDER BY group_key, id DESC
+"""
+_WHOLE_ID = 36
 BY = [field.name for field in fields(Author)]
 FIELDS = [field.name for field in fields(EffectRow)]
 
@@ -131,6 +138,36 @@ def effects_about(
     if before is not None:
         which &= effect.c.id < before
     return _read(connection, which, limit)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Whose images a run changed."""
+
+    run_id: str
+    connector: str
+    account: str
+
+
+def touched_by(connection: sa.Connection, run: str) -> list[Touched]:
+    """Whose images the runs changed whose ids begin so."""
+    found = sa.select(effect.c.run_id, effect.c.connector, effect.c.account).distinct()
+    # Dagster's ids have 36 characters: a whole one is looked up.
+    mine = effect.c.run_id == run if len(run) == _WHOLE_ID else effect.c.run_id.startswith(run, autoescape=True)
+    return [Touched(*row) for row in connection.execute(found.where(mine).order_by(*found.selected_columns))]
+
+
+def undone_by(connection: sa.Connection, run_id: str) -> str | None:
+    """The run that a run took back, None where it took back none."""
+    mine = (effect.c.run_id == run_id) & effect.c.undoes_run.is_not(None)
+    return connection.scalar(sa.select(effect.c.undoes_run).where(mine).limit(1))
+
+
+def changed_after(connection: sa.Connection, connector: str, account: str, run_id: str, last: int) -> dict[str, Author]:
+    """By group, who changed an image of it after the effect `last` of a run; the newest of them counts."""
+    asked = {"connector": connector, "account": account, "run_id": run_id, "last": last}
+    found = connection.execute(sa.text(_CHANGED_AFTER), asked)
+    return {group: Author(*by) for group, *by in found}
 
 
 def known_since(connection: sa.Connection) -> datetime:

@@ -23,6 +23,9 @@ from imagesync_pipelines.sync.health import Probe, Site
 from imagesync_pipelines.sync.held import nothing_is_held_back
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
 
+# The name of the job that plans to take back what a run changed (sync/undoing.py).
+UNDO = "undo"
+
 
 class NoOptions(BaseModel):
     """The options of a step that has none."""
@@ -253,6 +256,11 @@ class Connector:
     def apply_job(self) -> Job:
         """The job that carries out a stored plan."""
         return Job("apply", "Carry out a stored plan by its number (plan_id), without planning.", self.apply_steps)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether what its runs changed can be taken back."""
+        return any(job.name == UNDO for job in self.jobs)
 
     @property
     def all_checks(self) -> Sequence[Check]:

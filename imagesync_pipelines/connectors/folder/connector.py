@@ -4,6 +4,7 @@ from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.products.undoing import UNDO_JOB
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product
 
@@ -39,6 +40,7 @@ CONNECTOR = Connector(
             steps=("files", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
+        UNDO_JOB,
     ),
     apply_steps=("product_images",),
     schedules=(

@@ -23,7 +23,7 @@ from imagesync_pipelines.products.matching import Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.table import read_products
-from imagesync_pipelines.products.target import VALUES, image_key, read_current
+from imagesync_pipelines.products.target import VALUES, image_key, read_current, values_of
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.storage.errors import StorageError
@@ -170,13 +170,6 @@ def plan_files(
         )
     images = pd.DataFrame(rows, columns=["key", "group", *VALUES.names])
     return images, pd.DataFrame(lost, columns=_UNMATCHED)
-
-
-def values_of(payload: pd.DataFrame, keys: Sequence[str]) -> pa.Table:
-    """The VALUES of product images with these keys, in their order, from the payload as a plan keeps it."""
-    rows = payload.set_index("key").loc[list(keys), VALUES.names].reset_index(drop=True)
-    encoded = rows["metadata"].astype(object).map(str.encode)
-    return pa.Table.from_pandas(rows.assign(metadata=encoded), VALUES, preserve_index=False)
 
 
 def pictures_of(

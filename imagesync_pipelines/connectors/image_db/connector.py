@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
+from imagesync_pipelines.products.undoing import UNDO_JOB
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step, our_product
@@ -120,6 +121,7 @@ CONNECTOR = Connector(
             steps=_PLANNED,
             presets=_ONLY_LOOK,
         ),
+        UNDO_JOB,
     ),
     apply_steps=("product_images", "export"),
     needed_runs=lambda place: Batches(HandOvers(place.engine, place.storage, NAME)).kept(),

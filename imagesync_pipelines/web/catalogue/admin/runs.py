@@ -11,8 +11,10 @@ from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
+from imagesync_pipelines.storage.effects import Touched, touched_by
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
+from imagesync_pipelines.sync.connector import UNDO
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
 from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
@@ -68,10 +70,17 @@ def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId) -> Re
     return launched(request, opened, who, apply_of(Plans(opened.engine, opened.storage).header(plan_id)))
 
 
+@router.post("/admin/runs/{run_id}/undo", name="undo_run")
+def undo_run(request: Request, opened: Here, who: Admin, run_id: RunId) -> Response:
+    """Start the run that plans to take back what a run changed."""
+    return launched(request, opened, who, undo_of(run_id, _touched(opened, run_id)))
+
+
 @router.get("/admin/runs/{run_id}", name="run")
 def run(request: Request, opened: Here, _: Viewer, run_id: RunId) -> Response:
     """A run: where it is, who started it, and what it changed when it has ended."""
-    return private_page(request, "admin/run.html", _state(opened, run_id))
+    can_undo = any(connector_named(one.connector).can_undo for one in _touched(opened, run_id))
+    return private_page(request, "admin/run.html", {**_state(opened, run_id), "can_undo": can_undo})
 
 
 @router.get("/admin/runs/{run_id}/state", name="run_state")
@@ -139,11 +148,18 @@ def _state(opened: Opened, run_id: str) -> dict[str, object]:
     if found is None:
         raise HTTPException(404, "Dagster has no record of this run.")
     started_by = found.tags.get(STARTED_BY_TAG, "")
-    outcome = None
+    outcome = plan = None
     if found.has_ended:
+        plans = Plans(opened.engine, opened.storage).newest(_LOOKED_THROUGH)
+        plan = next((one for one in plans if one.run_id == run_id), None)
         runs = read_runs(opened, _LOOKED_THROUGH, None) or ()
         outcome = next((one for one in runs if one.run_id == run_id and one.status != "in_progress"), None)
-    return {"run_id": run_id, "run": found, "outcome": outcome, "started_by": started_by}
+    return {"run_id": run_id, "run": found, "outcome": outcome, "started_by": started_by, "plan": plan}
+
+
+def _touched(opened: Opened, run_id: str) -> Sequence[Touched]:
+    with opened.engine.connect() as connection:
+        return touched_by(connection, run_id)
 
 
 def _job_of(connector: str, *, dry_run: bool = False) -> str:
@@ -192,6 +208,15 @@ def apply_of(plan: PlanHeader) -> JobRun:
     if plan.applied_at is not None or plan.begun_run is not None:
         raise NothingToStartError(f"Plan {plan.id} was applied already; make a new one.")
     return job_runs.apply_run(connector_named(plan.connector), str(plan.scope.get("account", "")), plan.id, {})
+
+
+def undo_of(run_id: str, touched: Sequence[Touched]) -> JobRun:
+    """The run that plans to take back a run. Raises NothingToStartError for one of which nothing can be taken back."""
+    for one in touched:
+        connector = connector_named(one.connector)
+        if connector.can_undo:
+            return job_runs.job_run(connector, connector.job(UNDO), one.account, {"run": run_id})
+    raise NothingToStartError(f"Nothing that run {run_id} changed can be taken back.")
 
 
 def skus_of(text: str) -> tuple[str, ...]:

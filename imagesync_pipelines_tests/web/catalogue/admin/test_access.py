@@ -21,7 +21,7 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
-    *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)),
+    *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
 )  # fmt: skip
 LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
            "/admin/webhooks", "/admin/webhooks/shop",

@@ -7,6 +7,7 @@ import pytest
 
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, Touched, note_effects
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.job_runs import JobRun
@@ -216,3 +217,23 @@ def test_a_plan_that_was_looked_at_is_applied(world: World, admin: Browser, dags
     assert "Apply this plan" not in admin.get(f"/plans/{plan_id}").text
     assert admin.post(f"/admin/plans/{plan_id}/apply", {"csrf": admin.csrf()}).status_code == 409
     assert admin.post("/admin/plans/4711/apply", {"csrf": admin.csrf()}).status_code == 404
+
+
+def test_what_a_run_changed_is_taken_back_by_a_plan(
+    world: World, admin: Browser, dagster: FakeDagster, definitions: dg.Definitions
+) -> None:
+    page, row = f"/admin/runs/{RUN_ID}", EffectRow("1/2", "add", "new", fingerprint_after="f")
+    assert "/undo" not in admin.get(page).text
+    assert admin.post(f"{page}/undo", {"csrf": admin.csrf()}).status_code == 409
+    with world.engine.begin() as connection:
+        note_effects(connection, [Effect("image_db", "", "1", (row,), Author(RUN_ID))])
+    assert admin.send_form(page, f"{page}/undo").url.endswith(page)
+    (asked,) = dagster.launched
+    assert asked["selector"]["jobName"] == "image_db__undo"
+    assert asked["runConfigData"]["ops"]["plan_undo"]["config"]["run"] == RUN_ID
+    check_config(definitions, launching.undo_of(RUN_ID, [Touched(RUN_ID, "image_db", "")]))
+    with pytest.raises(NothingToStartError, match="can be taken back"):
+        launching.undo_of(RUN_ID, [Touched(RUN_ID, "plytix", "main")])
+    plan_id = save(world, [{"key": "1/2", "change": "add", "reason": "new", "group": "1", "product": "100"}])
+    Plans(world.engine, world.opened.storage).mark_applied(plan_id, RUN_ID)
+    assert f'href="{page}"' in admin.get(f"/plans/{plan_id}").text

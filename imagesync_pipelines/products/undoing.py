@@ -1,0 +1,142 @@
+"""Taking back what a run changed of product images: the plan of it, what that writes, and the marks that it leaves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from imagesync_pipelines.products.applying import plan_images
+from imagesync_pipelines.products.primaries import pin_image, pins_of, unpin_image
+from imagesync_pipelines.products.table import read_products
+from imagesync_pipelines.products.target import VALUES, read_current
+from imagesync_pipelines.storage.effects import changed_after, effects_about, effects_of_run
+from imagesync_pipelines.storage.plans import UNDOES
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.storage.schema_effects import effect
+from imagesync_pipelines.sync.connector import UNDO, Job, Step
+from imagesync_pipelines.sync.frames import among, only
+from imagesync_pipelines.sync.model import EFFECTS, Scope
+from imagesync_pipelines.sync.planned import plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.sync.undo import BY_COMMAND, reverse
+from imagesync_pipelines.sync.undoing import ASKED_BY, UndoOptions, UndoRefusedError, nothing_known, warnings
+
+_GONE = "there is no such product any more"
+
+
+def undo(context: RunContext[Any], options: UndoOptions) -> StepResult:
+    """What would give products back the images that they had before a run; nothing is changed yet.
+
+    Products that somebody changed since are left alone, each with who it was. Removals pass the deletion limits. The
+    plan is carried out only by its number.
+
+    Raises UndoRefusedError.
+    """
+    engine, run = context.installation.engine, options.run
+    products, current = read_products(engine), read_current(engine, context.connector)
+    effects = [one for one in effects_of_run(engine, run) if one.connector == context.connector]
+    if options.skus:
+        effects = [one for one in effects if one.group in _groups_of(products, options.skus)]
+    if not any(row.change in EFFECTS for one in effects for row in one.rows):
+        raise nothing_known(run, context.installation.settings.undo_days)
+    groups = {one.group for one in effects}
+    judged = only(current, among(current["group"], pd.Series(list(groups), dtype="str")))
+    with engine.connect() as connection:
+        since = changed_after(connection, context.connector, context.account, run, effects[-1].id)
+    found = reverse(effects, judged, since)
+    refused = {**found.refused, **dict.fromkeys(groups - set(products["id"].astype("str")), _GONE)}
+    stay = pd.Series(list(refused), dtype="str")
+    judged, wanted = (rows[~among(rows["group"], stay)] for rows in (judged, found.wanted))
+    payload = _payload(found.values)
+    contents = dict(zip(payload["key"], payload["original_url"], strict=True))
+    planned = plan_images(
+        context,
+        wanted.drop(columns="content"),
+        current,
+        Scope(frozenset(groups - refused.keys()), BY_COMMAND),
+        payload=payload,
+        products=products,
+        contents=lambda keys: keys.map(contents),
+        judged=judged,
+        undoing=True,
+    )
+    rows, said = planned.plan, f"undo of run {run}"
+    rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), said))
+    names = dict(zip(products["id"].astype("str"), products["sku"], strict=True))
+    told = [f"{names.get(group, group)}: {why}" for group, why in sorted(refused.items())]
+    lost = [f"{key}: {why}" for key, why in sorted(found.lost.items())]
+    planned = replace(
+        planned,
+        plan=rows,
+        scope={UNDOES: run, ASKED_BY: context.person or ""},
+        warnings=(*planned.warnings, *warnings(told, lost, "products")),
+    )
+    changes = rows_to_show(rows[["change", "product", "key", "reason"]])
+    nothing = changes.empty and planned.held.empty
+    return plan_result(
+        context,
+        planned,
+        None if nothing else store_plan(context, planned, made_for=f"the {said}"),
+        cost=f"{len(changes)} rows of our own database",
+        changes=changes,
+        shown={"undoes_run": run, "refused": Texts(told), "lost": Texts(lost)},
+    )
+
+
+def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
+    """Take back the last choice of a product's primary picture, or the end of one; says what holds now.
+
+    It is noted as a choice itself, so doing it again brings that back. Raises UndoRefusedError and PinRefusedError.
+    """
+    with engine.connect() as connection:
+        product_id = connection.scalar(sa.select(product.c.id).where(product.c.sku == sku))
+        sources = connection.scalars(sa.select(effect.c.connector).where(effect.c.group_key == str(product_id)))
+        done = effects_about(connection, [(source, str(product_id)) for source in sorted(set(sources))])
+        now = pins_of(connection, [product_id or 0]).get(product_id or 0)
+    choices = (row for one in reversed(done) for row in one.rows if row.change in ("pin", "unpin"))
+    last = next(choices, None)
+    if product_id is None or last is None:
+        raise UndoRefusedError(f"No choice of a primary picture is known of a product {sku}; nothing was changed.")
+    made, before = last.after or {}, last.before or {}
+    if now != (None if last.change == "unpin" else (made.get("source"), made.get("external_id"))):
+        raise UndoRefusedError(f"The choice of the primary picture of {sku} was changed since; nothing was changed.")
+    if not before:
+        unpin_image(engine, product_id, who)
+        return f"{sku}: the rules choose the primary picture again"
+    pin_image(engine, product_id, str(before["source"]), str(before["external_id"]), who)
+    return f"{sku}: {before['external_id']} is the primary picture again"
+
+
+UNDO_JOB = Job(
+    UNDO,
+    "Plans to take back what a run changed; `imagesync apply` does it then.",
+    alone=Step(
+        "plan_undo",
+        "Plans to take back what a run changed, product by product.",
+        undo,
+        kinds=("postgres",),
+        options=UndoOptions,
+        partitions="",
+    ),
+    about="plan",
+)
+
+
+def _payload(values: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """What the history has of rows as a plan's payload: key and VALUES, metadata as text."""
+    rows = [{**before, "key": key, "metadata": json.dumps(before["metadata"])} for key, before in values.items()]
+    frame = pd.DataFrame(rows, columns=["key", *VALUES.names])
+    moments = pd.to_datetime(frame["newest_export"], utc=True, format="ISO8601")
+    numbers = dict.fromkeys(("priority", "width", "height"), "Int64")
+    return frame.assign(newest_export=moments).astype(numbers)
+
+
+def _groups_of(products: pd.DataFrame, skus: Sequence[str]) -> frozenset[str]:
+    """The groups of these SKUs. Raises UndoRefusedError for one that no product has."""
+    known = products[products["sku"].isin(skus)]
+    if missing := sorted(set(skus) - set(known["sku"])):
+        raise UndoRefusedError(f"No product has the SKU {missing[0]}; nothing was planned.")
+    return frozenset(known["id"].astype("str"))

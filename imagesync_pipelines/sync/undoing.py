@@ -1,0 +1,82 @@
+"""What every undo shares: what it refuses, what its plan keeps for applying, and the marks that it leaves."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from pydantic import BaseModel, Field
+
+from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.storage.effects import undone_by
+from imagesync_pipelines.storage.plans import UNDOES
+from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.carry_out import Loaded
+from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.undo import marks_of
+
+
+class UndoOptions(BaseModel):
+    """What is to be taken back."""
+
+    run: str = Field(description="the run whose changes are taken back")
+    skus: list[str] = Field([], description="of these products only")
+
+
+# In the scope of an undo's plan: who asked for it.
+ASKED_BY = "asked_by"
+
+Marking = Callable[[sa.Connection, pd.DataFrame], None]
+"""Hears in a transaction which rows of a plan it carries out."""
+
+
+class UndoRefusedError(ImagesyncError):
+    """What was asked for cannot be taken back; the message says why."""
+
+    retryable = False
+
+
+def nothing_known(run: str, days: int) -> UndoRefusedError:
+    """Nothing of a run can be taken back."""
+    return UndoRefusedError(
+        f"Nothing is known of what run {run} changed here: it changed nothing, or it was more than {days} days ago "
+        "(IMAGESYNC_UNDO_DAYS). Nothing was planned."
+    )
+
+
+def warnings(refused: Sequence[str], lost: Sequence[str], groups: str) -> list[str]:
+    """What a person has to know of groups that are left alone, and of pictures that cannot be brought back."""
+    told = [f"{len(refused)} {groups} are left as they are: {refused[0]}."] if refused else []
+    return [*told, *([f"{len(lost)} images cannot be brought back: {lost[0]}."] if lost else [])]
+
+
+def marking(context: RunContext[Any], loaded: Loaded) -> Marking:
+    """Note what a plan undoes, so that no synchronisation does it again; nothing for a plan that undoes nothing.
+
+    The undo of an undo does again what was undone, so it takes the marks away.
+    """
+    run, owner = loaded.scope.get(UNDOES), (context.connector, context.account)
+    if not run:
+        return leave_none
+    by = loaded.scope.get(ASKED_BY) or context.person or "somebody"
+    with context.installation.engine.connect() as connection:
+        marks = _leaves_marks(connection, run)
+
+    def mark(connection: sa.Connection, rows: pd.DataFrame) -> None:
+        undone = marks_of(rows, f"undone by {by}")
+        if marks:
+            held.mark_undone(connection, *owner, undone, by, loaded.header.id)
+        else:
+            held.unmark_undone(connection, *owner, [one.key for one in undone])
+
+    return mark
+
+
+def leave_none(connection: sa.Connection, rows: pd.DataFrame) -> None:
+    """The marking of a plan that undoes nothing."""
+
+
+def _leaves_marks(connection: sa.Connection, run: str) -> bool:
+    """Whether taking back a run leaves the target otherwise than its source wants: it is no undo itself, and so on."""
+    before = undone_by(connection, run)
+    return before is None or not _leaves_marks(connection, before)

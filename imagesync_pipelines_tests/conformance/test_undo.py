@@ -1,0 +1,72 @@
+"""What a run did is taken back, stays so, and is done again by the undo of the undo; others refuse in words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagesync_pipelines.cli.output import EXIT_CODES
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.undo import undo
+from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.undoing import UndoRefusedError
+from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
+from imagesync_pipelines_tests.faults.commands import command
+
+pytestmark = pytest.mark.slow
+
+
+def undone(site: Any, run: str) -> runs.RunOutcome:
+    """Take a run back; gives the outcome of what did it."""
+    with site.entered():
+        planned, done = undo(run, person="anna")
+    assert planned.status is runs.Status.COMPLETED, planned
+    assert done.status is runs.Status.COMPLETED, done
+    return done
+
+
+def test_a_run_is_taken_back_and_stays_so_until_that_is_taken_back(subject: Subject, site: Any) -> None:
+    site.sync(**subject.whole)
+    before = site.held()
+    site.change()
+    done = site.sync(**subject.whole)
+    after = site.held()
+    assert before != after
+    if not connector_named(subject.name).can_undo:
+        with site.entered(), pytest.raises(UndoRefusedError, match="changed cannot be taken back; that of"):
+            list(undo(done.run_id))
+        assert site.held() == after
+        return
+    first = undone(site, done.run_id)
+    assert [first.summary[change] for change in CHANGES] == [
+        done.summary[change] for change in ("images_deleted", "images_updated", "images_added")
+    ]
+    assert site.held() == before
+    quiet = site.sync(**subject.whole)
+    assert EXIT_CODES[quiet.status] == 0, quiet
+    assert [quiet.summary[change] for change in CHANGES] == [0, 0, 0]
+    assert site.held() == before
+    undone(site, first.run_id)
+    assert site.held() == after
+    site.assert_quiet(site.sync(**subject.whole))
+    site.assert_right()
+    with site.opened() as (installation, _):
+        assert held.entries(installation.engine) == []
+
+
+def test_an_undo_that_is_killed_is_ended_by_the_same_command(subject: Subject, site: Any, tmp_path: Path) -> None:
+    if not connector_named(subject.name).can_undo:
+        pytest.skip("its runs cannot be taken back")
+    site.sync(**subject.whole)
+    before = site.held()
+    site.change()
+    run = site.sync(**subject.whole).run_id
+    after = site.held()
+    with subject.planned(site) as reached, command(tmp_path, site.environment, "undo", run) as process:
+        process.wait_until(reached)
+        process.kill()
+    assert site.held() == after
+    undone(site, run)
+    assert site.held() == before
+    site.assert_sound()
