@@ -20,7 +20,7 @@ from imagesync_pipelines.sync.apply import ends_run, item_failure, outcomes
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, group_state
 from imagesync_pipelines.sync.plan import group_states
-from imagesync_pipelines.sync.undoing import Marking, leave_none
+from imagesync_pipelines.sync.undoing import Marking
 
 _OWNED = "FROM imagesync.product_image WHERE source = {}"
 _KEY = "product_id || '/' || external_id"
@@ -175,7 +175,7 @@ class ProductImageTarget:
     payload: Payload
     resumed: bool = False
     by: Author = NOBODY
-    mark: Marking = leave_none
+    mark: Marking | None = None
 
     def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
         """Apply the products in one transaction; raises when any row is not accepted and there are several products."""
@@ -212,8 +212,8 @@ class ProductImageTarget:
         return results
 
     def _mark(self, connection: sa.Connection, rows: pd.DataFrame, told: pd.DataFrame) -> None:
-        done = told.loc[told["outcome"] == Outcome.DONE, "key"]
-        self.mark(connection, rows[among(rows["key"], done)])
+        if self.mark is not None:
+            self.mark(connection, rows[among(rows["key"], told.loc[told["outcome"] == Outcome.DONE, "key"])])
 
     def _apply(
         self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None

@@ -1,7 +1,7 @@
 """Taking back what a run changed of product images: the plan of it, what that writes, and the marks that it leaves."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from imagesync_pipelines.products.primaries import pin_image, pins_of, unpin_ima
 from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, read_current
 from imagesync_pipelines.storage.effects import changed_after, effects_about, effects_of_run
+from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.storage.schema_effects import effect
@@ -27,11 +28,11 @@ from imagesync_pipelines.sync.undoing import ASKED_BY, UndoOptions, UndoRefusedE
 _GONE = "there is no such product any more"
 
 
-def undo(context: RunContext[Any], options: UndoOptions) -> StepResult:
+def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] = ()) -> StepResult:
     """What would give products back the images that they had before a run; nothing is changed yet.
 
     Products that somebody changed since are left alone, each with who it was. Removals pass the deletion limits. The
-    plan is carried out only by its number.
+    plan is carried out only by its number. kept: runs of which no hand-over is forgotten.
 
     Raises UndoRefusedError.
     """
@@ -39,7 +40,8 @@ def undo(context: RunContext[Any], options: UndoOptions) -> StepResult:
     products, current = read_products(engine), read_current(engine, context.connector)
     effects = [one for one in effects_of_run(engine, run) if one.connector == context.connector]
     if options.skus:
-        effects = [one for one in effects if one.group in _groups_of(products, options.skus)]
+        asked = _groups_of(products, options.skus)
+        effects = [one for one in effects if one.group in asked]
     if not any(row.change in EFFECTS for one in effects for row in one.rows):
         raise nothing_known(run, context.installation.settings.undo_days)
     groups = {one.group for one in effects}
@@ -79,7 +81,7 @@ def undo(context: RunContext[Any], options: UndoOptions) -> StepResult:
     return plan_result(
         context,
         planned,
-        None if nothing else store_plan(context, planned, made_for=f"the {said}"),
+        None if nothing else store_plan(context, planned, made_for=f"the {said}", kept=kept),
         cost=f"{len(changes)} rows of our own database",
         changes=changes,
         shown={"undoes_run": run, "refused": Texts(told), "lost": Texts(lost)},
@@ -110,19 +112,21 @@ def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
     return f"{sku}: {before['external_id']} is the primary picture again"
 
 
-UNDO_JOB = Job(
-    UNDO,
-    "Plans to take back what a run changed; `imagesync apply` does it then.",
-    alone=Step(
-        "plan_undo",
-        "Plans to take back what a run changed, product by product.",
-        undo,
-        kinds=("postgres",),
-        options=UndoOptions,
-        partitions="",
-    ),
-    about="plan",
-)
+def undo_job(needed_runs: Callable[[Installation], Collection[str]] = lambda place: ()) -> Job:
+    """The job of a connector that plans undos. needed_runs: as the connector declares them."""
+    return Job(
+        UNDO,
+        "Plans to take back what a run changed; `imagesync apply` does it then.",
+        alone=Step(
+            "plan_undo",
+            "Plans to take back what a run changed, product by product.",
+            lambda context, options: undo(context, options, needed_runs(context.installation)),
+            kinds=("postgres",),
+            options=UndoOptions,
+            partitions="",
+        ),
+        about="plan",
+    )
 
 
 def _payload(values: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -50,14 +50,14 @@ def warnings(refused: Sequence[str], lost: Sequence[str], groups: str) -> list[s
     return [*told, *([f"{len(lost)} images cannot be brought back: {lost[0]}."] if lost else [])]
 
 
-def marking(context: RunContext[Any], loaded: Loaded) -> Marking:
-    """Note what a plan undoes, so that no synchronisation does it again; nothing for a plan that undoes nothing.
+def marking(context: RunContext[Any], loaded: Loaded) -> Marking | None:
+    """Note what a plan undoes, so that no synchronisation does it again; None for a plan that undoes nothing.
 
     The undo of an undo does again what was undone, so it takes the marks away.
     """
     run, owner = loaded.scope.get(UNDOES), (context.connector, context.account)
     if not run:
-        return leave_none
+        return None
     by = loaded.scope.get(ASKED_BY) or context.person or "somebody"
     with context.installation.engine.connect() as connection:
         marks = _leaves_marks(connection, run)
@@ -70,10 +70,6 @@ def marking(context: RunContext[Any], loaded: Loaded) -> Marking:
             held.unmark_undone(connection, *owner, [one.key for one in undone])
 
     return mark
-
-
-def leave_none(connection: sa.Connection, rows: pd.DataFrame) -> None:
-    """The marking of a plan that undoes nothing."""
 
 
 def _leaves_marks(connection: sa.Connection, run: str) -> bool:

@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.defs.undo import undo
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, jpeg
@@ -90,6 +91,7 @@ def demo(context: click.Context, everything: bool) -> None:
             place.remember(1)
             lines += _runs(f"after {len(changes)} changes", "image_db", _changed)
             pictures = _folder_runs(place)
+            pictures += _undo_runs(pictures[-2]) if everything else []
             pages = _catalogue_pages()
             attempt(trials.OF_IMAGE_DB, place)
         photos = _edge_runs(place, attempt)
@@ -155,6 +157,19 @@ def _folder_runs(place: stand_ins.SandboxHome) -> list[Line]:
     gone.unlink()
     lines += _runs("after 3 changes", "folder", _changed)
     return lines + _runs("nothing changed", "folder", _changed)
+
+
+def _undo_runs(last: Line) -> list[Line]:
+    """The last run that changed something is taken back, the next run leaves it so, and that is taken back itself."""
+
+    def undone(name: str, line: Line) -> Line:
+        click.echo(f"  {name} …")
+        with progress_bars() as progress:
+            *_, outcome = undo(line.outcome.run_id, person="the demonstration", progress=progress)
+        return Line(name, outcome, _changed("", outcome))
+
+    back = undone(f"{last.name}, undone", last)
+    return [back, *_runs("it stays so", "folder", _changed), undone("the undo, undone", back)]
 
 
 def _edge_runs(place: stand_ins.SandboxHome, attempt: Attempt) -> list[Line]:

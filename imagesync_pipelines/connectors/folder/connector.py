@@ -4,7 +4,7 @@ from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
-from imagesync_pipelines.products.undoing import UNDO_JOB
+from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product
 
@@ -40,7 +40,7 @@ CONNECTOR = Connector(
             steps=("files", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
-        UNDO_JOB,
+        undo_job(),
     ),
     apply_steps=("product_images",),
     schedules=(

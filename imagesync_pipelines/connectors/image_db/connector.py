@@ -1,5 +1,7 @@
 """The declaration of the image database's connector: its records into product_image, on the ERP's products."""
 
+from collections.abc import Collection
+
 from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.checks import CHECKS
 from imagesync_pipelines.connectors.image_db.client import count_pages
@@ -17,9 +19,10 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
-from imagesync_pipelines.products.undoing import UNDO_JOB
+from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step, our_product
 
 API_POOL = "image_db_api"
@@ -33,6 +36,11 @@ def declared(shared: Settings, settings: ImageDbSettings) -> dict[str, str]:
     """How the source is declared: its address and login. It does not say whose it is, and nothing is written there."""
     url = settings.image_api_url
     return {} if url is None else {"": f"{url} as {settings.image_api_username} (only read)"}
+
+
+def needed_runs(place: Installation) -> Collection[str]:
+    """The runs whose batches of records are needed still."""
+    return Batches(HandOvers(place.engine, place.storage, NAME)).kept()
 
 
 CONNECTOR = Connector(
@@ -121,10 +129,10 @@ CONNECTOR = Connector(
             steps=_PLANNED,
             presets=_ONLY_LOOK,
         ),
-        UNDO_JOB,
+        undo_job(needed_runs),
     ),
     apply_steps=("product_images", "export"),
-    needed_runs=lambda place: Batches(HandOvers(place.engine, place.storage, NAME)).kept(),
+    needed_runs=needed_runs,
     job_for=job_for,
     fresh_hours=lambda settings: settings.image_db_fresh_hours,
     checks=CHECKS,
