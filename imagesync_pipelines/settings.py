@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -27,6 +28,8 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 S = TypeVar("S", bound=BaseSettings)
 # Each kind of settings as it was read last, with what it was read from.
 _READ: dict[type[BaseSettings], tuple[object, BaseSettings]] = {}
+# Every secret that this process has read, earlier values too: no log shows one.
+_SECRETS: set[str] = set()
 
 
 def _five_fields(value: str) -> str:
@@ -79,6 +82,16 @@ class EnvironmentSettings(BaseSettings):
 
 class SettingsError(ImagesyncError):
     """A setting is missing or wrong; the message names the variable and what to do, one line per variable."""
+
+
+class LogSettings(EnvironmentSettings):
+    """How every process of ours writes its log; read by itself, because a log says which other setting is wrong."""
+
+    model_config = SettingsConfigDict(env_prefix="IMAGESYNC_", extra="ignore", env_ignore_empty=True)
+
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json: every process writes its log as one JSON object per line, on standard error"
+    )
 
 
 class Settings(EnvironmentSettings):
@@ -219,7 +232,7 @@ def _version(path: Path) -> tuple[int, ...]:
 
 def _read(kind: type[S], path: Path, overrides: Mapping[str, object]) -> S:
     try:
-        return kind(_env_file=path, **overrides)  # type: ignore[arg-type]
+        found = kind(_env_file=path, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         prefix = str(kind.model_config.get("env_prefix") or "")
         lines = []
@@ -232,6 +245,34 @@ def _read(kind: type[S], path: Path, overrides: Mapping[str, object]) -> S:
             # What is wrong with several variables together names them itself.
             lines.append(f"{name}: {message}" if field else message)
         raise SettingsError("\n".join(lines)) from None
+    for secret in secrets_in(found):
+        remember_secret(secret.get_secret_value())
+    return found
+
+
+def secrets_in(value: object) -> list[SecretStr]:
+    """The secrets in a value: itself, or in the fields and items of models, dataclasses and collections, all levels."""
+    if isinstance(value, SecretStr):
+        return [value]
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        value = vars(value)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [secret for part in parts for secret in secrets_in(part)]
+
+
+def remember_secret(secret: str) -> None:
+    """Let no log of this process show a secret, nor the password in it where it is an address."""
+    _SECRETS.add(secret)
+    try:
+        password = urlsplit(secret).password
+    except ValueError:
+        password = None
+    _SECRETS.update(filter(None, (password, unquote(password or ""))))
+
+
+def known_secrets() -> frozenset[str]:
+    """Every secret that this process has read so far."""
+    return frozenset(_SECRETS)
 
 
 def check_transport(name: str, url: str, environment: str) -> str | None:

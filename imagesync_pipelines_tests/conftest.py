@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from dagster._core.execution.plan.active import ActiveExecution
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
@@ -30,7 +31,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 TEMPLATE = "imagesync_template"
 OUR_VARIABLES = (
     "IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "CATALOGUE_", "MOYSKLAD_",
-    "FOLDER_", "DAGSTER_HOME",
+    "FOLDER_", "DAGSTER_HOME", "OTEL_",
 )  # fmt: skip
 
 
@@ -49,6 +50,15 @@ def _cheap_passwords() -> Iterator[None]:
     cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PasswordHash, "recommended", lambda: cheap)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tries_again_at_once() -> Iterator[None]:
+    """A step that broke is tried again as always, and without the pause that its RetryPolicy asks for (5 to 30 s)."""
+    mark = ActiveExecution.mark_up_for_retry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ActiveExecution, "mark_up_for_retry", lambda self, step, at_time=None: mark(self, step))
         yield
 
 

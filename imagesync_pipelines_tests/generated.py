@@ -22,7 +22,8 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
 from imagesync_pipelines.registry import connectors
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.settings import LogSettings, Settings
+from imagesync_pipelines.telemetry.spans import TelemetrySettings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office.office import HeadOfficeSettings
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
@@ -33,6 +34,8 @@ SNAPSHOT = Path(__file__).parent / "definitions.json"
 
 _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All connectors", Settings),
+    ("The log of every process", LogSettings),
+    ("Traces and metrics (OpenTelemetry), off by default", TelemetrySettings),
     ("The ERP", ErpSettings),
     ("How product images are shown", ShowingSettings),
     ("The image database", ImageDbSettings),
@@ -60,7 +63,10 @@ def variables(kind: type[BaseSettings]) -> dict[str, tuple[object, str]]:
     prefix = str(kind.model_config.get("env_prefix") or "")
     extended = {name for base in kind.__mro__[1:] for name in getattr(base, "model_fields", {})}
     return {
-        (prefix + name).upper(): (field.default, field.description or "")
+        (named if isinstance(named := field.validation_alias, str) else prefix + name).upper(): (
+            field.default,
+            field.description or "",
+        )
         for name, field in kind.model_fields.items()
         if name not in extended
     }

@@ -2,7 +2,8 @@
 
 requirements.lock holds what a run needs (every extra that is for users, and the tool that installs the project);
 requirements-dev.lock reads it and adds what tests, lint and benchmarks need, deploy/image.lock what runs on several
-hosts need. After a change of pyproject.toml install what it asks for, then renew all and look at the difference:
+hosts need, and who watches them. After a change of pyproject.toml install what it asks for, then renew all and look at
+the difference:
 
     python -m imagesync_pipelines_tests.locks
 """
@@ -21,11 +22,13 @@ RUN_LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 IMAGE_LOCK = ROOT / "deploy" / "image.lock"
 FOR_DEVELOPING = ("dev", "bench")
-FOR_SEVERAL_HOSTS = ("celery", "docker", "k8s")
+FOR_SEVERAL_HOSTS = ("celery", "docker", "k8s", "otel")
 
 _RUN_HEAD = "# What `imagesync` needs, with every extra: make demo, make dev.\n"
 _DEV_HEAD = "# What tests, lint and benchmarks need besides: make test, make lint, make bench.\n-r requirements.lock\n"
-_IMAGE_HEAD = "# What the image needs: every part, and the launchers for several hosts.\n-r ../requirements.lock\n"
+_IMAGE_HEAD = (
+    "# What the image needs: every part, the launchers for several hosts, OpenTelemetry.\n-r ../requirements.lock\n"
+)
 
 
 def project() -> dict[str, Any]:

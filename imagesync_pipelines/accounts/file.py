@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 from sqlalchemy.exc import ArgumentError
 
-from imagesync_pipelines.settings import Settings, SettingsError, check_transport
+from imagesync_pipelines.settings import Settings, SettingsError, check_transport, remember_secret
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _REFERENCE = "env:"
@@ -43,7 +43,9 @@ def _from_environment(value: object, info: ValidationInfo) -> object:
 def _only_from_environment(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str) or not value.startswith(_REFERENCE):
         raise ValueError('a secret is not written into this file; write "env:NAME" and set the variable NAME')
-    return _from_environment(value, info)
+    found = _from_environment(value, info)
+    remember_secret(str(found))
+    return found
 
 
 def _database(value: object, info: ValidationInfo) -> object:
@@ -57,6 +59,7 @@ def _database(value: object, info: ValidationInfo) -> object:
         raise ValueError("not a PostgreSQL URL; it should look like postgresql://user@host:5432/database")
     if found is value and url.password is not None:
         raise ValueError('it holds a password, and a secret is not written into this file; write "env:NAME"')
+    remember_secret(found)
     return found
 
 

@@ -44,7 +44,11 @@ class LazyCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """The context of the real command, which is also what click then invokes."""
+        """The context of the real command, which is also what click then invokes; from now on it writes its log."""
+        # It reads a setting, which lists of commands do not need.
+        from imagesync_pipelines import logs
+
+        logs.begin(debug=parent is not None and bool(parent.find_root().params.get("debug")))
         return self.load().make_context(info_name, args, parent, **extra)
 
 

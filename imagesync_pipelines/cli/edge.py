@@ -7,6 +7,7 @@ from functools import partial
 import click
 from starlette.applications import Starlette
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
 from imagesync_pipelines.connectors.edge import marking, store, store_care, store_schema
@@ -19,6 +20,7 @@ from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web import edge_photos, service
 
 LOOPBACK, PHOTO_PORT = "127.0.0.1", 8810
@@ -79,8 +81,9 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
 @click.option("--port", default=PHOTO_PORT, show_default=True)
 def serve(name: str, host: str, port: int) -> None:
     """Serve a store's photos out of its database until Ctrl-C."""
+    spans.begin()
     with photo_app(name) as make:
-        click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
+        logs.say(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
         processes = load_settings(EdgeSettings).photo_processes
         if processes > 1:
             service.serve_in_processes(make, host, port, processes)

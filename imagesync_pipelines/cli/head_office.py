@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 import sqlalchemy as sa
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web.head_office import accounts, catalogue
 from imagesync_pipelines.web.head_office import app as server
 from imagesync_pipelines.web.head_office.office import open_head_office
@@ -20,8 +22,9 @@ WARNINGS = 3
 @click.option("--port", default=server.PORT, show_default=True)
 def serve(host: str, port: int) -> None:
     """Answer requests until Ctrl-C."""
+    spans.begin()
     with open_head_office() as office:
-        click.echo(f"Head office: http://{host}:{port}   documentation: http://{host}:{port}/docs   (Ctrl-C stops it)")
+        logs.say(f"Head office: http://{host}:{port}   documentation: http://{host}:{port}/docs   (Ctrl-C stops it)")
         server.serve(office, host=host, port=port)
 
 

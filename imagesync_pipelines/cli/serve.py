@@ -11,6 +11,7 @@ import click
 import dagster as dg
 from starlette.types import ASGIApp
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.watching import silent_daemon, watched
@@ -37,7 +38,7 @@ def serve(host: str | None, port: int | None) -> None:
     asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     with runs.opened() as (place, instance):
         opened = _opened(place, instance, asked)
-        click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
+        logs.say(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
         where, processes = (opened.settings.host, opened.settings.port), opened.settings.processes
         proxies = opened.shared.trusted_proxies
         with watched(place, instance, logging.getLogger("imagesync")):

@@ -3,15 +3,17 @@
 celery -A imagesync_pipelines.defs.celery_app worker -n worker@%h -c 4 -Q dagster
 """
 
+import logging
 import os
 import signal
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.settings import SettingsError
 
 BROKER, BACKEND = "IMAGESYNC_CELERY_BROKER", "IMAGESYNC_CELERY_BACKEND"
@@ -59,8 +61,24 @@ class RunTask(Task):
             signal.signal(signal.SIGTERM, before)
 
 
+def _clean_log(logger: logging.Logger, **_: Any) -> None:
+    for handler in logger.handlers:
+        logs.dress(handler)
+
+
+def _begin_json(instance: Any, **_: Any) -> None:
+    """No banner where JSON is read, and warnings as JSON too."""
+    if logs.is_json():
+        instance.quiet = True
+        logs.take_over()
+
+
 def build_app() -> Celery:
     """The application with the tasks that our launcher sends."""
+    # Celery sets up the log of its processes by itself.
+    signals.after_setup_logger.connect(_clean_log)
+    signals.after_setup_task_logger.connect(_clean_log)
+    signals.celeryd_init.connect(_begin_json)
     app = make_app()
     app.conf.update(configuration())
     create_execute_job_task(app, base=RunTask)

@@ -26,6 +26,7 @@ from imagesync_pipelines.sync.job_runs import (
     RANGE_START_TAG,
     JobRun,
 )
+from imagesync_pipelines.telemetry import spans
 
 _logger = logging.getLogger("imagesync")
 
@@ -98,7 +99,9 @@ def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | No
     """A run as schedules and sensors ask Dagster's daemon for it; for one `key` and account there is only one."""
     account = run.tags.get(PARTITION_TAG)
     run_key = None if key is None else f"{key} {account}" if account else key
-    others = {name: value for name, value in {**run.tags, **(tags or {})}.items() if name != PARTITION_TAG}
+    with spans.span(f"request {run.job}"):
+        told = {**run.tags, **(tags or {}), **spans.parent_tag()}
+    others = {name: value for name, value in told.items() if name != PARTITION_TAG}
     return dg.RunRequest(run_key=run_key, run_config=dict(run.run_config), partition_key=account, tags=others)
 
 

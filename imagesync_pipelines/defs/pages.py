@@ -14,6 +14,7 @@ from imagesync_pipelines.storage.scans import RawPages
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.blocks import block_key, check_block_size, missing_blocks, page_blocks, stray_blocks
 from imagesync_pipelines.sync.connector import Connector, Job, PageSet
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 DISCOVERY_SECONDS = 3600
@@ -68,7 +69,8 @@ def known_blocks(
     fails, is recorded and alerted. attended: see range_tags_of.
     """
     try:
-        return discover_pages(instance, connector, shared, warn).blocks
+        with spans.span(f"look {connector.name}"):
+            return discover_pages(instance, connector, shared, warn).blocks
     except (UpstreamError, ErpError) as error:
         if isinstance(error, ErpError):
             if attended:

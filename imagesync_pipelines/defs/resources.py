@@ -12,12 +12,15 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import Field, PrivateAttr, SecretStr, create_model
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.defs.liveness import holding_lock
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.errors import TransactionPoolerError
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.sync.connector import Connector
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG
+from imagesync_pipelines.telemetry import spans
 
 _logger = logging.getLogger("imagesync")
 
@@ -35,7 +38,8 @@ class InstallationResource(dg.ConfigurableResource):
 
         Raises TransactionPoolerError. What else is wrong with the installation, the first step tells.
         """
-        with ExitStack() as stack:
+        run = context.run
+        with ExitStack() as stack, logs.about(**_named(run) if run is not None else {}), _traced(run):
             try:
                 stack.enter_context(holding_lock(context.instance, context.run))
             except TransactionPoolerError:
@@ -58,6 +62,27 @@ class InstallationResource(dg.ConfigurableResource):
         if self._opened is None:
             self._opened = self._of_run.enter_context(open_installation(load_settings(Settings)))
         return nullcontext(self._opened)
+
+
+@contextmanager
+def _traced(run: dg.DagsterRun | None) -> Iterator[None]:
+    """A run as a span below what started it. What was traced is sent at its end: its process may end without a word."""
+    spans.begin()
+    if run is None:
+        yield
+        return
+    about = {f"imagesync__{name}": value for name, value in _named(run).items() if value}
+    try:
+        with spans.span(f"run {run.job_name}", parent=run.tags.get(spans.PARENT_TAG, ""), **about):
+            yield
+    finally:
+        spans.send()
+
+
+def _named(run: dg.DagsterRun) -> dict[str, str]:
+    """A run as every line of a log names it."""
+    connector = next((key.path[0] for key in sorted(run.asset_selection or ())), run.job_name.partition("__")[0])
+    return {"run_id": run.run_id, "connector": connector, "account": run.tags.get(PARTITION_TAG, "")}
 
 
 class SettingsResource(dg.ConfigurableResource):

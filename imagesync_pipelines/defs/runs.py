@@ -34,6 +34,7 @@ from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.steps import Progress, silent
+from imagesync_pipelines.telemetry import spans
 
 _logger = logging.getLogger("imagesync")
 
@@ -74,6 +75,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
     Locations.environment() are set in this process. Runs whose process died are closed first: they would hold their
     place for hours.
     """
+    spans.begin()
     with open_installation(settings) as installation:
         if installation.settings.dagster_url is not None:
             check_answers(installation.locations.dagster_url, "IMAGESYNC_DAGSTER_URL")
@@ -187,12 +189,12 @@ def _run(
     job = build.build_definitions({"progress": progress}, [connector]).resolve_job_def(request.job)
     run_id, by = str(uuid4()), {job_runs.STARTED_BY_TAG: person} if person else {}
     # Before the run is there, and until it has ended: at no moment it looks dead.
-    with alive(installation.locations.database_url, run_id):
+    with spans.span(f"start {request.job}"), alive(installation.locations.database_url, run_id):
         run = instance.create_run_for_job(
             job,
             run_id=run_id,
             run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={**job.run_tags, **request.tags, **ATTENDED, **liveness.lock_tag(run_id), **by},
+            tags={**job.run_tags, **request.tags, **ATTENDED, **liveness.lock_tag(run_id), **by, **spans.parent_tag()},
             remote_job_origin=launching.origin_of(request.job),
         )
         result = execute_run(InMemoryJob(job), run, instance, raise_on_error=False)

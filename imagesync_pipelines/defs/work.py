@@ -4,7 +4,7 @@ import logging
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -15,12 +15,13 @@ from pydantic import BaseModel, Field, SecretStr, create_model
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import metadata
-from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings, secrets_in
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Step
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
+from imagesync_pipelines.telemetry import spans
 
 STOPPED = "Stopped before it was done; what was written is kept."
 TRACEBACK_CHARACTERS = 4000
@@ -59,7 +60,8 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
     installation, shared = context.resources.installation, load_settings(Settings)
     record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.start_time if record is not None else None
-    with stage(context, about, secrets_of(connector)) as work, installation.open() as opened:
+    named = spans.span(f"step {connector.name}.{step.name}", imagesync__connector=connector.name)
+    with named, stage(context, about, secrets_of(connector)) as work, installation.open() as opened:
         run = context_of(
             context, connector, step, opened,
             started_at=datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC),
@@ -75,6 +77,7 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
         op_context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
         result = step.run(run, options_from(step.options, op_context.op_config or {}))
         work.summary = result.summary or work.summary
+        _count(connector, result.summary)
         tell(context, connector, result)
         told = result.partitions
         if told is not None and isinstance(context, dg.AssetExecutionContext):
@@ -83,6 +86,15 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
             else:
                 report_partitions(context, told.landed, told.failed)
         return result
+
+
+def _count(connector: Connector, summary: Summary | None) -> None:
+    counted = {} if summary is None else {
+        "add": summary.images_added, "update": summary.images_updated, "remove": summary.images_deleted,
+        "reject": summary.rejected, "held back": summary.held_back, "fail": summary.failed,
+    }  # fmt: skip
+    for change, number in counted.items():
+        spans.count("imagesync.images", number, connector=connector.name, change=change)
 
 
 def context_of(
@@ -166,19 +178,9 @@ def secrets_of(connector: Connector) -> Collection[SecretStr]:
     try:
         shared = load_settings(Settings)
         known = None if connector.accounts is None else connector.accounts.known(load_accounts(shared))
-        return _secrets_in([shared, load_settings(connector.settings), known])
+        return secrets_in([shared, load_settings(connector.settings), known])
     except SettingsError:
         return ()
-
-
-def _secrets_in(value: object) -> list[SecretStr]:
-    """The secrets in a value: itself, or in the fields and items of models, dataclasses and collections, all levels."""
-    if isinstance(value, SecretStr):
-        return [value]
-    if isinstance(value, BaseModel) or is_dataclass(value):
-        value = vars(value)
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [secret for part in parts for secret in _secrets_in(part)]
 
 
 def tell(context: WorkContext, connector: Connector, result: StepResult) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from urllib.parse import urljoin
 
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.addresses import Destination, Resolve, judge_url, resolve_host
 from imagesync_pipelines.upstream.answers import Place, failure_of_status
@@ -136,7 +137,8 @@ def _follow(
         if secure and there.scheme != "https":
             raise place.error(errors.RedirectRefusedError, "redirected from https to plain http")
         secure = there.scheme == "https"
-        outcome = _exchange(there, place, policy, has_checksum, timing, deadline, known)
+        with spans.call("GET", f"{there.scheme}://{there.name}/", has_route=False) as made:
+            outcome = _exchange(there, place, policy, has_checksum, timing, deadline, known, made)
         if isinstance(outcome, Fetched):
             return outcome
         try:
@@ -154,6 +156,7 @@ def _exchange(
     timing: Timing,
     deadline: float,
     known: Validators,
+    made: spans.Span,
 ) -> Fetched | str:
     """Send one request to an address that was judged, and read the answer; gives where a redirect leads."""
     try:
@@ -162,6 +165,7 @@ def _exchange(
             headers |= {"Accept-Encoding": "identity", "Connection": "close", **known.headers()}
             connection.request("GET", there.target, headers=headers)
             response = connection.getresponse()
+            made.note(http__response__status_code=response.status)
             location = response.headers.get("Location")
             if response.status in REDIRECTS and location:
                 return location

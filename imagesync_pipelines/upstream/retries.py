@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import TypeVar
 
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 T = TypeVar("T")
@@ -96,6 +97,7 @@ def call_with_retries(attempt: Callable[[float], T | UpstreamError], policy: Ret
     number = 0
     while True:
         number += 1
+        spans.attempt.set(number)
         outcome = attempt(deadline)
         if not isinstance(outcome, UpstreamError):
             return outcome

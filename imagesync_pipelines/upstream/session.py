@@ -17,6 +17,7 @@ import requests
 import urllib3
 from pydantic import SecretStr
 
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream import answers, errors
 from imagesync_pipelines.upstream.answers import DEFAULT_PORTS, Answer, origin_of, place_of
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -66,7 +67,8 @@ class SessionPolicy(RetryPolicy):
 
     total_deadline covers a whole call with its retries; it is overrun by one read at most (the head of an answer is
     one). max_bytes counts the body after decompression. most_idle, most_requests: connections that may have been idle
-    for more seconds, or carried that many requests, are given up for new ones.
+    for more seconds, or carried that many requests, are given up for new ones. is_ours: a service of ours, which is
+    told what it is called for.
     """
 
     base_url: str
@@ -77,6 +79,7 @@ class SessionPolicy(RetryPolicy):
     verify_tls: bool = True
     most_idle: float = inf
     most_requests: int | None = None
+    is_ours: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a base URL that is none, or that carries credentials: a URL is shown, they must not be."""
@@ -228,8 +231,8 @@ class UpstreamSession:
 
     def _exchange(self, request: ApiRequest, url: str, deadline: float) -> Answer | str:
         """Send one request and read its answer whole; gives the URL of a redirect that may be followed."""
-        policy, clock = self._policy, self._timing.clock
-        left = deadline - clock()
+        policy = self._policy
+        left = deadline - self._timing.clock()
         credentials = {} if policy.auth is None else {n: v.get_secret_value() for n, v in policy.auth().items()}
         place = place_of(url, self._secrets(request, credentials))
         if left <= 0:
@@ -238,6 +241,21 @@ class UpstreamSession:
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
             what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
             raise place.error(errors.CredentialsError, what, sent=False)
+        with spans.call(request.method, url) as made:
+            own = made.headers() if policy.is_ours else {}
+            return self._sent(request, url, {**own, **credentials}, place, deadline, made)
+
+    def _sent(
+        self,
+        request: ApiRequest,
+        url: str,
+        headers: Mapping[str, str],
+        place: answers.Place,
+        deadline: float,
+        made: spans.Span,
+    ) -> Answer | str:
+        policy, clock = self._policy, self._timing.clock
+        left = deadline - clock()
         try:
             body = request.body if request.json is None else json.dumps(request.json, allow_nan=False).encode()
             pool = self._connections()
@@ -247,7 +265,7 @@ class UpstreamSession:
                 request.method,
                 url,
                 body=body,
-                headers=_HEADERS | ({} if body is None else _JSON) | dict(request.headers) | credentials,
+                headers=_HEADERS | ({} if body is None else _JSON) | dict(request.headers) | dict(headers),
                 timeout=urllib3.Timeout(connect=min(policy.connect_timeout, left), read=min(policy.read_timeout, left)),
                 retries=False,
                 redirect=False,
@@ -256,6 +274,7 @@ class UpstreamSession:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise answers.failure_without_answer(place, error) from None
         status = response.status
+        made.note(http__response__status_code=status)
         self._dated = response.headers.get("Date", ""), self._timing.wall()
         with response:
             if (target := _redirect_target(request, url, response)) is not None:

@@ -17,7 +17,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web.service import LARGEST_BODY, BodyLimit
+from imagesync_pipelines.web.tracing import Traced
 
 IS_HEAD = "imagesync.is_head"
 UNREADABLE = "A value of this request cannot be read: a text with a NUL or half a character, or a number out of range."
@@ -39,6 +41,8 @@ def protect(app: Starlette, largest: int = LARGEST_BODY) -> None:
         app.add_exception_handler(kind, refuse)
     # The redirect to the path with or without a slash at its end goes to whatever host the caller named.
     app.router.redirect_slashes = False
+    if spans.is_on():
+        app.add_middleware(Traced)
     app.add_middleware(BodyLimit, largest=largest)
     app.add_middleware(Gate, service=app)
 

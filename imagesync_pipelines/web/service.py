@@ -28,8 +28,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.supervisors import Multiprocess
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.faults import told
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web.timeouts import Timeouts, timed
 
 # Other processes find it by this name.
@@ -185,6 +187,8 @@ def _in_process(make: Callable[[], ASGIApp], trusted_proxies: Sequence[str]) -> 
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
+    logs.begin()
+    spans.begin()
     try:
         return behind_proxies(make(), trusted_proxies)
     except ImagesyncError as error:
@@ -200,6 +204,8 @@ def _config(app: Any, host: str, port: int, stop_seconds: int, **more: Any) -> u
         ws="none",
         host=host,
         port=port,
+        # Its lines go the way of ours.
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -20,6 +20,7 @@ import click
 import dagster as dg
 import psutil  # type: ignore[import-untyped]
 
+from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT, photo_app
 from imagesync_pipelines.cli.sandbox import stand_ins
@@ -59,7 +60,7 @@ def dev(port: int, real: bool) -> None:
             accounts = load_accounts(load_settings(Settings))
             stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)
             children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)
-            click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
+            logs.say(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
             _wait_for(folder / SOCKET, started)
             commands = {
@@ -70,10 +71,10 @@ def dev(port: int, real: bool) -> None:
             for name in stores[:1]:
                 app = servers.enter_context(photo_app(name))()
                 servers.enter_context(running((app, bind(photos))))
-                click.echo(f"Photos of {name}: http://{LOOPBACK}:{photos}")
+                logs.say(f"Photos of {name}: http://{LOOPBACK}:{photos}")
             started += servers.enter_context(_running(commands, environment))
-            click.secho(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
-            click.secho(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)", bold=True)
+            logs.say(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
+            logs.say(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)", bold=True)
             _wait(started)
 
 
@@ -91,16 +92,30 @@ def _code_server(folder: Path) -> list[str]:
     grpc_server = {"socket": str(folder / SOCKET), "location_name": LOCATION}
     (folder / WORKSPACE).write_text(json.dumps({"load_from": [{"grpc_server": grpc_server}]}))
     where = ["-m", "imagesync_pipelines.definitions", "-d", "."]
-    return [_program("dagster"), "api", "grpc", "-s", str(folder / SOCKET), "--log-level", "warning", *where]
+    return [
+        _program("dagster"),
+        "api",
+        "grpc",
+        "-s",
+        str(folder / SOCKET),
+        "--log-level",
+        "warning",
+        *_log_format(),
+        *where,
+    ]
 
 
 def _dagster_commands(port: int, folder: Path) -> dict[str, list[str]]:
     """Webserver and daemon on the code server of the folder."""
-    where = ["--log-level", "warning", "-w", str(folder / WORKSPACE)]
+    where = ["--log-level", "warning", *_log_format(), "-w", str(folder / WORKSPACE)]
     return {
         "webserver": [_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(port), *where],
         "daemon": [_program("dagster-daemon"), "run", *where],
     }
+
+
+def _log_format() -> list[str]:
+    return ["--log-format", "json"] if logs.is_json() else []
 
 
 def _program(name: str) -> str:

@@ -103,6 +103,7 @@ class HeadOfficeApi:
             total_deadline=settings.call_deadline,
             tries=settings.tries,
             verify_tls=settings.verify_tls,
+            is_ours=True,
         )
         account = TokenPolicy(
             system="the head office",

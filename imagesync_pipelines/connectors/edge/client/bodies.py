@@ -15,6 +15,7 @@ import urllib3
 
 from imagesync_pipelines.connectors.edge import errors
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream.answers import Place, failure_of_status, failure_without_answer, place_of
 from imagesync_pipelines.upstream.errors import (
     BadAnswerError,
@@ -230,15 +231,17 @@ class PhotoBodies:
         with self._lock:
             self.calls += 1
         try:
-            response = self._pool.request(
-                "GET",
-                url,
-                headers={"Authorization": f"Bearer {token}", **headers},
-                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(settings.timeout, left)),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
+            with spans.call("GET", url) as made:
+                response = self._pool.request(
+                    "GET",
+                    url,
+                    headers={"Authorization": f"Bearer {token}", **headers, **made.headers()},
+                    timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(settings.timeout, left)),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                )
+                made.note(http__response__status_code=response.status)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return failure_without_answer(place, error)
         if response.status in {200, 206}:
