@@ -24,7 +24,7 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
 
     @dg.sensor(
         name="moysklad__requests",
-        job_name="moysklad__chosen_entities",
+        job_name="moysklad__entities",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Looks into the queue and synchronises the entities that are asked for, the most urgent first.",

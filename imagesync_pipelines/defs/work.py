@@ -146,7 +146,7 @@ def ancestors_of(context: AnyContext) -> tuple[str, ...]:
 
 
 def config_of(options: type[BaseModel]) -> type[dg.Config]:
-    """A step's options as Dagster explains them in the launchpad: the same names, defaults and descriptions."""
+    """A step's options as Dagster's pages explain them: the same names, defaults and descriptions."""
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in options.model_fields.items()}
     for name, earlier in _earlier_names(options):
         info = options.model_fields[name]

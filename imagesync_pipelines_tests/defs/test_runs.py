@@ -62,7 +62,7 @@ def test_a_sku_is_synchronised_from_fresh_stored_pages_without_a_call(place: Wor
     with place.opened() as (_, instance):
         run = instance.get_run_by_id(outcome.run_id)
     assert run is not None
-    assert (run.job_name, run.tags["imagesync/skus"]) == ("image_db__chosen_products", product[0])
+    assert (run.job_name, run.tags["imagesync/skus"]) == ("image_db__skus", product[0])
 
 
 def test_page_size_is_sent_as_is(place: World) -> None:

@@ -115,9 +115,9 @@ CONNECTOR = Connector(
             steps=("erp_products", "api_pages", "records", "plan"),
             presets=_ONLY_LOOK,
         ),
-        Job("chosen_products", "Chosen products (skus), from the newest proven scan; never removes.", steps=_PART),
+        Job("skus", "Chosen products (skus), from the newest proven scan; never removes.", steps=_PART),
         Job(
-            "chosen_products_dry_run",
+            "skus_dry_run",
             "Plan for chosen products (skus); no product and no image is written.",
             steps=_PLANNED,
             presets=_ONLY_LOOK,

@@ -106,5 +106,5 @@ def job_for(options: ImageDbOptions) -> str:
     """The job that does what is asked: all pages, or a part of them without partitions."""
     if not options.skus and options.limit is None and not options.skip_pages and not options.external_ids:
         return "dry_run" if options.dry_run else "sync"
-    part = "chosen_products" if options.skus else "partial"
+    part = "skus" if options.skus else "partial"
     return f"{part}_dry_run" if options.dry_run else part

@@ -52,7 +52,7 @@ STEPS = (
 
 JOBS = (
     Job("sync", "Read the main account, find the child's entities, plan, download images, set the lists."),
-    Job("chosen_entities", "The same for one entity, one type, or what requests in the queue name; and for no other."),
+    Job("entities", "The same for one entity, one type, or what requests in the queue name; and for no other."),
     Job(
         "dry_run",
         "Read and plan; nothing is written into a child account. Apply it later with its number.",

@@ -1,6 +1,6 @@
 """What may be set: for an installation, in the environment and `.env`, and for one run, by whoever starts it.
 
-The launchpad of the Dagster UI and the command line explain a run's options with the texts here.
+The Dagster UI and the command line explain a run's options with the texts here.
 """
 
 import re
@@ -143,4 +143,4 @@ def job_for(options: ChildSyncOptions) -> str:
     """The job that does what is asked: all entities of the main account, or some."""
     if options.dry_run:
         return "dry_run"
-    return "chosen_entities" if options.entity or options.entity_type or options.requests else "sync"
+    return "entities" if options.entity or options.entity_type or options.requests else "sync"

@@ -82,7 +82,7 @@ CONNECTOR = Connector(
             steps=("listings", "images", "products", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
-        Job("chosen_products", "Chosen products (skus) of an account: the same, and nothing of any other product."),
+        Job("skus", "Chosen products (skus) of an account: the same, and nothing of any other product."),
         Job(
             "cleanup",
             "Plans the removal of what we created for listings that are gone; `imagesync apply` does it then.",

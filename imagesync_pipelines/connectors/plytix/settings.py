@@ -139,7 +139,7 @@ def job_for(options: PlytixOptions) -> str:
     """The job that does what is asked: all products of the mapping files, or some."""
     if options.dry_run:
         return "dry_run"
-    return "chosen_products" if options.skus else "sync"
+    return "skus" if options.skus else "sync"
 
 
 class GalleryCleanupOptions(BaseModel):

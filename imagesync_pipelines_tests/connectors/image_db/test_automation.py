@@ -140,7 +140,7 @@ def test_the_sensor_refuses_another_block_size_with_one_line(place: World) -> No
         pytest.param(ImageDbOptions(force=True), "image_db__sync", True, id="force"),
         pytest.param(ImageDbOptions(limit=2), "image_db__partial", False, id="limit"),
         pytest.param(ImageDbOptions(skip_pages=2), "image_db__partial", False, id="skip pages"),
-        pytest.param(ImageDbOptions(skus=["803721"]), "image_db__chosen_products", False, id="sku"),
+        pytest.param(ImageDbOptions(skus=["803721"]), "image_db__skus", False, id="sku"),
         pytest.param(ImageDbOptions(dry_run=True, limit=2), "image_db__partial_dry_run", False, id="part of a dry run"),
     ],
 )

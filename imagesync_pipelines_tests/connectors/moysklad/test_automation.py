@@ -118,10 +118,10 @@ def test_the_sensor_starts_runs_for_what_is_due_once(place: MoyskladWorld) -> No
     [
         ({}, "sync", {}),
         ({"dry_run": True}, "dry_run", {"imagesync/dry_run": "yes"}),
-        ({"entity": "a1"}, "chosen_entities", {"imagesync/entity": "a1"}),
+        ({"entity": "a1"}, "entities", {"imagesync/entity": "a1"}),
         ({"entity": "a1", "dry_run": True}, "dry_run", {"imagesync/entity": "a1", "imagesync/dry_run": "yes"}),
-        ({"entity_type": "bundle"}, "chosen_entities", {}),
-        ({"requests": True}, "chosen_entities", {}),
+        ({"entity_type": "bundle"}, "entities", {}),
+        ({"requests": True}, "entities", {}),
     ],
 )
 def test_a_run_is_called_by_what_it_is_about(options: dict[str, Any], job: str, tags: dict[str, str]) -> None:

@@ -76,7 +76,7 @@ def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg
     applied = launching.apply_of(plan_header("image_db", {}))
     assert applied == job_runs.apply_run(declared, "", 7, {})
     for run, job in (
-        (launching.sync_of_skus(["1"], dry_run=True), "image_db__chosen_products_dry_run"),
+        (launching.sync_of_skus(["1"], dry_run=True), "image_db__skus_dry_run"),
         (launching.replay_of(["1"]), "image_db__partial"),
         (applied, "image_db__apply"),
     ):
@@ -115,7 +115,7 @@ def test_the_form_starts_a_run_in_the_persons_name_and_shows_its_page(
     whole = job_runs.all_blocks_tags()
     dry = {"imagesync/dry_run": "yes"}
     for typed, job, tags in (
-        ({"what": "products", "skus": "100\n200"}, "image_db__chosen_products", {"imagesync/skus": "100, 200"}),
+        ({"what": "products", "skus": "100\n200"}, "image_db__skus", {"imagesync/skus": "100, 200"}),
         ({"what": "image_db"}, "image_db__sync", whole),
         ({"what": "image_db", "dry_run": "1"}, "image_db__dry_run", {**whole, **dry}),
         ({"what": "edge/store1"}, "edge__sync", {"dagster/partition": "store1"}),
