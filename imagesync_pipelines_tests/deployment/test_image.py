@@ -9,15 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from imagesync_pipelines.sandbox.moysklad.server import secrets_of
 from imagesync_pipelines_tests.deployment.images import USER, Image, built
 from imagesync_pipelines_tests.deployment.test_tools import program
 from imagesync_pipelines_tests.deployment.written import services
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 
-# What needs no Redis and no account of somebody, as webhooks do, who want the main account's own id; the stores are the
-# embedded ones of the volume.
-STARTED = ("s3", "code", "webserver", "daemon", "catalogue", "head-office")
+# What needs no Redis and no account of somebody; the stores are the embedded ones of the volume.
+STARTED = ("s3", "code", "webserver", "daemon", "catalogue", "head-office", "webhooks")
+# The others would begin to synchronise the demo's accounts.
+GIVEN = {
+    "webhooks": {
+        "IMAGESYNC_ACCOUNTS": "/var/lib/imagesync/sandbox/accounts.toml",
+        "MOYSKLAD_WEBHOOK_SECRET": "0123456789abcdef",
+        **secrets_of(),
+    }
+}
 _UNTIL_WELL = """
 for second in $(seq 150); do %s > said 2>&1 && break; sleep 1; done
 %s && echo '%s is well' || { echo '%s is not well'; cat said /tmp/%s.log; exit 1; }
@@ -74,7 +82,8 @@ def test_a_demo_synchronises_everything_and_the_servers_are_well_on_what_it_left
     for name in STARTED:
         service = services()[name]
         words = [word for part in ("entrypoint", "command") for word in service.get(part, [])]
-        started = shlex.join(words if "entrypoint" in service else ["imagesync-entrypoint", *words])
+        given = ["env", *(f"{variable}={value}" for variable, value in GIVEN.get(name, {}).items())]
+        started = shlex.join([*given, *([] if "entrypoint" in service else ["imagesync-entrypoint"]), *words])
         test = shlex.join(service["healthcheck"]["test"][1:])
         script.append(f"mkdir -p /tmp/{name}; (cd /tmp/{name}; exec {started}) > /tmp/{name}.log 2>&1 &")
         script.append(_UNTIL_WELL % (test, test, name, name, name))
