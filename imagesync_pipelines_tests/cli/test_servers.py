@@ -21,7 +21,7 @@ from imagesync_pipelines.cli.sandbox import dev
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
-TRIALS = 6
+TRIALS = 7
 SANDBOX_PORTS = (8801, 8802, 8803, 8805, 8806, 8807, 8808, 8809, 8811, 8812, 8813)
 
 

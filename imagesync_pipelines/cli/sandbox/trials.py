@@ -5,9 +5,11 @@ they were. That each of them holds in every connector is for the tests: docs/saf
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -22,18 +24,28 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
 from imagesync_pipelines.products.errors import ErpError
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.model import EntityType, StockEntity
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, variable
+from imagesync_pipelines.sandbox.receivers import is_signed, receiver
+from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.subscriptions import NewSubscription
+from imagesync_pipelines.upstream.signing import new_secret
 from imagesync_pipelines.web.head_office import tables
+from imagesync_pipelines.web.webhooks_out import managing
+from imagesync_pipelines.web.webhooks_out.collecting import has_news
+from imagesync_pipelines.web.webhooks_out.delivering import Sender, deliver
+from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 ALL, FIRST, STORE = "child-1", "child-2", "store1"
 EMPTIED, REPLACED = 6, 20
 BACKUP = "sandbox_backup"
+TELL_SECONDS = 30.0
 
 _WHOLE = "SELECT id::text FROM {table} WHERE sync_status = 'synced' AND md5(image_binary) = checksum"
 _DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) AS two"
@@ -82,6 +94,43 @@ def _cut_erp_file(place: stand_ins.SandboxHome) -> Seen:
     refused = said != "" and _images() == before
     again = _sync("image_db")
     return f"{said} With the whole file again: {again.status}.", refused and again.status is runs.Status.COMPLETED
+
+
+def _lost_answer(place: stand_ins.SandboxHome) -> Seen:
+    """A receiver of webhooks loses its first answer; then a person chooses a primary image, and unpins it."""
+    secret = new_secret().get_secret_value()
+    with open_installation() as opened, receiver(lost=1) as shop:
+        settings = WebhooksOutSettings(allowed_hosts=("127.0.0.1",), backoff_first_seconds=0.1)  # type: ignore[call-arg]
+        sender = Sender(opened.engine, opened.settings, settings, variables=lambda: {"SHOP": secret})
+        managing.add(sender, NewSubscription("demo", "standard", shop.url, "env:SHOP"))
+        try:
+            others = ~product_image.c.is_primary & (product_image.c.source == "image_db")
+            chosen = sa.select(product_image.c.product_id, product_image.c.external_id).where(others).limit(1)
+            with opened.engine.connect() as connection:
+                product_id, external_id = connection.execute(chosen).one()
+            for done in (partial(pin_image, opened.engine, product_id, "image_db", external_id), partial(
+                unpin_image, opened.engine, product_id
+            )):  # fmt: skip
+                done("demo")
+                _tell_all(sender)
+        finally:
+            managing.remove(sender, "demo")
+    ids = [one.headers["webhook-id"] for one in shop.told]
+    verified = sum(is_signed(one, secret) for one in shop.told)
+    said = f"{shop.url} got {len(ids)} requests, {len(set(ids))} messages by their ids, {verified} of them signed right"
+    return said, verified == len(ids) > len(set(ids)) >= 2 and ids[0] == ids[1]
+
+
+def _tell_all(sender: Sender) -> None:
+    """Deliver until there is nothing to tell; what was just written is given out a second later."""
+    until = time.monotonic() + TELL_SECONDS
+    time.sleep(1.1)
+    while time.monotonic() < until:
+        deliver(sender, TELL_SECONDS)
+        every = subscriptions.every(sender.engine)
+        if not has_news(sender.engine) and not any(subscriptions.behind(sender.engine, one) for one in every):
+            return
+        time.sleep(0.2)
 
 
 def _replaced_photos(office: HeadOfficeSandbox) -> Seen:
@@ -258,7 +307,10 @@ def _said(outcome: runs.RunOutcome) -> str:
     return outcome.error or " ".join(outcome.summary.get("warnings", ())) or str(outcome.status)
 
 
-OF_IMAGE_DB: Trials = (("the ERP's file of variants is cut off inside its last SKU", _cut_erp_file),)
+OF_IMAGE_DB: Trials = (
+    ("the ERP's file of variants is cut off inside its last SKU", _cut_erp_file),
+    ("a receiver of webhooks loses its first answer", _lost_answer),
+)
 OF_EDGE: Trials = (
     (f"{REPLACED} photos are replaced at the head office between two hourly runs", _replaced_photos),
     ("a store's database is restored from a backup", _restored_backup),

@@ -5,14 +5,15 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
 
+from imagesync_pipelines.sandbox.receivers import Answered, Told, bunny, cloudflare, fastly
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.upstream.purging import Message, postings
@@ -23,44 +24,18 @@ from imagesync_pipelines_tests.web.catalogue.world import World
 from imagesync_pipelines_tests.web.webhooks_out.receivers import SECRET, VARIABLE, headers_of, sender, subscribed
 from imagesync_pipelines_tests.web.webhooks_out.test_delivering import NOW, told_now
 
-ZONE, MOST_FILES = "023e105f", 100
+ZONE = "023e105f"
 DOCS = Path(__file__).parents[3] / "docs" / "webhooks.md"
-StandIn = Callable[[Request], tuple[bytes, list[str]]]
-
-
-def cloudflare(request: Request) -> tuple[bytes, list[str]]:
-    """Cloudflare: the answer, and what was purged."""
-    if request.target != f"/zones/{ZONE}/purge_cache":
-        return http(404), []
-    if headers_of(request).get("authorization") != f"Bearer {SECRET}":
-        return json_answer({"success": False, "errors": [{"code": 10000}]}, 403), []
-    files = json.loads(request.body)["files"]
-    if len(files) > MOST_FILES:
-        return json_answer({"success": False, "errors": [{"code": 1094}]}, 400), []
-    return json_answer({"success": True, "errors": [], "result": {"id": ZONE}}), files
-
-
-def fastly(request: Request) -> tuple[bytes, list[str]]:
-    """Fastly: one address in the path, without its scheme."""
-    if headers_of(request).get("fastly-key") != SECRET:
-        return http(401), []
-    place = request.target.removeprefix("/purge/")
-    assert headers_of(request)["fastly-soft-purge"] == "1"
-    return json_answer({"status": "ok", "id": "108-1391560174-974124"}), [f"https://{place}"]
-
-
-def bunny(request: Request) -> tuple[bytes, list[str]]:
-    """bunny.net: one address in the query."""
-    parts = urlsplit(request.target)
-    asked = parse_qs(parts.query)
-    if parts.path != "/purge" or headers_of(request).get("accesskey") != SECRET:
-        return http(401), []
-    return http(200), asked["url"]
+StandIn = Callable[[Told], Answered]
 
 
 @pytest.mark.parametrize(
     ("form", "stand_in", "options"),
-    [("cloudflare", cloudflare, {"zone": ZONE}), ("fastly", fastly, {"soft": "yes"}), ("bunny", bunny, {})],
+    [
+        ("cloudflare", partial(cloudflare, zone=ZONE, token=SECRET), {"zone": ZONE}),
+        ("fastly", partial(fastly, token=SECRET), {"soft": "yes"}),
+        ("bunny", partial(bunny, key=SECRET), {}),
+    ],
 )
 def test_a_cdn_is_purged_of_the_old_and_the_new_address_as_it_has_them(
     world: World, form: str, stand_in: StandIn, options: dict[str, str]
@@ -72,9 +47,9 @@ def test_a_cdn_is_purged_of_the_old_and_the_new_address_as_it_has_them(
         if refusing:
             yield refusing.pop()
             return
-        said, files = stand_in(request)
-        purged.extend(files)
-        yield said
+        answered = stand_in(Told(request.target, headers_of(request), request.body))
+        purged.extend(answered.purged)
+        yield json_answer(answered.said, answered.status)
 
     made = [world.product(sku) for sku in ("1", "2")]
     world.image(

@@ -78,6 +78,7 @@ def test_axe_has_no_serious_finding_on_the_pages_of_an_admin(browser: Browser, p
         "/admin/start",
         "/admin/quarantine",
         "/admin/unmatched",
+        "/admin/webhooks",
     )
     with opened(browser, place, bypass_csp=True) as page:
         assert serious_findings(page, ["/login"]) == {}
