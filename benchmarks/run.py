@@ -30,8 +30,10 @@ from benchmarks.pages import make_pages
 from benchmarks.plytix import plytix
 from benchmarks.serving import serving
 from benchmarks.start import start
+from benchmarks.webhooks import webhooks
 
-ALL = ("start", "small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth", "history")
+ALL = ("start", "small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth", "history",
+       "webhooks")  # fmt: skip
 # Part of another one, or in need of a network.
 NAMED = ("large", "install")
 SMALL, LARGE = 2_489, 100_000
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str]) -> None:
         "catalogue": partial(catalogue, larger=given.products),
         "growth": growth,
         "history": history,
+        "webhooks": webhooks,
         "install": install,
     }
     unknown = set(given.names) - available.keys()

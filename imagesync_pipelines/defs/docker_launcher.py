@@ -18,6 +18,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs.launchers import CheckedByLock
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 
 class CheckedDockerRunLauncher(CheckedByLock, DockerRunLauncher):
@@ -32,7 +33,7 @@ class CheckedDockerRunLauncher(CheckedByLock, DockerRunLauncher):
 
 def variables_of_runs(environment: Mapping[str, str]) -> list[str]:
     """The names of those variables that a run reads: of all settings, and what the accounts file names."""
-    kinds = [one.settings for one in connectors()]
+    kinds = [*(one.settings for one in connectors()), WebhooksOutSettings]
     known = {
         f"{kind.model_config.get('env_prefix') or ''}{name}".upper() for kind in kinds for name in kind.model_fields
     }
