@@ -13,6 +13,7 @@ from contextlib import suppress
 from dagster import DagsterRun
 from dagster_docker import DockerRunLauncher
 from dagster_docker.container_context import DockerContainerContext
+from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs.launchers import CheckedByLock
@@ -33,7 +34,7 @@ class CheckedDockerRunLauncher(CheckedByLock, DockerRunLauncher):
 
 def variables_of_runs(environment: Mapping[str, str]) -> list[str]:
     """The names of those variables that a run reads: of all settings, and what the accounts file names."""
-    kinds = [*(one.settings for one in connectors()), WebhooksOutSettings]
+    kinds: list[type[BaseSettings]] = [*(one.settings for one in connectors()), WebhooksOutSettings]
     known = {
         f"{kind.model_config.get('env_prefix') or ''}{name}".upper() for kind in kinds for name in kind.model_fields
     }

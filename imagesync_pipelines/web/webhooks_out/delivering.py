@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import environment_variables
-from imagesync_pipelines.settings import Settings, SettingsError, check_transport
+from imagesync_pipelines.settings import Settings, SettingsError, check_transport, remember_secret
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.alerts import SIGN, Alert, note_alert
 from imagesync_pipelines.storage.locks import account_lock
@@ -178,8 +178,11 @@ def send(sender: Sender, one: Subscription, messages: Sequence[Message]) -> Outc
 def usable_secrets(one: Subscription, now: datetime, variables: Mapping[str, str | None]) -> list[SecretStr]:
     """The secrets that are valid now and set, the newest first."""
     old = [one.old_secret] if one.old_secret and one.old_secret_until and now < one.old_secret_until else []
-    values = (variables.get(name.removeprefix(REFERENCE)) for name in [one.secret, *old])
-    return [SecretStr(value) for value in values if value]
+    found = [variables.get(name.removeprefix(REFERENCE)) for name in [one.secret, *old]]
+    values = [value for value in found if value]
+    for value in values:
+        remember_secret(value)
+    return [SecretStr(value) for value in values]
 
 
 def _note_failure(sender: Sender, one: Subscription, made: Sequence[Attempt], outcome: Outcome) -> None:
