@@ -156,6 +156,10 @@ def test_every_check_is_a_true_sentence_with_a_description(definitions: dg.Defin
         assert (graph.get(key).description or "").endswith("."), key.name
 
 
+def test_a_code_server_loads_everything(definitions: dg.Definitions) -> None:
+    definitions.get_repository_def().load_all_definitions()
+
+
 def test_what_dagster_loads_is_what_is_committed(definitions: dg.Definitions) -> None:
     committed = json.loads(generated.SNAPSHOT.read_text(encoding="utf-8"))
     assert generated.snapshot(definitions) == committed, (

@@ -112,13 +112,13 @@ def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
     return f"{sku}: {before['external_id']} is the primary picture again"
 
 
-def undo_job(needed_runs: Callable[[Installation], Collection[str]] = lambda place: ()) -> Job:
+def undo_job(connector: str, needed_runs: Callable[[Installation], Collection[str]] = lambda place: ()) -> Job:
     """The job of a connector that plans undos. needed_runs: as the connector declares them."""
     return Job(
         UNDO,
         "Plans to take back what a run changed; `imagesync apply` does it then.",
         alone=Step(
-            "plan_undo",
+            f"{connector}__plan_undo",  # Dagster has one op of a name
             "Plans to take back what a run changed, product by product.",
             lambda context, options: undo(context, options, needed_runs(context.installation)),
             kinds=("postgres",),

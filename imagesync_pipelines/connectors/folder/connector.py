@@ -40,7 +40,7 @@ CONNECTOR = Connector(
             steps=("files", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
-        undo_job(),
+        undo_job(NAME),
     ),
     apply_steps=("product_images",),
     schedules=(

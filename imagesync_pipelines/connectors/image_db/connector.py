@@ -129,7 +129,7 @@ CONNECTOR = Connector(
             steps=_PLANNED,
             presets=_ONLY_LOOK,
         ),
-        undo_job(needed_runs),
+        undo_job(NAME, needed_runs),
     ),
     apply_steps=("product_images", "export"),
     needed_runs=needed_runs,

@@ -230,7 +230,7 @@ def test_what_a_run_changed_is_taken_back_by_a_plan(
     assert admin.send_form(page, f"{page}/undo").url.endswith(page)
     (asked,) = dagster.launched
     assert asked["selector"]["jobName"] == "image_db__undo"
-    assert asked["runConfigData"]["ops"]["plan_undo"]["config"]["run"] == RUN_ID
+    assert asked["runConfigData"]["ops"]["image_db__plan_undo"]["config"]["run"] == RUN_ID
     check_config(definitions, launching.undo_of(RUN_ID, [Touched(RUN_ID, "image_db", "")]))
     with pytest.raises(NothingToStartError, match="can be taken back"):
         launching.undo_of(RUN_ID, [Touched(RUN_ID, "plytix", "main")])
