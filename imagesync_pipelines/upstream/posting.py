@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.addresses import Resolve, judge_url, resolve_host
 from imagesync_pipelines.upstream.answers import Place, failure_of_status
@@ -52,14 +53,19 @@ def _post(posting: Posting, policy: FetchPolicy, timing: Timing, resolve: Resolv
     # A path may hold what only sender and receiver know.
     place = Place(there.name, "", posting.secrets)
     deadline = timing.clock() + policy.total_deadline
+    spans.attempt.set(1)
     try:
-        with judged_connection(there, policy, policy.total_deadline) as connection:
+        with (
+            spans.call("POST", f"{there.scheme}://{there.name}/", has_route=False) as made,
+            judged_connection(there, policy, policy.total_deadline) as connection,
+        ):
             headers = {"Host": there.name, "User-Agent": USER_AGENT, "Accept": "application/json, */*;q=0.1"}
             headers |= {"Accept-Encoding": "identity", "Connection": "close", **posting.headers}
             connection.request("POST", there.target, body=posting.body, headers=headers)
             response = connection.getresponse()
             body = _beginning(response)
             status = response.status
+            made.note(http__response__status_code=status)
             if 200 <= status < 300:
                 return Posted(status, body)
             if status in REDIRECTS:

@@ -142,6 +142,7 @@ def measured(
     return found["ours"], found["a_child"], found["told"]
 
 
+@pytest.mark.slow
 def test_our_process_stays_small_whatever_the_file_and_a_child_in_its_limit(tmp_path: Path) -> None:
     ours, a_child, told = measured(FILES, tmp_path / "files", 8, CHECKED_AND_COPIED)
     assert ours < OURS

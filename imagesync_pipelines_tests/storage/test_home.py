@@ -60,6 +60,7 @@ def test_a_child_in_another_folder_reaches_the_same_embedded_house(home: Path, t
         assert connection.execute(sa.text("SELECT current_database()")).scalar() == "dagster"
 
 
+@pytest.mark.slow
 def test_several_processes_may_open_and_migrate_a_fresh_house_at_once(home: Path, tmp_path: Path) -> None:
     code = (
         CHILD

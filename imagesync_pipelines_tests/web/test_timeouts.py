@@ -53,7 +53,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[uvicorn.Server, int
     )
     listener = sandbox.bind()
     protocol = timed(request.param, SHORT)
-    started = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="off", log_level="critical", access_log=False))
+    quiet: dict[str, Any] = {"log_level": "critical", "access_log": False}
+    # The rest that uvicorn gives an idle connection is five seconds otherwise.
+    started = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="off", timeout_keep_alive=2, **quiet))
     thread = threading.Thread(target=started.run, args=([listener],), daemon=True)
     thread.start()
     yield started, listener.getsockname()[1]
