@@ -1,6 +1,6 @@
 """What was done, in lines for people: when, by whom, what, from what to what, and why."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,8 @@ _WORDS = {
     "pin_moved": "still chosen as primary",
     "pin_dormant": "chosen as primary, should it come back",
 }
+# Where the targets keep what people call a picture by.
+_NAMES = ("name", "filename", "asset")
 Key = tuple[str, str, str]
 """An image of a target: connector, account, key."""
 
@@ -88,8 +90,9 @@ def _line(effect: Effect, row: EffectRow, before: Mapping[str, Any] | None, afte
     elif row.change == "update" and row.key_before not in (None, row.key):
         what = f"changed, before it was {_image(row.key_before or '')}"
     written = row.change in ("add", "update", "remove")
-    shown: list[Callable[[Mapping[str, Any] | None], str]] = [_label, _picture]
-    texts = [show(values) if written else "" for values in (before, after) for show in shown]
+    places = (row.position_before, row.position) if row.position != row.position_before else (None, None)
+    labels = [_label(values, place) if written else "" for values, place in zip((before, after), places, strict=True)]
+    pictures = [_picture(values) if written else "" for values in (before, after)]
     return Line(
         at=effect.at,
         by=effect.by,
@@ -100,12 +103,12 @@ def _line(effect: Effect, row: EffectRow, before: Mapping[str, Any] | None, afte
         image=_image(row.key),
         kind=row.change,
         what=what,
-        before=texts[0],
-        after=texts[2],
+        before=labels[0],
+        after=labels[1],
         why=row.reason,
         lost=row.lost or "",
-        picture_before=texts[1],
-        picture_after=texts[3],
+        picture_before=pictures[0],
+        picture_after=pictures[1],
     )
 
 
@@ -113,15 +116,14 @@ def _image(key: str) -> str:
     return key.partition("/")[2] or key
 
 
-def _label(values: Mapping[str, Any] | None) -> str:
-    """A picture by its name and size, as far as they are known."""
-    if values is None:
-        return ""
-    name = (
-        values.get("name") or values.get("filename") or _file_name(values.get("image_url") or values.get("url") or "")
+def _label(values: Mapping[str, Any] | None, place: int | None) -> str:
+    """A picture by its name, size and place, as far as they are known."""
+    told = values or {}
+    name = next((str(told[one]) for one in _NAMES if told.get(one)), "") or _file_name(told.get("image_url") or "")
+    size = f"{told['width']} × {told['height']}" if told.get("width") and told.get("height") else ""
+    return ", ".join(
+        filter(None, (" ".join(filter(None, (name, size))), "" if place is None else f"place {place + 1}"))
     )
-    size = f"{values['width']} × {values['height']}" if values.get("width") and values.get("height") else ""
-    return " ".join(filter(None, (str(name), size)))
 
 
 def _picture(values: Mapping[str, Any] | None) -> str:

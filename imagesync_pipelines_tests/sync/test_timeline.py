@@ -58,6 +58,14 @@ def test_a_remote_system_says_itself_what_was_written() -> None:
     assert said(lines_of([Effect("plytix", "main", "sku", (row,), at=AT)])[0]) == ("k", "changed", "a.jpg", "b.jpg")
 
 
+def test_a_picture_that_only_moved_says_from_where_to_where() -> None:
+    row = EffectRow(
+        "product:1/k", "update", "moved", "product:1/k", position=0, position_before=2, after={"name": "a.jpg"}
+    )
+    line = lines_of([Effect("moysklad", "berlin", "product:1", (row,), at=AT)])[0]
+    assert said(line) == ("k", "changed", "place 3", "a.jpg, place 1")
+
+
 @pytest.mark.parametrize(
     ("row", "what"),
     [
