@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, read_rows, storable
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.schema import held, removal
 from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.model import Change, Memory, Ruling, Undone
@@ -141,10 +142,26 @@ def release(engine: sa.Engine, connector: str, account: str, keys: Collection[st
 
 
 def decide(engine: sa.Engine, ids: Collection[int], decision: str, by: str) -> int:
-    """A person's word about entries, by their numbers: ALLOW or KEEP; returns how many there were."""
+    """A person's word about entries, by their numbers: ALLOW or KEEP; returns how many there were.
+
+    It is in the history as done by that person.
+    """
     decided = {"decision": decision, "decided_at": sa.func.now(), "decided_by": by}
     with engine.begin() as connection:
-        return connection.execute(held.update().where(among(held.c.id, ids)).values(**decided)).rowcount
+        statement = held.update().where(among(held.c.id, ids)).values(**decided).returning(held)
+        rows = connection.execute(statement).all()
+        said = (
+            Effect(
+                one.connector,
+                one.account,
+                one.group_key,
+                (EffectRow(one.key, decision, one.reason, fingerprint_before=one.fingerprint),),
+                Author(person=by),
+            )
+            for one in rows
+        )
+        note_effects(connection, said)
+    return len(rows)
 
 
 def memory_of(context: RunContext[Any], origin: str = GUARD) -> Memory:

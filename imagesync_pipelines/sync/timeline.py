@@ -14,6 +14,8 @@ _WORDS = {
     "add": "added",
     "update": "changed",
     "remove": "removed",
+    "allow": "allowed to go, by a person's word",
+    "keep": "kept, by a person's word",
     "pin": "chosen as primary",
     "unpin": "no longer chosen as primary",
     "pin_moved": "still chosen as primary",

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.effects import Author, effects_about
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync import held
@@ -150,6 +151,20 @@ def test_what_a_person_keeps_is_told_no_more_until_the_source_wants_it_again(acc
         assert (done.images_deleted, done.held_back, done.warnings) == (0, 0, ())
     account.sync(ALL)
     assert account.sync("abcdefg").held_back == 3
+
+
+def test_a_persons_word_is_in_the_history_of_what_it_is_about(account: Account) -> None:
+    account.sync("abcdefg")
+    held_now = account.waiting()
+    account.decide(KEEP)
+    assert held.decide(account.installation.engine, [10**6], KEEP, "bert") == 0
+    with account.installation.engine.connect() as connection:
+        told = effects_about(connection, [("toy", one.group) for one in held_now])
+    said = [one for one in told if one.by == Author(person="anna")]
+    assert sorted((one.rows[0].key, one.rows[0].change, one.account) for one in said) == [
+        (one.key, KEEP, "one") for one in sorted(held_now, key=lambda one: one.key)
+    ]
+    assert [one for one in told if one.by.person == "bert"] == []
 
 
 def test_what_a_person_keeps_is_not_carried_out_by_an_earlier_plan_s_number(account: Account) -> None:
