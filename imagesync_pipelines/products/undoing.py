@@ -50,6 +50,8 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         since = changed_after(connection, context.connector, context.account, run, effects[-1].id)
     found = reverse(effects, judged, since)
     refused = {**found.refused, **dict.fromkeys(groups - set(products["id"].astype("str")), _GONE)}
+    # What an undo that was killed has done, or one of chosen products, is done.
+    already = {group for group in refused if group in since and since[group].undoes_run == run}
     stay = pd.Series(list(refused), dtype="str")
     judged, wanted = (rows[~among(rows["group"], stay)] for rows in (judged, found.wanted))
     payload = _payload(found.values)
@@ -68,7 +70,7 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
     rows, said = planned.plan, f"undo of run {run}"
     rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), said))
     names = dict(zip(products["id"].astype("str"), products["sku"], strict=True))
-    told = [f"{names.get(group, group)}: {why}" for group, why in sorted(refused.items())]
+    told = [f"{names.get(group, group)}: {why}" for group, why in sorted(refused.items()) if group not in already]
     lost = [f"{key}: {why}" for key, why in sorted(found.lost.items())]
     planned = replace(
         planned,
@@ -84,7 +86,7 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         None if nothing else store_plan(context, planned, made_for=f"the {said}", kept=kept),
         cost=f"{len(changes)} rows of our own database",
         changes=changes,
-        shown={"undoes_run": run, "refused": Texts(told), "lost": Texts(lost)},
+        shown={"undoes_run": run, "refused": Texts(told), "lost": Texts(lost), "taken_back_before": len(already)},
     )
 
 

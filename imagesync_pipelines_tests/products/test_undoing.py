@@ -214,7 +214,11 @@ def test_others_are_refused_by_name_and_chosen_products_alone_are_given_back(wor
     with pytest.raises(UndoRefusedError, match="No product has the SKU 4711"):
         world.plan_undo(run, "4711")
     assert world.plan_undo(run, "0")[1] is None
-    assert world.rows()[third, "1"][0] == Picture(version="2").fingerprint()
+    world.apply(number)
+    again, nothing = world.plan_undo(run)
+    assert (nothing, again.shown["taken_back_before"]) == (None, 1)
+    assert any("left as they are" in one and one.startswith("2 products") for one in again.warnings)
+    assert world.rows()[third, "1"][0] == Picture().fingerprint()
 
 
 def test_a_choice_of_primary_is_taken_back_and_again(world: World) -> None:
