@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import scaling
+from imagesync_pipelines.defs.instance_storage import outlook
 from imagesync_pipelines.defs.metadata import without_secrets
 from imagesync_pipelines.defs.watching import SILENT, daemon_stopped
 from imagesync_pipelines.defs.work import secrets_of
@@ -76,6 +77,18 @@ def new_connections(instance: dg.DagsterInstance, shared: Settings) -> Iterator[
     yield Finding("Dagster's database", "new connections", State.WARNING if many else State.FINE, said, todo)
 
 
+def own_tables(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
+    """Whether Dagster's tables are those of its release that is installed."""
+    url = getattr(instance.run_storage, "postgres_url", "")
+    if not url:
+        return
+    _, missing = outlook(url)
+    lacks = f"{len(missing)} migrations of Dagster's are missing: {', '.join(one.what for one in missing)}"
+    todo = "Make a backup, then type `imagesync upgrade` (docs/operating.md)." if missing else ""
+    said = lacks if missing else "those of this program's Dagster"
+    yield Finding("Dagster's database", "tables", State.WARNING if missing else State.FINE, said, todo)
+
+
 def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
     """The connectors that are set up and of which nothing starts, once a daemon has noted which schedules are on."""
     known = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
@@ -98,7 +111,7 @@ def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Fi
             yield Finding(one.name, "schedules", State.WARNING, f"{said}switched them off by hand", todo)
 
 
-OF_DAGSTER: tuple[OfDagster, ...] = (daemon, several_hosts, new_connections, schedules_off)
+OF_DAGSTER: tuple[OfDagster, ...] = (daemon, several_hosts, own_tables, new_connections, schedules_off)
 """What is looked at in Dagster's instance, once there is one."""
 
 

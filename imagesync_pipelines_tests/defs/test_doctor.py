@@ -11,15 +11,16 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from sqlalchemy import make_url
 
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.doctor import schedules_off
+from imagesync_pipelines.defs.doctor import own_tables, schedules_off
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import HEAD
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.sync.health import State
 from imagesync_pipelines_tests.cli.terminals import Ended, call
 from imagesync_pipelines_tests.defs.test_watching import state_of
 from imagesync_pipelines_tests.generated import ROOT
-from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, rows_of
+from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
 from imagesync_pipelines_tests.poolers import pgbouncer, through
 
 Shown = pytest.CaptureFixture[str]
@@ -108,6 +109,21 @@ def test_a_database_that_cannot_be_used_as_it_is(server: EmbeddedServer, tmp_pat
             ended = call(None, capsys, "doctor", "--json", **pooled)
             assert states(ended)["database", "answers"] == "wrong"
             assert "pooler of transactions" in ended.out
+
+
+def test_tables_of_an_earlier_dagster_are_a_warning(server: EmbeddedServer, tmp_path: Path) -> None:
+    with databases(server) as (ours, dagsters), opened(environment_of(tmp_path, ours, dagsters)) as (_, instance):
+        [found] = own_tables(instance, load_settings(Settings))
+        assert (found.check, found.state) == ("tables", State.FINE)
+        [(schema,)] = rows_of(dagsters, "SELECT schemaname FROM pg_tables WHERE tablename = 'event_logs'")
+        rows_of(dagsters, f"UPDATE {schema}.alembic_version SET version_num = '7e2f3204cf8e'")
+        [found] = own_tables(instance, load_settings(Settings))
+        assert found.state is State.WARNING
+        assert found.said.startswith("2 migrations of Dagster's are missing: use longtext on")
+        assert "imagesync upgrade" in found.todo
+        rows_of(dagsters, f"UPDATE {schema}.alembic_version SET version_num = 'of a newer Dagster'")
+        with pytest.raises(StorageError, match="Install the newer program again"):
+            list(own_tables(instance, load_settings(Settings)))
 
 
 def test_the_launcher_is_the_one_that_the_settings_name_now(
