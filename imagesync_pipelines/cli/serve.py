@@ -37,7 +37,7 @@ def serve(host: str | None, port: int | None) -> None:
     """
     asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     with runs.opened() as (place, instance):
-        opened = _opened(place, instance, asked)
+        opened = open_here(place, instance, asked)
         logs.say(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
         where, processes = (opened.settings.host, opened.settings.port), opened.settings.processes
         proxies = opened.shared.trusted_proxies
@@ -52,9 +52,10 @@ def serve(host: str | None, port: int | None) -> None:
 def _open_app(asked: Mapping[str, object]) -> ASGIApp:
     """The catalogue of this installation in a process of its own."""
     place, instance = _left_open.enter_context(runs.opened())
-    return build_app(_opened(place, instance, asked))
+    return build_app(open_here(place, instance, asked))
 
 
-def _opened(place: Installation, instance: dg.DagsterInstance, asked: Mapping[str, object]) -> Opened:
+def open_here(place: Installation, instance: dg.DagsterInstance, asked: Mapping[str, object]) -> Opened:
+    """What the catalogue works with, of this installation and its Dagster; asked: settings of it that are others."""
     opened = open_catalogue(place, partial(history, instance), partial(silent_daemon, instance))
     return replace(opened, settings=opened.settings.model_copy(update=asked))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ import requests
 
 from imagesync_pipelines.cli.sandbox import dev
 from imagesync_pipelines.storage.embedded import stop_server
+from imagesync_pipelines_tests import generated
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
 TRIALS = 7
@@ -47,8 +49,8 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture
-def ports_are_free() -> Iterator[None]:
+@contextmanager
+def sandbox_ports() -> Iterator[None]:
     """Demo and dev use the sandbox's own ports: one test at a time, of all pytest workers of this machine."""
     with (Path(tempfile.gettempdir()) / "imagesync-tests-sandbox-ports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -62,39 +64,54 @@ def ports_are_free() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def ports_are_free() -> Iterator[None]:
+    """The sandbox's own ports, for one test."""
+    with sandbox_ports():
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ports_are_free")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: Path, stop: signal.Signals) -> None:
-    port, home = free_port(), tmp_path / "home"
-    process = subprocess.Popen(
-        [*COMMAND, "dev", "--port", str(port)], cwd=tmp_path, text=True, stderr=subprocess.STDOUT,
-        stdout=(tmp_path / "shown.txt").open("w"), env=environment_of(None, {"IMAGESYNC_HOME": str(home)}),
-    )  # fmt: skip
+    home, shown = tmp_path / "home", tmp_path / "shown.txt"
+    # As people start it, with what is installed as it is; or as a supervisor does.
+    make = ["make", "-C", str(generated.ROOT), f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed", "dev"]
+    command = make if stop is signal.SIGINT else [*COMMAND, "dev"]
+    more = {"IMAGESYNC_HOME": str(home), "IMAGESYNC_ENV_FILE": os.devnull, "PYTHONUNBUFFERED": "1"}
+    with shown.open("w") as target:
+        process = subprocess.Popen(
+            command, text=True, stdout=target, stderr=subprocess.STDOUT, env=environment_of(None, more),
+            start_new_session=True,
+        )  # fmt: skip
+    children: list[psutil.Process] = []
     try:
+        wait_for(lambda: "Ctrl-C stops everything" in shown.read_text(), process)
+        port = int(re.findall(r"Dagster UI: http://127\.0\.0\.1:(\d+)", shown.read_text())[0])
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
         wait_for(lambda: len(partition_keys(port)) == 13, process)
         children = psutil.Process(process.pid).children(recursive=True)
         ours = [child for child in children if "postgres" not in child.name()]
         commands = [" ".join(child.cmdline()[1:4]) for child in ours]
         assert sum("api grpc" in command for command in commands) == 1, commands
-        assert len(ours) <= 8, "code server, webserver, daemon, catalogue, photo server, an object store with its shell"
-        wait_for(lambda: "Photos of store1" in (tmp_path / "shown.txt").read_text(), process)
-        photos = re.findall(r"Photos of store1: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
-        wait_for(lambda: answers(f"{photos}/health"), process)
-        catalogue = re.findall(r"Catalogue: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
-        wait_for(lambda: answers(f"{catalogue}/history"), process)
-        assert "Dagster UI: http://127.0.0.1" in (tmp_path / "shown.txt").read_text()
+        # Code server, webserver, daemon, an object store with its shell; make itself has the command for a child.
+        assert len(ours) - (stop is signal.SIGINT) <= 6, commands
+        photos = re.findall(r"Photos of store1: (http://\S+)", shown.read_text())[0]
+        assert answers(f"{photos}/health")
+        catalogue = re.findall(r"Catalogue: (http://\S+)", shown.read_text())[0]
+        assert answers(f"{catalogue}/history")
     finally:
-        process.send_signal(stop)
+        # A terminal tells make and everybody that is in its foreground, a supervisor its own process.
+        (os.killpg if stop is signal.SIGINT else os.kill)(process.pid, stop)
         process.wait(120)
         stop_server(home)
-    assert process.returncode == 0, (tmp_path / "shown.txt").read_text()
+    assert stop is signal.SIGINT or process.returncode == 0, shown.read_text()
+    # Dagster's daemon tells of a tick that it had to break off; what we print ourselves ends without a trace.
+    assert "imagesync_pipelines/cli/" not in shown.read_text()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert [child.cmdline() for child in alive] == []
     assert not answers(f"http://127.0.0.1:{port}/server_info")
-    # Dagster's daemon tells of a tick that it had to break off; what we print ourselves ends without a trace.
-    assert "imagesync_pipelines/cli/" not in (tmp_path / "shown.txt").read_text()
 
 
 def test_a_process_that_outlives_the_command_that_started_it_is_stopped_too(

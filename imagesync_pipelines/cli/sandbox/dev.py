@@ -1,10 +1,11 @@
 """`imagesync dev`: Dagster UI, daemon, catalogue, stand-ins and photo server on one home, until Ctrl-C.
 
-The stand-ins and the photo server are in this process. Webserver and daemon share one code server: each would start one
-for itself, and the daemon another one every minute.
+Catalogue, stand-ins and photo server are in this process. Webserver and daemon share one code server: each would start
+one for itself, and the daemon another one every minute.
 """
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -24,13 +25,16 @@ from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT, photo_app
 from imagesync_pipelines.cli.sandbox import stand_ins
+from imagesync_pipelines.cli.serve import open_here
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
+from imagesync_pipelines.defs.watching import watched
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, running, stopping
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Connector
+from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 STOP_SECONDS = 20
@@ -63,16 +67,15 @@ def dev(port: int, real: bool) -> None:
             logs.say(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
             _wait_for(folder / SOCKET, started)
-            commands = {
-                **_dagster_commands(port, folder),
-                "catalogue": [*stand_ins.PROGRAM, "serve", "--host", LOOPBACK, "--port", str(catalogue)],
-            }
             # The photo server of the first store, where there is one.
             for name in stores[:1]:
                 app = servers.enter_context(photo_app(name))()
                 servers.enter_context(running((app, bind(photos))))
                 logs.say(f"Photos of {name}: http://{LOOPBACK}:{photos}")
-            started += servers.enter_context(_running(commands, environment))
+            started += servers.enter_context(_running(_dagster_commands(port, folder), environment))
+            servers.enter_context(watched(installation, instance, logging.getLogger("imagesync")))
+            opened = open_here(installation, instance, {"host": LOOPBACK, "port": catalogue})
+            servers.enter_context(running((build_app(opened), bind(catalogue))))
             logs.say(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
             logs.say(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)", bold=True)
             _wait(started)

@@ -5,7 +5,6 @@ For `imagesync demo` and `imagesync dev`: the variables, the home and the proces
 
 import csv
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
 _PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "FOLDER_", "IMAGESYNC_")
 PICTURES = 12
-PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 
 
 @click.command("sandbox")
