@@ -18,6 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 import imagesync_pipelines
+from imagesync_pipelines.defs.launching import LOCATION
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import shell
 from imagesync_pipelines_tests.cli.test_servers import free_port
@@ -72,12 +73,14 @@ def receiving(smtp_port: int, http_port: int) -> Iterator[tuple[list[Message], l
 
 @contextmanager
 def daemon(environment: dict[str, str], folder: Path) -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """A daemon on these definitions; gives a function that waits until something is true."""
+    """A daemon on these definitions, where runs look for them; gives a function that waits until something is true."""
     program = Path(sys.executable).parent / "dagster-daemon"
-    module = "imagesync_pipelines_tests.e2e.quick_definitions"
+    module = {"module_name": "imagesync_pipelines_tests.e2e.quick_definitions", "location_name": LOCATION}
+    (folder / "workspace.yaml").write_text(json.dumps({"load_from": [{"python_module": module}]}))
+    environment = {**environment, "PYTHONPATH": str(PACKAGE)}
     with (folder / "daemon.log").open("w") as log:
         process = subprocess.Popen(
-            [program, "run", "-m", module], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+            [program, "run", "-w", "workspace.yaml"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
         )
 
         def wait_for(what: Callable[[], bool]) -> None:
@@ -114,7 +117,7 @@ def test_a_failure_reaches_mail_and_http_once_they_are_there_and_so_does_its_end
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         exported = shell(None, tmp_path, "env", **environment).out
         home = next(line.split("=", 1)[1] for line in exported.splitlines() if "DAGSTER_HOME=" in line)
-        whole = {**kept, **environment, "DAGSTER_HOME": home.strip("'"), "PYTHONPATH": str(PACKAGE)}
+        whole = {**kept, **environment, "DAGSTER_HOME": home.strip("'")}
         seen = "SELECT count(*) FROM job_ticks WHERE status = 'SKIPPED' AND tick_body LIKE '%run_failure_alert%'"
         with daemon(whole, tmp_path) as wait_for:
             wait_for(lambda: rows_of(urls[1], seen)[0][0] > 0)
