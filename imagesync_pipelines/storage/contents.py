@@ -123,6 +123,17 @@ class Contents:
             found = connection.execute(self._using(hold).where(among(table.c.source, sources)).returning(*_COLUMNS))
             return {row.source: Content(**row._mapping) for row in found}
 
+    def hold_bytes(self, hashes: Collection[str], hold: timedelta) -> set[str]:
+        """Which of these SHA-256 are kept, of whatever source; nobody forgets them before `hold` is over."""
+        with self.engine.begin() as connection:
+            found = connection.scalars(self._using(hold).where(among(table.c.sha256, hashes)).returning(table.c.sha256))
+            return set(found)
+
+    def find_bytes(self, hashes: Collection[str]) -> set[str]:
+        """Which of these SHA-256 are kept, of whatever source; that they are used is not noted."""
+        with self.engine.connect() as connection:
+            return set(connection.scalars(sa.select(table.c.sha256).where(among(table.c.sha256, hashes))))
+
     def find(self, sources: Collection[str]) -> dict[str, Content]:
         """What is kept of these sources, by source; that it is used is not noted."""
         query = sa.select(*_COLUMNS).where(among(table.c.source, sources))

@@ -5,15 +5,17 @@ means: unknown. The outbox holds reports to an upstream until they could be sent
 there is one, the newest: it replaces an older one that was not sent.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
+from imagesync_pipelines.storage.database import among, fields_of, read_rows, storable, write_rows
+from imagesync_pipelines.storage.effects import NOBODY, Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.schema import intent as intents
 from imagesync_pipelines.storage.schema import report_outbox as table
 from imagesync_pipelines.storage.statistics import analyze_if_many
@@ -21,15 +23,27 @@ from imagesync_pipelines.storage.statistics import analyze_if_many
 
 @dataclass(frozen=True)
 class Intent:
-    """A group that is about to be written to a remote target; `fingerprint` is the digest of the rows it is to get."""
+    """A group that is about to be written to a remote target; `fingerprint` is the digest of the rows it is to get.
+
+    rows: what is to become of it, and by: by whom, for the history.
+    """
 
     group: str
     fingerprint: str
+    rows: tuple[EffectRow, ...] = ()
+    by: Author = NOBODY
 
 
 def begin_intent(engine: sa.Engine, owner: str, intent: Intent, run_id: str | None) -> None:
     """Write and commit that a run is about to write a group; a second attempt on it replaces the first."""
-    values = {"fingerprint": intent.fingerprint, "run_id": run_id, "started_at": sa.func.now()}
+    values = {
+        "fingerprint": intent.fingerprint,
+        "run_id": run_id,
+        "started_at": sa.func.now(),
+        "rows": storable([_told(row) for row in intent.rows]),
+        "details": {},
+        "by": _told(intent.by),
+    }
     statement = insert(intents).values(connector=owner, group_key=intent.group, **values)
     write_rows(engine, statement.on_conflict_do_update(index_elements=["connector", "group_key"], set_=values))
 
@@ -40,9 +54,59 @@ def open_intents(engine: sa.Engine, owner: str) -> list[Intent]:
     return read_rows(engine, query.order_by(intents.c.started_at, intents.c.group_key), Intent)
 
 
-def close_intents(connection: sa.Connection, owner: str, groups: Collection[str]) -> None:
-    """Take intents away in the caller's transaction, the one that writes what their groups now hold."""
-    connection.execute(intents.delete().where(intents.c.connector == owner, among(intents.c.group_key, groups)))
+Details = Mapping[str, Mapping[str, Any] | None]
+"""What a target says of rows, by their keys, just before it writes them: fields of EffectRow, such as `before`.
+
+None: there is nothing to be done, for it is there already. IN_PART: said afterwards, of a row that is not done: with
+these fields otherwise it is.
+"""
+IN_PART = "in_part"
+NO_DETAILS: Details = MappingProxyType({})
+
+
+def note_details(connection: sa.Connection, owner: str, details: Mapping[str, Details]) -> None:
+    """Note what a target says of the rows of groups; of each row, what is said last counts."""
+    rows = [{"of": group, "said": storable(dict(of_rows))} for group, of_rows in details.items() if of_rows]
+    mine = (intents.c.connector == owner) & (intents.c.group_key == sa.bindparam("of"))
+    said = intents.c.details.concat(sa.bindparam("said", type_=JSONB))
+    if rows:
+        connection.execute(intents.update().where(mine).values(details=said), rows)
+
+
+def close_intents(
+    connection: sa.Connection,
+    owner: str,
+    groups: Collection[str],
+    done: Callable[[EffectRow], EffectRow | None] = lambda row: None,
+) -> None:
+    """Take intents away in the caller's transaction, the one that writes what their groups now hold.
+
+    What was done of them goes into the history; done: a row as it was done, None when it was not.
+    """
+    gone = intents.delete().where(intents.c.connector == owner, among(intents.c.group_key, groups))
+    connector, _, account = owner.partition("/")
+    effects = []
+    for one in connection.execute(gone.returning(intents)).all():
+        rows = tuple(row for told in one.rows if (row := _as_done(told, one.details.get(told["key"], {}), done)))
+        if rows:
+            effects.append(Effect(connector, account, one.group_key, rows, Author(**one.by)))
+    note_effects(connection, effects)
+
+
+def _as_done(
+    told: Mapping[str, Any], details: Mapping[str, Any] | None, done: Callable[[EffectRow], EffectRow | None]
+) -> EffectRow | None:
+    """A row of an intent as the history has it; None when nothing was done."""
+    if details is None:
+        return None
+    said = {name: value for name, value in details.items() if name != IN_PART}
+    row = EffectRow(**{**told, **said})
+    return done(row) or (replace(row, **details[IN_PART]) if IN_PART in details else None)
+
+
+def _told(one: EffectRow | Author) -> dict[str, Any]:
+    """Its fields, without what is None."""
+    return {name: value for name, value in vars(one).items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,9 @@ intent = table(
     sa.Column("fingerprint", sa.Text, nullable=False),
     moment("started_at", default_now=True),
     sa.Column("run_id", sa.Text),
+    json_of("rows", "[]", comment="what is to become of the group, as the history has it"),
+    json_of("details", "{}", comment="what the target said of these rows before it was called, by their keys"),
+    json_of("by", "{}", comment="who does it, as the history has it"),
 )
 
 plan = table(

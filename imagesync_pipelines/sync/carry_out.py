@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.memory import note_read
-from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.plans import UNDOES, PlanHeader
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
@@ -181,6 +181,7 @@ def carry_out_remotely(
             workers=context.settings.workers,
             states=loaded.states if earlier is None else dict(earlier),
             states_read_at=states_read_at,
+            by=context.author(loaded.header.id, loaded.scope.get(UNDOES)),
             resumed=loaded.resumed,
             bulk=bulk,
             fatal=fatal,

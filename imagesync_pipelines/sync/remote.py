@@ -12,8 +12,10 @@ from typing import TypeVar
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError, RemoteError
+from imagesync_pipelines.storage.effects import NOBODY, Author
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync import apply
+from imagesync_pipelines.sync.effects import planned_rows
 from imagesync_pipelines.sync.frames import check_rows
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
@@ -93,6 +95,7 @@ def apply_remote(
     workers: int,
     states: Mapping[str, str],
     states_read_at: datetime | None = None,
+    by: Author = NOBODY,
     resumed: bool = False,
     bulk: BulkTarget | None = None,
     fatal: tuple[type[BaseException], ...] = (),
@@ -106,7 +109,8 @@ def apply_remote(
 
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
     them from the target; None for a stored plan. Older than 5 minutes, groups are read again first, and those that
-    moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning. resumed: an
+    moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning. by: in whose name
+    the history tells of it: what a group is to get is noted with its intent, and told with its outcome. resumed: an
     application of the same plan broke off; groups that are as the plan wants them were written by it and count as done.
     identify: looks whose account has answered so far, each time before groups are written; IdentityRefusedError ends
     the application, whoever raises it.
@@ -152,11 +156,11 @@ def apply_remote(
 
     with tally.telling(plan, broke):
         if bulk is not None:
-            for results in _in_bulk(bulk, due(last=False), intents, fatal):
+            for results in _in_bulk(bulk, due(last=False), intents, by, fatal):
                 take(results)
                 answered |= {result.group for result in results}
         silent = 0
-        writing = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, fatal), workers)
+        writing = apply.side_by_side(due(last=True), lambda work: _write(work, target, intents, by, fatal), workers)
         # Whatever ends it, calls that are under way are waited for: the lock of the account goes back after this.
         with closing(writing) as written:
             for _, (results, error) in written:
@@ -169,7 +173,7 @@ def apply_remote(
 
 
 def _in_bulk(
-    bulk: BulkTarget, works: Iterator[GroupWork], intents: IntentLog, fatal: tuple[type[BaseException], ...]
+    bulk: BulkTarget, works: Iterator[GroupWork], intents: IntentLog, by: Author, fatal: tuple[type[BaseException], ...]
 ) -> Iterator[list[RowResult]]:
     """Portions written in one call each, between intents and outcomes; the results of those that were answered.
 
@@ -184,7 +188,7 @@ def _in_bulk(
             if not portion:
                 return
             for work in portion:
-                intents.begin(Intent(work.group, _wanted_state(work)))
+                intents.begin(_intent(work, by))
             results = list(bulk.apply(portion))
         except AnswerLostError as error:
             yield [result for work in portion for result in apply.same_for_all(work, Outcome.UNKNOWN, _lost(error))]
@@ -209,12 +213,12 @@ def _lost(error: AnswerLostError) -> str:
 
 
 def _write(
-    work: GroupWork, target: RemoteTarget, intents: IntentLog, fatal: tuple[type[BaseException], ...]
+    work: GroupWork, target: RemoteTarget, intents: IntentLog, by: Author, fatal: tuple[type[BaseException], ...]
 ) -> tuple[list[RowResult], Exception | None]:
     """Intent, call, outcome, and what the target raised. The outcome is written only when it is known for every row."""
     if target.stopped:
         return apply.same_for_all(work, Outcome.REFUSED, target.stopped), None
-    intents.begin(Intent(work.group, _wanted_state(work)))
+    intents.begin(_intent(work, by))
     try:
         results = apply.answers([work], target.apply(work))
     except AnswerLostError as error:
@@ -226,10 +230,10 @@ def _write(
     return results, None
 
 
-def _wanted_state(work: GroupWork) -> str:
-    return group_state(
-        (row.key, row.fingerprint_after, row.position) for row in work.rows if row.fingerprint_after is not None
-    )
+def _intent(work: GroupWork, by: Author) -> Intent:
+    wanted = ((row.key, row.fingerprint_after, row.position) for row in work.rows)
+    state = group_state((key, fingerprint, place) for key, fingerprint, place in wanted if fingerprint is not None)
+    return Intent(work.group, state, planned_rows(work), by)
 
 
 def _read(target: ReadableTarget, groups: Sequence[str]) -> pd.DataFrame:

@@ -72,10 +72,16 @@ class IntentLog(Protocol):
         """Write and commit an intent; one that is open for the group already is replaced."""
 
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
-        """Close the intent of a group and record what the target holds since its DONE rows, in one transaction."""
+        """Close the intent of a group and record what the target holds since its DONE rows, in one transaction.
+
+        The history tells of these rows in the same one (effects.done_by).
+        """
 
     def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
-        """Close the intents of groups and record `current` as what the target holds of them, in one transaction."""
+        """Close the intents of groups and record `current` as what the target holds of them, in one transaction.
+
+        The history tells of the rows that were done by it, in the same one (effects.done_as_seen).
+        """
 
 
 class Quarantine(Protocol):

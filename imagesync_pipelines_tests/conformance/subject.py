@@ -21,6 +21,7 @@ from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
+from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines_tests.faults.commands import WAITING
 from imagesync_pipelines_tests.places import entered, opened, rows_of
 
@@ -113,6 +114,22 @@ class Site(ABC):
 
     def sign(self, number: int) -> None:  # noqa: B027
         """At the source: addresses get another signature, each number another one; where there are none, nothing."""
+
+    def told(self, run_id: str = "") -> list[dict[str, Any]]:
+        """The rows of the history, of one run or of all, in their order."""
+        found = self.rows("SELECT run_id, rows FROM imagesync.effect ORDER BY id")
+        return [row for run, rows in found for row in rows if run_id in ("", run) and row["change"] in EFFECTS]
+
+    def assert_told_once(self) -> None:
+        """The history, from its beginning, gives what the target shows; nothing is in it twice."""
+        there = set[str]()
+        for row in self.told():
+            if row["change"] != "add":
+                there.remove(row.get("key_before", row["key"]))
+            if row["change"] != "remove":
+                assert row["key"] not in there, f"{row['key']} would be there twice"
+                there.add(row["key"])
+        assert len(there) == self.number()
 
     def assert_killed(self, before: Held) -> None:
         """What holds just after kill -9 at a moment, when `before` was held when the run began."""

@@ -32,3 +32,4 @@ def test_a_write_answered_200_without_what_its_body_must_hold_is_not_done_and_is
         assert last.status is not runs.Status.FAILED, last.error
         site.assert_right()
         assert site.rows("SELECT * FROM imagesync.intent") == []
+        site.assert_told_once()

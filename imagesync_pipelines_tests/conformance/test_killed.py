@@ -46,6 +46,7 @@ def test_a_run_killed_at_any_moment_loses_nothing_and_doubles_nothing(
         assert site.stamps() == stamps
         assert site.calls() - calls == subject.quiet_calls, "nothing is left to be done"
         site.assert_right()
+        site.assert_told_once()
 
 
 def test_two_runs_at_once_both_end_and_make_nothing_twice(subject: Subject, site: Any, tmp_path: Path) -> None:

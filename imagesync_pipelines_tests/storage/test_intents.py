@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
+from imagesync_pipelines.storage.effects import Author, EffectRow, effects_of_run
+from imagesync_pipelines.storage.outbox import IN_PART, Intent, begin_intent, close_intents, note_details, open_intents
 from imagesync_pipelines.storage.schema import intent as table
 
 
@@ -33,3 +34,28 @@ def test_a_second_attempt_on_a_group_replaces_the_first(database: sa.Engine) -> 
     begin_intent(database, "plytix", Intent("gallery-1", "xyz"), "run-2")
     assert open_intents(database, "plytix") == [Intent("gallery-1", "xyz")]
     assert _runs(database, "plytix") == ["run-2"]
+
+
+def test_what_was_done_is_told_in_the_transaction_of_the_outcome(database: sa.Engine) -> None:
+    rows = tuple(EffectRow(key, "update", "other content", fingerprint_after="\x00new") for key in ("a", "b", "c", "d"))
+    by = Author("run-1", "anna", plan_id=7)
+    begin_intent(database, "moysklad/child-1", Intent("product:1", "abc", rows, by), "run-1")
+    with database.begin() as connection:
+        note_details(connection, "moysklad/child-1", {"product:1": {"a": {"before": {"name": "a.jpg"}}, "c": {}}})
+        note_details(
+            connection, "moysklad/child-1", {"product:1": {"c": None}, "product:2": {}, "product:3": {"a": {}}}
+        )
+        note_details(connection, "moysklad/child-1", {"product:1": {"d": {IN_PART: {"fingerprint_after": "half"}}}})
+    with database.connect() as connection:
+        close_intents(connection, "moysklad/child-1", ["product:1"], lambda row: row if row.key in "ac" else None)
+        connection.rollback()
+    assert effects_of_run(database, "run-1") == []
+    for _ in range(2):
+        with database.begin() as connection:
+            close_intents(connection, "moysklad/child-1", ["product:1"], lambda row: row if row.key in "ac" else None)
+    (told,) = effects_of_run(database, "run-1")
+    assert (told.connector, told.account, told.group, told.by) == ("moysklad", "child-1", "product:1", by)
+    assert told.rows == (
+        EffectRow("a", "update", "other content", fingerprint_after="\ufffdnew", before={"name": "a.jpg"}),
+        EffectRow("d", "update", "other content", fingerprint_after="half"),
+    )

@@ -12,10 +12,12 @@ from itertools import count
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.storage.effects import EffectRow
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import group_works, outcomes
+from imagesync_pipelines.sync.effects import done_as_seen, done_by
 from imagesync_pipelines.sync.frames import ROW_COLUMNS
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.plan import group_states
@@ -161,11 +163,12 @@ class FakeRemote:
 
 @dataclass
 class FakeIntents:
-    """Intents and, in the same transactions, the ledger: what we know that the target holds."""
+    """Intents and, in the same transactions, the ledger: what we know that the target holds, and the history (told)."""
 
     ledger: dict[str, Row]
     wanted: dict[str, Row]
     open: dict[str, Intent] = field(default_factory=dict)
+    told: list[EffectRow] = field(default_factory=list)
     crash: Crash = field(default_factory=Crash)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -184,7 +187,7 @@ class FakeIntents:
             for row in work.rows:
                 if row.key in succeeded:
                     effect(self.ledger, row, self.wanted)
-            del self.open[work.group]
+            self.told += filter(None, map(done_by(results), self.open.pop(work.group).rows))
             self.crash.point()  # the outcome is written, and the process dies
 
     def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
@@ -193,10 +196,20 @@ class FakeIntents:
             kept = {key: row for key, row in self.ledger.items() if row[1] not in groups}
             self.ledger = kept | rows_of(current)
             for group in groups:
-                self.open.pop(group, None)
+                self.told += filter(None, map(done_as_seen(current), self.open.pop(group).rows))
 
     def current(self) -> pd.DataFrame:
         return frame(*self.ledger.values())
+
+    def assert_told_once(self, before: Mapping[str, Row], now: Mapping[str, Row]) -> None:
+        """The history, from what was there before, gives what is there now; nothing is in it twice."""
+        rows = dict(before)
+        for row in self.told:
+            change = Change(row.change)
+            key_before = None if change is Change.ADD else row.key_before or row.key
+            told = PlanRow(row.key, key_before, "", None, change, "", None, None)
+            effect(rows, told, self.wanted)
+        assert rows == now
 
 
 def changes(plan: pd.DataFrame) -> list[tuple[str, str, str]]:

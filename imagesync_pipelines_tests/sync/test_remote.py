@@ -396,6 +396,7 @@ def test_a_crash_at_any_effect_and_a_second_run_reach_the_state_of_an_uninterrup
         remote_run(world, target, intents)
     assert target.rows == intents.ledger == expected
     assert intents.open == {}
+    intents.assert_told_once(there, expected)
 
 
 @settings(max_examples=30)
@@ -414,6 +415,7 @@ def test_lost_answers_in_any_number_are_settled_by_the_next_run(
     second = remote_run(world, target, intents, workers)
     assert second.errors == ()
     assert target.rows == intents.ledger == rows_of(law(world))
+    intents.assert_told_once(there, target.rows)
 
 
 def test_a_crash_at_every_effect_in_turn_with_renames_and_removals_loses_and_doubles_nothing() -> None:
@@ -440,6 +442,7 @@ def test_a_crash_at_every_effect_in_turn_with_renames_and_removals_loses_and_dou
             f"killed at effect {effects}"
         )
         assert connector.intents.open == {}
+        connector.intents.assert_told_once(rows_of(frame(*current)), connector.target.rows)
     assert effects == 3 * 4 + 5 + 1, (
         "three groups with four points each, five rows, and one run that was not interrupted"
     )

@@ -13,7 +13,7 @@ from functools import partial
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import marking, store, store_care
+from imagesync_pipelines.connectors.edge import history, marking, store, store_care
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
@@ -28,6 +28,7 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.objects import s3_place
+from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.apply import ends_run
 from imagesync_pipelines.sync.carry_out import (
@@ -94,12 +95,17 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         if whole or not marking.restored(run.identity, run.engine, run.database):
             marking.move_on(run.identity, run.engine, run.database)
         payload = context.plans.payload_portions(loaded.header.id)
-        _report_what_a_crash_kept_back(run, loaded.header.id)
+        broken_off = _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()
 
         def write(fresh: Loaded, broke: Broke) -> Applied:
             nonlocal done
-            done = _write(run, fresh.rows, fresh.total, payload, broke)
+            try:
+                done = _write(run, fresh, payload, broke)
+            finally:
+                # What a run did that breaks off here is known all the same.
+                if fresh.total or broken_off:
+                    history.take_over(run.engine, context.account, run.database)
             return done.applied
 
         known = partial(known_now, run)
@@ -210,9 +216,8 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
     }
 
 
-def _write(
-    run: StoreRun, plan: pd.DataFrame, total: int, payload: Iterator[pd.DataFrame], broke: Broke
-) -> PhotosApplied:
+def _write(run: StoreRun, fresh: Loaded, payload: Iterator[pd.DataFrame], broke: Broke) -> PhotosApplied:
+    total = fresh.total
     verdicts = Verdicts(run.engine)
 
     def tell(written: Sequence[PhotoReport]) -> None:
@@ -225,11 +230,13 @@ def _write(
     store.analyze_if_many(run.database, total)
     with _source(run) as open_photo:
         done = apply_photos(
-            plan,
+            fresh.rows,
             payload,
             run.database,
             Downloads(open_photo, run.settings, check=check),
             run.context.quarantine,
+            by=run.context.author(fresh.header.id, fresh.scope.get(UNDOES)),
+            undo_days=run.context.installation.settings.undo_days,
             before_fetch=verdicts.look_up,
             before_write=run.context.check_locks,
             on_written=tell,
@@ -244,18 +251,19 @@ def _write(
     return done
 
 
-def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
+def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> bool:
     """Queue reports of what the plan before this one wrote, when its run broke off: it may have died before it did.
 
-    When each photo was written is not known any more, so these reports name no time.
+    Whether it did. When each photo was written is not known any more, so these reports name no time.
     """
     earlier = run.broken_off(plan_id)
     if earlier is None:
-        return
+        return False
     rows = run.context.plans.load(earlier.id)
     current = store.read_current(run.database, list(rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]))
     synced = current.loc[current["status"] == "synced", "key"]
     queue(run.engine, run.context.account, [PhotoReport(key, "synced", None, "") for key in synced])
+    return True
 
 
 def _source(run: StoreRun) -> AbstractContextManager[OpenPhoto]:

@@ -51,6 +51,9 @@ class EdgeSettings(EnvironmentSettings):
     memory_budget_mb: float = Field(64, gt=0, description="photo bytes in flight; a larger photo goes alone")
     max_photo_mb: float = Field(50, gt=0, description="a larger photo is refused")
     rows_per_commit: int = Field(100, ge=1, description="photos written in one transaction, at most")
+    undo_mb: float = Field(
+        1024, ge=0, description="what a store keeps of photos that were replaced or removed, for an undo; 0: nothing"
+    )
     report_batch: int = Field(100, ge=1, description="photos in one status report to the head office")
 
     incremental_schedule: Cron = Field("0 * * * *", description="when incremental runs start (cron)")
@@ -91,6 +94,11 @@ class EdgeSettings(EnvironmentSettings):
     def memory_budget(self) -> int:
         """The memory budget in bytes."""
         return int(self.memory_budget_mb * MEGABYTE)
+
+    @property
+    def undo_bytes(self) -> int:
+        """What a store keeps for an undo, in bytes."""
+        return int(self.undo_mb * MEGABYTE)
 
     @property
     def max_photo(self) -> int:

@@ -16,7 +16,7 @@ import pandas as pd
 import psycopg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import store
+from imagesync_pipelines.connectors.edge import history, store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, FetchedPhoto, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
@@ -24,8 +24,9 @@ from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.database import SERVER_GONE, storable
+from imagesync_pipelines.storage.effects import NOBODY, Author
 from imagesync_pipelines.sync.apply import apply_halving, group_works, same_for_all, side_by_side
-from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
+from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.tally import Applied, Tally
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -90,9 +91,9 @@ class _Row(NamedTuple):
 class _Run:
     """One application of a plan.
 
-    writing: held while statements are executed, not while their commit is waited for. unfinished: groups of which a
-    photo could not be written in this run; none of their photos is removed, which only the writers know. unreachable:
-    photos in a row that the source did not give.
+    history: what it tells of itself. writing: held while statements are executed, not while their commit is waited for.
+    unfinished: groups of which a photo could not be written in this run; none of their photos is removed, which only
+    the writers know. unreachable: photos in a row that the source did not give.
     """
 
     database: store.StoreDatabase
@@ -100,6 +101,7 @@ class _Run:
     tally: Tally
     on_written: Callable[[Sequence[PhotoReport]], None]
     before_write: Callable[[], None]
+    history: history.History
     done: PhotosApplied = field(default_factory=PhotosApplied)
     telling: threading.Lock = field(default_factory=threading.Lock)
     writing: threading.Lock = field(default_factory=threading.Lock)
@@ -122,6 +124,8 @@ def apply_photos(
     downloads: Downloads,
     quarantine: Quarantine,
     *,
+    by: Author = NOBODY,
+    undo_days: int = 30,
     before_fetch: Callable[[Collection[str]], None] = lambda checksums: None,
     before_write: Callable[[], None] = lambda: None,
     on_written: Callable[[Sequence[PhotoReport]], None] = lambda reports: None,
@@ -132,7 +136,8 @@ def apply_photos(
 
     Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
-    proven keeps the picture that is there, and no photo of its product is removed in this run. before_fetch hears of
+    proven keeps the picture that is there, and no photo of its product is removed in this run. by: in whose name the
+    history tells of it; what is replaced or removed is kept for undo_days. before_fetch hears of
     the checksums that are about to be fetched, ROWS_PER_LOOK photos at a time. before_write is called before every
     commit, and what it raises ends the run. on_written is called after every commit with what is to be told to the head
     office, on_progress gets the number of rows done, broke what was done before an error that is raised.
@@ -140,7 +145,10 @@ def apply_photos(
     Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
-    run, done = _Run(database, downloads, Tally(quarantine), on_written, before_write), 0
+    most = downloads.settings.undo_bytes
+    changes = plan["change"].isin(EFFECTS).any()
+    telling = history.begin(database, by, most_bytes=most, days=undo_days) if changes else history.History(by, 0)
+    run, done = _Run(database, downloads, Tally(quarantine), on_written, before_write, telling), 0
     rows = _rows_to_write(plan, photos_of(payload), run, before_fetch)
     with (
         run.tally.telling(plan, broke),
@@ -328,8 +336,12 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
     bare = [photo for _, photo, body in written if body is None]
     unwritten = [(one.photo, one.status, one.trouble) for one in batch if one.photo is not None and one.trouble]
     removed = [one.row for one in batch if one.row.change is Change.REMOVE]
+    replaced = [row.key_before for row, _, body in written if row.key_before and body is not None]
     renamed = [(row.key_before, row.key) for row, *_ in written if row.key_before and row.key_before != row.key]
     with _transaction(run) as connection:
+        before = [row.key_before for row in (*(row for row, *_ in written), *removed) if row.key_before]
+        seen = run.history.seen(connection, table, before, [*replaced, *(row.key for row in removed)])
+        lost = run.history.keep(connection, table, seen, replaced)
         store.rename(connection, table, renamed)
         store.give_way(connection, table, [photo for _, photo, _ in written])
         store.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
@@ -337,7 +349,11 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
         doubted = {photo.photo_id for photo in bare} - hashed
         store.note_unwritten(connection, table, unwritten)
         unfinished = run.unfinished | {one.row.group for one in batch if one.trouble or one.row.key in doubted}
-        store.remove(connection, table, [row.key for row in removed if row.group not in unfinished])
+        gone = [row for row in removed if row.group not in unfinished]
+        lost |= run.history.keep(connection, table, seen, [row.key for row in gone])
+        store.remove(connection, table, [row.key for row in gone])
+        done = [(row, photo) for row, photo, _ in written if row.key not in doubted]
+        run.history.note(connection, [*done, *((row, None) for row in gone)], seen, lost)
     # Only once it is written: a batch that is not accepted is tried again in halves.
     run.unfinished |= unfinished
     troubles = {

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -29,13 +30,14 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
+from imagesync_pipelines.storage.outbox import Details, Intent, begin_intent, close_intents, note_details, open_intents
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE
 from imagesync_pipelines.storage.schema import cursor, mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_account, moysklad_entity_map
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.statistics import analyze_if_many
 from imagesync_pipelines.sync.doubts import Doubts
+from imagesync_pipelines.sync.effects import Done, done_as_seen, done_by
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
@@ -118,9 +120,10 @@ class ChildRun:
                 for key, images, writing, others in connection.execute(query)
             }
 
-    def begin_list(self, writing: Mapping[str, Sequence[Managed]]) -> None:
-        """Write and commit what is about to be written to entities, by key, before the call."""
-        self._put({key: ChildRecord(writing=tuple(images)) for key, images in writing.items()}, "writing")
+    def begin_list(self, writing: Mapping[str, Sequence[Managed]], details: Mapping[str, Details]) -> None:
+        """Write and commit what is about to be written to entities, by key, before the call; details: of their rows."""
+        records = {key: ChildRecord(writing=tuple(images)) for key, images in writing.items()}
+        self._put(records, "writing", details=details)
 
     def note(self, seen: Mapping[str, ChildRecord]) -> None:
         """Note what entities hold now, by key; what was about to be written is known by that."""
@@ -154,19 +157,21 @@ class ChildRun:
 
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent of an entity."""
-        self.close([work.group])
+        self.close([work.group], done_by(results))
 
     def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
         """Close the intents of entities that were read again."""
-        self.close(groups)
+        self.close(groups, done_as_seen(current))
 
-    def close(self, groups: Collection[str]) -> None:
-        """Close the intents of entities whose outcome is known, or which are gone."""
+    def close(self, groups: Collection[str], done: Done) -> None:
+        """Close the intents of entities whose outcome is known; the history tells what was done."""
         with self.engine.begin() as connection:
-            close_intents(connection, self.context.owner, groups)
+            close_intents(connection, self.context.owner, groups, done)
 
-    def _put(self, records: Mapping[str, ChildRecord], *replaced: str) -> None:
-        """Write records; of entities that have one only these columns are replaced."""
+    def _put(
+        self, records: Mapping[str, ChildRecord], *replaced: str, details: Mapping[str, Details] = MappingProxyType({})
+    ) -> None:
+        """Write records; of entities that have one only these columns are replaced. details: see note_details."""
         rows = [
             {"child": self.alias, "entity_key": key, **one._asdict(), "writing": list(one.writing) or None}
             for key, one in records.items()
@@ -176,9 +181,11 @@ class ChildRun:
         if replaced:
             taken = {name: new.excluded[name] for name in replaced}
             statement = new.on_conflict_do_update(index_elements=["child", "entity_key"], set_=taken)
-        if rows:
+        if rows or any(details.values()):
             with self.engine.begin() as connection:
-                connection.execute(statement, rows)
+                if rows:
+                    connection.execute(statement, rows)
+                note_details(connection, self.context.owner, details)
                 analyze_if_many(connection, lists, len(rows))
 
 

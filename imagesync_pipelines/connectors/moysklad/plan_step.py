@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.counterparts import read_map
 from imagesync_pipelines.connectors.moysklad.downloads import Downloads
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
+from imagesync_pipelines.connectors.moysklad.keeping import lacking_of, leaving_of
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP
 from imagesync_pipelines.connectors.moysklad.missing import doubt_missing
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity, ImageRow, Managed
@@ -97,7 +98,8 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     names = {rules.source_of(source): source for source in planning.needed_of(found.tasks, records)}
     kept = {names[name] for name in child.contents.find(names)}
     weights = {"main_weight": main.limiter.weight(), "child_weight": api.limiter.weight()}
-    cost, said = planning.cost_of(found.tasks, records, child.child, kept, **weights)
+    lacking = lacking_of(child, leaving_of(found.plan, records))
+    cost, said = planning.cost_of(found.tasks, records, child.child, kept, lacking=lacking, **weights)
     earlier = 0
     for entity in entities:
         known = records.get(entity.key, ChildRecord())

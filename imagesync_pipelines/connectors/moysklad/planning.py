@@ -179,14 +179,14 @@ def _as_json(task: EntityTask) -> str:
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
     """What we know of entities' lists, as the engine's rows."""
-    return row_frame(row for group, record in records.items() for row in _rows(group, record.images))
+    return row_frame(row for group, record in records.items() for row in image_rows(group, record.images))
 
 
 def _plan_entity(
     entity: Entity, record: ChildRecord, child: MoyskladChild, limit: int, refused: Mapping[str, str]
 ) -> _Entity:
     group = entity.key
-    current = _rows(group, record.images)
+    current = image_rows(group, record.images)
     before = {row.key: row for row in current}
     keys = _main_keys(entity)
     chosen = choose_images(entity.images or (), child.mode)
@@ -233,7 +233,8 @@ def _main_keys(entity: Entity) -> list[str]:
     return row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()])
 
 
-def _rows(group: str, images: Sequence[Managed]) -> list[_Row]:
+def image_rows(group: str, images: Sequence[Managed]) -> list[_Row]:
+    """An entity's list of images as the engine's rows."""
     return [
         _Row(key, group, place, image.source or f"{_OWNERS}{image.id}")
         for place, (key, image) in enumerate(zip(row_keys(group, images), images, strict=True))
@@ -289,11 +290,13 @@ def cost_of(
     *,
     main_weight: int,
     child_weight: int,
+    lacking: int = 0,
 ) -> tuple[PlanCost, str]:
     """The cost of writing these entities, and its parts in words. kept: identities of images whose content is there.
 
-    Calls are those to the child account (writes, and reads of what is there before) and to the main one (downloads,
-    whose bytes count); the weights are their units. minutes: at the accounts' pace at least.
+    lacking: images that leave, and of which the child account alone has the content. Calls are those to the child
+    account (writes, and reads of what is there before) and to the main one (downloads, whose bytes count); the weights
+    are their units. minutes: at the accounts' pace at least.
     """
     known = {group: records.get(group, ChildRecord()) for group in tasks}
     missing = {group: _missing(task, known[group]) for group, task in tasks.items()}
@@ -311,11 +314,13 @@ def cost_of(
     for sizes in fills.values():
         writes += sum(ceil(len(portion) / EXPANDED_LIMIT) for portion in packed(sizes, 0))
     reads = ceil(len(tasks) / EXPANDED_LIMIT)
-    units = max(downloads * main_weight, (writes + reads) * child_weight)
+    units = max(downloads * main_weight, (writes + reads + lacking) * child_weight)
     minutes = round(units / UNITS * WINDOW_SECONDS / 60, 1)
-    calls = writes + reads + downloads
+    calls = writes + reads + downloads + lacking
+    saved = f", {lacking} downloads there of what leaves" if lacking else ""
     pace = f", at least {minutes:g} minutes at the accounts' pace" if minutes else ""
-    said = f"{calls} calls ({writes} writes and {reads} reads there, {downloads} downloads of the main account){pace}"
+    parts = f"{writes} writes and {reads} reads there, {downloads} downloads of the main account{saved}"
+    said = f"{calls} calls ({parts}){pace}"
     return PlanCost(calls, sum(max(0, image.size) for image in wanted.values()), minutes), said
 
 

@@ -14,6 +14,7 @@ from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
+from imagesync_pipelines.connectors.moysklad.keeping import details_of, done_of
 from imagesync_pipelines.connectors.moysklad.missing import end_doubts
 from imagesync_pipelines.connectors.moysklad.model import (
     ACCOUNT_ID,
@@ -29,6 +30,7 @@ from imagesync_pipelines.connectors.moysklad.recognising import Recogniser
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.contents import ContentMissingError
+from imagesync_pipelines.storage.outbox import IN_PART, Details
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
@@ -102,6 +104,7 @@ class ImageTarget:
     missing: set[str] = field(default_factory=set)
     unjudged: dict[str, int] = field(default_factory=dict)
     _begun: set[str] = field(default_factory=set)
+    _details_of: dict[str, Details] = field(default_factory=dict)
     _lists: dict[str, tuple[datetime, Listed]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -159,8 +162,11 @@ class ImageTarget:
     def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...]) -> list[RowResult]:
         """Write an entity, and note what it holds, whatever ended it."""
         listing = self.listing(work.group, there)
-        if any(not slot.keep for slot in listing.slots):
-            self.child.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
+        is_new = any(not slot.keep for slot in listing.slots)
+        self.child.begin_list(
+            {work.group: [slot.image for slot in listing.slots if slot.key]} if is_new else {},
+            {work.group: self._details(work, there, listing)},
+        )
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
             read=self.child.contents.read,
@@ -170,7 +176,7 @@ class ImageTarget:
             limit=self.limit,
         )
         try:
-            writer.write(listing)
+            self._write_list(work, writer, listing, there)
         except (ContentMissingError, errors.AccountStoppedError, errors.EntityGoneError) as error:
             self.child.note({work.group: rules.seen_of(writer.now, self.child.child.ownership)})
             if not isinstance(error, ContentMissingError):
@@ -178,6 +184,27 @@ class ImageTarget:
             return same_for_all(work, Outcome.FAILED, error_reason(error))
         self.refused |= writer.refused
         return self.done(work, there, writer.now, writer.sent, listing.reasons | writer.bad)
+
+    def _write_list(
+        self, work: GroupWork, writer: Writer, listing: rules.ImageListing, there: tuple[Managed, ...]
+    ) -> None:
+        """Write a list; the history knows what was done of it when it breaks off."""
+        try:
+            writer.write(listing)
+        except Exception:
+            if writer.now != there:
+                said = {key: told for key, told in self._details(work, there, listing).items() if told is not None}
+                done = done_of(work, rules.seen_of(writer.now, self.child.child.ownership))
+                self.child.begin_list({}, {work.group: {key: {**said[key], IN_PART: {}} for key in done & said.keys()}})
+            raise
+
+    def _details(self, work: GroupWork, there: tuple[Managed, ...], listing: rules.ImageListing) -> Details:
+        """What the history says of an entity's rows; what was there before counts as it was at the first attempt."""
+        if work.group not in self._details_of:
+            listed = self._lists[work.group][1]
+            rows = listed if isinstance(listed, tuple) else ()
+            self._details_of[work.group] = details_of(self.child, self.api, work, rows, there, listing)
+        return self._details_of[work.group]
 
     def there(self, key: str, *, again: bool = False) -> tuple[Managed, ...]:
         """The images of an entity, read a moment ago, or just now with `again`.
@@ -295,7 +322,10 @@ class FirstFill:
                 lists[target.tasks[work.group].child_id] = new
         except ContentMissingError:
             return []
-        target.child.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
+        target.child.begin_list(
+            {work.group: [slot.image for slot in listing.slots] for work, listing in fills},
+            {work.group: details_of(target.child, target.api, work, (), (), listing) for work, listing in fills},
+        )
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
         except errors.ImagesRefusedError:

@@ -16,9 +16,18 @@ from imagesync_pipelines.connectors.plytix.gallery import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings, plytix_accounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
+from imagesync_pipelines.storage.outbox import (
+    NO_DETAILS,
+    Details,
+    Intent,
+    begin_intent,
+    close_intents,
+    note_details,
+    open_intents,
+)
 from imagesync_pipelines.storage.schema_accounts import plytix_asset, plytix_link
 from imagesync_pipelines.storage.statistics import analyze_if_many
+from imagesync_pipelines.sync.effects import done_as_seen, done_by
 from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
@@ -89,22 +98,30 @@ class Ledger:
                 update = plytix_asset.update().where(self._assets(), plytix_asset.c.key == key)
                 connection.execute(update.values(content_sha256=sha256))
 
-    def begin_links(self, sku: str, assets: Mapping[str, str]) -> None:
-        """Write and commit which images are about to be put into a gallery (key to asset), before the call."""
-        rows = [self._link(sku, key, asset_id) for key, asset_id in assets.items()]
-        if rows:
-            with self.engine.begin() as connection:
-                connection.execute(insert(plytix_link).values(rows).on_conflict_do_nothing())
+    def begin_links(self, sku: str, assets: Mapping[str, str], details: Details) -> None:
+        """Write and commit which images are about to be put into a gallery (key to asset), before the call.
 
-    def end_links(self, sku: str, made: Mapping[str, str], taken: Collection[str] = ()) -> None:
+        details: what the history says of the gallery's rows.
+        """
+        rows = [self._link(sku, key, asset_id) for key, asset_id in assets.items()]
+        if rows or details:
+            with self.engine.begin() as connection:
+                if rows:
+                    connection.execute(insert(plytix_link).values(rows).on_conflict_do_nothing())
+                note_details(connection, self._owner, {sku: details})
+
+    def end_links(
+        self, sku: str, made: Mapping[str, str], taken: Collection[str] = (), details: Details = NO_DETAILS
+    ) -> None:
         """Write what became of them: those that were made (key to asset) are ours; others that were begun are not.
 
-        taken: the keys of images that were taken out of the gallery.
+        taken: the keys of images that were taken out of the gallery. details: what else the history says of its rows.
         """
         over = plytix_link.c.linked_at.is_(None) | among(plytix_link.c.key, taken)
         with self.engine.begin() as connection:
             connection.execute(plytix_link.delete().where(self._links(), plytix_link.c.product_sku == sku, over))
             self._put(connection, ((sku, key, asset_id) for key, asset_id in made.items()))
+            note_details(connection, self._owner, {sku: details})
 
     def adopt_links(self, links: Iterable[tuple[str, str, str]]) -> None:
         """Note images that are in galleries as put there by us: SKU, key, asset. For a ledger that was lost."""
@@ -128,7 +145,7 @@ class Ledger:
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent; what the gallery holds since is in the ledger already (end_links)."""
         with self.engine.begin() as connection:
-            close_intents(connection, self._owner, [work.group])
+            close_intents(connection, self._owner, [work.group], done_by(results))
 
     def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
         """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten."""
@@ -136,7 +153,7 @@ class Ledger:
         begun = self._links() & among(sku, groups) & plytix_link.c.linked_at.is_(None)
         there = among(sku + SEPARATOR + plytix_link.c.key, current["key"])
         with self.engine.begin() as connection:
-            close_intents(connection, self._owner, groups)
+            close_intents(connection, self._owner, groups, done_as_seen(current))
             connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
             connection.execute(plytix_link.delete().where(begun))
 

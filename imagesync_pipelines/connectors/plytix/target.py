@@ -3,7 +3,7 @@ and pictures, each one uploaded once, however many products show it and however 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,11 +12,12 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix import errors, planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY_AND_THUMBNAIL, merged, picture_key
+from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY, IN_GALLERY_AND_THUMBNAIL, merged, picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.errors import AnswerLostError, error_reason
+from imagesync_pipelines.storage.outbox import IN_PART, Details
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
@@ -122,6 +123,7 @@ class GalleryTarget:
         self._linked = self.ledger.known().links
         self._products: dict[str, PlytixProduct | None] = {sku: task.product for sku, task in self.tasks.items()}
         self._read_at = dict.fromkeys(self.tasks, self.read_at or datetime.min.replace(tzinfo=UTC))
+        self._said: dict[str, dict[str, dict[str, object] | None]] = {}
         self._begun: set[str] = set()
         self._reading = threading.Lock()
 
@@ -164,8 +166,21 @@ class GalleryTarget:
             self.links[work.group] = len(made)
         # Images that were put in order stand where this write put them.
         ordered = self._ordered(work.group) if self.tasks[work.group].whole and not why else {}
-        self.ledger.end_links(work.group, ordered | made, taken)
-        return [_told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows]
+        results = [
+            _told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows
+        ]
+        self.ledger.end_links(work.group, ordered | made, taken, self._in_part(results, made, taken))
+        return results
+
+    def _in_part(self, results: Iterable[RowResult], made: Collection[str], taken: Collection[str]) -> Details:
+        """What the history says of pictures that were linked or taken out, although all of their rows is not done."""
+        details: dict[str, dict[str, object]] = {}
+        for result in results:
+            said, key = self._said.get(result.group, {}).get(result.key), picture_key(result.key)
+            linked = result.change is Change.ADD and key in made
+            if result.outcome is not Outcome.DONE and said and (linked or key in taken):
+                details[result.key] = {**said, IN_PART: {"fingerprint_after": IN_GALLERY if linked else None}}
+        return details
 
     def _ordered(self, sku: str) -> dict[str, str]:
         """The images of a product that we had put into its gallery before, key to asset."""
@@ -183,11 +198,14 @@ class GalleryTarget:
         reasons |= self._not_uploaded(work)
         assets = self.uploads.assets_of(picture_key(row.key) for row in work.rows)
         missing = {key: asset for key, asset in assets.items() if asset not in product.gallery}
-        self.ledger.begin_links(work.group, missing)
+        self.ledger.begin_links(work.group, missing, self._details(work, product))
         for row in work.rows:
             key = picture_key(row.key)
             if row.key not in reasons:
                 reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
+        if self.uploads.assets_of(assets) != assets or made.keys() != missing.keys():
+            # An asset was gone and uploaded anew, or somebody else had linked it meanwhile.
+            self.ledger.begin_links(work.group, {}, self._details(work, product, made))
         # The thumbnail is set in a call of its own, where it has to be.
         thumbnail, why = self._new_thumbnail(work, product, reasons), ""
         answered = None
@@ -246,7 +264,7 @@ class GalleryTarget:
         changed = gallery != list(product.gallery)
         answered = None
         if changed or thumbnail is not None:
-            self.ledger.begin_links(work.group, new)
+            self.ledger.begin_links(work.group, new, self._details(work, product))
             try:
                 answered = self.api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
             except errors.WriteRefusedError:
@@ -264,6 +282,33 @@ class GalleryTarget:
         reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered)
         made = {key: asset for key, asset in new.items() if asset in held}
         return reasons, made, [key for key in removed if held.isdisjoint(taken[key])]
+
+    def _details(
+        self, work: GroupWork, product: PlytixProduct, made: Collection[str] | None = None
+    ) -> dict[str, dict[str, object] | None]:
+        """What the history says of a gallery's rows: the assets, which stay in Plytix's library whatever becomes of it.
+
+        product: as it was before the call. made: the keys that were linked; None: it was not called yet.
+        """
+        main, details = _main(work), dict[str, dict[str, object] | None]()
+        for row in work.rows:
+            key = picture_key(row.key)
+            mine, linked = self.uploads.asset_of(key), self._linked.get((work.group, key))
+            place = next((at for at, asset in enumerate(product.gallery) if asset in (mine, linked)), None)
+            name, before = file_name(key), dict[str, object]()
+            if place is not None:
+                before |= {"asset": product.gallery[place], "name": name, "place": place}
+            if row is main:
+                before["thumbnail"] = product.thumbnail
+            said: dict[str, object] = {"before": before} if before else {}
+            if row.change is not Change.REMOVE:
+                said["after"] = {"asset": mine, "name": name}
+            linked_before = mine in product.gallery or (made is not None and key not in made)
+            as_wanted = _is_as_wanted(row, linked_before, product.thumbnail == mine)
+            is_gone = row.change is Change.REMOVE and place is None
+            details[row.key] = None if as_wanted or is_gone else said
+        self._said[work.group] = details
+        return details
 
     def _without_gone_assets(self, product: PlytixProduct, sent: Mapping[str, str]) -> PlytixProduct | None:
         """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
@@ -344,6 +389,13 @@ def _main(work: GroupWork) -> PlanRow | None:
 
 def _is_thumbnail(row: PlanRow) -> bool:
     return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
+
+
+def _is_as_wanted(row: PlanRow, linked: bool, is_thumbnail: bool) -> bool:
+    """Whether a picture that is to be shown is so before the call; what is only put in order never is."""
+    by_thumbnail = row.fingerprint_after == IN_GALLERY_AND_THUMBNAIL
+    decides = row.change is Change.ADD or _is_thumbnail(row)
+    return decides and row.change is not Change.REMOVE and linked and is_thumbnail is by_thumbnail
 
 
 def _told(row: PlanRow, reason: str, outcome: Outcome = Outcome.FAILED) -> RowResult:

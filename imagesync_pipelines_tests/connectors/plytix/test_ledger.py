@@ -36,12 +36,12 @@ def test_a_newer_asset_of_a_picture_makes_the_older_one_foreign(ledger: Ledger) 
 
 
 def test_a_link_is_ours_when_it_was_made_and_not_before(ledger: Ledger) -> None:
-    ledger.begin_links("S", {A: "a", B: "b"})
+    ledger.begin_links("S", {A: "a", B: "b"}, {})
     assert ledger.known().links == {}
     ledger.end_links("S", {A: "a"})
     assert ledger.known().links == {("S", A): "a"}
     assert ledger.linked_skus() == ["S"]
-    ledger.begin_links("S", {A: "newer"})
+    ledger.begin_links("S", {A: "newer"}, {})
     assert ledger.known().links == {("S", A): "a"}, "the asset is another one only once it is linked"
     ledger.end_links("S", {A: "newer"})
     assert ledger.known().links == {("S", A): "newer"}
@@ -51,8 +51,8 @@ def test_a_link_is_ours_when_it_was_made_and_not_before(ledger: Ledger) -> None:
 
 def test_what_a_crash_left_open_is_settled_by_what_the_gallery_holds(ledger: Ledger) -> None:
     ledger.begin(Intent("S", "f"))
-    ledger.begin_links("S", {A: "a", B: "b"})
-    ledger.begin_links("T", {A: "a"})
+    ledger.begin_links("S", {A: "a", B: "b"}, {})
+    ledger.begin_links("T", {A: "a"}, {})
     assert [intent.group for intent in ledger.open_intents()] == ["S"]
     ledger.settle(row_frame([Row(f"S/{A}", "S", 1, "gallery")]), ["S"])
     assert ledger.open_intents() == []

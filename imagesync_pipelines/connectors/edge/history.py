@@ -1,0 +1,214 @@
+"""What becomes of a store's photos, told in the store's own database by the transaction that does it.
+
+From there our history takes it over, once. What is replaced or removed is kept beside it for the days of an undo.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo
+from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
+from imagesync_pipelines.storage.schema_effects import effect
+from imagesync_pipelines.sync.model import PlanRow
+
+NO_ROOM = "the store keeps no more of what it showed before than EDGE_UNDO_MB allows"
+NO_PICTURE = "it had no picture"
+# What our history tells of a photo as it is now; the rest is in the store.
+_SHOWN = ("product_sku", "filename", "checksum", "is_primary", "sort_order")
+_AT_ONCE = 1_000
+_EFFECTS = "imagesync_effect"
+KEPT_PHOTOS = "imagesync_photo_kept"
+# Tables of our own, so they are made without asking; a store that an earlier release filled gets them when it is
+# written next.
+_MAKE = (
+    f"""
+    CREATE TABLE IF NOT EXISTS {_EFFECTS} (
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        product_id uuid NOT NULL,
+        by jsonb NOT NULL,
+        rows jsonb NOT NULL
+    )
+    """,
+    f"""
+    CREATE TABLE IF NOT EXISTS {KEPT_PHOTOS} (
+        sha256 text PRIMARY KEY,
+        size bigint NOT NULL,
+        content_type text NOT NULL,
+        kept_at timestamptz NOT NULL DEFAULT now(),
+        image_binary bytea NOT NULL
+    )
+    """,
+    f"ALTER TABLE {KEPT_PHOTOS} ALTER COLUMN image_binary SET STORAGE EXTERNAL",
+)
+_THERE = "SELECT to_regclass(:kept) IS NOT NULL"
+_FORGET = f"DELETE FROM {KEPT_PHOTOS} WHERE kept_at < now() - make_interval(days => :days)"  # noqa: S608 - ours
+_TAKEN = f"SELECT coalesce(sum(size), 0) FROM {KEPT_PHOTOS}"  # noqa: S608 - a constant of this module
+_SEEN = f"""
+SELECT id::text, {", ".join(KEPT)}, octet_length(image_binary) AS bytes,
+       CASE WHEN id = ANY(CAST(:leaving AS uuid[])) THEN encode(sha256(image_binary), 'hex') END AS sha256
+  FROM {{table}} WHERE id = ANY(CAST(:ids AS uuid[]))
+"""  # noqa: S608 - names are constants of this module
+_KEEP = f"""
+INSERT INTO {KEPT_PHOTOS} (sha256, size, content_type, image_binary)
+SELECT DISTINCT ON (w.sha256) w.sha256, octet_length(t.image_binary), coalesce(t.content_type, ''), t.image_binary
+  FROM {{table}} t JOIN unnest(CAST(:ids AS uuid[]), CAST(:hashes AS text[])) AS w (id, sha256) ON w.id = t.id
+    ON CONFLICT (sha256) DO UPDATE SET kept_at = now()
+"""  # noqa: S608 - names are constants of this module
+_NOTE = f"""
+INSERT INTO {_EFFECTS} (product_id, by, rows)
+SELECT e.product_id, CAST(:by AS jsonb), CAST(e.rows AS jsonb)
+  FROM unnest(CAST(:products AS uuid[]), CAST(:rows AS text[])) WITH ORDINALITY AS e (product_id, rows, place)
+ ORDER BY e.place
+"""  # noqa: S608 - a constant of this module
+_WAITING = f"SELECT id, at, product_id::text, by, rows FROM {_EFFECTS} ORDER BY id LIMIT :number"  # noqa: S608 - ours
+_OVER = f"DELETE FROM {_EFFECTS} WHERE id <= :last"  # noqa: S608 - a constant of this module
+
+
+class Seen(NamedTuple):
+    """A row of the store before it is written: its values, and of a picture that leaves size (bytes) and SHA-256."""
+
+    values: Mapping[str, object]
+    bytes: int
+    sha256: str | None
+
+
+@dataclass
+class History:
+    """What one application of a plan tells. by: in whose name; room: bytes that may still be kept.
+
+    Used by one transaction at a time.
+    """
+
+    by: Author
+    room: int
+
+    def seen(
+        self, connection: sa.Connection, table: str, ids: Collection[str], leaving: Collection[str]
+    ) -> dict[str, Seen]:
+        """The rows of these ids as they are, by id; leaving: those of which the picture goes."""
+        if not ids:
+            return {}
+        statement = sa.text(_SEEN.format(table=table))
+        found = connection.execute(statement, {"ids": list(ids), "leaving": list(leaving)})
+        rows = {}
+        for photo_id, *values, size, sha256 in found:
+            told = {name: _plain(value) for name, value in zip(KEPT, values, strict=True)}
+            rows[photo_id] = Seen(told | ({"sha256": sha256} if sha256 else {}), size or 0, sha256)
+        return rows
+
+    def keep(
+        self, connection: sa.Connection, table: str, seen: Mapping[str, Seen], leaving: Collection[str]
+    ) -> dict[str, str]:
+        """Keep pictures before they leave, as far as there is room; why one cannot be brought back, by id."""
+        kept, lost = dict[str, str](), dict[str, str]()
+        for photo_id in leaving:
+            there = seen.get(photo_id)
+            if there is None or there.sha256 is None:
+                lost[photo_id] = NO_PICTURE
+            elif there.bytes > self.room:
+                lost[photo_id] = NO_ROOM
+            else:
+                kept[photo_id] = there.sha256
+                self.room -= there.bytes
+        if kept:
+            values = {"ids": list(kept), "hashes": list(kept.values())}
+            connection.execute(sa.text(_KEEP.format(table=table)), values)
+        return lost
+
+    def note(
+        self,
+        connection: sa.Connection,
+        done: Sequence[tuple[PlanRow, Photo | None]],
+        seen: Mapping[str, Seen],
+        lost: Mapping[str, str],
+    ) -> None:
+        """Tell of rows that were written, each with its photo as it is now, in the caller's transaction."""
+        products = defaultdict[str, list[dict[str, object]]](list)
+        for row, photo in done:
+            before = row.key_before or ""
+            products[row.group].append(_without_none(_told(row, photo, seen.get(before), lost.get(before))))
+        if products:
+            rows = [orjson.dumps(some).decode() for some in products.values()]
+            by = orjson.dumps(_without_none(self.by)).decode()
+            connection.execute(sa.text(_NOTE), {"by": by, "products": list(products), "rows": rows})
+
+
+def begin(database: StoreDatabase, by: Author, *, most_bytes: int, days: int) -> History:
+    """Begin to tell of an application: make what the store lacks, forget what was kept for so many days."""
+    with database.engine.begin() as connection:
+        if not connection.scalar(sa.text(_THERE), {"kept": KEPT_PHOTOS}):
+            for statement in _MAKE:
+                connection.execute(sa.text(statement))
+        connection.execute(sa.text(_FORGET), {"days": days})
+        return History(by, most_bytes - int(connection.scalar(sa.text(_TAKEN)) or 0))
+
+
+def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> int:
+    """Take what the store tells into our history, and away from there; returns how many products' effects it were.
+
+    Call it under the store's lock. What an earlier call took over and could not take away is known by its moment.
+    """
+    number = 0
+    while True:
+        with database.engine.connect() as connection:
+            rows = connection.execute(sa.text(_WAITING), {"number": _AT_ONCE}).all()
+        if not rows:
+            return number
+        effects = [
+            Effect(
+                EDGE, store_name, row.product_id, tuple(EffectRow(**one) for one in row.rows), Author(**row.by), row.at
+            )
+            for row in rows
+        ]
+        with engine.begin() as connection:
+            here = _here(connection, store_name, effects)
+            fresh = [one for one in effects if (one.group, one.at) not in here]
+            note_effects(connection, fresh)
+        number += len(fresh)
+        with database.engine.begin() as connection:
+            connection.execute(sa.text(_OVER), {"last": rows[-1].id})
+
+
+def _here(connection: sa.Connection, store_name: str, effects: Sequence[Effect]) -> set[tuple[str, datetime]]:
+    """Those of these that our history has already: a product has one at a moment."""
+    mine = (effect.c.connector == EDGE) & (effect.c.account == store_name)
+    groups = effect.c.group_key == sa.any_(sa.literal(sorted({one.group for one in effects}), sa.ARRAY(sa.Text)))
+    since = effect.c.at >= min(one.at for one in effects if one.at is not None)
+    found = connection.execute(sa.select(effect.c.group_key, effect.c.at).where(mine, groups, since))
+    return {(group, at) for group, at in found}
+
+
+def _told(row: PlanRow, photo: Photo | None, seen: Seen | None, lost: str | None) -> EffectRow:
+    """A row as the history has it; photo: as it is now, seen: as it was."""
+    return EffectRow(
+        row.key,
+        str(row.change),
+        row.reason,
+        key_before=row.key_before if row.key_before != row.key else None,
+        position=row.position,
+        fingerprint_before=row.fingerprint_before,
+        fingerprint_after=row.fingerprint_after,
+        before=seen.values if seen is not None else None,
+        after=None if photo is None else {name: getattr(photo, name) for name in _SHOWN},
+        lost=lost,
+    )
+
+
+def _without_none(one: EffectRow | Author) -> dict[str, object]:
+    return {name: value for name, value in vars(one).items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value

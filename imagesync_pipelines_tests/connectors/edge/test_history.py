@@ -1,0 +1,102 @@
+"""A store tells in its own database what became of its photos; our history takes it over, once."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.edge import history
+from imagesync_pipelines.connectors.edge.downloads import Downloads
+from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
+from imagesync_pipelines.connectors.edge.target import apply_photos
+from imagesync_pipelines.storage.effects import Author, effects_of_run
+from imagesync_pipelines_tests.connectors.edge.photos import (
+    PROVEN,
+    Basket,
+    Source,
+    made_of,
+    no_waiting,
+    photo,
+    picture,
+    run_sql,
+    settings_of,
+    some_id,
+)
+
+STORE = "store1"
+FIRST = [photo(1), photo(2), photo(3)]
+# The first is replaced, the second gets another place, the third goes, the fourth is new.
+SECOND = [photo(1, picture(11)), photo(2, sort_order=7), photo(4)]
+ROOM = {"room for all": 1.0, "room for one": (len(picture(1)) + 1) / 1024**2, "none": 0.0}
+
+
+def apply(store: StoreDatabase, run_id: str, photos: Sequence[Photo], undo_mb: float = 1.0) -> None:
+    """Bring a store to these photos, as a run does."""
+    first = picture(11) if photos is SECOND else picture(1)
+    source = Source({some_id("photo", number): picture(number) for number in (2, 3, 4)} | {some_id("photo", 1): first})
+    made = made_of(photos, read_current(store), PROVEN)
+    downloads = Downloads(source.open, settings_of().model_copy(update={"undo_mb": undo_mb}), timing=no_waiting())
+    apply_photos(made.plan, made.payload, store, downloads, Basket(), by=Author(run_id, "anna", plan_id=7))
+
+
+def kept(store: StoreDatabase) -> dict[str, bytes]:
+    """What the store keeps for an undo, by SHA-256."""
+    with store.engine.connect() as connection:
+        rows = connection.execute(sa.text(f"SELECT sha256, image_binary FROM {history.KEPT_PHOTOS}"))
+        return {sha256: bytes(body) for sha256, body in rows}
+
+
+@pytest.mark.parametrize("room", ROOM)
+def test_what_leaves_a_store_is_kept_as_far_as_there_is_room(
+    store: StoreDatabase, database: sa.Engine, room: str
+) -> None:
+    apply(store, "run-1", FIRST)
+    apply(store, "run-2", SECOND, ROOM[room])
+    assert history.take_over(database, STORE, store) == 7
+    told = effects_of_run(database, "run-2")
+    assert {(one.connector, one.account, one.by) for one in told} == {(EDGE, STORE, Author("run-2", "anna", 7))}
+    rows = {row.key: row for one in told for row in one.rows}
+    assert {one.group for one in told} == {photo(number).product_id for number in (1, 2, 3, 4)}
+    replaced, moved, removed, added = (rows[some_id("photo", number)] for number in (1, 2, 3, 4))
+    assert [row.change for row in (replaced, moved, removed, added)] == ["update", "update", "remove", "add"]
+    assert added.before is None
+    assert added.after is not None
+    assert added.after["product_sku"] == "00000004"
+    assert moved.before is not None
+    assert (moved.before["sort_order"], moved.lost, "sha256" in moved.before) == (0, None, False)
+    for number, row in ((1, replaced), (3, removed)):
+        assert row.before is not None
+        known = {name: row.before[name] for name in ("filename", "checksum", "is_primary")}
+        assert known == {name: getattr(photo(number), name) for name in known}
+        assert row.fingerprint_before == fingerprint(photo(number))
+        assert row.before["sha256"] == hashlib.sha256(picture(number)).hexdigest()
+        assert (row.before["sha256"] in kept(store)) is (row.lost is None)
+        assert row.lost in (None, history.NO_ROOM)
+    lost = [row.lost is not None for row in (replaced, removed)].count(True)
+    assert lost == {"room for all": 0, "room for one": 1, "none": 2}[room]
+    assert set(kept(store).values()) <= {picture(1), picture(3)}
+
+
+def test_what_was_taken_over_and_not_taken_away_is_not_taken_over_again(
+    store: StoreDatabase, database: sa.Engine
+) -> None:
+    apply(store, "run-1", FIRST)
+    run_sql(store, "CREATE TABLE left_behind AS SELECT * FROM imagesync_effect")
+    assert history.take_over(database, STORE, store) == 3
+    run_sql(store, "INSERT INTO imagesync_effect OVERRIDING SYSTEM VALUE SELECT * FROM left_behind")
+    apply(store, "run-2", SECOND)
+    assert history.take_over(database, STORE, store) == 4
+    assert [len(effects_of_run(database, run)) for run in ("run-1", "run-2")] == [3, 4]
+    assert history.take_over(database, STORE, store) == 0
+
+
+def test_what_was_kept_goes_after_the_days_of_an_undo(store: StoreDatabase) -> None:
+    apply(store, "run-1", FIRST)
+    apply(store, "run-2", SECOND)
+    run_sql(store, f"UPDATE {history.KEPT_PHOTOS} SET kept_at = now() - interval '31 days'")
+    apply(store, "run-3", SECOND)
+    assert len(kept(store)) == 2, "a run that writes nothing looks at nothing"
+    apply(store, "run-4", FIRST)
+    assert set(kept(store).values()) == {picture(11), picture(4)}
