@@ -15,7 +15,15 @@ from benchmarks.measuring import processor_seconds
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.web.catalogue import queries
+
+try:
+    from imagesync_pipelines.web.catalogue import listing
+
+    ORDERS: tuple[str, ...] = ("", "newest", "name", "sku")
+except ImportError:  # the tree before
+    from imagesync_pipelines.web.catalogue import queries as listing  # type: ignore[no-redef]
+
+    ORDERS = ("sku",)
 
 FILTERS = ("without_image", "without_front", "low_resolution")
 WORDS = ("Fuchs", "Bär Schirm", "1", "10003", "P14", "zzz")
@@ -37,21 +45,27 @@ def main(home: str, products: int) -> None:
 def _asked(engine: Any) -> dict[str, Callable[[], object]]:
     showing = ShowingSettings()
 
-    def page(**values: Any) -> Callable[[], object]:
-        return lambda: queries.list_products(engine, queries.Filters(**values), None, PAGE, showing)
+    def page(order: str = "sku", **values: Any) -> Callable[[], object]:
+        filters, further = listing.Filters(**values), (order,) if len(ORDERS) > 1 else ()
+        return lambda: listing.list_products(engine, filters, None, PAGE, showing, *further)
 
     def count(**values: Any) -> Callable[[], object]:
-        filters, module = queries.Filters(**values), vars(queries)
-        if "count_products" in module:  # the tree before
-            return lambda: module["count_products"](engine, filters, showing)
-        return lambda: queries.count_each(engine, {"": filters}, showing)
+        filters = listing.Filters(**values)
+        return lambda: listing.count_each(engine, {"": filters}, showing)
+
+    def found(**values: Any) -> Callable[[], object]:
+        filters = listing.Filters(**values)
+        if len(ORDERS) == 1:  # the tree before did not say it
+            return lambda: None
+        return lambda: listing.count_found(engine, filters, showing)
 
     return {
-        "list": page(),
+        **{f"list {order or 'pictures first'}": page(order) for order in ORDERS},
         "count of all": count(),
         **{f"list {name}": page(**{name: True}) for name in FILTERS},
         **{f"count {name}": count(**{name: True}) for name in FILTERS},
         **{f"search {word}": page(q=word) for word in WORDS},
+        **{f"number of {word}": found(q=word) for word in WORDS},
     }
 
 

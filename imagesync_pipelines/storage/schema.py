@@ -122,7 +122,7 @@ product_image = table(
     _no_two("product_image_one_primary", "is_primary", "product_id"),
     sa.Index(None, "product_id", "priority", "id"),
     sa.Index(None, "external_id"),
-    sa.Index(None, "last_synced"),
+    sa.Index(None, "last_synced", "product_id"),
 )
 # SQLAlchemy has no word for it: beside the row and uncompressed, which is faster to write and to read past.
 _BESIDE = sa.DDL(f"ALTER TABLE {product_image.fullname} ALTER COLUMN metadata SET STORAGE EXTERNAL")  # type: ignore[no-untyped-call]

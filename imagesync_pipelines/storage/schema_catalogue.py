@@ -39,6 +39,14 @@ web_user = table(
     sa.CheckConstraint("role IN ('viewer', 'admin')", name="role"),
 )
 
+# What a person keeps of the list: its name, and the query of its address.
+saved_view = table(
+    "saved_view",
+    sa.Column("user_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.web_user.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    *texts("query"),
+)
+
 # A removed image leaves no row that says so; whoever follows changes has to be told.
 image_removal = table(
     "image_removal",
@@ -125,6 +133,11 @@ _words = sa.func.to_tsvector(sa.text("'simple'::regconfig"), _product.name)
 sa.Index("product_name_words_idx", _words, postgresql_using="gin")
 for _number in (_product.sku, _product.legacy_sku):
     sa.Index(f"product_{_number.name}_beginning_idx", _number, postgresql_ops={_number.name: "varchar_pattern_ops"})
+
+# The orders of the list: by what a card calls a product, and by the newest change of its images.
+_named = sa.func.nullif(_product.name, sa.literal_column("''"), type_=sa.String)
+shown_name: sa.ColumnElement[str] = sa.func.lower(sa.func.coalesce(_named, _product.sku), type_=sa.String)
+sa.Index("product_shown_name_idx", shown_name, _product.id)
 
 # The filters of the list.
 _image, _candidates = schema.product_image.c, schema.unmatched_article.c.candidates

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
-from imagesync_pipelines.web.catalogue import exporting, metrics
+from imagesync_pipelines.web.catalogue import exporting, metrics, views
 from imagesync_pipelines.web.catalogue.admin import accounts, held, quarantine, runs, sessions, subscriptions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
@@ -39,6 +39,7 @@ ROUTERS = (products.router, history.router, pictures.router, exporting.router, m
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, quarantine.router, held.router, accounts.router),
     subscriptions.router,
+    views.router,
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 

@@ -26,9 +26,9 @@ from starlette.types import Message, Receive, Scope, Send
 from imagesync_pipelines.products.exports import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, documented, needs
+from imagesync_pipelines.web.catalogue.listing import conditions_of
 from imagesync_pipelines.web.catalogue.pages.products import AskedFor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.queries import conditions_of
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.gate import is_head, is_known
 from imagesync_pipelines.web.logins import address_of
@@ -229,7 +229,7 @@ class Exports:
 def export_of_list(request: Request, opened: Here, asked: AskedFor, wanted: Format) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
     exports: Exports = request.app.state.exports
-    conditions = conditions_of(asked.filters, opened.showing) if asked.query() else ()
+    conditions = conditions_of(asked.filters, opened.showing) if asked.is_filtered else ()
     return exports.answer(request, Visitor(address_of(request), has_key=False), wanted, conditions)
 
 

@@ -62,7 +62,7 @@ def test_bars_stay_inside_and_the_newest_run_is_on_the_right() -> None:
     runs = [Run(job="new", added=5, updated=5, deleted=5), Run(job="old", added=100_000, updated=1, deleted=0)]
     plot = counts_plot(runs)
     assert [bar.kind for bar in plot.bars] == ["added", "updated", "added", "updated", "deleted"]
-    assert plot.bars[0].title.startswith("old")
+    assert plot.bars[0].title.startswith("Old")
     assert plot.largest == 100_001
     for bar in plot.bars:
         assert bar.x >= 0

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.storage.schema import unmatched_article
-from imagesync_pipelines.web.catalogue import queries
+from imagesync_pipelines.web.catalogue import listing
+from imagesync_pipelines.web.catalogue.listing import Filters, Found, Order, count_each, count_found, list_products
 from imagesync_pipelines.web.catalogue.models import ProductPage
 from imagesync_pipelines.web.catalogue.pages import products as pages
-from imagesync_pipelines.web.catalogue.queries import Filters, count_each, list_products
+from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 
@@ -19,6 +20,7 @@ def find(world: World, filters: Filters, cursor: str | None = None, limit: int =
     page = list_products(world.engine, filters, cursor, limit, world.opened.showing)
     if cursor is None and page.next_cursor is None:
         assert count_each(world.engine, {"": filters}, world.opened.showing)[""] == len(page.items)
+        assert count_found(world.engine, filters, world.opened.showing)[:2] == (len(page.items), True)
     return page
 
 
@@ -100,7 +102,7 @@ def test_a_search_finds_beginnings_of_numbers_and_words(
     shop: World, monkeypatch: pytest.MonkeyPatch, few: int, sampled: int, at_most: int
 ) -> None:
     for name, value in (("FEW", few), ("SAMPLED", sampled), ("AT_MOST", at_most)):
-        monkeypatch.setattr(f"imagesync_pipelines.web.catalogue.queries.{name}", value)
+        monkeypatch.setattr(f"imagesync_pipelines.web.catalogue.listing.{name}", value)
     assert {text: skus(shop, q=text) for text in SEARCHES} == SEARCHES
 
 
@@ -168,7 +170,7 @@ def test_kept_lists_are_paged_in_the_order_of_skus_and_with_other_filters(world:
     with world.engine.connect() as connection:
         # The shorter one is gone through for the other.
         two = Filters(without_front=True, low_resolution=True)
-        assert queries._kept_list(connection, two, world.opened.showing) == "low_resolution"
+        assert listing._kept_list(connection, two, world.opened.showing) == "low_resolution"
     assert skus(world, without_front=True, q="fuchs") == list("01234")
     assert skus(world, without_image=True, low_resolution=True) == []
 
@@ -186,7 +188,7 @@ def test_the_counts_of_the_page_are_read_and_not_counted(shop: World) -> None:
     seen: list[str] = []
     sa.event.listen(shop.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
     assert pages.count_each(shop.opened) == {
-        "all": 5, "without_image": 2, "without_front": 1, "low_resolution": 1, "unmatched": 1
+        "without_image": 2, "without_front": 1, "low_resolution": 1, "unmatched": 1
     }  # fmt: skip
     assert len(seen) == 3, seen
     assert sum("FROM imagesync.product " in one for one in seen) == 1
@@ -201,9 +203,99 @@ def test_a_word_that_postgresql_splits_is_found_where_its_parts_stand(world: Wor
 
 @pytest.mark.parametrize("few", [2, 2000])
 def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr("imagesync_pipelines.web.catalogue.queries.FEW", few)
+    monkeypatch.setattr("imagesync_pipelines.web.catalogue.listing.FEW", few)
     for number in range(5):
         world.product(str(number), "Fuchs")
     first = find(world, Filters(q="fuchs"), limit=3)
     second = find(world, Filters(q="fuchs"), first.next_cursor, 3)
     assert [row.sku for row in (*first.items, *second.items)] == list("01234")
+
+
+ORDERS: dict[Order, list[str]] = {
+    "": ["100", "200", "P1", "101", "300"],
+    "newest": ["100", "200", "101", "300", "P1"],
+    "name": ["P1", "100", "101", "200", "300"],
+    "sku": ["100", "101", "200", "300", "P1"],
+}
+
+
+def pages_of(world: World, order: Order, limit: int, **filters: Any) -> list[str]:
+    """The SKUs of every page, one after the other."""
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = list_products(world.engine, Filters(**filters), cursor, limit, world.opened.showing, order)
+        seen += [row.sku for row in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            return seen
+        assert len(page.items) == limit
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_gives_every_product_once_on_pages_of_any_size(shop: World, order: Order) -> None:
+    assert [pages_of(shop, order, limit) for limit in range(1, 7)] == [ORDERS[order]] * 6
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_filter_finds_the_same_products_in_every_order(shop: World, order: Order) -> None:
+    for filters, expected in FILTERS:
+        assert pages_of(shop, order, 2, **filters) == [sku for sku in ORDERS[order] if sku in expected], filters
+
+
+@pytest.mark.parametrize("few", [0, 2000])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_search_is_sorted_too(shop: World, monkeypatch: pytest.MonkeyPatch, order: Order, few: int) -> None:
+    for name, value in (("FEW", few), ("SAMPLED", 0), ("AT_MOST", 0)):
+        monkeypatch.setattr(f"imagesync_pipelines.web.catalogue.listing.{name}", value)
+    for text, expected in SEARCHES.items():
+        assert pages_of(shop, order, 2, q=text) == [sku for sku in ORDERS[order] if sku in expected], text
+
+
+def test_a_product_with_several_pictures_is_as_new_as_the_newest_of_them(world: World) -> None:
+    for sku, hours in (("1", (9, 2)), ("2", (3,)), ("3", (1, 1))):
+        made = world.product(sku)
+        for nth, ago in enumerate(hours):
+            world.image(made, f"{sku}{nth}", is_primary=not nth, last_synced=NOW - timedelta(hours=ago))
+    assert pages_of(world, "newest", 1) == ["3", "1", "2"]
+
+
+@pytest.mark.parametrize("cursor", ["2.", "x.", "1", "1.x", "-1.", "1.1.", "."])
+def test_a_cursor_of_no_part_of_the_list_is_refused(shop: World, cursor: str) -> None:
+    with pytest.raises(CursorError, match="begin again"):
+        list_products(shop.engine, Filters(), cursor, 2, shop.opened.showing, "")
+
+
+def test_of_very_many_products_that_fit_it_is_said_that_there_are_more(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_COUNTED", 2)
+    assert count_found(shop.engine, Filters(kind="variant"), shop.opened.showing) == Found(2, False, 5)
+    assert count_found(shop.engine, Filters(), shop.opened.showing) == Found(5, True, 5)
+    monkeypatch.setattr(listing, "MOST_HITS", 1)
+    assert count_found(shop.engine, Filters(q="kleiner"), shop.opened.showing) == Found(1, True, 5)
+    assert count_found(shop.engine, Filters(q="fuchs", kind="parent"), shop.opened.showing).is_exact is False
+
+
+def test_no_order_sorts_the_whole_list(shop: World) -> None:
+    """Each walks along an index; it is sorted where that index leaves ties."""
+    with shop.engine.begin() as connection:
+        connection.execute(sa.text(
+            "INSERT INTO imagesync.product (kind, erp_id, sku, name) "
+            "SELECT 'variant', 'x' || n, 'x' || n, 'Kerze ' || n FROM generate_series(1, 3000) n"
+        ))  # fmt: skip
+        connection.execute(sa.text(
+            "INSERT INTO imagesync.product_image (product_id, external_id, image_url, last_synced) "
+            "SELECT id, sku, '', now() - interval '1 minute' * id FROM imagesync.product WHERE name LIKE 'Kerze%'"
+        ))  # fmt: skip
+        connection.execute(sa.text("ANALYZE imagesync.product, imagesync.product_image, imagesync.shown_image"))
+    for order in ORDERS:
+        with shop.engine.connect() as connection:
+            first = listing._parts(connection, Filters(), shop.opened.showing, order)[0]
+            ordered = listing.ordered_after(first.query, first.order, None, falling=first.falling).limit(49)
+            text = str(ordered.compile(shop.engine, compile_kwargs={"literal_binds": True}))
+            lines = connection.scalars(sa.text(f"EXPLAIN {text.replace(':', chr(92) + ':')}")).all()
+        assert not [
+            line for line in lines if "Sort" in line and "Incremental Sort" not in line and "Sort Key" not in line
+        ], lines
+        assert not [line for line in lines if "Seq Scan on product" in line], lines

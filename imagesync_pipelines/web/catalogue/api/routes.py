@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.web.catalogue import models, past, queries
+from imagesync_pipelines.web.catalogue import listing, models, past, queries
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import (
     NOT_MODIFIED,
@@ -63,8 +63,8 @@ def list_of_products(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """Products in the order of their SKUs; every filter that is given must be true of them."""
-    filters = queries.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
-    page = queries.list_products(opened.engine, filters, cursor, limit, opened.showing)
+    filters = listing.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
+    page = listing.list_products(opened.engine, filters, cursor, limit, opened.showing)
     return answered(request, page, page.next_cursor)
 
 

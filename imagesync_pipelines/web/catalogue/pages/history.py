@@ -15,7 +15,14 @@ from imagesync_pipelines.sync.connector import RowPictures, keys_alone
 from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles, freshness, render
+from imagesync_pipelines.web.catalogue.pages.rendering import (
+    Here,
+    RowId,
+    connector_titles,
+    freshness,
+    job_words,
+    render,
+)
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
@@ -88,7 +95,11 @@ def counts_plot(runs: Sequence[PastRun]) -> Plot:
     """Images added, updated and deleted per run, one on the other; runs newest first."""
     return _plot(
         [
-            [(kind, value, f"{run.job}: {value} {kind}") for kind in COUNTED if (value := getattr(run, kind))]
+            [
+                (kind, value, f"{job_words(run.job)}: {value} {kind}")
+                for kind in COUNTED
+                if (value := getattr(run, kind))
+            ]
             for run in reversed(runs)
         ]
     )
@@ -99,7 +110,9 @@ def durations_plot(runs: Sequence[PastRun]) -> Plot:
     rows = []
     for run in reversed(runs):
         seconds = (run.completed - run.started).total_seconds() if run.started and run.completed else 0.0
-        rows.append([("failed" if run.status == "failed" else "seconds", seconds, f"{run.job}: {seconds:.1f} s")])
+        rows.append(
+            [("failed" if run.status == "failed" else "seconds", seconds, f"{job_words(run.job)}: {seconds:.1f} s")]
+        )
     return _plot(rows)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.resources import files
 from threading import Lock
 from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
@@ -152,6 +152,18 @@ class Derivatives:
         self.tally.labels(outcome).inc()
         return found
 
+    async def whole(self, originals: Originals) -> tuple[str, bytes, PictureFacts] | None:
+        """The name, bytes and facts of the first original that can be had, decoded whole; None without any."""
+        for original in (one for one in originals if not self._failed.knows(one.url)):
+            try:
+                body, facts = await to_thread.run_sync(self._original, original, limiter=self._makers)
+            except (UpstreamError, BadImageError) as error:
+                logger.info("no picture to keep: %s", error)
+                self._failed.note(original.url, error)
+                continue
+            return unquote(urlsplit(original.url).path.rpartition("/")[2]) or "picture", body, facts
+        return None
+
     def read(self, content: contents.Content) -> bytes | None:
         """The bytes of a copy; None when its file is gone or altered: it is then made again next time."""
         try:
@@ -285,6 +297,19 @@ async def derivative(request: Request, opened: Here, image_id: RowId, purpose: P
     return await _answer(request, originals, purpose, kept if v and v == version else ASK_AGAIN)
 
 
+@router.get("/pictures/{image_id}/download", name="download")
+async def download(request: Request, opened: Here, image_id: RowId) -> Response:
+    """The file of a product image as it is, to be kept; 404 when it cannot be had now, or is no picture."""
+    picture = await to_thread.run_sync(picture_of, opened.engine, image_id, "web")
+    derivatives: Derivatives = request.app.state.derivatives
+    found = await derivatives.whole(picture[0]) if picture is not None else None
+    if found is None:
+        raise HTTPException(404, "The picture cannot be had at the moment. Try again later, or open its original.")
+    name, body, facts = found
+    kept = {"Cache-Control": ASK_AGAIN, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    return Response(body, media_type=f"image/{facts.format.lower()}", headers=kept)
+
+
 @router.get(contents.OWN_PATH + "{sha256}", name="content")
 def content(request: Request, opened: Here, sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
     """A picture that we keep for everybody, whole, by its hash; the address never shows another one."""
@@ -334,7 +359,7 @@ async def _answer(request: Request, originals: tuple[OriginalPicture, ...], purp
 
 
 def _grey() -> Response:
-    grey = (files(PACKAGE) / "static" / "no-picture.svg").read_bytes()
+    grey = (files(PACKAGE) / "static" / "picture-away.svg").read_bytes()
     return Response(grey, media_type="image/svg+xml", headers={"Cache-Control": ASK_AGAIN})
 
 

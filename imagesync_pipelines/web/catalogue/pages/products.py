@@ -21,10 +21,10 @@ from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.upstream.addresses import without_users
-from imagesync_pipelines.web.catalogue import past, queries
+from imagesync_pipelines.web.catalogue import listing, past, queries, views
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render, web_link
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
@@ -38,6 +38,7 @@ CHIPS = (
     ("low_resolution", "Low resolution", "the primary picture is too small for a product page"),
     ("unmatched", "Unmatched nearby", "an article number that no product has is close to this one"),
 )
+ORDERS = (("", "With pictures first"), ("newest", "Newest picture"), ("name", "Name"), ("sku", "SKU"))
 MAX_QUERY = 200
 AsOf = Annotated[str, Query(max_length=30)]
 ImageId = Annotated[int, Form(ge=1, le=2**63 - 1)]
@@ -47,13 +48,20 @@ ImageId = Annotated[int, Form(ge=1, le=2**63 - 1)]
 class Asked:
     """What the address of the list says, as text for the form and as filters."""
 
-    filters: queries.Filters
+    filters: listing.Filters
     changed_since: str
+    order: listing.Order = ""
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether some products are left out."""
+        return self.filters != listing.Filters()
 
     def query(self, **further: str) -> str:
         """The same as the query of an address, what is not set left out."""
         chips = {name: "1" for name, _, _ in CHIPS if getattr(self.filters, name)}
         values = {"q": self.filters.q, "kind": self.filters.kind, **chips, "changed_since": self.changed_since}
+        values["order"] = self.order
         return urlencode({name: value for name, value in (values | further).items() if value})
 
 
@@ -66,11 +74,12 @@ def asked(
     low_resolution: bool = False,
     unmatched: bool = False,
     changed_since: str = "",
+    order: listing.Order = "",
 ) -> Asked:
     """The filters of the address; a day begins at midnight in the time zone of the installation."""
     since = _midnight(changed_since, ZoneInfo(opened.shared.timezone))
-    filters = queries.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
-    return Asked(filters, changed_since)
+    filters = listing.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
+    return Asked(filters, changed_since, order)
 
 
 AskedFor = Annotated[Asked, Depends(asked)]
@@ -79,7 +88,9 @@ AskedFor = Annotated[Asked, Depends(asked)]
 @router.get("/", name="products")
 def products(request: Request, opened: Here, asked: AskedFor, cursor: str | None = None) -> Response:
     """The list; for HTMX its results only, and with a cursor the next cards only."""
-    page = queries.list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
+    page = listing.list_products(
+        opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing, asked.order
+    )
     name = "products.html"
     if is_fragment(request):
         name = "parts/cards.html" if cursor else "parts/results.html"
@@ -87,7 +98,10 @@ def products(request: Request, opened: Here, asked: AskedFor, cursor: str | None
         "page": page,
         "asked": asked,
         "chips": CHIPS,
+        "orders": ORDERS,
+        "found": None if cursor else listing.count_found(opened.engine, asked.filters, opened.showing),
         "is_later_page": bool(cursor),
+        "views": [] if cursor else views.of_visitor(request, opened),
         "min_height": opened.showing.image_db_detail_min_height,
     }
     return render(request, name, context)
@@ -107,9 +121,9 @@ def counts(request: Request) -> Response:
 
 
 def count_each(opened: Opened) -> dict[str, int]:
-    """How many products each filter finds; `all`: how many there are."""
-    asked = {"all": queries.Filters(), **{name: queries.Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
-    return queries.count_each(opened.engine, asked, opened.showing)
+    """How many products each filter finds by itself."""
+    asked = {name: listing.Filters(**{name: True}) for name, _, _ in CHIPS}  # type: ignore[arg-type]
+    return listing.count_each(opened.engine, asked, opened.showing)
 
 
 @router.get("/products/{product_id}", name="product")
@@ -162,6 +176,25 @@ def moment_of(text: str, zone: ZoneInfo) -> datetime | None:
         return datetime.fromisoformat(text).replace(tzinfo=zone) if text else None
     except ValueError:
         raise HTTPException(400, "As of: that is no moment; it should look like 2026-11-21T13:00.") from None
+
+
+@router.get("/products/{product_id}/pictures/{image_id}", name="picture")
+def picture(request: Request, opened: Here, product_id: RowId, image_id: RowId, larger: bool = False) -> Response:
+    """A picture of a product by itself, whole, with the one before it and the one after it."""
+    shown = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
+    place = next((at for at, one in enumerate(shown.images if shown else ()) if one.id == image_id), None)
+    if shown is None or place is None:
+        raise HTTPException(404, "This picture is not shown for the product any more.")
+    image = shown.images[place]
+    context = {
+        "product_id": product_id,
+        "sku": shown.sku,
+        "images": shown.images,
+        "place": place,
+        "larger": larger,
+        "original": web_link(image.original_url) or web_link(image.image_url),
+    }
+    return render(request, "picture.html", context)
 
 
 @router.get("/sku/{sku:path}", name="product_of_sku")

@@ -57,6 +57,7 @@ def make_templates() -> Jinja2Templates:
         megapixels=megapixels,
         hide_users=hide_users,
         commands=commands,
+        job_words=job_words,
     )
     templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
@@ -144,6 +145,23 @@ def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
     """
     with engine.connect() as connection:
         return {row.connector: row for row in connection.execute(_FRESHNESS, {"proven": PROVEN})}
+
+
+_JOBS = {
+    "sync": "Synchronisation",
+    "dry_run": "Only a plan",
+    "partial": "Chosen products",
+    "apply": "A stored plan carried out",
+    "scrub": "Stored photos checked",
+    "cleanup": "Clean-up",
+    "__ASSET_JOB": "Chosen steps",
+}
+
+
+def job_words(job: str) -> str:
+    """What people call a job, by its id: image_db__sync is a synchronisation, whichever connector's."""
+    name = job if job in _JOBS else job.rpartition("__")[2]
+    return _JOBS.get(name, name.replace("_", " ").strip().capitalize() or "Run")
 
 
 _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"), (365 * 86_400, "year"))

@@ -1,5 +1,5 @@
-/* The catalogue works without this file. It swaps the large picture in place, adds the keyboard and the zoom, and
-   keeps addresses short. HTMX (vendored) does the rest. */
+/* The catalogue works without this file. It swaps the large picture in place, adds the keyboard, and keeps addresses
+   short. HTMX (vendored) does the rest. */
 (function () {
   "use strict";
 
@@ -19,14 +19,32 @@
     if (link) window.location.assign(link.href);
   });
 
+  // A picture that is there, or cannot be had, is on its way no longer. These events do not bubble.
+  function there(image) { image.classList.add("there"); }
+  ["load", "error"].forEach(function (name) {
+    document.addEventListener(name, function (event) {
+      if (event.target instanceof HTMLImageElement) there(event.target);
+    }, true);
+  });
+  Array.prototype.filter.call(document.images, function (image) { return image.complete; }).forEach(there);
+
+  // The page of one picture: the arrows lead to its neighbours, Escape back to the product.
+  var whole = document.getElementById("whole");
+  if (whole) {
+    document.addEventListener("keydown", function (event) {
+      if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, .canvas.larger")) return;
+      var wanted = { ArrowLeft: ".whole [rel=prev]", ArrowRight: ".whole [rel=next]", Escape: "#leave" }[event.key];
+      var link = wanted && document.querySelector(wanted);
+      if (link) window.location.replace(link.href);
+    });
+  }
+
   var gallery = document.getElementById("gallery");
   var thumbs = gallery ? Array.prototype.slice.call(gallery.querySelectorAll("[data-image]")) : [];
   if (!thumbs.length) return;
 
   var stage = document.getElementById("stage");
   var large = document.getElementById("large");
-  var zoom = document.getElementById("zoom");
-  var zoomed = document.getElementById("zoomed");
 
   function current() {
     return thumbs.findIndex(function (thumb) { return thumb.getAttribute("aria-current") === "true"; });
@@ -36,11 +54,9 @@
     var chosen = thumbs[(place + thumbs.length) % thumbs.length];
     thumbs.forEach(function (thumb) { thumb.removeAttribute("aria-current"); });
     chosen.setAttribute("aria-current", "true");
-    [large, zoomed].forEach(function (image) {
-      image.src = chosen.dataset.large;
-      image.alt = chosen.dataset.alt;
-    });
-    stage.href = chosen.dataset.large;
+    large.src = chosen.dataset.large;
+    large.alt = chosen.dataset.alt;
+    stage.href = chosen.dataset.page;
     stage.setAttribute("aria-label", "Enlarge: " + chosen.dataset.alt);
     document.getElementById("caption").textContent = "Picture " + (thumbs.indexOf(chosen) + 1) + " of " + thumbs.length;
     document.querySelectorAll("[data-about]").forEach(function (panel) {
@@ -62,27 +78,9 @@
   document.addEventListener("keydown", function (event) {
     var step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.target.closest("input, select, textarea, .pan, .scroll")) return;
+    if (event.target.closest("input, select, textarea, .scroll")) return;
     event.preventDefault();
     var chosen = show(current() + step);
     if (thumbs.indexOf(document.activeElement) !== -1) chosen.focus();
   });
-
-  stage.addEventListener("click", function (event) {
-    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-    event.preventDefault();
-    zoom.showModal();
-  });
-  zoom.addEventListener("click", function (event) {
-    if (event.target === zoom) zoom.close();
-  });
-  var larger = document.getElementById("zoom-larger");
-  function enlarge() {
-    larger.setAttribute("aria-pressed", String(zoomed.classList.toggle("larger")));
-    var pan = document.getElementById("pan");
-    pan.scrollTo((pan.scrollWidth - pan.clientWidth) / 2, (pan.scrollHeight - pan.clientHeight) / 2);
-  }
-  zoomed.addEventListener("click", enlarge);
-  larger.addEventListener("click", enlarge);
-  zoom.addEventListener("close", function () { stage.focus(); });
 })();

@@ -63,6 +63,20 @@ def test_a_chosen_primary_picture_survives_a_synchronisation(page: Page, place: 
     expect(page.locator(".thumbs a").first).to_have_attribute("data-image", str(by_the_rules))
 
 
+def test_a_view_is_kept_under_a_name_and_forgotten(page: Page) -> None:
+    sign_in(page)
+    page.goto("/?without_front=1&order=name")
+    page.get_by_text("Keep this view").click()
+    page.get_by_label("Its name").fill("No fronts")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.goto("/")
+    page.get_by_role("link", name="No fronts").click()
+    expect(page).to_have_url(re.compile(r"\?without_front=1&order=name$"))
+    expect(page.get_by_label("Sorted by")).to_have_value("name")
+    page.get_by_role("button", name="Forget this view").click()
+    expect(page.get_by_role("link", name="No fronts")).to_have_count(0)
+
+
 def test_who_is_not_signed_in_sees_no_buttons_that_change_anything(page: Page, place: Place) -> None:
     page.goto(f"/products/{place.value(_THREE_PICTURES)}")
     assert page.locator("main form[method=post]").count() == 0

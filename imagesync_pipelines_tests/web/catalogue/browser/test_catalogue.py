@@ -1,6 +1,7 @@
 """What people do with the catalogue, in a real browser: browse, look, use the keyboard, a phone, no JavaScript."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -41,6 +42,10 @@ def test_browsing_searches_filters_shows_more_and_comes_back_to_the_same_list(pa
     page.get_by_label("SKU or name").fill("")
     page.get_by_text("No front view").click()
     expect(page).to_have_url(re.compile(r"\?without_front=1$"))
+    expect(page.locator("#told")).to_have_text(re.compile(r"^\s*\d+ of \d+ products fit"))
+    page.get_by_label("Sorted by").select_option("name")
+    expect(page).to_have_url(re.compile(r"\?order=name&without_front=1$"))
+    expect(page.locator("#told")).to_contain_text("by name")
 
 
 def test_pictures_are_loaded_and_only_when_they_come_into_view(page: Page) -> None:
@@ -61,11 +66,16 @@ def test_the_mouse_changes_the_large_picture_and_enlarges_it(gallery: Page) -> N
     assert large.get_attribute("src") != first
     expect(gallery.locator("[data-about]:visible")).to_have_count(1)
     gallery.locator("#stage").click()
-    expect(gallery.locator("#zoom")).to_be_visible()
-    gallery.get_by_role("button", name="Larger").click()
-    expect(gallery.get_by_role("button", name="Larger")).to_have_attribute("aria-pressed", "true")
-    gallery.get_by_role("button", name="Close").click()
-    expect(gallery.locator("#zoom")).to_be_hidden()
+    expect(gallery.locator("main")).to_contain_text("Picture 3 of ")
+    gallery.get_by_role("link", name="Larger").click()
+    wide = gallery.locator("#whole").evaluate("image => image.clientWidth / image.parentElement.clientWidth")
+    assert wide > 1.9
+    gallery.get_by_role("link", name="Previous").click()
+    expect(gallery.locator("main")).to_contain_text("Picture 2 of ")
+    with gallery.expect_download() as kept:
+        gallery.get_by_role("link", name="Download").click()
+    assert Path(kept.value.path()).read_bytes()[:2] == b"\xff\xd8" or kept.value.suggested_filename
+    assert gallery.get_by_role("link", name="Original").get_attribute("href")
 
 
 def test_the_keyboard_alone_reaches_every_picture(gallery: Page) -> None:
@@ -80,10 +90,30 @@ def test_the_keyboard_alone_reaches_every_picture(gallery: Page) -> None:
     expect(gallery.locator("#caption")).to_have_text(f"Picture {count} of {count}")
     gallery.locator("#stage").focus()
     gallery.keyboard.press("Enter")
-    expect(gallery.locator("#zoom")).to_be_visible()
+    for shown in (count, count - 1):
+        expect(gallery.locator("main")).to_contain_text(f"Picture {shown} of {count}")
+        gallery.keyboard.press("ArrowLeft")
     gallery.keyboard.press("Escape")
-    expect(gallery.locator("#zoom")).to_be_hidden()
-    expect(gallery.locator("#stage")).to_be_focused()
+    expect(gallery.locator("#caption")).to_have_text(f"Picture {max(count - 2, 1)} of {count}")
+
+
+def test_the_large_picture_is_whole_on_every_screen(browser: Browser, place: Place) -> None:
+    """Nothing of it is cut off, whatever its shape; neighbours, download and original are links."""
+    for options in ({}, {"viewport": PHONE, "is_mobile": True}, {"java_script_enabled": False}):
+        with opened(browser, place, **options) as page:
+            page.goto(f"/products/{place.value(_MOST_PICTURES)}")
+            page.locator("#stage").click()
+            box, frame = page.locator("#whole").bounding_box(), page.locator(".canvas").bounding_box()
+            assert box
+            assert frame
+            assert box["width"] <= frame["width"]
+            assert box["height"] <= frame["height"]
+            assert frame["y"] + frame["height"] <= page.viewport_size["height"], "it is seen without scrolling"  # type: ignore[index]
+            assert (
+                page.locator(".canvas").evaluate("one => getComputedStyle(one.firstElementChild).objectFit")
+                == "contain"
+            )
+            assert page.get_by_role("link", name="Next").get_attribute("href")
 
 
 def test_without_javascript_everything_is_a_link(browser: Browser, place: Place) -> None:
@@ -102,7 +132,8 @@ def test_without_javascript_everything_is_a_link(browser: Browser, place: Place)
 
 def test_the_run_that_brought_the_pictures_is_in_the_history_and_its_plan_has_a_page(page: Page) -> None:
     page.goto("/history")
-    expect(page.locator("main")).to_contain_text("image_db__sync")
+    expect(page.locator("main")).to_contain_text("Synchronisation")
+    expect(page.locator("main")).not_to_contain_text("image_db__sync")
     expect(page.locator("main")).to_contain_text("completed")
     page.goto("/plans")
     page.locator("main").get_by_role("link").filter(has_text=re.compile(r"\d")).first.click()
@@ -115,6 +146,10 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, place: Place) -> None:
         for path in ("/", product, f"{product}/history", "/history", "/plans", "/plans/1"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+            assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
+        page.get_by_role("button", name="Menu").click()
+        page.locator("#menu").get_by_role("link", name="History").click()
+        expect(page).to_have_url(re.compile("/history$"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
