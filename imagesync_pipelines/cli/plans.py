@@ -15,9 +15,10 @@ from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage import plans as stored
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.effects import Effect, effects_about, effects_of_run, runs_beginning
+from imagesync_pipelines.storage.plan_words import words_of
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.connector import our_product
-from imagesync_pipelines.sync.guard import held_rows
+from imagesync_pipelines.sync.plan_rows import changing_rows, plan_lines, stale_now
 from imagesync_pipelines.sync.timeline import groups_about, lines_of
 
 SHOWN = 40
@@ -27,22 +28,39 @@ SHOWN = 40
 @click.argument("plan_id", type=int, required=False)
 @click.option("--connector", "--room", "connector", default=DEFAULT_SOURCE, show_default=True, help="whose last plan")
 def plan(plan_id: int | None, connector: str) -> None:
-    """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
+    """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change, removals first.
+
+    Products are called as on the pages; what a newer plan judges otherwise says so.
+    """
     with runs.opened() as (installation, _):
         plans = stored.Plans(installation.engine, installation.storage)
         found = plans.header(plan_id) if plan_id is not None else next(iter(plans.newest(1, connector)), None)
         if found is None:
             raise click.ClickException(f"{connector} has no plan yet; make one with --dry-run")
         rows = plans.load(found.id)
+        declared = next((one for one in connectors() if one.name == found.connector), None)
+        changes, stale = changing_rows(rows), stale_now(plans, found, rows)
+        place = (installation.engine, installation.storage)
+        lines = plan_lines(*place, found, declared, changes.head(SHOWN), stale)
+        words = words_of(installation.engine, found.id)
     click.secho(f"plan {found.id} of {found.connector}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
     print_plan_line(found)
-    changes = rows[(rows["change"] != "keep") | rows.index.isin(held_rows(rows).index)]
-    # Where a connector has no other name for its products, they are the groups.
-    changes = changes if "product" in changes else changes.assign(product=changes["group"])
-    columns = ["change", "product", "key", "reason"]
-    if len(changes):
-        title = f"the first {min(SHOWN, len(changes))} of {len(changes)} rows that change"
-        print_table(title, columns, changes.loc[:, columns].head(SHOWN).fillna("").values.tolist())
+    for word in words:
+        said = f": {word.comment}" if word.comment else ""
+        click.echo(f"  {word.word} by {word.said_by}, {word.said_at:%Y-%m-%d %H:%M %Z}{said}")
+    if lines:
+        title = f"the first {len(lines)} of {len(changes)} rows that change"
+        told = [
+            (
+                one.change,
+                one.product,
+                one.shown.image,
+                one.shown.size,
+                f"refused now: {one.stale}" if one.stale else one.reason,
+            )
+            for one in lines
+        ]
+        print_table(title, ["change", "product", "picture", "size", "reason"], told)
 
 
 @click.command("apply")

@@ -10,9 +10,9 @@ from upath import UPath
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import UNDOES, PlanHeader, Plans
-from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
-from imagesync_pipelines.sync.connector import RowPictures
+from imagesync_pipelines.sync.connector import RowName, RowPictures
 
 _IMAGE = (
     "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "priority",
@@ -22,8 +22,11 @@ _IMAGE = (
 # So many plans back the pictures of those that were applied are looked for.
 _LOOKED_THROUGH = 50
 
-PicturesOfPlan = Callable[[PlanHeader, Collection[str]], Mapping[str, str]]
-"""The URLs of the pictures that a plan wants, by engine key, of those of these keys that it knows."""
+PlannedPicture = tuple[str, str]
+"""URL and size in words, either may be ''."""
+PicturesOfPlan = Callable[[PlanHeader, Collection[str]], Mapping[str, PlannedPicture]]
+"""The pictures that a plan wants, by engine key, of those of these keys that it knows."""
+_NO_PICTURE: PlannedPicture = ("", "")
 
 
 class Showing(NamedTuple):
@@ -76,12 +79,14 @@ def pictures_of_rows(
     has its pictures itself.
     """
 
-    def wanted(plan: PlanHeader, keys: Collection[str]) -> Mapping[str, str]:
+    def wanted(plan: PlanHeader, keys: Collection[str]) -> Mapping[str, PlannedPicture]:
         if not plan.scope.get(UNDOES):
             return pictures_of_plan(plan, keys)
         payload = Plans(engine, storage).need_payload(plan.id)
         rows = payload[payload["key"].isin(keys)]
-        return dict(zip(rows["key"], rows["thumbnail_url"].fillna(rows["image_url"]), strict=True))
+        urls = rows["thumbnail_url"].fillna(rows["image_url"])
+        columns = (rows["key"], urls, rows["width"], rows["height"])
+        return {key: (url, pixels(width, height)) for key, url, width, height in zip(*columns, strict=True)}
 
     keys = [str(row["key"]) for row in rows]
     old_keys = [
@@ -89,7 +94,7 @@ def pictures_of_rows(
         for row, key in zip(rows, keys, strict=True)
     ]
     after = wanted(header, set(keys))
-    missing, before = set(old_keys) - {""}, dict[str, str]()
+    missing, before = set(old_keys) - {""}, dict[str, PlannedPicture]()
     if header.applied_at is None and header.begun_run is None:
         before = _there_now(engine, header.connector, missing)
     else:
@@ -99,16 +104,39 @@ def pictures_of_rows(
                 missing -= before.keys()
     return [
         RowPictures(
-            None if pd.isna(row["group"]) else int(row["group"]),
             key.partition("/")[2] or key,
-            before.get(old_key, ""),
-            "" if row["change"] == "remove" else after.get(key, ""),
+            before.get(old_key, _NO_PICTURE)[0],
+            *(_NO_PICTURE if row["change"] == "remove" else after.get(key, _NO_PICTURE)),
         )
         for row, key, old_key in zip(rows, keys, old_keys, strict=True)
     ]
 
 
-def _there_now(engine: sa.Engine, source: str, keys: Collection[str]) -> dict[str, str]:
+def names_of_products(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+    """What people call our products, by their ids, which are the groups of a plan."""
+    return _names(engine, product.c.id, {int(group) for group in groups if group.isdecimal()})
+
+
+def names_of_skus(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+    """The same by their SKUs: a variant before a parent, and one that the ERP has before one that left it."""
+    return _names(engine, product.c.sku, groups)
+
+
+def _names(engine: sa.Engine, column: sa.ColumnElement[Any], values: Collection[Any]) -> dict[str, RowName]:
+    query = sa.select(column.label("group"), product.c.id, product.c.sku, product.c.name).where(among(column, values))
+    # The last one of a group is kept.
+    query = query.order_by(product.c.left_erp_at.is_(None), product.c.kind)
+    with engine.connect() as connection:
+        return {str(row.group): RowName(row.id, row.sku, row.name) for row in connection.execute(query)}
+
+
+def pixels(width: object, height: object) -> str:
+    """The size of a picture in words, '' where it is not known."""
+    known = isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0
+    return f"{width:.0f} × {height:.0f}" if known else ""
+
+
+def _there_now(engine: sa.Engine, source: str, keys: Collection[str]) -> dict[str, PlannedPicture]:
     """The pictures of a source's product images with these engine keys."""
     image = product_image.c
     products = {int(number) for key in keys if (number := key.partition("/")[0]).isdecimal()}
@@ -117,4 +145,4 @@ def _there_now(engine: sa.Engine, source: str, keys: Collection[str]) -> dict[st
     )
     with engine.connect() as connection:
         found = connection.execute(query).all()
-    return {f"{row.product_id}/{row.external_id}": row.thumbnail_url or row.image_url for row in found}
+    return {f"{row.product_id}/{row.external_id}": (row.thumbnail_url or row.image_url, "") for row in found}

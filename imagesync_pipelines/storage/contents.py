@@ -24,6 +24,8 @@ from imagesync_pipelines.storage.schema import address_check, product_image
 from imagesync_pipelines.storage.schema import image_content as table
 
 OWN_PATH = "/images/content/"
+# Before the hash and the source of a picture that is kept; see kept_picture.
+KEPT = "kept:"
 # How the names of smaller copies begin, which pages made.
 COPY_SOURCE = "catalogue-copy:"
 # The pictures that product images point at here, by their hash.
@@ -41,6 +43,11 @@ def own_source(sha256: str) -> str:
 def own_address(base: str, sha256: str) -> str:
     """The address at which the catalogue at `base` serves it; it never shows another picture."""
     return f"{base}{OWN_PATH}{sha256}"
+
+
+def kept_picture(content: "Content") -> str:
+    """How a picture that is kept is named where else the address of a picture stands."""
+    return f"{KEPT}{content.sha256}:{content.source}"
 
 
 def own_source_at(url: str) -> str | None:

@@ -22,6 +22,7 @@ from upath import UPath
 from imagesync_pipelines.storage.database import read_rows, write_rows
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
+from imagesync_pipelines.storage.plan_words import dismissal
 from imagesync_pipelines.storage.schema import plan
 
 if TYPE_CHECKING:
@@ -144,6 +145,12 @@ class Plans:
             named = self.header(plan_id)
             if named.connector != connector or any(named.scope.get(word) != value for word, value in part.items()):
                 raise PlanMissingError(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
+            if (dismissed := dismissal(self.engine, plan_id)) is not None:
+                said = f" ({dismissed.comment})" if dismissed.comment else ""
+                raise NoPlanOfThisRunError(
+                    f"Plan {plan_id} was dismissed by {dismissed.said_by}{said}, so nothing was changed. Plan again, "
+                    "or approve it on its page."
+                )
             return named
         stored = self.all(connector, part)
         found = _of_lineage(stored, lineage)

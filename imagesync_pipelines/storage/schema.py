@@ -214,6 +214,17 @@ plan = table(
     sa.Index(None, "connector", "id"),
 )
 
+plan_word = table(
+    "plan_word",
+    identity(),
+    sa.Column(
+        "plan_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.plan.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    *texts("word", "said_by", "comment"),
+    moment("said_at", default_now=True),
+    sa.CheckConstraint("word IN ('approve', 'dismiss', 'apply', 'part')", name="word"),
+)
+
 held = table(
     "held",
     identity(),

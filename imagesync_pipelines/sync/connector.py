@@ -158,16 +158,29 @@ class PageSet:
     reset_command: str
 
 
-class RowPictures(NamedTuple):
-    """What a page shows of a row of a plan. before, after: the URLs of its picture, '' where there is none.
-
-    product_id: our product that the row is about, None where it is about none. image: what people call the picture.
-    """
+class RowName(NamedTuple):
+    """What people call what a group of a plan is about. product_id: our product, None where it is none of ours."""
 
     product_id: int | None
+    code: str
+    name: str
+
+    @property
+    def words(self) -> str:
+        """Code and name, as far as they are there."""
+        return f"{self.code} {self.name}".strip()
+
+
+class RowPictures(NamedTuple):
+    """The picture of a row of a plan, before and after: URLs, or kept contents (storage.contents), '' for none.
+
+    image: what people call the picture. size: of the one after, in words.
+    """
+
     image: str
     before: str = ""
     after: str = ""
+    size: str = ""
 
 
 class ImagePlace(NamedTuple):
@@ -179,14 +192,29 @@ class ImagePlace(NamedTuple):
     note: str
 
 
+NameGroups = Callable[[sa.Engine, PlanHeader, Collection[str]], Mapping[str, RowName]]
 ShowRows = Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]]
+
+
+# Before what read_picture of a connector gives: connector, account, version and key.
+AT = "at:"
+
+
+def picture_at(connector: str, account: str, key: str, version: object) -> str:
+    """How a picture of an account is named where else its address stands. version: another one, another picture."""
+    return f"{AT}{connector}:{account}:{version}:{key}"
 
 
 def keys_alone(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
     """What a page shows of rows of which only their keys are known."""
-    return [RowPictures(None, str(row["key"])) for row in rows]
+    return [RowPictures(str(row["key"])) for row in rows]
+
+
+def no_names(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+    """Of groups that nobody has another name for."""
+    return {}
 
 
 def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
@@ -201,9 +229,11 @@ class Connector:
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps
     that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
-    summary; empty for a run without. pictures_of: what a page shows of rows of a stored plan, one for each row.
-    places_of: where a product's images also are, by its SKU. groups_of: the groups of its plans that are about a
-    product, by its id with us and its SKU. declared: what is said of its accounts by who set them up,
+    summary; empty for a run without. names_of: what people call the groups of a stored plan, those without a name left
+    out; pictures_of: the pictures of its rows, one for each; pages and the command line show both. read_picture: the
+    bytes that picture_at names, by account and key. places_of: where a product's images also are, by its SKU.
+    groups_of: the groups of its plans that are about a product, by its id with us and its SKU. declared: what is said
+    of its accounts by who set them up,
     name → address and login. forget: what is remembered of one account, which another one does not have.
     needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
     systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
@@ -225,7 +255,9 @@ class Connector:
     fresh_hours: Callable[[Any], float] = lambda settings: float(settings.fresh_hours)
     report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
+    names_of: NameGroups = no_names
     pictures_of: ShowRows = keys_alone
+    read_picture: Callable[[sa.Engine, Settings, str, str], bytes | None] = lambda engine, shared, account, key: None
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}

@@ -61,6 +61,35 @@ def stale_groups(plan: pd.DataFrame, policy: Mapping[str, str], known: Iterable[
     return found
 
 
+def judged_otherwise(
+    changing: pd.DataFrame, newer: pd.DataFrame, *, by: str, policy: tuple[Mapping[str, str], Mapping[str, str]]
+) -> dict[str, str]:
+    """The groups of which a newer plan does not say what an older one does, each with the reason for people.
+
+    changing: rows of the older plan that change something; newer: all rows of the other. A group that the newer one
+    does not know is not judged. policy: the settings of both.
+    """
+    older_policy, newer_policy = policy
+    for name, value in newer_policy.items():
+        if older_policy.get(name, value) != value:
+            why = f"{name} was {older_policy[name]} when the plan was made and is {value} in {by}; {AGAIN}"
+            return dict.fromkeys(changing["group"].dropna().unique().tolist(), why)
+    known = changing[changing["group"].isin(newer["group"].dropna().unique().tolist())]
+    said = newer.drop_duplicates("key").set_index("key")
+    there = among(known["key"], newer["key"])
+    same = pd.Series(True, index=known.index)
+    for column in ("change", "fingerprint_after"):
+        old, new = known[column].fillna(""), known["key"].map(said[column]).fillna("")
+        same &= old.astype("str") == new.astype("str")
+    bad = known[~(there & same)].drop_duplicates("group")
+    found = {}
+    for group, key in zip(bad["group"].tolist(), bad["key"].tolist(), strict=True):
+        now = said["change"].get(key)
+        told = f"{by} says {now}" if isinstance(now, str) else f"{by} does not know it any more"
+        found[str(group)] = f"{key}: {told}; {AGAIN}"
+    return found
+
+
 def _otherwise(changing: pd.DataFrame, now: SourceNow) -> dict[str, str]:
     """The groups of which a row is not any more as the source wants it, each with its first such row."""
     keys = now.wanted["key"]

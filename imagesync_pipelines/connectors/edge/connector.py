@@ -4,7 +4,7 @@ from functools import partial
 
 from pydantic import Field
 
-from imagesync_pipelines.connectors.edge import applying, marking, reading
+from imagesync_pipelines.connectors.edge import applying, marking, reading, shown
 from imagesync_pipelines.connectors.edge.doctor import probes
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
@@ -113,6 +113,9 @@ CONNECTOR = Connector(
         option="--store NAME",
         missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
     ),
+    names_of=shown.names_of,
+    pictures_of=shown.pictures_of,
+    read_picture=shown.picture_of,
     places_of=reading.places_of,
     groups_of=reading.groups_of,
     declared=marking.declared,

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import KEPT, Body, Photo, fingerprint, kept_of
@@ -183,6 +183,16 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
         parts = [_columns(rows) for rows in found.partitions(_ROWS_PER_PART)]
     frame = frame_of(pa.concat_tables([_columns([]), *parts]))
     return frame.assign(position=frame["position"].astype("Int64"))
+
+
+def read_picture(database: StoreDatabase, photo_id: str) -> bytes | None:
+    """The picture of a photo; None where it has none. Raises StorageError when the database cannot be read."""
+    statement = sa.text(f"SELECT image_binary FROM {database.table} WHERE id = CAST(:id AS uuid)")  # noqa: S608 - one of TABLES
+    try:
+        with database.engine.connect() as connection:
+            return connection.execute(statement, {"id": photo_id}).scalar()
+    except DBAPIError as error:
+        raise StorageError(f"Photo {photo_id} cannot be read: {error.orig}") from error
 
 
 def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:

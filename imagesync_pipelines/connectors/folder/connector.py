@@ -4,6 +4,7 @@ from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product
@@ -16,6 +17,7 @@ CONNECTOR = Connector(
     description="Pictures named by SKU, in a folder or a bucket → product_image, beside the image database's.",
     settings=FolderSettings,
     options=steps.FolderPlanOptions,
+    names_of=names_of_products,
     pictures_of=steps.pictures_of,
     groups_of=our_product,
     probes=probes,

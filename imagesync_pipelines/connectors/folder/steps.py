@@ -21,7 +21,7 @@ from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_
 from imagesync_pipelines.products.file_names import canonical, stem, why_unclear
 from imagesync_pipelines.products.matching import Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
-from imagesync_pipelines.products.showing import pictures_of_rows
+from imagesync_pipelines.products.showing import pictures_of_rows, pixels
 from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, image_key, read_current, values_of
 from imagesync_pipelines.storage import mirror, scans
@@ -177,12 +177,13 @@ def pictures_of(
 ) -> list[RowPictures]:
     """What a page shows of rows of a plan; a plan knows the pictures of the rows that it writes."""
 
-    def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, str]:
+    def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, tuple[str, str]]:
         try:
             payload = Plans(engine, storage).need_payload(plan.id)
         except StorageError:
             return {}
         written = payload[payload["key"].isin(keys)]
-        return dict(zip(written["key"], written["image_url"], strict=True))
+        columns = (written[name] for name in ("key", "image_url", "width", "height"))
+        return {key: (url, pixels(width, height)) for key, url, width, height in zip(*columns, strict=True)}
 
     return pictures_of_rows(engine, storage, header, rows, of_plan)

@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
+from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -49,6 +50,7 @@ CONNECTOR = Connector(
     description="The image database's records → product_image, on the ERP's products.",
     settings=ImageDbSettings,
     options=ImageDbOptions,
+    names_of=names_of_products,
     pictures_of=plan_steps.pictures_of,
     groups_of=our_product,
     declared=declared,

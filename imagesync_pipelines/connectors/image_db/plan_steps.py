@@ -67,9 +67,9 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)
     written = changes[changes["change"].isin(["add", "update"])].head(SHOWN_PICTURES)
-    urls = Batches(context.handovers).pictures(about.run_id, set(written["image"]))
+    found = Batches(context.handovers).pictures(about.run_id, set(written["image"]))
     labels = zip(written["product"], written["image"], strict=True)
-    pictures = [(product, urls[image]) for product, image in labels if urls.get(image)]
+    pictures = [(product, url) for product, image in labels if (url := found.get(image, ("", ""))[0])]
     result = plan_result(
         context,
         planned,
@@ -305,7 +305,7 @@ def pictures_of(
     """What a page shows of rows of a plan; a plan knows the pictures of the records that it was made from."""
     batches = Batches(HandOvers(engine, storage, CONNECTOR))
 
-    def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, str]:
+    def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, tuple[str, str]]:
         images = {key: key.partition("/")[2] for key in keys}
         urls = batches.pictures(str(plan.scope.get(BATCH, "")), set(images.values()))
         return {key: urls[image] for key, image in images.items() if image in urls}

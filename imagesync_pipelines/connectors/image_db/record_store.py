@@ -29,6 +29,7 @@ from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.sightings import Sightings
 from imagesync_pipelines.connectors.image_db.taken_over import NOTHING, KnownFile, open_known
 from imagesync_pipelines.products.applying import Unmatched
+from imagesync_pipelines.products.showing import pixels
 from imagesync_pipelines.storage.files import make_folder, put_in_place, write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
 
@@ -262,8 +263,10 @@ class Batches:
         with open_known(self.records(newest.run_id), newest.sha256) as known:
             yield known
 
-    def pictures(self, name: str, images: Collection[str]) -> dict[str, str]:
-        """The URLs of pictures of these images in a batch, by external id; none when its records cannot be read."""
+    def pictures(self, name: str, images: Collection[str]) -> dict[str, tuple[str, str]]:
+        """URL and size in words of the pictures of these images in a batch, by external id; none when its records
+        cannot be read.
+        """
         asked, found = pa.array(sorted(images), pa.string()), []
         try:
             with self.records(name).open("rb") as file:
@@ -272,11 +275,18 @@ class Batches:
                 for group in range(parquet.num_row_groups if len(asked) else 0):
                     chosen = pc.is_in(parquet.read_row_group(group, ["external_id"])["external_id"], asked)
                     if pc.any(chosen).as_py():
-                        columns = ["external_id", "thumbnail_url", "image_url"]
+                        wanted = ("external_id", "thumbnail_url", "image_url", "width", "height")
+                        columns = [name for name in wanted if name in parquet.schema_arrow.names]
                         found += parquet.read_row_group(group, columns).filter(chosen).to_pylist()
         except (FileNotFoundError, pa.ArrowInvalid):
             return {}
-        return {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in found}
+        return {
+            row["external_id"]: (
+                row["thumbnail_url"] or row["image_url"] or "",
+                pixels(row.get("width"), row.get("height")),
+            )
+            for row in found
+        }
 
     def about(self, name: str) -> About:
         """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""

@@ -51,6 +51,19 @@ Run = RunContext[MoyskladSettings]
 H = TypeVar("H", bound=BaseModel)
 
 
+def records_of(engine: sa.Engine, alias: str, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
+    """What we know of the images of a child account's entities, or of all; one that we never wrote is missing."""
+    query = sa.select(*(lists.c[name] for name in ("entity_key", "images", "writing", "others")))
+    query = query.where(lists.c.child == alias)
+    if keys is not None:
+        query = query.where(among(lists.c.entity_key, keys))
+    with engine.connect() as connection:
+        return {
+            key: ChildRecord(_managed(images), _managed(writing or ()), others)
+            for key, images, writing, others in connection.execute(query)
+        }
+
+
 @dataclass(frozen=True)
 class ChildRun:
     """One child account in one run, and what is known of it in our database. Used from several threads.
@@ -110,15 +123,7 @@ class ChildRun:
 
     def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
-        query = sa.select(*(lists.c[name] for name in ("entity_key", "images", "writing", "others")))
-        query = query.where(lists.c.child == self.alias)
-        if keys is not None:
-            query = query.where(among(lists.c.entity_key, keys))
-        with self.engine.connect() as connection:
-            return {
-                key: ChildRecord(_managed(images), _managed(writing or ()), others)
-                for key, images, writing, others in connection.execute(query)
-            }
+        return records_of(self.engine, self.alias, keys)
 
     def begin_list(self, writing: Mapping[str, Sequence[Managed]], details: Mapping[str, Details]) -> None:
         """Write and commit what is about to be written to entities, by key, before the call; details: of their rows."""

@@ -6,7 +6,15 @@ account: `since` is the moment at which they were started, and a reading that is
 
 from functools import partial
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, counterparts, mapping, plan_step, reading, settings
+from imagesync_pipelines.connectors.moysklad import (
+    apply_steps,
+    counterparts,
+    mapping,
+    plan_step,
+    reading,
+    settings,
+    shown,
+)
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
 from imagesync_pipelines.connectors.moysklad.doctor import probes
@@ -113,6 +121,8 @@ CONNECTOR = Connector(
     apply_steps=("content", "child_images"),
     checks=CHECKS,
     schedules=SCHEDULES,
+    names_of=shown.names_of,
+    pictures_of=shown.pictures_of,
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,
     declared=declared,

@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.plytix.settings import (
     job_for,
     plytix_accounts,
 )
+from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
@@ -38,6 +39,7 @@ CONNECTOR = Connector(
     description="Amazon's listings → assets, galleries and thumbnails in Plytix.",
     settings=PlytixSettings,
     options=PlytixOptions,
+    names_of=names_of_skus,
     pictures_of=pictures_of,
     places_of=places_of,
     groups_of=lambda connection, product_id, sku: (sku,),

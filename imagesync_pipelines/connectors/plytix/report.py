@@ -12,11 +12,10 @@ from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.gallery import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
-from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.products.showing import pixels
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
-from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.storage.schema_accounts import plytix_link
 from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
 from imagesync_pipelines.sync.steps import Json
@@ -148,15 +147,12 @@ def pictures_of(
     payload = Plans(engine, storage).need_payload(header.id) if PAYLOAD in header.files else None
     groups = {str(row["group"]) for row in rows}
     images = {} if payload is None else planning.images_of(planning.tasks_of(payload[payload["group"].isin(groups)]))
-    query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, groups), product.c.left_erp_at.is_(None))
-    with engine.connect() as connection:
-        # Our product of each SKU, a variant before a parent.
-        ours = {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}
     shown = []
     for row in rows:
         sku, picture = str(row["group"]), picture_key(str(row["key"]))
         image = images.get((sku, picture)) if row["change"] in planning.WRITTEN else None
-        shown.append(RowPictures(ours.get(sku), picture, after=image.url if image else ""))
+        size = pixels(image.width, image.height) if image else ""
+        shown.append(RowPictures(picture, after=image.url if image else "", size=size))
     return shown
 
 

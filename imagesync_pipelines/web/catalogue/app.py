@@ -21,10 +21,10 @@ from starlette.staticfiles import StaticFiles
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.web.catalogue import exporting, metrics, views
-from imagesync_pipelines.web.catalogue.admin import accounts, held, quarantine, runs, sessions, subscriptions
+from imagesync_pipelines.web.catalogue.admin import accounts, held, plan_words, quarantine, runs, sessions, subscriptions
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
-from imagesync_pipelines.web.catalogue.pages import history, pictures, products
+from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.past import PastUnknownError
 from imagesync_pipelines.web.catalogue.queries import CursorError
@@ -35,11 +35,10 @@ from imagesync_pipelines.web.service import AddedHeaders, answer_faults
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
-ROUTERS = (products.router, history.router, pictures.router, exporting.router, metrics.router)
+ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (
-    *(sessions.router, products.admin_router, runs.router, quarantine.router, held.router, accounts.router),
-    subscriptions.router,
-    views.router,
+    *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
+    *(accounts.router, subscriptions.router, views.router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 

@@ -77,11 +77,12 @@ def list_products(
     """Products in this order, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     with snapshot(engine) as connection:
         parts = _parts(connection, filters, showing, order)
-        # Only the cursors of later parts name theirs: a point is in no other.
-        at, _, rest = (cursor or "").rpartition(".")
-        nth = int(at) if at in map(str, range(len(parts))) else 0 if not at else len(parts)
-        if nth == len(parts) and cursor:
+        # Only the cursors of later parts name theirs, before a point, which is in no other.
+        at, point, rest = (cursor or "").rpartition(".")
+        numbers = {str(number): number for number in range(len(parts))} | ({} if point else {"": 0})
+        if at not in numbers:
             raise CursorError("This is no cursor of this list; begin again without one.")
+        nth = numbers[at]
         found: list[sa.Row] = []
         next_cursor = None
         for place, part in enumerate(parts[nth:], nth):

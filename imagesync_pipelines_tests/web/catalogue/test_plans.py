@@ -1,26 +1,40 @@
 """A plan's page: its rows by change, and the pictures before and after, as far as they are still known."""
 
+import hashlib
+import json
+from dataclasses import replace
+from datetime import timedelta
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from imagesync_pipelines.connectors.image_db.record_store import Batches
+from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, Entity
 from imagesync_pipelines.connectors.plytix.gallery import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
+from imagesync_pipelines.storage.contents import Contents, kept_picture
+from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
+from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
+from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say, words_of
+from imagesync_pipelines.storage.plans import Lineage, NewPlan, PlanHeader, Plans
+from imagesync_pipelines.storage.schema import mirror
+from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
-from imagesync_pipelines.web.catalogue.pages.history import plan_page
+from imagesync_pipelines.sync.plan_rows import part_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
+from imagesync_pipelines.web.catalogue.pages.plans import plan_page
+from imagesync_pipelines_tests.web.catalogue.media import picture
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 
 def save(
     world: World, rows: list[dict], *, connector: str = "image_db", payload: pd.DataFrame | None = None, **scope: object
 ) -> int:
-    columns = ("key", "key_before", "group", "change", "reason", "product", "ruling")
+    columns = ("key", "key_before", "group", "change", "reason", "product", "ruling", "fingerprint_after")
     frame = pd.DataFrame([{**dict.fromkeys(columns), **row} for row in rows], columns=list(columns)).astype("str")
     frame = frame.mask(frame == "None")
     counts = frame["change"].value_counts().to_dict()
@@ -49,7 +63,7 @@ def change(world: World) -> tuple[int, int]:
 def test_the_picture_before_is_the_one_that_is_there(world: World, change: tuple[int, int]) -> None:
     header = newest(world, 10)[0]
     before = {
-        kind: [line.shown.before for line in plan_page(world.opened, header, kind, 0, 10)[0]]
+        kind: [line.shown.before for line in plan_page(world.opened, header, kind, 0, 10).lines]
         for kind in ("add", "update", "remove")
     }
     there = ["https://media.example.com/1.png"]
@@ -88,9 +102,9 @@ def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) 
         pq.write_table(table, str(file))
         plans.mark_applied(save(world, [row], batch=batch), "run")
     batches.records("gone").unlink()
-    shown = [plan_page(world.opened, header, "update", 0, 10)[0][0] for header in newest(world, 3)]
+    shown = [plan_page(world.opened, header, "update", 0, 10).lines[0] for header in newest(world, 3)]
     first, second = "https://media.example.com/first", "https://media.example.com/second"
-    assert [line.shown[2:] for line in shown] == [(second, ""), (first, second), ("", first)]
+    assert [line.shown[1:3] for line in shown] == [(second, ""), (first, second), ("", first)]
 
 
 def test_a_record_that_was_set_aside_is_shown_without_product_and_picture(world: World) -> None:
@@ -98,8 +112,8 @@ def test_a_record_that_was_set_aside_is_shown_without_product_and_picture(world:
     save(world, rows)
     for _ in ("planned", "applied"):
         header = newest(world, 1)[0]
-        shown = [line.shown for line in plan_page(world.opened, header, "reject", 0, 10)[0]]
-        assert shown == [(None, "page 1, reject 1", "", ""), (None, "12", "", "")]
+        shown = [line.shown for line in plan_page(world.opened, header, "reject", 0, 10).lines]
+        assert shown == [("page 1, reject 1", "", "", ""), ("12", "", "", "")]
         Plans(world.engine, world.opened.storage).mark_applied(header.id, "run")
 
 
@@ -118,12 +132,12 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
     save(world, rows, connector="plytix", payload=payload_of(pd.DataFrame(rows), tasks), account="main")
     header = newest(world, 10, "plytix")[0]
     added = [
-        (line.shown.product_id, line.shown.image, line.shown.after)
-        for line in plan_page(world.opened, header, "add", 0, 10)[0]
+        (line.product_id, line.shown.image, line.shown.after)
+        for line in plan_page(world.opened, header, "add", 0, 10).lines
     ]
     url = "https://m.media-amazon.com/new.jpg"
     assert added == [(engel, "new", url), (None, "new", url)]
-    assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10)[0]] == [""]
+    assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
 
 
 @pytest.mark.parametrize("connector", ["edge", "taken out since"])
@@ -150,6 +164,97 @@ def test_what_is_held_back_is_shown_with_the_plan_and_in_the_history(site: Site,
     hold(world.engine, "edge", "jakarta", "", rows, plan_id=plan_id)
     assert f"<code>imagesync apply {plan_id}</code> carries them out" in site.get("/history").text
     assert "held back since" not in site.get("/history?connector=plytix").text
+
+
+def test_every_connector_names_its_products_and_pages_and_terminal_say_the_same(world: World) -> None:
+    """МойСклад by code and name of the entity, the edge by those of the head office, the others by our product."""
+    engel = world.product("100", "Engel")
+    entity = Entity("bundle", "c7e7", "Набор", "x", "N-7", "", (), False, "", None, 0, ())
+    payloads = {
+        ("moysklad", "main", entity.key): ENTITY_JSON.dump_json(entity).decode(),
+        ("edge", "jakarta", "photo-1"): json.dumps({"product_sku": "100", "product_name": "Malaikat"}),
+    }
+    with world.engine.begin() as connection:
+        for (connector, account, key), payload in payloads.items():
+            values = {"connector": connector, "account": account, "key": key, "fingerprint": "f"}
+            values["group_key"] = "b2b0c2f2" if connector == "edge" else key
+            connection.execute(mirror.insert().values(**values, payload=json.loads(payload)))
+        card = {"child": "child-1", "entity_key": entity.key, "child_id": "d", "field": "code", "value": "100"}
+        connection.execute(moysklad_entity_map.insert().values(**card))
+    wanted = {
+        ("image_db", ""): (str(engel), "100 Engel", engel),
+        ("folder", ""): (str(engel), "100 Engel", engel),
+        ("plytix", "main"): ("100", "100 Engel", engel),
+        ("moysklad", "child-1"): (entity.key, "N-7 Набор", engel),
+        ("edge", "jakarta"): ("b2b0c2f2", "100 Malaikat", engel),
+    }
+    for (connector, account), (group, name, product_id) in wanted.items():
+        row = {"key": f"{group}/1", "group": group, "change": "reject", "reason": "no"}
+        save(world, [row], connector=connector, account=account)
+        header = newest(world, 1, connector)[0]
+        line = plan_page(world.opened, header, "reject", 0, 10).lines[0]
+        assert (line.product, line.product_id) == (name, product_id), connector
+        found = plan_page(world.opened, header, "reject", 0, 10, name.split()[1].upper())
+        assert (found.total, plan_page(world.opened, header, "reject", 0, 10, "no such").total) == (1, 0), connector
+
+
+def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site, world: World) -> None:
+    engel, fuchs = world.product("100", "Engel"), world.product("200", "Fuchs")
+    rows = [
+        {"key": f"{one}/1", "group": str(one), "change": "add", "reason": "new", "fingerprint_after": "a"}
+        for one in (engel, fuchs)
+    ]
+    old = save(world, rows, account="a")
+    assert "expired" not in site.get(f"/plans/{old}").text
+    save(world, [{**rows[0], "change": "keep"}, rows[1]], account="other")
+    assert "expired" not in site.get(f"/plans/{old}").text
+    newer = save(world, [{**rows[0], "change": "keep"}, rows[1]], account="a")
+    text = site.get(f"/plans/{old}").text
+    assert f"{engel}/1: plan {newer} says keep" in text
+    assert "1 of its 2 groups that change are judged otherwise" in text
+    save(world, [{**rows[1], "fingerprint_after": "b"}], account="a")
+    assert "It expired" in site.get(f"/plans/{old}").text
+    Plans(world.engine, world.opened.storage).mark_applied(old, "run")
+    assert "expired" not in site.get(f"/plans/{old}").text
+
+
+def test_what_was_dismissed_is_applied_by_nobody_until_it_is_approved(world: World) -> None:
+    rows = [{"key": "photo-1", "group": "g", "change": "add", "reason": "new"}]
+    plan_id = save(world, rows, connector="edge")
+    plans = Plans(world.engine, world.opened.storage)
+    say(world.engine, plan_id, DISMISS, "anna", "too many")
+    with pytest.raises(NoPlanOfThisRunError, match=r"dismissed by anna \(too many\)"):
+        plans.to_apply("edge", Lineage("run"), plan_id)
+    say(world.engine, plan_id, APPROVE, "ben")
+    assert plans.to_apply("edge", Lineage("run"), plan_id).id == plan_id
+    assert [(one.word, one.said_by, one.comment) for one in words_of(world.engine, plan_id)] == [
+        ("dismiss", "anna", "too many"), ("approve", "ben", "")
+    ]  # fmt: skip
+    plans.prune("edge", 0)
+    assert words_of(world.engine, plan_id) == []
+
+
+def test_a_part_of_a_plan_is_a_plan_of_its_groups(world: World) -> None:
+    rows = [{"key": f"{group}#1", "group": group, "change": "add", "reason": "new"} for group in ("a", "b", "c")]
+    payload = pd.DataFrame({"group": ["a", "b", "c"], "task": ["1", "2", "3"]}).astype("str")
+    plans = Plans(world.engine, world.opened.storage)
+    whole = plans.header(save(world, rows, connector="moysklad", payload=payload, account="child-1", limit=7))
+    part = plans.header(part_of(plans, whole, {"a", "c"}))
+    assert plans.load(part.id)["group"].tolist() == ["a", "c"]
+    assert plans.need_payload(part.id)["task"].tolist() == ["1", "3"]
+    assert (part.counts, part.scope["limit"], part.scope["account"]) == ({"add": 2}, 7, "child-1")
+    with pytest.raises(NoPlanOfThisRunError, match=f"a part of plan {whole.id}"):
+        plans.to_apply("moysklad", Lineage("other", ("run",)), None)
+
+
+def test_a_picture_that_is_kept_is_shown_without_asking_anybody(site: Site, world: World) -> None:
+    facts = PictureFacts("JPEG", 8, 8, "")
+    body = picture()
+    kept = Contents(world.engine, world.opened.storage).put(
+        "moysklad:main:x", body, replace(facts, sha256=hashlib.sha256(body).hexdigest()), timedelta(days=1)
+    )
+    answer = site.get(f"/plan-pictures/{picture_token(world.opened, kept_picture(kept))}")
+    assert answer.headers["Content-Type"] == "image/jpeg"
 
 
 def test_many_rows_are_paged(site: Site, world: World) -> None:

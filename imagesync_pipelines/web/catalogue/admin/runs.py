@@ -12,7 +12,7 @@ from starlette.responses import Response
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.effects import Touched, touched_by
-from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import UNDO
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
@@ -20,7 +20,7 @@ from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.history import read_runs
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
 from imagesync_pipelines.web.catalogue.queries import products_of_skus
 from imagesync_pipelines.web.catalogue.state import Opened
 
@@ -62,12 +62,6 @@ def start_run(request: Request, opened: Here, who: Admin, form: Annotated[StartF
         return launched(request, opened, who, _asked_for(opened, form))
     except (NothingToStartError, DagsterUnreachableError) as error:
         return _start_page(request, opened, form, str(error))
-
-
-@router.post("/admin/plans/{plan_id}/apply", name="apply_plan")
-def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId) -> Response:
-    """Start the run that applies a stored plan."""
-    return launched(request, opened, who, apply_of(Plans(opened.engine, opened.storage).header(plan_id)))
 
 
 @router.post("/admin/runs/{run_id}/undo", name="undo_run")

@@ -3,6 +3,7 @@
 A picture that cannot be had is never an error page.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +23,15 @@ from prometheus_client import Counter
 from starlette.responses import Response
 
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
+from imagesync_pipelines.imaging.errors import Fault
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
+from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import contents
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.sync.connector import AT
 from imagesync_pipelines.upstream.addresses import web_address
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, Validators, fetch_changed, fetch_image
@@ -56,20 +62,27 @@ Purpose = Literal["thumb", "small", "web"]
 
 
 class OriginalPicture(NamedTuple):
-    """A file of a picture: where it is, and what surely changes when its source says that the bytes there do."""
+    """A file of a picture: where it is, and what surely changes when its source says that the bytes there do.
+
+    kept_as, kept_sha256: of content that is kept under another name than that of an address.
+    """
 
     url: str
     version: str
+    kept_as: str = ""
+    kept_sha256: str = ""
 
     @property
     def source(self) -> str:
         """The name under which its content is kept."""
-        return contents.own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
+        return self.kept_as or contents.own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
 
     @property
     def own_sha256(self) -> str:
         """The SHA-256 of a picture that we keep by it, '' of one at an address elsewhere."""
         source = contents.own_source_at(self.url)
+        if self.kept_sha256:
+            return self.kept_sha256
         return source.rpartition(":")[2] if source is not None else ""
 
 
@@ -123,6 +136,7 @@ class Derivatives:
         self._makers = CapacityLimiter(MAKERS)
         self._contents = contents.Contents(opened.engine, opened.storage, opened.clock)
         self._clock = opened.clock
+        self._engine, self._shared = opened.engine, opened.shared
         self._limits = DecodeLimits(
             max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds
         )
@@ -217,11 +231,11 @@ class Derivatives:
             if check is not None and not self._is_due(check):
                 return check.sha256
             known = Validators(check.etag, check.last_modified) if check is not None else Validators()
-            fetched = fetch_changed(original.url, self._policy, known)
-            if check is not None and fetched is None:
+            fetched = None if original.url.startswith(AT) else fetch_changed(original.url, self._policy, known)
+            if check is not None and fetched is None and not original.url.startswith(AT):
                 self._contents.note_check(replace(check, checked_at=self._clock()))
                 return check.sha256
-            return self._take(original, fetched or fetch_image(original.url, self._policy))
+            return self._take(original, fetched or self._fetch(original.url))
 
     def _original(self, original: OriginalPicture) -> tuple[bytes, PictureFacts]:
         """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
@@ -229,10 +243,23 @@ class Derivatives:
             body = self.read(kept) if kept is not None else None
             if kept is not None and body is not None:
                 return body, kept
-            fetched = fetch_image(original.url, self._policy)
+            fetched = self._fetch(original.url)
             facts = check_image(fetched.body, limits=self._limits)
             self._take(original, fetched, facts)
             return fetched.body, facts
+
+    def _fetch(self, url: str) -> Fetched:
+        """What an address gives, or an account (sync.connector.picture_at). Raises UpstreamError, BadImageError."""
+        if not url.startswith(AT):
+            return fetch_image(url, self._policy)
+        name, account, _, key = url.removeprefix(AT).split(":", 3)
+        try:
+            body = connector_named(name).read_picture(self._engine, self._shared, account, key)
+        except (StorageError, SettingsError) as error:
+            raise BadImageError(Fault.NO_IMAGE, f"the picture {key} of {account} cannot be read: {error}") from error
+        if body is None:
+            raise BadImageError(Fault.NO_IMAGE, f"{account} has no picture {key}")
+        return Fetched(url, "", hashlib.sha256(body).hexdigest(), bytes(body))
 
     def _take(self, original: OriginalPicture, fetched: Fetched, facts: PictureFacts | None = None) -> str:
         """Keep a picture that was fetched, and note what its address gives; the SHA-256. Raises BadImageError."""
@@ -336,12 +363,16 @@ async def picture_of_plan(request: Request, opened: Here, token: str) -> Respons
         raise HTTPException(404) from None
     if "\0" in url:  # no URL has one, and no database keeps one
         return _grey()
+    if url.startswith(contents.KEPT):
+        sha256, _, source = url.removeprefix(contents.KEPT).partition(":")
+        return await _answer(request, (OriginalPicture(url, "", source, sha256),), "thumb", FOR_AN_HOUR_HERE)
     return await _answer(request, (OriginalPicture(url, ""),), "thumb", FOR_AN_HOUR_HERE)
 
 
 def picture_token(opened: Opened, url: str) -> str:
     """A URL that only we can have written: the route fetches nothing else. Everybody can read it: it names no user."""
-    token: str = _signer(opened).dumps(web_address(url))
+    is_ours = url.startswith((contents.KEPT, AT))
+    token: str = _signer(opened).dumps(url if is_ours else web_address(url))
     return token
 
 

@@ -237,3 +237,35 @@ def test_what_a_run_changed_is_taken_back_by_a_plan(
     plan_id = save(world, [{"key": "1/2", "change": "add", "reason": "new", "group": "1", "product": "100"}])
     Plans(world.engine, world.opened.storage).mark_applied(plan_id, RUN_ID)
     assert f'href="{page}"' in admin.get(f"/plans/{plan_id}").text
+
+
+def test_a_part_of_a_plan_is_applied_and_who_said_what_is_kept(
+    world: World, admin: Browser, dagster: FakeDagster
+) -> None:
+    rows = [{"key": f"{one}/2", "change": "add", "reason": "new", "group": one} for one in ("1", "2")]
+    plan_id = save(world, rows)
+    action = f"/admin/plans/{plan_id}/apply"
+    refused = admin.send_form(f"/plans/{plan_id}", action, part="1")
+    assert (refused.status_code, dagster.launched) == (409, [])
+    admin.send_form(f"/plans/{plan_id}", action, part="1", groups=["2"], comment="only this one")
+    part_id = dagster.launched[0]["runConfigData"]["ops"]["image_db__product_images"]["config"]["plan_id"]
+    assert part_id != plan_id
+    plans = Plans(world.engine, world.opened.storage)
+    assert plans.load(part_id)["group"].tolist() == ["2"]
+    text = " ".join(admin.get(f"/plans/{plan_id}").text.split())
+    assert "applied a part of it" in text
+    assert f": as plan {part_id}. only this one" in text
+
+
+def test_a_dismissed_plan_is_applied_after_it_was_approved(world: World, admin: Browser, dagster: FakeDagster) -> None:
+    plan_id = save(world, [{"key": "1/2", "change": "add", "reason": "new", "group": "1"}])
+    evil = "<script>alert(1)</script>"
+    page = admin.send_form(f"/plans/{plan_id}", f"/admin/plans/{plan_id}/say/dismiss", comment=evil)
+    assert "dismissed" in page.text
+    assert evil not in page.text
+    assert "Apply this plan" not in page.text
+    assert admin.post(f"/admin/plans/{plan_id}/apply", {"csrf": admin.csrf()}).status_code == 409
+    admin.send_form(f"/plans/{plan_id}", f"/admin/plans/{plan_id}/say/approve")
+    admin.send_form(f"/plans/{plan_id}", f"/admin/plans/{plan_id}/apply")
+    assert len(dagster.launched) == 1
+    assert admin.post("/admin/plans/4711/say/dismiss", {"csrf": admin.csrf()}).status_code == 404

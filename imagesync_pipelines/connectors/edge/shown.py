@@ -1,0 +1,78 @@
+"""What pages and the command line show of a plan of a store: products as the head office names them, its photos.
+
+A photo that is not there yet is with the head office, which is not asked for a page.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.settings import edge_stores
+from imagesync_pipelines.connectors.edge.store import open_store, read_picture
+from imagesync_pipelines.products.showing import names_of_skus
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
+from imagesync_pipelines.storage.schema import mirror
+from imagesync_pipelines.sync.connector import RowName, RowPictures, picture_at
+
+KILOBYTE = 1000
+
+
+def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+    """SKU and name of products by their ids at the head office, as its newest listing has them, gone or not."""
+    row, texts = mirror.c, [mirror.c.payload[name].astext for name in ("product_sku", "product_name")]
+    query = sa.select(row.group_key, *(text.label(name) for name, text in zip(("sku", "name"), texts, strict=True)))
+    mine = (row.connector == EDGE) & (row.account == header.scope.get("account", "")) & among(row.group_key, groups)
+    with engine.connect() as connection:
+        found = connection.execute(query.where(mine).order_by(row.gone_at.is_(None))).all()
+    ours = names_of_skus(engine, header, {one.sku for one in found if one.sku})
+    return {
+        one.group_key: RowName(ours[one.sku].product_id if one.sku in ours else None, one.sku or "", one.name or "")
+        for one in found
+        if one.sku or one.name
+    }
+
+
+def pictures_of(
+    engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
+) -> list[RowPictures]:
+    """The photos as the store has them: those before of a plan that was not applied, else those after."""
+    store, is_applied = str(header.scope.get("account", "")), header.applied_at is not None
+    planned = _planned(Plans(engine, storage), header, {str(row["key"]) for row in rows})
+    shown = []
+    for row in rows:
+        key, photo = str(row["key"]), planned.get(str(row["key"]), {})
+        old = str(row["key_before"]) if isinstance(row["key_before"], str) else key
+        before = "" if is_applied or row["change"] == "add" else picture_at(EDGE, store, old, header.id)
+        after = picture_at(EDGE, store, key, header.id) if is_applied and row["change"] in {"add", "update"} else ""
+        size = f"{photo['size'] / KILOBYTE:,.0f} kB" if photo.get("size") else ""
+        shown.append(RowPictures(str(photo.get("filename") or key), before, after, size))
+    return shown
+
+
+def picture_of(engine: sa.Engine, shared: Settings, account: str, key: str) -> bytes | None:
+    """A photo of a store, out of its database. Raises AccountsError, StorageError."""
+    store = edge_stores(load_accounts(shared)).by_name.get(account)
+    if store is None:
+        return None
+    beside = engine.url.set(database=store.database_name).render_as_string(hide_password=False)
+    database = open_store(store.dsn.get_secret_value() if store.dsn is not None else beside)
+    try:
+        return read_picture(database, key)
+    finally:
+        database.engine.dispose()
+
+
+def _planned(plans: Plans, header: PlanHeader, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What a plan keeps of photos that it writes, by key."""
+    found: dict[str, dict[str, Any]] = {}
+    for portion in plans.payload_portions(header.id) if PAYLOAD in header.files else ():
+        mine = portion[portion["key"].isin(list(keys))]
+        found |= {key: orjson.loads(text) for key, text in zip(mine["key"], mine["photo"], strict=True)}
+    return found

@@ -1,0 +1,69 @@
+"""What pages and the command line show of a plan of a child account: names of its entities, pictures of its rows."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.connectors.moysklad.child import records_of
+from imagesync_pipelines.connectors.moysklad.model import UNKNOWN_SIZE, Managed
+from imagesync_pipelines.connectors.moysklad.planning import tasks_of
+from imagesync_pipelines.connectors.moysklad.reading import entities_of
+from imagesync_pipelines.connectors.moysklad.rules import row_keys, source_of
+from imagesync_pipelines.products.showing import names_of_skus
+from imagesync_pipelines.storage.contents import Contents, kept_picture
+from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
+from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
+from imagesync_pipelines.sync.connector import RowName, RowPictures
+
+KILOBYTE = 1000
+
+
+def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+    """Code and name of entities as the main account has them; our product is the one whose SKU both have."""
+    card = moysklad_entity_map.c
+    mine = (card.child == header.scope.get("account", "")) & among(card.entity_key, groups)
+    with engine.connect() as connection:
+        entities = entities_of(connection, sorted(groups))
+        values = {row.entity_key: row.value for row in connection.execute(sa.select(moysklad_entity_map).where(mine))}
+    ours = names_of_skus(engine, header, set(values.values()))
+    found = {}
+    for entity in entities:
+        product = ours.get(values.get(entity.key, ""))
+        found[entity.key] = RowName(
+            product.product_id if product else None, entity.code or entity.article or entity.external_code, entity.name
+        )
+    return found
+
+
+def pictures_of(
+    engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
+) -> list[RowPictures]:
+    """The pictures whose content is kept, and those that МойСклад gives without a call of its API.
+
+    What was there before is told of a plan that was not applied.
+    """
+    groups = {str(row["group"]) for row in rows}
+    payload = Plans(engine, storage).need_payload(header.id) if PAYLOAD in header.files else None
+    tasks = {} if payload is None else tasks_of(payload[payload["group"].isin(groups)])
+    wanted = {image.key: image for task in tasks.values() for image in task.images}
+    there: dict[str, Managed] = {}
+    if header.applied_at is None and header.begun_run is None:
+        for group, record in records_of(engine, str(header.scope.get("account", "")), groups).items():
+            there |= dict(zip(row_keys(group, record.images), record.images, strict=True))
+    named = {*(one.source for one in wanted.values()), *(one.source for one in there.values())}
+    sources = {source_of(one) for one in named if one}
+    kept = {source: kept_picture(one) for source, one in Contents(engine, storage).find(sources).items()}
+    shown = []
+    for row in rows:
+        key, is_added, is_removed = str(row["key"]), row["change"] == "add", row["change"] == "remove"
+        new, old = wanted.get(key), there.get(str(row["key_before"]) if isinstance(row["key_before"], str) else key)
+        after = kept.get(source_of(new.source), new.permanent_href) if new is not None and not is_removed else ""
+        before = kept.get(source_of(old.source), "") if old is not None and not is_added else ""
+        size = new.size if new is not None and not is_removed else UNKNOWN_SIZE
+        name = (new.filename if new is not None else "") or (old.filename if old is not None else "")
+        words = "" if size == UNKNOWN_SIZE else f"{size / KILOBYTE:,.0f} kB"
+        shown.append(RowPictures(name or key.partition("#")[2], before, after, words))
+    return shown

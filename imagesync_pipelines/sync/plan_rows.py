@@ -1,0 +1,144 @@
+"""The rows of a stored plan as people see them: found, named, with their pictures, and what became stale since."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.storage.plans import ONLY_NAMED, PAYLOAD, NewPlan, PlanHeader, Plans
+from imagesync_pipelines.sync.connector import Connector, RowName, RowPictures, keys_alone, no_names
+from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.guard import held_rows
+from imagesync_pipelines.sync.model import EFFECTS
+from imagesync_pipelines.sync.planned import POLICY
+from imagesync_pipelines.sync.stale import judged_otherwise
+
+# As people look at them: what goes away first.
+HELD = "held"
+CHANGES = ("remove", HELD, "update", "add", "reject")
+# So many newer plans of the same account are looked at, the newest first.
+_NEWER = 5
+
+
+class PlanLine(NamedTuple):
+    """One row of a plan. product: what it is about, for people; stale: why it is refused now, '' where it is not."""
+
+    group: str
+    change: str
+    product: str
+    reason: str
+    product_id: int | None
+    shown: RowPictures
+    stale: str = ""
+
+
+def rows_of(plan: pd.DataFrame, change: str) -> pd.DataFrame:
+    """The rows with this change; HELD: those that are held back."""
+    return held_rows(plan) if change == HELD else plan[plan["change"] == change]
+
+
+def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows that change and those that are held back, in the order of CHANGES."""
+    parts = [rows_of(plan, change) for change in CHANGES]
+    return pd.concat([one for one in parts if len(one)] or [plan.iloc[:0]])
+
+
+def found_rows(
+    rows: pd.DataFrame, text: str, engine: sa.Engine, header: PlanHeader, connector: Connector | None
+) -> pd.DataFrame:
+    """The rows in which a person's words stand: in the product's code or name, the group, the key or the reason."""
+    words = text.casefold().split()
+    if not words or rows.empty:
+        return rows
+    groups = rows["group"].dropna().unique().tolist()
+    names = _names(engine, header, connector, groups)
+    called = rows["group"].map({group: name.words for group, name in names.items()})
+    columns = [called, *(rows[name] for name in ("product", "group", "key", "reason") if name in rows)]
+    whole = columns[0].fillna("")
+    for column in columns[1:]:
+        whole = whole.astype("str") + " " + column.fillna("").astype("str")
+    there = whole.str.casefold()
+    fits = pd.Series(True, index=rows.index)
+    for word in words:
+        fits &= there.str.contains(word, regex=False)
+    return rows[fits]
+
+
+def plan_lines(
+    engine: sa.Engine,
+    storage: UPath,
+    header: PlanHeader,
+    connector: Connector | None,
+    rows: pd.DataFrame,
+    stale: Mapping[str, str],
+) -> list[PlanLine]:
+    """Rows of a plan for people. connector: None for one that was taken out since; stale: as stale_now gives it."""
+    records = [{str(name): value for name, value in one.items()} for one in rows.to_dict(orient="records")]
+    groups = {str(row["group"]) for row in records if not pd.isna(row["group"])}
+    names = _names(engine, header, connector, groups)
+    pictures_of = keys_alone if connector is None else connector.pictures_of
+    lines = []
+    for row, shown in zip(records, pictures_of(engine, storage, header, records), strict=True):
+        group = "" if pd.isna(row["group"]) else str(row["group"])
+        name, label = names.get(group, RowName(None, "", "")), row.get("product")
+        product = name.words or (group if label is None or pd.isna(label) else str(label))
+        reason = "" if pd.isna(row["reason"]) else str(row["reason"])
+        lines.append(PlanLine(group, str(row["change"]), product, reason, name.product_id, shown, stale.get(group, "")))
+    return lines
+
+
+def stale_now(plans: Plans, header: PlanHeader, rows: pd.DataFrame) -> dict[str, str]:
+    """The groups of a plan that newer plans of the same account judge otherwise, each with the reason for people.
+
+    A plan that was applied is history, and nothing of it is stale.
+    """
+    if header.applied_at is not None:
+        return {}
+    account = {name: value for name, value in header.scope.items() if name == "account"}
+    newer = [
+        one for one in plans.all(header.connector, account) if one.id > header.id and not one.scope.get(ONLY_NAMED)
+    ]
+    changing = rows[rows["change"].isin(EFFECTS)]
+    stale: dict[str, str] = {}
+    for one in newer[:_NEWER]:
+        left = changing[~changing["group"].isin(list(stale))]
+        if left.empty:
+            break
+        by = f"plan {one.id}"
+        policy = (header.scope.get(POLICY, {}), one.scope.get(POLICY, {}))
+        stale |= judged_otherwise(left, plans.load(one.id), by=by, policy=policy)
+    return stale
+
+
+def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:
+    """A plan of some groups of a stored plan, as that has them, carried out only by its number; returns its number.
+
+    Raises PlanMissingError.
+    """
+    rows = plans.load(header.id)
+    rows = rows[rows["group"].isin(list(groups))]
+    counts = {str(change): int(number) for change, number in rows["change"].value_counts().items()}
+    scope = {
+        **header.scope,
+        ONLY_NAMED: f"a part of plan {header.id}",
+        "held_back": len(held_rows(rows)),
+        "warnings": [],
+    }
+    payload = _payload_of(plans.payload_portions(header.id), groups) if PAYLOAD in header.files else None
+    return plans.save(rows, payload, NewPlan(header.connector, None, scope, counts, {}, header.scan_id))
+
+
+def _payload_of(portions: Iterable[pd.DataFrame], groups: Collection[str]) -> list[pd.DataFrame]:
+    """What writing to other systems needs of these groups; what is looked up by keys is kept whole."""
+    return [
+        one[among(one["group"], pd.Series(list(groups), dtype="str"))] if "group" in one else one for one in portions
+    ]
+
+
+def _names(
+    engine: sa.Engine, header: PlanHeader, connector: Connector | None, groups: Collection[str] | Sequence[str]
+) -> Mapping[str, RowName]:
+    names_of = no_names if connector is None else connector.names_of
+    return names_of(engine, header, groups)
