@@ -42,6 +42,7 @@ def _pages(port: int, servers: Sequence[int], products: int) -> list[dict[str, A
     kinds = {
         "product list": ["/"] * TIMES,
         "product list, later pages": later,
+        "product list, other orders": [f"/?order={order}" for order in ("newest", "name", "sku")] * TIMES,
         "search": [f"/?q={word.replace(' ', '+')}" for word in WORDS] * (TIMES // 3),
         "filter": [f"/?{name}=1" for name in FILTERS] * TIMES,
         "product page": [f"/products/{some.randint(1, products)}" for _ in range(TIMES * 6)],

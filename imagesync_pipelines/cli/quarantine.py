@@ -4,6 +4,7 @@ import click
 
 from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
 
@@ -49,7 +50,10 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, conne
 @click.option("--connector", "--room", "connector", required=True, help="with its account, e.g. moysklad/child-1")
 @click.pass_context
 def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
-    """Synchronise again now; what the target refused is sent again too: these items of it, or all."""
+    """Synchronise again now; what the target refused is sent again too: these items of it, or all.
+
+    Of a connector that knows products or entities only those of the items are synchronised, else the whole account.
+    """
     name, _, account = connector.partition("/")
     with runs.opened() as (installation, _):
         table = QuarantineTable(installation.engine, connector)
@@ -62,8 +66,9 @@ def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
     if name == DEFAULT_SOURCE:
         context.invoke(replay, ids=ids, everything=not ids, connector=name)
         return
+    part = connector_named(name).again(entries) if ids else {}
     with progress_bars() as progress:
-        outcome = runs.only(runs.sync(name, [account] if account else [], progress=progress))
+        outcome = runs.only(runs.sync(name, [account] if account else [], progress=progress, **part))
     code = print_outcome(outcome)
     with runs.opened() as (installation, _):
         left = {entry.key for entry in QuarantineTable(installation.engine, connector).list()}

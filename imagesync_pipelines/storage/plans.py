@@ -177,11 +177,12 @@ class Plans:
         stored = self.all(connector)
         return _of_lineage(stored, lineage) or next(iter(stored), None)
 
-    def load(self, plan_id: int) -> "pd.DataFrame":
-        """The rows of a plan as they were saved. Raises PlanMissingError."""
+    def load(self, plan_id: int, keys: Collection[str] | None = None) -> "pd.DataFrame":
+        """The rows of a plan as they were saved; keys: those with these alone. Raises PlanMissingError."""
         import pandas as pd
 
-        return pd.read_parquet(self._read(plan_id, ROWS))
+        filters = None if keys is None else [("key", "in", sorted(keys))]
+        return pd.read_parquet(self._read(plan_id, ROWS), filters=filters)
 
     def need_payload(self, plan_id: int) -> "pd.DataFrame":
         """The whole payload of a plan that is to be applied. Raises PlanMissingError."""

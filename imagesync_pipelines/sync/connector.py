@@ -19,6 +19,7 @@ from imagesync_pipelines.accounts.file import Accounts, KnownAccounts, load_acco
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.sync.health import Probe, Site
 from imagesync_pipelines.sync.held import nothing_is_held_back
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
@@ -231,9 +232,10 @@ class Connector:
     that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
     summary; empty for a run without. names_of: what people call the groups of a stored plan, those without a name left
     out; pictures_of: the pictures of its rows, one for each; pages and the command line show both. read_picture: the
-    bytes that picture_at names, by account and key. places_of: where a product's images also are, by its SKU.
-    groups_of: the groups of its plans that are about a product, by its id with us and its SKU. declared: what is said
-    of its accounts by who set them up,
+    bytes that picture_at names, by account and key. again: the options of a run about what these quarantined items are
+    about and nothing else, none where it is about the whole account. places_of: where a product's images also are, by
+    its SKU. groups_of: the groups of its plans that are about a product, by its id with us and its SKU. declared: what
+    is said of its accounts by who set them up,
     name → address and login. forget: what is remembered of one account, which another one does not have.
     needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
     systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
@@ -257,6 +259,7 @@ class Connector:
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
     names_of: NameGroups = no_names
     pictures_of: ShowRows = keys_alone
+    again: Callable[[Sequence[QuarantineEntry]], Mapping[str, Any]] = lambda entries: {}
     read_picture: Callable[[sa.Engine, Settings, str, str], bytes | None] = lambda engine, shared, account, key: None
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()

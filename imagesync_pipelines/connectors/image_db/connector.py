@@ -51,6 +51,8 @@ CONNECTOR = Connector(
     settings=ImageDbSettings,
     options=ImageDbOptions,
     names_of=names_of_products,
+    # A key is the image's number, or a product and the image's number.
+    again=lambda entries: {"external_ids": sorted({entry.key.rpartition("/")[2] for entry in entries})},
     pictures_of=plan_steps.pictures_of,
     groups_of=our_product,
     declared=declared,

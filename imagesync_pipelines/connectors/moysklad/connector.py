@@ -122,6 +122,7 @@ CONNECTOR = Connector(
     checks=CHECKS,
     schedules=SCHEDULES,
     names_of=shown.names_of,
+    again=shown.again,
     pictures_of=shown.pictures_of,
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,

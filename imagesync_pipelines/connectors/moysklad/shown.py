@@ -15,6 +15,7 @@ from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.storage.contents import Contents, kept_picture
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
+from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
 from imagesync_pipelines.sync.connector import RowName, RowPictures
 
@@ -36,6 +37,12 @@ def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> 
             product.product_id if product else None, entity.code or entity.article or entity.external_code, entity.name
         )
     return found
+
+
+def again(entries: Sequence[QuarantineEntry]) -> dict[str, Any]:
+    """The entity of quarantined items; the whole account where they are of several, or of none."""
+    entities = {(entry.group or "").partition(":")[2] for entry in entries}
+    return {"entity": only} if len(entities) == 1 and (only := entities.pop()) else {}
 
 
 def pictures_of(

@@ -16,6 +16,7 @@ from imagesync_pipelines.products.showing import pixels
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
+from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema_accounts import plytix_link
 from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
 from imagesync_pipelines.sync.steps import Json
@@ -154,6 +155,12 @@ def pictures_of(
         size = pixels(image.width, image.height) if image else ""
         shown.append(RowPictures(picture, after=image.url if image else "", size=size))
     return shown
+
+
+def again(entries: Sequence[QuarantineEntry]) -> dict[str, Any]:
+    """The products of quarantined items; the whole account where an item is of none."""
+    skus = sorted({entry.group or "" for entry in entries})
+    return {"skus": skus} if all(skus) else {}
 
 
 def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:

@@ -21,7 +21,15 @@ from starlette.staticfiles import StaticFiles
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.web.catalogue import exporting, metrics, views
-from imagesync_pipelines.web.catalogue.admin import accounts, held, plan_words, quarantine, runs, sessions, subscriptions
+from imagesync_pipelines.web.catalogue.admin import (
+    accounts,
+    held,
+    plan_words,
+    quarantine,
+    runs,
+    sessions,
+    subscriptions,
+)
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products

@@ -36,7 +36,7 @@ FEW = 2000
 # most where the indexes find too many to sort.
 SAMPLED, WALKED, AT_MOST = 6, 50, 200
 # So many products that fit are counted, of so many hits of a search; of more it is said that there are more.
-MOST_COUNTED, MOST_HITS = 10_000, 50_000
+MOST_COUNTED, MOST_HITS = 10_000, 20_000
 _NUMBERS = (product.c.sku, product.c.legacy_sku)
 _WORD = re.compile(r"[^\W_]+")
 

@@ -1,6 +1,7 @@
 """What waits for a person: items that were set aside, and article numbers that no product has."""
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import sqlalchemy as sa
@@ -9,16 +10,23 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import distinct_on
 from starlette.responses import Response
 
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
-from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
 from imagesync_pipelines.storage.schema import plan as plan_table
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
 from imagesync_pipelines.storage.schema import unmatched_article
+from imagesync_pipelines.sync.plan_rows import PlanLine, plan_lines
+from imagesync_pipelines.sync.tally import APPLY_STAGE
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, replay_of, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
+from imagesync_pipelines.web.catalogue.pages.plans import declared
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
 from imagesync_pipelines.web.catalogue.queries import products_of_skus, rows_after
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -26,6 +34,14 @@ log = logging.getLogger("imagesync.catalogue")
 ROWS = 50
 # The images of one replay; beyond that a run over everything is the quicker way.
 MOST_REPLAYED = 1000
+# Of the article numbers that no product has, so many stand with the quarantine.
+FEW_ARTICLES = 10
+# What a person can do, by the stage in which an item failed.
+AT_THE_SOURCE = "Correct it where it comes from; the next run reads it again."
+ADVICE = {
+    APPLY_STAGE: "It could not be written. Every run tries it again; try it now when what the reason names is mended.",
+    REFUSED_STAGE: "The account refuses it. Mend the picture where it comes from, or its settings, and try it again.",
+}
 # Of a raw record that may be of any length.
 SHOWN_CHARACTERS = 4000
 
@@ -41,32 +57,64 @@ class ChosenItems(BaseModel):
     ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=ROWS)] = []
 
 
+class Aside(NamedTuple):
+    """An item that was set aside. line: its row of the newest plan of its account, None where that has none."""
+
+    item: sa.Row
+    line: PlanLine | None
+    advice: str
+
+
 @router.get("/admin/quarantine", name="quarantine")
 def quarantine(request: Request, opened: Here, _: Viewer, connector: Name = "", cursor: Cursor = "") -> Response:
-    """What one connector, or one account of it, has in quarantine, what failed last first.
+    """What is in quarantine, what failed last first, of all or of one connector or account of it.
 
-    Without a name, or with one that has nothing there, the first that has anything.
+    With a name that has nothing there it is that of all. Article numbers that no product has stand below that of all.
     """
     columns = quarantine_table.c
     counts = sa.select(columns.connector, sa.func.count()).group_by(columns.connector).order_by(columns.connector)
     beginning = sa.func.left(sa.func.coalesce(columns.payload, ""), SHOWN_CHARACTERS).label("payload")
-    names = ("id", "stage", "key", "reason", "first_seen", "last_seen", "attempts", "run_id")
+    names = ("id", "connector", "stage", "key", "group_key", "reason", "first_seen", "last_seen", "attempts", "run_id")
     with opened.engine.connect() as connection:
         connectors = {row[0]: row[1] for row in connection.execute(counts)}
-        chosen = connector if connector in connectors else next(iter(connectors), "")
-        query = sa.select(*(columns[name] for name in names), beginning).where(columns.connector == chosen)
+        chosen = connector if connector in connectors else ""
+        query = sa.select(*(columns[name] for name in names), beginning)
+        query = query.where(columns.connector == chosen) if chosen else query
         order = (columns.last_seen, columns.id)
         items, next_cursor = rows_after(connection, query, order, cursor, ROWS, falling=True)
+    articles, total = ([], 0) if chosen or cursor else _unmatched(opened, "", "", FEW_ARTICLES)[::2]
     context = {
         "connectors": connectors,
         "connector": chosen,
-        "items": items,
+        "items": _asides(opened, items),
         "next_cursor": next_cursor,
         "can_choose": chosen == DEFAULT_SOURCE,
         "left_out": _left_out(opened.engine),
         "cursor": cursor,
+        "articles": articles,
+        "total": total,
+        "products": _meant(opened, articles),
+        "token": lambda url: picture_token(opened, url),
     }
     return private_page(request, "admin/quarantine.html", context)
+
+
+def _asides(opened: Opened, items: Sequence[sa.Row]) -> list[Aside]:
+    """Items with the rows that the newest plans of their accounts have of them, where those can be read."""
+    plans, lines = Plans(opened.engine, opened.storage), dict[tuple[str, str], PlanLine]()
+    for owner in {item.connector for item in items}:
+        name, _, account = owner.partition("/")
+        part = {"account": account} if account else {}
+        newest = next(iter(plans.all(name, part)), None)
+        keys = [item.key for item in items if item.connector == owner]
+        try:
+            rows = plans.load(newest.id, keys).drop_duplicates("key") if newest is not None else None
+            if newest is not None and rows is not None:
+                found = plan_lines(opened.engine, opened.storage, newest, declared(name), rows, {})
+                lines |= {(owner, key): line for key, line in zip(rows["key"].tolist(), found, strict=True)}
+        except StorageError as error:
+            log.info("what a plan of %r says of quarantined items cannot be read: %s", owner, error)
+    return [Aside(item, lines.get((item.connector, item.key)), ADVICE.get(item.stage, AT_THE_SOURCE)) for item in items]
 
 
 class LeftOut(NamedTuple):
@@ -95,24 +143,24 @@ def _left_out(engine: sa.Engine) -> list[LeftOut]:
 
 @router.post("/admin/quarantine/replay", name="replay")
 def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenItems, Form()]) -> Response:
-    """Try again: chosen images of the image database from the stored pages, another connector's account as a whole.
+    """Try again: chosen images of the image database from the stored pages, products or entities of another connector.
 
-    What the account refused is sent again too: what was chosen of it, else all.
+    Where a connector knows no smaller part, or nothing was chosen, its account as a whole. What the account refused is
+    sent again too: what was chosen of it, else all.
     """
     connector, _, account = chosen.connector.partition("/")
     if connector not in connector_titles():
         raise HTTPException(404, "There is no such connector.")
-    if connector != DEFAULT_SOURCE:
-        again = sync_of_account(opened, connector, account)
-        QuarantineTable(opened.engine, chosen.connector).ask_again(chosen.ids)
-        return launched(request, opened, who, again)
-    entries = QuarantineTable(opened.engine, DEFAULT_SOURCE).list()
+    entries = QuarantineTable(opened.engine, chosen.connector).list()
     wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
+    again = connector_named(connector).again(wanted) if chosen.ids or connector == DEFAULT_SOURCE else {}
+    if connector != DEFAULT_SOURCE:
+        run = sync_of_account(opened, connector, account, **again)
+        QuarantineTable(opened.engine, chosen.connector).ask_again(chosen.ids)
+        return launched(request, opened, who, run)
     if len(wanted) > MOST_REPLAYED:
         raise NothingToStartError(f"These are {len(wanted)} images: synchronise the whole image database instead.")
-    # A key is the image's number, or a product and the image's number.
-    images = sorted({entry.key.rpartition("/")[2] for entry in wanted})
-    return launched(request, opened, who, replay_of(images))
+    return launched(request, opened, who, replay_of(again["external_ids"]))
 
 
 @router.post("/admin/quarantine/drop", name="drop")
@@ -131,18 +179,29 @@ def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cu
 
     `products` is our product of each SKU that may be meant, where there still is one.
     """
-    asked, columns = number.strip(), unmatched_article.c
-    query = sa.select(unmatched_article).where(columns.number.startswith(asked, autoescape=True))
-    with opened.engine.connect() as connection:
-        items, next_cursor = rows_after(connection, query, (columns.number, columns.id), cursor, ROWS)
-        total = connection.execute(sa.select(sa.func.count()).select_from(unmatched_article)).scalar_one()
-    meant = {str(one.get("sku")) for item in items for one in item.candidates}
+    items, next_cursor, total = _unmatched(opened, number.strip(), cursor, ROWS)
     context = {
         "items": items,
-        "products": products_of_skus(opened.engine, meant, with_left=True),
+        "products": _meant(opened, items),
         "next_cursor": next_cursor,
-        "number": asked,
+        "number": number.strip(),
         "total": total,
         "token": lambda url: picture_token(opened, url),
     }
     return private_page(request, "admin/unmatched.html", context)
+
+
+def _unmatched(opened: Opened, number: str, cursor: str, limit: int) -> tuple[Sequence[sa.Row], str | None, int]:
+    """Some articles whose number begins so, the next cursor, and how many there are in all."""
+    columns = unmatched_article.c
+    query = sa.select(unmatched_article).where(columns.number.startswith(number, autoescape=True))
+    with opened.engine.connect() as connection:
+        items, next_cursor = rows_after(connection, query, (columns.number, columns.id), cursor, limit)
+        total = connection.execute(sa.select(sa.func.count()).select_from(unmatched_article)).scalar_one()
+    return items, next_cursor, int(total)
+
+
+def _meant(opened: Opened, items: Sequence[sa.Row]) -> dict[str, int]:
+    """Our product of each SKU that may be meant, where there still is one."""
+    meant = {str(one.get("sku")) for item in items for one in item.candidates}
+    return products_of_skus(opened.engine, meant, with_left=True) if meant else {}

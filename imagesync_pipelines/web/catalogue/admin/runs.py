@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
@@ -95,10 +95,13 @@ def dagster_of(opened: Opened) -> Dagster:
     return Dagster((opened.settings.dagster_url or opened.shared.webserver_url).rstrip("/"))
 
 
-def sync_of_account(opened: Opened, connector: str, account: str, *, dry_run: bool = False) -> JobRun:
-    """The run over a connector or one account of it. Raises NothingToStartError and DagsterUnreachableError."""
+def sync_of_account(opened: Opened, connector: str, account: str, *, dry_run: bool = False, **asked: Any) -> JobRun:
+    """The run over a connector or one account of it, or the part of that which is asked for.
+
+    Raises NothingToStartError and DagsterUnreachableError.
+    """
     job = _job_of(connector, dry_run=dry_run)
-    return sync_of_connector(connector, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
+    return sync_of_connector(connector, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run, **asked)
 
 
 def _asked_for(opened: Opened, form: StartForm) -> JobRun:
@@ -161,7 +164,9 @@ def _job_of(connector: str, *, dry_run: bool = False) -> str:
     return job_runs.run_of(connector_named(connector), "", {"dry_run": dry_run}).job
 
 
-def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *, dry_run: bool) -> JobRun:
+def sync_of_connector(
+    connector: str, partitions: Sequence[str], account: str, *, dry_run: bool, **asked: Any
+) -> JobRun:
     """The run over a whole connector, or over one account of it; `partitions` are those that Dagster has for its job.
 
     Raises NothingToStartError when there are none, or when the account is none of them.
@@ -176,7 +181,9 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
     tags = all_blocks_tags() if declared.pages is not None else None
-    return job_runs.run_of(declared, account if declared.accounts is not None else "", {"dry_run": dry_run}, tags)
+    return job_runs.run_of(
+        declared, account if declared.accounts is not None else "", {"dry_run": dry_run, **asked}, tags
+    )
 
 
 def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:

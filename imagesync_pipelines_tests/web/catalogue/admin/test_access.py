@@ -22,11 +22,14 @@ CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
+    "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
 )  # fmt: skip
 LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
            "/admin/webhooks", "/admin/webhooks/shop",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start",)
+# What everybody who is signed in keeps of their own.
+OWN = ("/admin/views", "/admin/views/forget")
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
           "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
@@ -71,13 +74,14 @@ def test_the_tables_of_this_test_name_every_route() -> None:
         if isinstance(route, APIRoute)
         for method in route.methods
     }
-    named = {("POST", path) for path in (*CHANGING, "/login", "/logout")}
+    named = {("POST", path) for path in (*CHANGING, *OWN, "/login", "/logout")}
     named |= {("GET", path) for path in (*LOOKING, *FOR_ADMINS, "/login")}
     shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
     shortened = {(m, path.replace("{run_id}", RUN_ID).replace("{plan_id}", "1")) for m, path in shortened}
     both = {(m, path.replace("{decision}", word)) for m, path in shortened for word in ("allow", "keep")}
     both = {(m, path.replace("{name}", "shop")) for m, path in both}
     both = {(m, path.replace("{action}", word)) for m, path in both for word in get_args(Action)}
+    both = {(m, path.replace("{word}", word)) for m, path in both for word in ("approve", "dismiss")}
     shortened = {one for one in both if "{" not in one[1].replace("{product}", "")}
     assert shortened == named
 

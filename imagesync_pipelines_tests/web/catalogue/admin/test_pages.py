@@ -5,16 +5,19 @@ from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 
 import pandas as pd
+import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.identities import note_refused, record_identity
 from imagesync_pipelines.storage.plans import NewPlan, Plans
-from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
+from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineEntry, QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
-from imagesync_pipelines_tests.web.catalogue.world import World
+from imagesync_pipelines_tests.web.catalogue.test_plans import save
+from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 
 def primary_of(world: World, product_id: int) -> str:
@@ -85,6 +88,62 @@ def test_quarantine_is_paged_by_connector_and_account(world: World, admin: Brows
     assert all(one != other for one, other in zip(*reasons, strict=True))
     assert "Synchronise Edge stores, store1 again" in admin.get("/admin/quarantine?connector=edge/store1").text
     assert "Edge stores, store1" in first
+    everything = admin.get("/admin/quarantine").text
+    assert everything.count("Try this again") == ROWS
+    assert f'All <span class="count">{ROWS + 2}' in everything
+
+
+def test_an_item_has_the_name_and_picture_of_the_newest_plan_and_what_to_do(world: World, viewer: Browser) -> None:
+    engel = world.product("7", "Engel")
+    world.image(engel, "1", thumbnail_url="https://media.example.com/1.png")
+    key = f"{engel}/1"
+    save(world, [{"key": key, "key_before": key, "group": str(engel), "change": "update", "reason": "changed"}])
+    rows = [
+        {"connector": name, "stage": stage, "key": key, "reason": "no"}
+        for name, stage in (("image_db", "apply"), ("plytix/gone", "refused"), ("taken out", "listing"))
+    ]
+    with world.engine.begin() as connection:
+        connection.execute(quarantine.insert(), rows)
+    text = " ".join(viewer.get("/admin/quarantine").text.split())
+    assert f'<a href="/products/{engel}">7 Engel</a>: 1' in text
+    assert text.count("/plan-pictures/") == 1
+    for advice in ("Every run tries it again", "The account refuses it", "Correct it where it comes from"):
+        assert text.count(advice) == 1
+    assert "Try this again" not in text, "a viewer changes nothing"
+
+
+AGAIN: list[tuple[str, list[str | None], dict[str, object]]] = [
+    ("image_db", ["7", "7"], {"external_ids": ["0", "1"]}),
+    ("plytix", ["A", "B"], {"skus": ["A", "B"]}),
+    ("plytix", ["A", None], {}),
+    ("moysklad", ["bundle:c7", "bundle:c7"], {"entity": "c7"}),
+    ("moysklad", ["bundle:c7", "product:d"], {}),
+    ("moysklad", [None, None], {}),
+    ("edge", ["g", "g"], {}),
+    ("folder", ["1", "1"], {}),
+]
+
+
+@pytest.mark.parametrize(("connector", "groups", "asked"), AGAIN)
+def test_trying_items_again_is_about_as_little_as_the_connector_knows(
+    connector: str, groups: list[str | None], asked: dict[str, object]
+) -> None:
+    entries = [
+        QuarantineEntry(f"7/{n}", group, "apply", "no", None, n, connector, NOW, NOW, 1, None)
+        for n, group in enumerate(groups)
+    ]
+    declared = connector_named(connector)
+    assert declared.again(entries) == asked
+    assert declared.options.model_validate(asked)
+
+
+def test_articles_without_a_product_stand_with_the_quarantine(world: World, viewer: Browser) -> None:
+    with world.engine.begin() as connection:
+        values = [{"number": f"30{n}", "external_id": str(n), "reason": "none", "candidates": []} for n in range(12)]
+        connection.execute(unmatched_article.insert(), values)
+    text = viewer.get("/admin/quarantine").text
+    assert [f"picture {n}:" in text for n in (0, 9, 11)] == [True, True, False]
+    assert 'href="/admin/unmatched"' in text
 
 
 def test_items_are_tried_again_from_the_stored_pages(world: World, admin: Browser, dagster: FakeDagster) -> None:

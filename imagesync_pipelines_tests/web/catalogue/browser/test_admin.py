@@ -16,7 +16,7 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.web.catalogue.access import UserRole, set_user
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.cli.test_servers import answers, wait_for
-from imagesync_pipelines_tests.web.catalogue.browser.conftest import Place, opened, serious_findings
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import PHONE, Place, opened, serious_findings
 
 pytestmark = pytest.mark.slow
 
@@ -38,12 +38,11 @@ def _anna(place: Place) -> None:
 
 
 def sign_in(page: Page) -> None:
-    page.goto("/")
-    page.get_by_role("link", name="Sign in").click()
+    page.goto("/login")
     page.get_by_label("Name").fill(NAME)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.locator(".account")).to_contain_text(NAME)
+    expect(page.locator(".account strong")).to_have_text(NAME)
 
 
 def test_a_chosen_primary_picture_survives_a_synchronisation(page: Page, place: Place) -> None:
@@ -93,11 +92,19 @@ def test_axe_has_no_serious_finding_on_the_pages_of_an_admin(browser: Browser, p
         "/admin/quarantine",
         "/admin/unmatched",
         "/admin/webhooks",
+        "/admin/held",
+        "/plans/1",
     )
     with opened(browser, place, bypass_csp=True) as page:
         assert serious_findings(page, ["/login"]) == {}
         sign_in(page)
         assert serious_findings(page, paths) == {}
+    with opened(browser, place, viewport=PHONE, is_mobile=True) as page:
+        sign_in(page)
+        for path in paths:
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+            assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
 
 
 @contextmanager

@@ -15,6 +15,13 @@ SELECT product_id FROM imagesync.product_image GROUP BY product_id ORDER BY coun
 """
 
 
+def picture_of(place: Place) -> str:
+    """The page of a picture by itself."""
+    product = place.value(_MOST_PICTURES)
+    image = place.value(f"SELECT min(id) FROM imagesync.product_image WHERE product_id = {product}")
+    return f"/products/{product}/pictures/{image}"
+
+
 @pytest.fixture
 def gallery(page: Page, place: Place) -> Page:
     """The page of the product with the most pictures."""
@@ -143,7 +150,7 @@ def test_the_run_that_brought_the_pictures_is_in_the_history_and_its_plan_has_a_
 def test_no_page_is_wider_than_a_phone(browser: Browser, place: Place) -> None:
     with opened(browser, place, viewport=PHONE, has_touch=True, is_mobile=True) as page:
         product = f"/products/{place.value(_MOST_PICTURES)}"
-        for path in ("/", product, f"{product}/history", "/history", "/plans", "/plans/1"):
+        for path in ("/", product, picture_of(place), f"{product}/history", "/history", "/plans", "/plans/1"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
             assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
@@ -155,7 +162,8 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, place: Place) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_has_no_serious_finding(browser: Browser, place: Place, scheme: str) -> None:
     product = f"/products/{place.value(_MOST_PICTURES)}"
-    paths = ("/", "/?q=zzzzz", product, f"{product}/history?as_of=2100-01-01T00:00", "/history", "/plans", "/plans/1")
+    history = ("/history", f"{product}/history?as_of=2100-01-01T00:00")
+    paths = ("/", "/?q=zzzzz", product, picture_of(place), *history, "/plans", "/plans/1?q=zzzzz", "/plans/1")
     with opened(browser, place, color_scheme=scheme, bypass_csp=True) as page:
         assert serious_findings(page, paths) == {}
 
