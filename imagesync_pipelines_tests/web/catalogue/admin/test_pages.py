@@ -139,7 +139,7 @@ def test_trying_items_again_is_about_as_little_as_the_connector_knows(
 
 def test_articles_without_a_product_stand_with_the_quarantine(world: World, viewer: Browser) -> None:
     with world.engine.begin() as connection:
-        values = [{"number": f"30{n}", "external_id": str(n), "reason": "none", "candidates": []} for n in range(12)]
+        values = [{"number": f"30{n:03}", "external_id": str(n), "reason": "none", "candidates": []} for n in range(12)]
         connection.execute(unmatched_article.insert(), values)
     text = viewer.get("/admin/quarantine").text
     assert [f"picture {n}:" in text for n in (0, 9, 11)] == [True, True, False]

@@ -146,4 +146,4 @@ def test_a_synchronisation_is_started_from_a_product_and_its_run_is_watched_to_i
             "href", re.compile(rf"/runs/{run_id}$")
         )
         page.goto("/history")
-        expect(page.locator("main tbody tr").first).to_contain_text("image_db__skus")
+        expect(page.locator("main tbody tr").first).to_contain_text("Chosen products")

@@ -52,7 +52,6 @@ def test_browsing_searches_filters_shows_more_and_comes_back_to_the_same_list(pa
     expect(page.locator("#told")).to_have_text(re.compile(r"^\s*\d+ of \d+ products fit"))
     page.get_by_label("Sorted by").select_option("name")
     expect(page).to_have_url(re.compile(r"\?order=name&without_front=1$"))
-    expect(page.locator("#told")).to_contain_text("by name")
 
 
 def test_pictures_are_loaded_and_only_when_they_come_into_view(page: Page) -> None:
@@ -97,11 +96,10 @@ def test_the_keyboard_alone_reaches_every_picture(gallery: Page) -> None:
     expect(gallery.locator("#caption")).to_have_text(f"Picture {count} of {count}")
     gallery.locator("#stage").focus()
     gallery.keyboard.press("Enter")
-    for shown in (count, count - 1):
+    for shown in (count, count - 1, count - 2):
         expect(gallery.locator("main")).to_contain_text(f"Picture {shown} of {count}")
-        gallery.keyboard.press("ArrowLeft")
-    gallery.keyboard.press("Escape")
-    expect(gallery.locator("#caption")).to_have_text(f"Picture {max(count - 2, 1)} of {count}")
+        gallery.keyboard.press("ArrowLeft" if shown > count - 2 else "Escape")
+    expect(gallery.locator("#caption")).to_have_text(f"Picture {count - 2} of {count}")
 
 
 def test_the_large_picture_is_whole_on_every_screen(browser: Browser, place: Place) -> None:
