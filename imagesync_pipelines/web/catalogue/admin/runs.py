@@ -12,7 +12,7 @@ from starlette.responses import Response
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.effects import Touched, touched_by
-from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import UNDO
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
