@@ -150,7 +150,12 @@ def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
 _JOBS = {
     "sync": "Synchronisation",
     "dry_run": "Only a plan",
+    "skus": "Chosen products",
+    "skus_dry_run": "Only a plan of chosen products",
     "partial": "Chosen products",
+    "partial_dry_run": "Only a plan of chosen products",
+    "entities": "Chosen entities",
+    "undo": "A plan to take a run back",
     "apply": "A stored plan carried out",
     "scrub": "Stored photos checked",
     "cleanup": "Clean-up",
