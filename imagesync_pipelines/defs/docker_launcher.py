@@ -33,7 +33,8 @@ class CheckedDockerRunLauncher(CheckedByLock, DockerRunLauncher):
 
 
 def variables_of_runs(environment: Mapping[str, str]) -> list[str]:
-    """The names of those variables that a run reads: of all settings, and what the accounts file names."""
+    """The names of those variables that a run reads: of all settings, OpenTelemetry's, and what the accounts file
+    names."""
     kinds: list[type[BaseSettings]] = [*(one.settings for one in connectors()), WebhooksOutSettings]
     known = {
         f"{kind.model_config.get('env_prefix') or ''}{name}".upper() for kind in kinds for name in kind.model_fields
@@ -43,5 +44,7 @@ def variables_of_runs(environment: Mapping[str, str]) -> list[str]:
     with suppress(SettingsError):
         named = load_accounts(load_settings(Settings)).named_variables()
     return sorted(
-        name for name in environment if name.upper().startswith("IMAGESYNC_") or name.upper() in known or name in named
+        name
+        for name in environment
+        if name.upper().startswith(("IMAGESYNC_", "OTEL_")) or name.upper() in known or name in named
     )
