@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email import message_from_bytes
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -80,8 +81,9 @@ def daemon(environment: dict[str, str], folder: Path) -> Iterator[Callable[[Call
     environment = {**environment, "PYTHONPATH": str(PACKAGE)}
     with (folder / "daemon.log").open("w") as log:
         process = subprocess.Popen(
-            [program, "run", "-w", "workspace.yaml"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
-        )
+            [program, "run", "-w", "workspace.yaml"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
 
         def wait_for(what: Callable[[], bool]) -> None:
             deadline = time.monotonic() + 240
@@ -96,6 +98,9 @@ def daemon(environment: dict[str, str], folder: Path) -> Iterator[Callable[[Call
         finally:
             process.terminate()
             process.wait(timeout=60)
+            # Its code server, as systemd does it: one that started runs does not always end by itself.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
