@@ -17,7 +17,6 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import scaling
-from imagesync_pipelines.defs.instance_storage import outlook
 from imagesync_pipelines.defs.metadata import without_secrets
 from imagesync_pipelines.defs.watching import SILENT, daemon_stopped
 from imagesync_pipelines.defs.work import secrets_of
@@ -82,6 +81,8 @@ def own_tables(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Findi
     url = getattr(instance.run_storage, "postgres_url", "")
     if not url:
         return
+    from imagesync_pipelines.defs.instance_storage import outlook
+
     _, missing = outlook(url)
     lacks = f"{len(missing)} migrations of Dagster's are missing: {', '.join(one.what for one in missing)}"
     todo = "Make a backup, then type `imagesync upgrade` (docs/operating.md)." if missing else ""
