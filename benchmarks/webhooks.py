@@ -54,9 +54,9 @@ def measure(home: Path, products: int) -> dict[str, Any]:
     with open_installation(settings_of(home)) as place, receiver() as shop:
         fill(place, products)
         settings = WebhooksOutSettings(allowed_hosts=("127.0.0.1",))  # type: ignore[call-arg]
-        sender = Sender(place.engine, place.settings, settings, variables=lambda: {"SHOP": secret})
+        sender = Sender(place.engine, place.settings, settings, variables=lambda: {"IMAGESYNC_WEBHOOK_SHOP": secret})
         with watch.step("begin"):
-            managing.add(sender, NewSubscription("shop", "standard", shop.url, "env:SHOP"))
+            managing.add(sender, NewSubscription("shop", "standard", shop.url, "env:IMAGESYNC_WEBHOOK_SHOP"))
         with place.engine.begin() as connection:
             connection.execute(sa.text("SELECT pg_sleep(3)"))
             connection.execute(sa.text(changed), {"changed": CHANGED})

@@ -82,6 +82,9 @@ def test_env_example_has_every_variable_with_its_default_and_nothing_else() -> N
     named = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", committed, flags=re.MULTILINE)
     declared = [name for _, kind in generated.SETTINGS for name in generated.variables(kind)]
     assert named == declared
+    assert not [name for name in declared if name.startswith("IMAGESYNC_WEBHOOK_")], (
+        "a webhook may send what these hold"
+    )
     assert committed == generated.env_example(), "renew it: python -m imagesync_pipelines_tests.generated"
 
 

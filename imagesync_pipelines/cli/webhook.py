@@ -14,7 +14,9 @@ from imagesync_pipelines.web.webhooks_out import delivering, managing, rules
 from imagesync_pipelines.web.webhooks_out.delivering import Sender
 
 _NAME = click.argument("name")
-_SECRET = click.option("--secret", default="", metavar="env:NAME", help="the variable that holds its secret")
+_SECRET = click.option(
+    "--secret", default="", metavar="env:NAME", help="the variable that holds its secret, IMAGESYNC_WEBHOOK_…"
+)
 _OF_ALL = "may be repeated; without it all"
 
 

@@ -101,8 +101,8 @@ def _lost_answer(place: stand_ins.SandboxHome) -> Seen:
     secret = new_secret().get_secret_value()
     with open_installation() as opened, receiver(lost=1) as shop:
         settings = WebhooksOutSettings(allowed_hosts=("127.0.0.1",), backoff_first_seconds=0.1)  # type: ignore[call-arg]
-        sender = Sender(opened.engine, opened.settings, settings, variables=lambda: {"SHOP": secret})
-        managing.add(sender, NewSubscription("demo", "standard", shop.url, "env:SHOP"))
+        sender = Sender(opened.engine, opened.settings, settings, variables=lambda: {"IMAGESYNC_WEBHOOK_DEMO": secret})
+        managing.add(sender, NewSubscription("demo", "standard", shop.url, "env:IMAGESYNC_WEBHOOK_DEMO"))
         try:
             others = ~product_image.c.is_primary & (product_image.c.source == "image_db")
             chosen = sa.select(product_image.c.product_id, product_image.c.external_id).where(others).limit(1)

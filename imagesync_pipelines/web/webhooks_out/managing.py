@@ -33,9 +33,10 @@ from imagesync_pipelines.web.webhooks_out.rules import EVENTS, TEST_TYPE, messag
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]{0,99})")
+# No setting has such a name, so no subscription sends a secret that was given to us for something else.
+_VARIABLE = re.compile(r"env:IMAGESYNC_WEBHOOK_[A-Za-z0-9_]{1,80}")
+_NO_VARIABLE = "A secret is not kept here; set a variable IMAGESYNC_WEBHOOK_… and write env: and its name."
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
-_NUMBERED = re.compile(r"(.*_SECRET)(?:_([0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,14 @@ def sender_of(place: Installation) -> Sender:
     return Sender(place.engine, place.settings, load_settings(WebhooksOutSettings), own_images_first=first)
 
 
-def add(sender: Sender, new: NewSubscription) -> Made:
-    """Add a subscription after looking at everything of it. Raises SubscriptionError and SettingsError."""
+def add(sender: Sender, new: NewSubscription, *, on_page: bool = False) -> Made:
+    """Add a subscription after looking at everything of it. Raises SubscriptionError and SettingsError.
+
+    on_page: whoever asks sees no variable of this machine, and so may name none but the subscription's own.
+    """
     new = checked(sender, replace(new, secret=new.secret or f"{REFERENCE}{variable_of(new.name)}"))
+    if on_page:
+        _own_secret(sender, new)
     # In this order: whoever removes the last one meanwhile sees it, or what he forgets is begun anew.
     made = subscriptions.add(sender.engine, new)
     collecting.begin(sender.engine, own_images_first=sender.own_images_first)
@@ -78,7 +84,7 @@ def checked(sender: Sender, new: NewSubscription) -> NewSubscription:
     if isinstance(judged, UpstreamError) and not judged.retryable:
         raise SubscriptionError(f"{judged}; hosts of your own network are named in WEBHOOKS_OUT_ALLOWED_HOSTS.")
     if not _VARIABLE.fullmatch(new.secret):
-        raise SubscriptionError("A secret is not kept here; write env:NAME and set the variable NAME.")
+        raise SubscriptionError(_NO_VARIABLE)
     _known("event", new.events, EVENTS)
     _known("connector", new.connectors, CONNECTORS)
     options = {name: value for name, value in new.options.items() if value}
@@ -88,6 +94,17 @@ def checked(sender: Sender, new: NewSubscription) -> NewSubscription:
     if (header := options.get("header")) and not _HEADER.fullmatch(str(header)):
         raise SubscriptionError("The option header is the name of a header, such as x-revalidate-secret.")
     return replace(new, url=url, options=options)
+
+
+def _own_secret(sender: Sender, new: NewSubscription) -> None:
+    """Refuse a secret that is not this subscription's alone: most forms send it to the address that was typed."""
+    own = variable_of(new.name)
+    others = {one for known in subscriptions.every(sender.engine) for one in (known.secret, known.old_secret)}
+    if not re.fullmatch(f"{REFERENCE}{own}(_[0-9]+)?", new.secret) or new.secret in others:
+        raise SubscriptionError(
+            f"On this page the secret of {new.name} is in {own}, or {own}_2 and so on, and in no variable of another "
+            "webhook; on the terminal `imagesync webhook add` takes others."
+        )
 
 
 def _known(what: str, given: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
@@ -104,8 +121,8 @@ def variable_of(name: str) -> str:
 def next_variable(reference: str) -> str:
     """The one after it: …_SECRET, …_SECRET_2, …_SECRET_3."""
     name = reference.removeprefix(REFERENCE)
-    found = _NUMBERED.fullmatch(name)
-    return f"{found[1]}_{int(found[2] or 1) + 1}" if found else f"{name}_SECRET"
+    before, _, number = name.rpartition("_")
+    return f"{before}_{int(number) + 1}" if number.isdecimal() else f"{name}_2"
 
 
 def rotate(sender: Sender, name: str, secret: str = "", hours: float | None = None) -> Made:
@@ -116,7 +133,7 @@ def rotate(sender: Sender, name: str, secret: str = "", hours: float | None = No
     before = subscriptions.named(sender.engine, name)
     secret = secret or f"{REFERENCE}{next_variable(before.secret)}"
     if not _VARIABLE.fullmatch(secret):
-        raise SubscriptionError("A secret is not kept here; write env:NAME and set the variable NAME.")
+        raise SubscriptionError(_NO_VARIABLE)
     lasts = timedelta(hours=sender.settings.rotation_hours if hours is None else hours)
     subscriptions.rotate(sender.engine, name, secret, sender.now() + lasts)
     made = subscriptions.named(sender.engine, name)

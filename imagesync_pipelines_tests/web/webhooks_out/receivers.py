@@ -23,7 +23,7 @@ from imagesync_pipelines.web.webhooks_out.delivering import Sender
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 from imagesync_pipelines_tests.upstream.servers import Request, Served, http, serve
 
-VARIABLE, SECRET = "SHOP_SECRET", new_secret().get_secret_value()
+VARIABLE, SECRET = "IMAGESYNC_WEBHOOK_SHOP_SECRET", new_secret().get_secret_value()
 
 
 @dataclass
@@ -97,7 +97,8 @@ def sender(
 
 def subscribed(to: Sender, url: str, name: str = "shop", **more: Any) -> Subscription:
     """A subscription with the secret of these tests; what is settled from now on is a minute old, and is read."""
-    new = NewSubscription(name, more.pop("form", "standard"), url, f"env:{VARIABLE}", **more)
+    secret = more.pop("secret", f"env:{VARIABLE}")
+    new = NewSubscription(name, more.pop("form", "standard"), url, secret, **more)
     made = managing.add(to, new).subscription
     look_back(to.engine)
     return made

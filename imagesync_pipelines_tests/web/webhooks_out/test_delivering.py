@@ -250,10 +250,10 @@ def test_a_rotated_secret_and_the_one_before_are_both_valid_for_a_while(world: W
     engel, newer, clock = world.product("100"), new_secret().get_secret_value(), Clock()
     world.image(engel)
     settle(world)
-    to = sender(world.engine, clock, {VARIABLE: SECRET, "SHOP_SECRET_2": newer}, rotation_hours=24)
+    to = sender(world.engine, clock, {VARIABLE: SECRET, f"{VARIABLE}_2": newer}, rotation_hours=24)
     subscribed(to, shop.url)
     made = managing.rotate(to, "shop")
-    assert made.subscription.secret == "env:SHOP_SECRET_2"
+    assert made.subscription.secret == f"env:{VARIABLE}_2"
     change(world, engel, "x")
     told_now(world, to)
     assert shop.verified() == shop.verified(newer)

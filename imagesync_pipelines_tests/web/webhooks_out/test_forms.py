@@ -107,6 +107,10 @@ def test_a_shop_makes_the_pages_of_the_products_anew() -> None:
         ({"connectors": ["shopify"]}, "There is no connector"),
         ({"name": "Shop 1"}, "The name of a webhook"),
         ({"form": "revalidate", "options": {"header": "a: b"}}, "name of a header"),
+        ({"form": "revalidate", "secret": "env:IMAGESYNC_DATABASE_URL"}, "set a variable IMAGESYNC_WEBHOOK_"),
+        ({"form": "bunny", "secret": "env:MOYSKLAD_WEBHOOK_SECRET"}, "set a variable IMAGESYNC_WEBHOOK_"),
+        ({"secret": "env:PGPASSWORD"}, "set a variable IMAGESYNC_WEBHOOK_"),
+        ({"secret": "whsec_plain"}, "set a variable IMAGESYNC_WEBHOOK_"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_when_it_is_asked_for(world: World, more: dict[str, Any], said: str) -> None:

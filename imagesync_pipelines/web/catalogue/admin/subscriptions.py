@@ -67,7 +67,7 @@ def webhooks(request: Request, opened: Here, _: Viewer) -> Response:
 def add(request: Request, opened: Here, who: Admin, form: Annotated[NewWebhook, Form()]) -> Response:
     """Add one. A secret that is made is on this page, once: it goes through no redirect and no cookie."""
     try:
-        made = managing.add(_sender(opened), form.asked())
+        made = managing.add(_sender(opened), form.asked(), on_page=True)
     except (SubscriptionError, SettingsError, AccountBusyError) as error:
         return _page(request, opened, form, wrong=str(error))
     log.info("%s added the webhook %s", who.name, made.subscription.name)

@@ -42,7 +42,9 @@ def there(world: World) -> dict[str, int]:
     world.image(engel, "1")
     image = world.image(engel, "2", is_primary=False)
     values = {"connector": "image_db", "stage": "record", "key": "9", "reason": "no URL"}
-    subscriptions.add(world.engine, NewSubscription("shop", "standard", "https://192.0.2.1/", "env:S"))
+    subscriptions.add(
+        world.engine, NewSubscription("shop", "standard", "https://192.0.2.1/", "env:IMAGESYNC_WEBHOOK_S")
+    )
     waits = {"connector": "image_db", "account": "", "origin": "", "key": "1/9", "group_key": "1", "fingerprint": "f"}
     with world.engine.begin() as connection:
         connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from imagesync_pipelines.storage import subscriptions
+from imagesync_pipelines.storage.subscriptions import NewSubscription
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import Browser
 from imagesync_pipelines_tests.web.catalogue.world import World
 from imagesync_pipelines_tests.web.webhooks_out.receivers import receiver
@@ -48,3 +49,27 @@ def test_what_is_wrong_with_a_new_webhook_is_said_and_what_was_typed_stays(world
     assert 'value="http://10.1.2.3/&lt;x&gt;"' in page.text
     assert subscriptions.every(world.engine) == []
     assert admin.get(f"{PAGE}/other").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("secret", "name", "is_taken"),
+    [
+        ("env:CATALOGUE_SESSION_SECRET", "mine", False),
+        ("env:IMAGESYNC_DATABASE_URL", "mine", False),
+        ("env:IMAGESYNC_WEBHOOK_CDN_TOKEN", "mine", False),
+        ("env:IMAGESYNC_WEBHOOK_A_B_SECRET", "mine", False),
+        ("", "a_b", False),
+        ("env:IMAGESYNC_WEBHOOK_MINE_SECRET_X_SECRET", "mine", False),
+        ("env:IMAGESYNC_WEBHOOK_MINE_SECRET_2", "mine", True),
+    ],
+)
+def test_on_the_page_a_webhook_has_no_secret_but_its_own(
+    world: World, admin: Browser, monkeypatch: pytest.MonkeyPatch, secret: str, name: str, is_taken: bool
+) -> None:
+    """A form may send the secret itself to the address that was typed, so no other one may be named."""
+    monkeypatch.setenv("WEBHOOKS_OUT_ALLOWED_HOSTS", "127.0.0.1")
+    there = NewSubscription("a-b", "standard", "http://127.0.0.1:1/", "env:IMAGESYNC_WEBHOOK_A_B_SECRET")
+    subscriptions.add(world.engine, there)
+    page = admin.send_form(PAGE, PAGE, name=name, form="revalidate", url="http://127.0.0.1:1/", secret=secret)
+    assert page.status_code == (200 if is_taken else 409)
+    assert [one.name for one in subscriptions.every(world.engine)] == (["a-b", "mine"] if is_taken else ["a-b"])
