@@ -55,10 +55,12 @@ def details_of(
     listed: Sequence[ImageRow],
     there: Sequence[Managed],
     listing: rules.ImageListing,
+    kept: dict[str, Kept],
 ) -> Details:
     """What the history says of an entity's rows; what leaves it is kept.
 
-    listed, there: its list as it was just read; listing: as it is to be. Raises AccountStoppedError.
+    listed, there: its list as it was just read; listing: as it is to be. kept: what an earlier call kept of it, by id;
+    this one adds to it. Raises AccountStoppedError.
     """
     seen = rules.seen_of(there, child.child.ownership)
     before = _keyed(work.group, seen.images)
@@ -71,7 +73,8 @@ def details_of(
         for row in changing
         if row.key_before in before and (row.change is Change.REMOVE or row.key in sent)
     }
-    kept = _keep(child, api, {row.id: row for row in listed}, list(leaving.values()))
+    new = [image for image in leaving.values() if image.id not in kept]
+    kept |= _keep(child, api, {row.id: row for row in listed}, new)
     details: dict[str, dict[str, object] | None] = {row.key: None for row in work.rows}
     for row in changing:
         said: dict[str, object] = {}

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
-from imagesync_pipelines.connectors.moysklad.keeping import details_of, done_of
+from imagesync_pipelines.connectors.moysklad.keeping import Kept, details_of, done_of
 from imagesync_pipelines.connectors.moysklad.missing import end_doubts
 from imagesync_pipelines.connectors.moysklad.model import (
     ACCOUNT_ID,
@@ -161,11 +161,10 @@ class ImageTarget:
 
     def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...]) -> list[RowResult]:
         """Write an entity, and note what it holds, whatever ended it."""
-        listing = self.listing(work.group, there)
+        there, listing, details = self._made_ready(work, there)
         is_new = any(not slot.keep for slot in listing.slots)
         self.child.begin_list(
-            {work.group: [slot.image for slot in listing.slots if slot.key]} if is_new else {},
-            {work.group: self._details(work, there, listing)},
+            {work.group: [slot.image for slot in listing.slots if slot.key]} if is_new else {}, {work.group: details}
         )
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
@@ -193,18 +192,34 @@ class ImageTarget:
             writer.write(listing)
         except Exception:
             if writer.now != there:
-                said = {key: told for key, told in self._details(work, there, listing).items() if told is not None}
+                said = {key: told for key, told in self._details_of[work.group].items() if told is not None}
                 done = done_of(work, rules.seen_of(writer.now, self.child.child.ownership))
                 self.child.begin_list({}, {work.group: {key: {**said[key], IN_PART: {}} for key in done & said.keys()}})
             raise
 
-    def _details(self, work: GroupWork, there: tuple[Managed, ...], listing: rules.ImageListing) -> Details:
-        """What the history says of an entity's rows; what was there before counts as it was at the first attempt."""
-        if work.group not in self._details_of:
-            listed = self._lists[work.group][1]
-            rows = listed if isinstance(listed, tuple) else ()
-            self._details_of[work.group] = details_of(self.child, self.api, work, rows, there, listing)
-        return self._details_of[work.group]
+    def _made_ready(
+        self, work: GroupWork, there: tuple[Managed, ...]
+    ) -> tuple[tuple[Managed, ...], rules.ImageListing, Details]:
+        """An entity's list as it is, what it is to get, and what the history says of its rows.
+
+        What leaves may have to be fetched for so long that somebody else changed the list: then it is read again. What
+        was there before counts as it was at the first attempt, for that may have written. Raises ChangedMeanwhileError,
+        LockLostError, and the errors of `there`.
+        """
+        first, kept = work.group not in self._details_of, dict[str, Kept]()
+        for _ in range(_TRIES):
+            listing = self.listing(work.group, there)
+            if work.group not in self._details_of:
+                listed = self._lists[work.group][1]
+                rows = listed if isinstance(listed, tuple) else ()
+                self._details_of[work.group] = details_of(self.child, self.api, work, rows, there, listing, kept)
+            if not self._is_old(work.group):
+                return there, listing, self._details_of[work.group]
+            self.child.context.check_locks()
+            there, earlier = self.there(work.group), there
+            if first and there != earlier:
+                del self._details_of[work.group]
+        raise errors.ChangedMeanwhileError("its list was old again before what it loses was there")
 
     def there(self, key: str, *, again: bool = False) -> tuple[Managed, ...]:
         """The images of an entity, read a moment ago, or just now with `again`.
@@ -324,7 +339,7 @@ class FirstFill:
             return []
         target.child.begin_list(
             {work.group: [slot.image for slot in listing.slots] for work, listing in fills},
-            {work.group: details_of(target.child, target.api, work, (), (), listing) for work, listing in fills},
+            {work.group: details_of(target.child, target.api, work, (), (), listing, {}) for work, listing in fills},
         )
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)

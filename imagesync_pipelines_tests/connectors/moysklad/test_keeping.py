@@ -7,6 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.model import ImageRow
 from imagesync_pipelines.sandbox.faults import answer
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
@@ -59,6 +61,39 @@ def test_what_leaves_an_entity_is_fetched_where_it_is_not_kept_and_told_as_lost_
         else:
             assert row.lost is not None
             assert "could not be kept" in row.lost
+
+
+def test_what_the_owner_adds_while_what_leaves_is_fetched_stays(
+    database: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = MoyskladApi.download
+    with open_world(database, tmp_path) as world:
+        world.sync()
+        child = world.child()
+        product = world.main.entities()[0]
+        code = product.external_code
+        world.sandbox.clock.move(2 * 24 * 60 * 60)
+        Contents(world.place.engine, world.place.storage, world.sandbox.clock.now).forget_older(24)
+        leaving = world.pictures(code)[0][1]
+        mutate(world.main, "replace_image", entity=product.id)
+
+        def slow(api: MoyskladApi, row: ImageRow) -> bytes:
+            """What is fetched of the child account takes so long that its list is old."""
+            if api.account.name == CHILD:
+                there = [(name, body) for name, body, _ in world.pictures(code)]
+                child.set_images(child.by_code(code).id, [*there, ("own.jpg", OWN)])
+                world.sandbox.clock.move(31)
+            return download(api, row)
+
+        monkeypatch.setattr(MoyskladApi, "download", slow)
+        world.count_anew()
+        done = world.sync()
+        assert done.error_count == 0
+        assert ("own.jpg", OWN) in [(name, body) for name, body, _ in world.pictures(code)]
+        assert leaving not in [body for _, body, _ in world.pictures(code)]
+        assert world.calls(CHILD, "download") == 1
+        (row,) = (row for one in effects_of_run(world.place.engine, "run-2") for row in one.rows if row.before)
+        assert kept(world, row.before) == leaving
 
 
 def test_a_picture_that_was_sent_from_here_is_held_when_it_is_replaced(database: sa.Engine, tmp_path: Path) -> None:
