@@ -35,12 +35,14 @@ def message_id() -> str:
 
 def begin(engine: sa.Engine, *, own_images_first: bool) -> None:
     """Remember what every product shows, so that changes can be told from now on; nothing where that is done."""
-    with account_lock(engine, f"{FEED} begin", BEGIN_SECONDS), engine.connect() as connection:
-        connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        with connection.begin():
+    with account_lock(engine, f"{FEED} begin", BEGIN_SECONDS):
+        with engine.connect() as connection:
             if read_cursor(connection, FEED, "") is not None:
                 return
+            # Before what is shown is read: whatever is committed in between is remembered as well.
             at, last = from_now_on(connection), 0
+        reading = engine.connect().execution_options(isolation_level="REPEATABLE READ")
+        with reading as connection, connection.begin():
             while True:
                 some = sa.select(product.c.id).where(product.c.id > last).order_by(product.c.id).limit(AT_ONCE)
                 ids = list(connection.scalars(some))
@@ -66,7 +68,11 @@ def has_news(engine: sa.Engine) -> bool:
     """Whether a product changed that was not looked at since."""
     with engine.connect() as connection:
         at = read_cursor(connection, FEED, "")
-    return at is not None and bool(changes_since(engine, None, at, 1).items)
+    if at is None:
+        return False
+    page = changes_since(engine, None, at, 1)
+    # A stretch of writes that are all told further on is empty, and still to be gone through.
+    return bool(page.items) or page.has_more
 
 
 class Collected(NamedTuple):

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.storage.schema_webhooks import webhook_event, webhook_seen
 from imagesync_pipelines.upstream.signing import new_secret
-from imagesync_pipelines.web.catalogue.changes import changes_since
+from imagesync_pipelines.web.catalogue import changes
+from imagesync_pipelines.web.catalogue.changes import changes_since, from_now_on
 from imagesync_pipelines.web.webhooks_out import collecting, managing
 from imagesync_pipelines.web.webhooks_out.delivering import Sender, deliver
 from imagesync_pipelines_tests.upstream.servers import Request
@@ -385,6 +387,47 @@ def test_after_the_last_subscription_nothing_is_remembered(world: World, shop: R
     with world.engine.connect() as connection:
         for table in (webhook_seen, webhook_event):
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
+
+
+def test_a_stretch_of_writes_that_all_changed_again_is_gone_through(
+    world: World, shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its page is empty, and there is more behind it: what looks for news must not take it for none."""
+    monkeypatch.setattr(changes, "_STRETCH", 3)
+    made = [world.product(str(number)) for number in range(3)]
+    settle(world)
+    to = sender(world.engine)
+    subscribed(to, shop.url)
+    for number in range(2):
+        for one in made:
+            world.image(one, f"{one}-{number}", is_primary=not number, last_synced=NOW)
+    settle(world)
+    with world.engine.connect() as connection:
+        at = collecting.read_cursor(connection, collecting.FEED, "")
+    page = changes_since(world.engine, None, at, 100)
+    assert (page.items, page.has_more) == ([], True)
+    assert collecting.has_news(world.engine)
+    deliver(to, 30)
+    assert sorted(shop.skus) == ["0", "1", "2"]
+
+
+def test_what_is_committed_while_everything_is_remembered_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes while the beginning is asked for is remembered with what he wrote, or is told."""
+    engel = world.product("100")
+    settle(world)
+
+    def late(connection: sa.Connection) -> str:
+        # One whose transaction began a while ago and ends now.
+        world.image(engel, "1", last_synced=sa.func.clock_timestamp() - timedelta(seconds=30))
+        return from_now_on(connection)
+
+    monkeypatch.setattr(collecting, "from_now_on", late)
+    collecting.begin(world.engine, own_images_first=False)
+    with world.engine.connect() as connection:
+        seen = connection.execute(sa.select(webhook_seen.c.shown)).scalar_one()
+    assert [one["external_id"] for one in seen["images"]] == ["1"] or collecting.has_news(world.engine)
 
 
 def test_a_test_message_is_sent_at_once_and_moves_nothing(world: World, shop: Receiver) -> None:
