@@ -60,6 +60,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> tuple[logging.Logger, io.StringIO]:
         ("host=h password=canary user=u", (), "host=h password=*** user=u"),
         ('{"access_token": "canary", "a": 1}', (), '{"access_token": "***", "a": 1}'),
         ("the token: it ended", (), "the token: it ended"),
+        (f"{'my_' * 70_000} a_token_x=canary", (), f"{'my_' * 70_000} a_token_x=***"),
+        ("secret_" * 30_000, (), "secret_" * 30_000),
         ("%d images", ("canary no number",), "%d images ('canary no number',)"),
         ("two\nlines", (), "two\nlines"),
         ("магазин №1 \udc80", (), "магазин №1 \udc80"),

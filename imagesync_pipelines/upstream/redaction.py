@@ -18,8 +18,9 @@ _USERINFO = re.compile(r"//[^/\s@'\"]*@")
 # A query as it stands in any text: a question mark that ends a sentence has a blank or nothing after it.
 _QUERY_IN_TEXT = re.compile(r"\?[^\s'\"<>()]+")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+# What a name has behind the word is bounded, else a long text without `=` is read once for each word in it.
 _NAMED = re.compile(
-    r"""(?ix)( [\w-]*(?:passw(?:or)?d|secret|token|api[_-]?key|authorization|access[_-]?key)[\w-]* ["']? \s*
+    r"""(?ix)( (?:passw(?:or)?d|secret|token|api[_-]?key|authorization|access[_-]?key)[\w-]{0,60} ["']? \s*
     (?: = | (?<=["'])\s*: ) \s* ["']? ) [^\s"',;&)}]+"""
 )
 _SECRET_NAME = re.compile(r"(?i)passw(or)?d|secret|token|api_?key|authorization|cookie|access_?key")
