@@ -280,8 +280,12 @@ def check_transport(name: str, url: str, environment: str) -> str | None:
 
     Raises SettingsError for plain http in production and for what is no http(s) URL; `name` is the variable.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_one = False
+    if not is_one:
         raise SettingsError(f"{name}: not an http or https URL; it should look like https://host/path/")
     if parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS:
         return None

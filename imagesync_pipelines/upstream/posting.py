@@ -3,7 +3,7 @@
 import http.client
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from imagesync_pipelines.telemetry import spans
@@ -48,9 +48,9 @@ def post_once(
 
 def _post(posting: Posting, policy: FetchPolicy, timing: Timing, resolve: Resolve) -> Posted:
     there = judge_url(posting.url, policy.allowed_hosts, resolve)
-    if isinstance(there, UpstreamError):
-        raise there
     # A path may hold what only sender and receiver know.
+    if isinstance(there, UpstreamError):
+        raise replace(there, path="")
     place = Place(there.name, "", posting.secrets)
     deadline = timing.clock() + policy.total_deadline
     spans.attempt.set(1)

@@ -114,7 +114,17 @@ def _served(addresses: Iterator[str], options: Mapping[str, Any]) -> list[str]:
     """The addresses as the CDN has them, each once; those with another beginning than `from` it does not have."""
     old, new = str(options.get(OLD_BEGINNING) or ""), str(options.get(NEW_BEGINNING) or "")
     mine = (address for address in addresses if address.startswith(old))
-    return list(dict.fromkeys(new + address.removeprefix(old) if new else address for address in mine))
+    served = dict.fromkeys(new + address.removeprefix(old) if new else address for address in mine)
+    return [address for address in served if _is_readable(address)]
+
+
+def _is_readable(address: str) -> bool:
+    """Whether it is one that a CDN can have: it answers for no other, and one of many would fail the call."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.scheme and parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def refused(form: str, body: bytes) -> str:

@@ -172,6 +172,9 @@ def send(sender: Sender, one: Subscription, messages: Sequence[Message]) -> Outc
         return Outcome(error.status, str(error), error.retry_after)
     except WebhookSecretError as error:
         return Outcome(said=str(error))
+    except Exception as error:  # noqa: BLE001
+        # One message that our own code cannot make costs no other receiver its messages. Its text may hold anything.
+        return Outcome(said=f"it could not be sent: an error of imagesync's own ({type(error).__name__})")
     return Outcome(status)
 
 

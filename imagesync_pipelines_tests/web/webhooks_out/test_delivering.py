@@ -314,6 +314,7 @@ def test_a_pause_keeps_and_a_replay_sends_again_by_the_same_ids(world: World, sh
         ("http://169.254.169.254/latest", "no public address"),
         ("http://[::1]/", "no public address"),
         ("ftp://shop.example.com/", "not an http or https URL"),
+        ("https://[shop.example.com/hooks", "not an http or https URL"),
         ("https://user:word@shop.example.com/", "user name or password"),
         ("", "Give the address"),
     ],
@@ -335,6 +336,7 @@ def test_an_address_that_turned_private_is_not_connected_to(world: World, shop: 
     assert shop.served.requests == []
     (log,) = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "shop"), 10)
     assert "127.0.0.1, which is no public address" in log.said
+    assert "hooks" not in log.said, "viewers read it, and a path may be what the receiver knows its senders by"
 
 
 def _deliver_once(url: str) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from pydantic import SecretStr
@@ -17,9 +18,9 @@ from imagesync_pipelines.sandbox.receivers import Answered, Told, bunny, cloudfl
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.upstream.purging import Message, postings
-from imagesync_pipelines.web.webhooks_out import managing
+from imagesync_pipelines.web.webhooks_out import delivering, managing
 from imagesync_pipelines.web.webhooks_out.delivering import deliver
-from imagesync_pipelines_tests.upstream.servers import Request, http, json_answer, serve
+from imagesync_pipelines_tests.upstream.servers import Request, always, http, json_answer, serve
 from imagesync_pipelines_tests.web.catalogue.world import World
 from imagesync_pipelines_tests.web.webhooks_out.receivers import SECRET, VARIABLE, headers_of, sender, subscribed
 from imagesync_pipelines_tests.web.webhooks_out.test_delivering import NOW, told_now
@@ -85,6 +86,42 @@ def test_many_addresses_are_as_many_calls_as_cloudflare_needs() -> None:
     told = [Message("msg_1", "1", [f"https://m.example.com/{number}" for number in range(250)], "{}")]
     sent = list(postings("cloudflare", "https://c/", {"zone": ZONE}, [SecretStr("t")], told, 0))
     assert [len(json.loads(one.body)["files"]) for one in sent] == [100, 100, 50]
+
+
+@pytest.mark.parametrize("form", ["cloudflare", "fastly", "bunny"])
+def test_an_address_that_no_cdn_can_have_is_left_out(form: str) -> None:
+    addresses = [
+        "https://[media/a.jpg",
+        "https://m:port/b.jpg",
+        "c.jpg",
+        "https:///d.jpg",
+        "https://m.example.com/e.jpg",
+    ]
+    told = [Message("msg_1", "1", addresses, "{}")]
+    (one,) = postings(form, "https://c/", {"zone": ZONE}, [SecretStr("t")], told, 0)
+    sent = unquote(f"{one.url} {one.body.decode()}")
+    assert "m.example.com/e.jpg" in sent
+    assert not [name for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg") if name in sent]
+
+
+def test_an_error_of_our_own_in_one_message_costs_no_other_receiver(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(form: str, *rest: Any) -> Any:
+        return {}["canary"] if form == "bunny" else postings(form, *rest)
+
+    monkeypatch.setattr(delivering, "postings", broken)
+    engel, to = world.product("100"), sender(world.engine)
+    told_now(world, to)
+    with serve(always(http(204))) as served:
+        subscribed(to, served.url, "broken", form="bunny")
+        subscribed(to, served.url, "good")
+        world.image(engel, last_synced=NOW)
+        told_now(world, to)
+        assert len(served.requests) == 1
+    (failed,) = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "broken"), 10)
+    assert failed.said == "it could not be sent: an error of imagesync's own (KeyError)"
+    assert [one.attempts for one in subscriptions.every(world.engine)] == [1, 0]
 
 
 def test_a_shop_makes_the_pages_of_the_products_anew() -> None:
