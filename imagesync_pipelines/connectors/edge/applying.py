@@ -100,12 +100,9 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
 
         def write(fresh: Loaded, broke: Broke) -> Applied:
             nonlocal done
-            try:
+            tells = history.taken_over(run.engine, context.account, run.database, context.check_locks)
+            with tells if fresh.total or broken_off else nullcontext():
                 done = _write(run, fresh, payload, broke)
-            finally:
-                # What a run did that breaks off here is known all the same.
-                if fresh.total or broken_off:
-                    history.take_over(run.engine, context.account, run.database)
             return done.applied
 
         known = partial(known_now, run)

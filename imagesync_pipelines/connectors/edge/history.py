@@ -4,7 +4,8 @@ From there our history takes it over, once. What is replaced or removed is kept 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -49,7 +50,7 @@ _MAKE = (
     """,
     f"ALTER TABLE {KEPT_PHOTOS} ALTER COLUMN image_binary SET STORAGE EXTERNAL",
 )
-_THERE = "SELECT to_regclass(:kept) IS NOT NULL"
+_THERE = "SELECT to_regclass(:name) IS NOT NULL"
 _FORGET = f"DELETE FROM {KEPT_PHOTOS} WHERE kept_at < now() - make_interval(days => :days)"  # noqa: S608 - ours
 _TAKEN = f"SELECT coalesce(sum(size), 0) FROM {KEPT_PHOTOS}"  # noqa: S608 - a constant of this module
 _SEEN = f"""
@@ -70,7 +71,7 @@ SELECT e.product_id, CAST(:by AS jsonb), CAST(e.rows AS jsonb)
  ORDER BY e.place
 """  # noqa: S608 - a constant of this module
 _WAITING = f"SELECT id, at, product_id::text, by, rows FROM {_EFFECTS} ORDER BY id LIMIT :number"  # noqa: S608 - ours
-_OVER = f"DELETE FROM {_EFFECTS} WHERE id <= :last"  # noqa: S608 - a constant of this module
+_OVER = f"DELETE FROM {_EFFECTS} WHERE id = ANY(:ids)"  # noqa: S608 - a constant of this module
 
 
 class Seen(NamedTuple):
@@ -145,7 +146,7 @@ class History:
 def begin(database: StoreDatabase, by: Author, *, most_bytes: int, days: int) -> History:
     """Begin to tell of an application: make what the store lacks, forget what was kept for so many days."""
     with database.engine.begin() as connection:
-        if not connection.scalar(sa.text(_THERE), {"kept": KEPT_PHOTOS}):
+        if not connection.scalar(sa.text(_THERE), {"name": KEPT_PHOTOS}):
             for statement in _MAKE:
                 connection.execute(sa.text(statement))
         connection.execute(sa.text(_FORGET), {"days": days})
@@ -155,9 +156,13 @@ def begin(database: StoreDatabase, by: Author, *, most_bytes: int, days: int) ->
 def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> int:
     """Take what the store tells into our history, and away from there; returns how many products' effects it were.
 
-    Call it under the store's lock. What an earlier call took over and could not take away is known by its moment.
+    Call it under the store's lock. What an earlier call took over and could not take away is known by its moment. A
+    store that was not written since an earlier release tells nothing.
     """
     number = 0
+    with database.engine.connect() as connection:
+        if not connection.scalar(sa.text(_THERE), {"name": _EFFECTS}):
+            return 0
     while True:
         with database.engine.connect() as connection:
             rows = connection.execute(sa.text(_WAITING), {"number": _AT_ONCE}).all()
@@ -175,7 +180,25 @@ def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> in
             note_effects(connection, fresh)
         number += len(fresh)
         with database.engine.begin() as connection:
-            connection.execute(sa.text(_OVER), {"last": rows[-1].id})
+            connection.execute(sa.text(_OVER), {"ids": [row.id for row in rows]})
+
+
+@contextmanager
+def taken_over(
+    engine: sa.Engine, store_name: str, database: StoreDatabase, check_locks: Callable[[], None]
+) -> Iterator[None]:
+    """What is done in a `with` block is taken over after it, also where it broke off: then that error is what counts.
+
+    check_locks: raises where the store's lock was lost; then whoever has it now takes over.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            check_locks()
+            take_over(engine, store_name, database)
+        raise
+    take_over(engine, store_name, database)
 
 
 def _here(connection: sa.Connection, store_name: str, effects: Sequence[Effect]) -> set[tuple[str, datetime]]:

@@ -11,7 +11,8 @@ from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
 from imagesync_pipelines.connectors.edge.target import apply_photos
-from imagesync_pipelines.storage.effects import Author, effects_of_run
+from imagesync_pipelines.storage.effects import Author, Effect, effects_of_run
+from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines_tests.connectors.edge.photos import (
     PROVEN,
     Basket,
@@ -90,6 +91,45 @@ def test_what_was_taken_over_and_not_taken_away_is_not_taken_over_again(
     assert history.take_over(database, STORE, store) == 4
     assert [len(effects_of_run(database, run)) for run in ("run-1", "run-2")] == [3, 4]
     assert history.take_over(database, STORE, store) == 0
+
+
+class BrokenOffError(Exception):
+    """Of what a run does to its store."""
+
+
+@pytest.mark.parametrize(("meanwhile", "taken_over"), [("nothing", 3), ("the lock is lost", 0), ("its table goes", 0)])
+def test_what_a_run_did_that_broke_off_is_taken_over_under_the_lock_and_its_own_error_is_raised(
+    store: StoreDatabase, database: sa.Engine, meanwhile: str, taken_over: int
+) -> None:
+    def check_locks() -> None:
+        if meanwhile == "the lock is lost":
+            raise LockLostError(meanwhile)
+
+    assert history.take_over(database, STORE, store) == 0, "a store that was never written tells nothing"
+    apply(store, "run-1", FIRST)
+    if meanwhile == "its table goes":
+        run_sql(store, "ALTER TABLE imagesync_effect DROP COLUMN rows")
+    with pytest.raises(BrokenOffError), history.taken_over(database, STORE, store, check_locks):
+        raise BrokenOffError
+    assert len(effects_of_run(database, "run-1")) == taken_over
+
+
+def test_what_another_run_tells_meanwhile_stays_until_it_is_taken_over(
+    store: StoreDatabase, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(store, "run-1", FIRST)
+    # Its number was drawn before the others and is committed after they were read.
+    run_sql(store, "CREATE TABLE late AS SELECT * FROM imagesync_effect ORDER BY id LIMIT 1")
+    run_sql(store, "DELETE FROM imagesync_effect WHERE id IN (SELECT id FROM late)")
+    note = history.note_effects
+
+    def noted(connection: sa.Connection, effects: Sequence[Effect]) -> None:
+        run_sql(store, "INSERT INTO imagesync_effect OVERRIDING SYSTEM VALUE SELECT * FROM late")
+        run_sql(store, "DELETE FROM late")
+        note(connection, effects)
+
+    monkeypatch.setattr(history, "note_effects", noted)
+    assert history.take_over(database, STORE, store) == 3
 
 
 def test_what_was_kept_goes_after_the_days_of_an_undo(store: StoreDatabase) -> None:
