@@ -5,8 +5,8 @@ in another container, and the moment a process started moves with the clock.
 """
 
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +19,7 @@ from imagesync_pipelines.storage.sessions import refuse_pooler_of_transactions
 # How soon a lock is taken again whose connection was cut: the run itself goes on living.
 WATCH_SECONDS = 0.5
 # Shared: a run may have several processes.
-_TAKE = sa.text("SELECT pg_advisory_lock_shared(:key)")
+_TAKE, _GIVE_BACK = (sa.text(f"SELECT pg_advisory_{what}_shared(:key)") for what in ("lock", "unlock"))
 _HELD = sa.text("""
 SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
  WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -57,8 +57,17 @@ def living(connection: sa.Connection, runs: Collection[str]) -> set[str]:
 
 def _hold(engine: sa.Engine, run_id: str, stack: ExitStack) -> HeldLock:
     own = stack.enter_context(own_session(engine, f"{APPLICATION_NAME} {_name(run_id)}"))
-    own.execute(_TAKE, {"key": lock_key(_name(run_id))})
+    key = {"key": lock_key(_name(run_id))}
+    own.execute(_TAKE, key)
+    stack.callback(_give_back, own, key)
     return HeldLock(own, run_id)
+
+
+def _give_back(own: sa.Connection, key: Mapping[str, int]) -> None:
+    """Unlock: PostgreSQL ends a session, and its locks, some time after it was closed."""
+    with suppress(DBAPIError):
+        if not own.invalidated:
+            own.execute(_GIVE_BACK, key)
 
 
 def _watch(engine: sa.Engine, run_id: str, held: HeldLock, done: threading.Event) -> None:

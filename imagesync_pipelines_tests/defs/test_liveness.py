@@ -167,3 +167,11 @@ def test_a_pooler_of_transactions_is_refused_with_what_to_set(server: EmbeddedSe
         liveness.alive(through(locations.database_url, pooler), "some run"),
     ):
         pytest.fail("it was taken")
+
+
+def test_a_run_that_ended_does_not_look_alive_any_more(database: sa.Engine, database_url: str) -> None:
+    with database.connect() as looking:
+        for number in range(20):
+            with liveness.alive(database_url, f"run-{number}"):
+                assert liveness.living(looking, [f"run-{number}"])
+            assert not liveness.living(looking, [f"run-{number}"])
