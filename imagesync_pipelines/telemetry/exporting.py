@@ -97,12 +97,12 @@ class _WorkSpan(OpenSpan):
 
     def __init__(self, exporter: "Exporter", opened: trace.Span, name: str) -> None:
         super().__init__(opened, exporter.ended_work(name))
-        self._exporter, self._before = exporter, exporter.around
-        exporter.around = trace.set_span_in_context(opened)
+        self._works, self._mine = exporter.works, trace.set_span_in_context(opened)
+        self._works.append(self._mine)
 
     def __exit__(self, *raised: object) -> None:
-        """End it."""
-        self._exporter.around = self._before
+        """End it; those of other threads may have begun or ended meanwhile, in any order."""
+        self._works[:] = [one for one in self._works if one is not self._mine]
         super().__exit__(*raised)
 
 
@@ -121,7 +121,7 @@ class _RequestSpan(OpenSpan):
 
 
 class Exporter:
-    """Traces and metrics of this process. around: what everything is below that has nothing else above it."""
+    """Traces and metrics of this process. works: what is at work; the last is what everything else is below."""
 
     def __init__(self, endpoint: str | None) -> None:
         where = (endpoint or DEFAULT_ENDPOINT).rstrip("/")
@@ -132,7 +132,7 @@ class Exporter:
             "service.version": version("imagesync-pipelines"),
         }
         resource = Resource.create(service)
-        self.around: Context | None = None
+        self.works: list[Context] = []
         self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._traces.add_span_processor(
             BatchSpanProcessor(
@@ -154,7 +154,11 @@ class Exporter:
         self._requests = self._meter.create_histogram("http.server.request.duration", "s")
         self._work = self._meter.create_histogram("imagesync.work.duration", "s", "Runs and their steps")
         self._counters: dict[str, Counter] = {}
-        atexit.register(self.send)
+        # Started now: while Python ends it starts no thread any more.
+        self._ends = threading.Event()
+        self._last = threading.Thread(target=self._send_at_end, name="telemetry at end", daemon=True)
+        self._last.start()
+        atexit.register(self._end_of_process)
 
     def work(self, name: str, parent: str, values: Mapping[str, Value]) -> OpenSpan:
         """See `spans.span`."""
@@ -213,10 +217,18 @@ class Exporter:
 
     def end(self) -> None:
         """Send what is there, and nothing after it."""
-        atexit.unregister(self.send)
-        self.send()
+        atexit.unregister(self._end_of_process)
+        self._end_of_process()
         self._traces.shutdown()
         self._numbers.shutdown()
+
+    def _end_of_process(self) -> None:
+        self._ends.set()
+        self._last.join(ANSWER_SECONDS)
+
+    def _send_at_end(self) -> None:
+        self._ends.wait()
+        self._send_all()
 
     def _send_all(self) -> None:
         self._traces.force_flush()
@@ -226,7 +238,8 @@ class Exporter:
         self._calls.record(seconds, {key: value for key, value in values.items() if key != "imagesync.attempt"})
 
     def _here(self) -> Context | None:
-        return None if trace.get_current_span().get_span_context().is_valid else self.around
+        works = self.works[-1:]
+        return None if trace.get_current_span().get_span_context().is_valid or not works else works[0]
 
 
 def _above(parent: str) -> Context:

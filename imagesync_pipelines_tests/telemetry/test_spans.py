@@ -1,9 +1,11 @@
 """Runs, steps, calls and requests as spans, at a real collector; nothing of it where it is off."""
 
+import atexit
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,43 @@ def test_what_raises_is_a_failed_span_of_which_no_text_is_told(collector: Collec
     found = collector.named("step x.read")
     assert (found.has_failed, found.values["error.type"]) == (True, "ValueError")
     assert "canary" not in collector.text
+
+
+def test_works_of_two_threads_that_end_in_any_order_leave_nothing_above_what_comes_later(collector: Collector) -> None:
+    first, second = spans.span("first"), spans.span("second")
+    first.__exit__(None, None, None)
+    with spans.span("below second"):
+        pass
+    second.__exit__(None, None, None)
+    with spans.span("after both"):
+        pass
+    spans.send()
+    assert collector.named("below second").parent == collector.named("second").id
+    assert collector.named("after both").parent == b""
+
+
+def test_what_is_left_is_sent_at_the_end_of_a_process_which_starts_no_thread(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.12 starts none once it ends."""
+    with monkeypatch.context() as patch:
+        registered: list[Callable[[], object]] = []
+        patch.setattr(atexit, "register", registered.append)
+        patch.setattr(spans, "_exporter", Exporter(collector.url))
+        with spans.span("the last"):
+            pass
+
+        start, ending = threading.Thread.start, threading.current_thread()
+
+        def refused(thread: threading.Thread) -> None:
+            # The collector's threads are of another process, elsewhere.
+            if threading.current_thread() is ending:
+                raise RuntimeError("can't create new thread at interpreter shutdown")
+            start(thread)
+
+        patch.setattr(threading.Thread, "start", refused)
+        registered[-1]()
+    assert collector.named("the last")
 
 
 def application() -> Starlette:
