@@ -144,12 +144,14 @@ def resume(engine: sa.Engine, name: str) -> None:
     _change(engine, name, state=State.ACTIVE, said="", attempts=0, failing_since=None, due_at=None)
 
 
-def rotate(engine: sa.Engine, name: str, secret: str, until: datetime) -> None:
+def rotate(engine: sa.Engine, one: Subscription, secret: str, old_secret: str, until: datetime) -> None:
     """Sign with another secret, and with the one before too until a moment. Raises SubscriptionError."""
-    before = named(engine, name).secret
-    if before == secret:
-        raise SubscriptionError(f"{name} is signed with {secret} already; name another variable.")
-    _change(engine, name, secret=secret, old_secret=before, old_secret_until=until)
+    if old_secret == secret:
+        raise SubscriptionError(f"{one.name} is signed with {secret} already; name another variable.")
+    values = {"secret": secret, "old_secret": old_secret, "old_secret_until": until}
+    as_read = table.c.id == one.id, table.c.secret == one.secret
+    if not write_rows(engine, table.update().where(*as_read).values(**values)):
+        raise SubscriptionError(f"The secret of {one.name} was changed by somebody else meanwhile; look at it again.")
 
 
 def replay(engine: sa.Engine, name: str, first: int) -> int:

@@ -26,7 +26,7 @@ from imagesync_pipelines.storage.subscriptions import (
 from imagesync_pipelines.upstream.addresses import has_user, judge_url
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.purging import FORMS, NEW_BEGINNING, REVALIDATE, STANDARD, TEST_PATH, Message
-from imagesync_pipelines.upstream.signing import WebhookSecretError, key_of, new_secret
+from imagesync_pipelines.upstream.signing import PREFIX, WebhookSecretError, key_of, new_secret
 from imagesync_pipelines.web.webhooks_out import collecting
 from imagesync_pipelines.web.webhooks_out.delivering import REFERENCE, Outcome, Sender, send, usable_secrets
 from imagesync_pipelines.web.webhooks_out.rules import EVENTS, TEST_TYPE, message
@@ -45,6 +45,11 @@ class Made:
 
     subscription: Subscription
     todo: Sequence[str]
+
+    @property
+    def shows_secret(self) -> bool:
+        """Whether one was made, which nobody can look up later."""
+        return any(f"={PREFIX}" in one for one in self.todo)
 
 
 def sender_of(place: Installation) -> Sender:
@@ -128,16 +133,21 @@ def next_variable(reference: str) -> str:
 def rotate(sender: Sender, name: str, secret: str = "", hours: float | None = None) -> Made:
     """Sign with a secret in another variable from now on, and with the one before too for a while.
 
+    Again, as long as that variable is not set: the same one, with a secret made anew where one is made.
     Raises SubscriptionError.
     """
-    before = subscriptions.named(sender.engine, name)
-    secret = secret or f"{REFERENCE}{next_variable(before.secret)}"
+    before, now = subscriptions.named(sender.engine, name), sender.now()
+    # Asked for again before the new one is set: the one that signs until then stays the one before.
+    is_set = bool(sender.variables().get(before.secret.removeprefix(REFERENCE)))
+    waits = before.old_secret if before.old_secret_until and now < before.old_secret_until and not is_set else None
+    keeps = waits or before.secret
+    secret = secret or (before.secret if waits else f"{REFERENCE}{next_variable(before.secret)}")
     if not _VARIABLE.fullmatch(secret):
         raise SubscriptionError(_NO_VARIABLE)
     lasts = timedelta(hours=sender.settings.rotation_hours if hours is None else hours)
-    subscriptions.rotate(sender.engine, name, secret, sender.now() + lasts)
+    subscriptions.rotate(sender.engine, before, secret, keeps, now + lasts)
     made = subscriptions.named(sender.engine, name)
-    return Made(made, [*_todo(sender, made), f"{before.secret.removeprefix(REFERENCE)} signs too until "
+    return Made(made, [*_todo(sender, made), f"{keeps.removeprefix(REFERENCE)} signs too until "
                        f"{made.old_secret_until:%Y-%m-%d %H:%M} UTC; then remove it."])  # fmt: skip
 
 

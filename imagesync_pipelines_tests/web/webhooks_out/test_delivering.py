@@ -264,6 +264,31 @@ def test_a_rotated_secret_and_the_one_before_are_both_valid_for_a_while(world: W
     told_now(world, to)
     signatures = [headers_of(one)["webhook-signature"].split() for one in shop.served.requests]
     assert [len(one) for one in signatures] == [2, 1]
+    assert managing.rotate(to, "shop").subscription.old_secret == f"env:{VARIABLE}_2", "it is set: this is the next one"
+
+
+def test_a_secret_rotated_again_before_the_new_one_is_set_keeps_the_one_that_works(
+    world: World, shop: Receiver
+) -> None:
+    """Loading the answer of the page anew is enough to ask again."""
+    engel, clock = world.product("100"), Clock()
+    settle(world)
+    to = sender(world.engine, clock, {VARIABLE: SECRET})
+    subscribed(to, shop.url)
+    first = managing.rotate(to, "shop")
+    clock.pass_by(minutes=1)
+    second = managing.rotate(to, "shop")
+    found = second.subscription
+    assert (found.secret, found.old_secret) == (f"env:{VARIABLE}_2", f"env:{VARIABLE}")
+    assert [one.shows_secret for one in (first, second)] == [True, True]
+    assert second.todo[-1].startswith(f"{VARIABLE} signs too until ")
+    named = managing.rotate(to, "shop", f"env:{VARIABLE}_NEW").subscription
+    assert (named.secret, named.old_secret) == (f"env:{VARIABLE}_NEW", f"env:{VARIABLE}")
+    with pytest.raises(subscriptions.SubscriptionError, match="is signed with"):
+        managing.rotate(to, "shop", f"env:{VARIABLE}")
+    world.image(engel, last_synced=NOW)
+    told_now(world, to)
+    assert len(shop.verified()) == 1
 
 
 def test_no_secret_is_in_the_database_nor_in_what_is_said(world: World, shop: Receiver) -> None:

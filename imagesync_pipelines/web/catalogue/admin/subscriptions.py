@@ -65,13 +65,13 @@ def webhooks(request: Request, opened: Here, _: Viewer) -> Response:
 
 @router.post("/admin/webhooks", name="add_webhook")
 def add(request: Request, opened: Here, who: Admin, form: Annotated[NewWebhook, Form()]) -> Response:
-    """Add one. A secret that is made is on this page, once: it goes through no redirect and no cookie."""
+    """Add one."""
     try:
         made = managing.add(_sender(opened), form.asked(), on_page=True)
     except (SubscriptionError, SettingsError, AccountBusyError) as error:
         return _page(request, opened, form, wrong=str(error))
     log.info("%s added the webhook %s", who.name, made.subscription.name)
-    return _page(request, opened, NewWebhook(), made=made)
+    return _made(request, opened, made)
 
 
 @router.get("/admin/webhooks/{name}", name="webhook_log")
@@ -90,7 +90,7 @@ def change(
     sender = _sender(opened)
     log.info("%s: %s of the webhook %s", who.name, action, name)
     if action == "rotate":
-        return _page(request, opened, NewWebhook(), made=managing.rotate(sender, name))
+        return _made(request, opened, managing.rotate(sender, name))
     if action == "pause":
         subscriptions.pause(opened.engine, name, f"{who.name} paused it")
         said = f"{name} is paused; what happens meanwhile is kept."
@@ -106,6 +106,17 @@ def change(
     else:
         outcome = managing.test(sender, name)
         said = f"{name}: {outcome.said or f'it accepted the test (HTTP {outcome.status})'}."
+    return _said(request, said)
+
+
+def _made(request: Request, opened: Opened, made: managing.Made) -> Response:
+    """What is to be done. Only a secret, which goes through no redirect and no cookie, is on the form's own page."""
+    if made.shows_secret:
+        return _page(request, opened, NewWebhook(), made=made)
+    return _said(request, f"{made.subscription.name}: {' '.join(made.todo)}")
+
+
+def _said(request: Request, said: str) -> Response:
     tell(request, said)
     return go_on(str(request.app.url_path_for("webhooks")))
 
