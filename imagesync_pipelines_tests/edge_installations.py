@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import dagster as dg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.applying import apply_plan, send_reports
+from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE
 from imagesync_pipelines.connectors.edge.reading import BinariesHandOver, StoreRun, at_store, make_plan, take_photos
+from imagesync_pipelines.connectors.edge.reporting import send_reports
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.server import (

@@ -1,8 +1,4 @@
-"""A store's plan carried out, as a step, with its checks; the scrub; and the head office (HO) told what came of it.
-
-HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them
-(docs/contracts/edge.md).
-"""
+"""A store's plan carried out, as a step, with its checks; and the scrub."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -11,26 +7,24 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pandas as pd
-import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import history, marking, store, store_care
-from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
+from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
-from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING, Body, Photo
+from imagesync_pipelines.connectors.edge.model import BINARIES, LISTING, Body, Photo
 from imagesync_pipelines.connectors.edge.reading import BinariesHandOver, StoreRun, at_store, plan_store
-from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore
+from imagesync_pipelines.connectors.edge.reporting import PhotosApplied, queue
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
-from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
-from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.connectors.edge.target import apply_photos
 from imagesync_pipelines.imaging.verdicts import Verdicts
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage import mirror, outbox
+from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.apply import ends_run
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
     Broke,
@@ -45,14 +39,9 @@ from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.stale import SourceNow
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.sync.tally import Applied
-from imagesync_pipelines.upstream.errors import UpstreamError
 
 GIGABYTE = 1024**3
 IN_TIME = "every_run_ends_in_time"
-# A report that HO refused in this many runs will never be taken.
-GIVE_UP_AFTER = 20
-# HO looked at what the batch says and refused it, perhaps because of one report in it.
-_JUDGED = frozenset({400, 413, 422})
 
 
 def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> StepResult:
@@ -321,82 +310,3 @@ def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summa
         summary=summary,
         columns=PRODUCT_PHOTO_COLUMNS,
     )
-
-
-def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
-    """Put reports into the outbox, all or none; of a photo the newest counts."""
-    payloads = {
-        photo_id: {"status": status, "synced_at": moment and moment.isoformat(), "error": error}
-        for photo_id, status, moment, error in reports
-    }
-    outbox.queue_reports(engine, EDGE, store_name, payloads)
-
-
-def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
-    """What became of each photo, told to the head office in batches; what cannot be sent is kept for the next run.
-
-    A head office that does not take the report never fails a synchronisation.
-    """
-    with at_store(context) as run:
-        return send_reports(run.engine, run.account, run.api, run.settings.report_batch)
-
-
-def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> StepResult:
-    """Send what waits, `batch` reports a call; what cannot be sent stays.
-
-    A batch that HO refuses, or over which a library stumbles, is sent report by report, so that a bad one holds nobody
-    up; only what HO refused itself counts, and is given up in the end. Any other failure ends the sending. No
-    UpstreamError is raised.
-    """
-    sent, failed = 0, ""
-
-    def send(reports: Sequence[outbox.WaitingReport]) -> Exception | None:
-        """Send some and take them out of the outbox; the error when they did not go."""
-        nonlocal sent
-        try:
-            api.report(store.store_id, [_report(waiting) for waiting in reports])
-        except UpstreamError as error:
-            return error
-        except Exception as error:
-            if ends_run(error):
-                raise
-            return error
-        outbox.take_out(engine, EDGE, store.name, reports)
-        sent += len(reports)
-        return None
-
-    keys = outbox.waiting_keys(engine, EDGE, store.name)
-    for first in range(0, len(keys), batch):
-        reports = outbox.waiting_reports(engine, EDGE, store.name, keys[first : first + batch])
-        failure = send(reports) if reports else None
-        if failure is None:
-            continue
-        failed = str(failure) if isinstance(failure, UpstreamError) else error_reason(failure)
-        if isinstance(failure, UpstreamError) and not _is_refusal(failure):
-            break
-        each = [(one, failure if len(reports) == 1 else send([one])) for one in reports]
-        refused = [one.key for one, why in each if _is_refusal(why)]
-        outbox.note_attempt(engine, EDGE, store.name, refused)
-    dropped = outbox.drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
-    waiting = outbox.count_waiting(engine, EDGE, store.name)
-    warnings = [f"{waiting} reports are kept for the next run: {failed}"] if failed else []
-    if dropped:
-        warnings.append(f"{dropped} reports were given up; the head office refused them in many runs.")
-    kept = f"; {waiting} are kept for the next run" if waiting else ""
-    return StepResult(
-        rows=sent,
-        numbers={"report/sent": sent, "report/kept": waiting},
-        shown={"warnings": Texts(warnings)},
-        lines=[f"{store.name}: {sent} photos were reported to the head office{kept}."],
-        warnings=warnings,
-    )
-
-
-def _is_refusal(failure: Exception | None) -> bool:
-    """Whether HO itself looked at what it was told and refused it; an error of ours says nothing of the report."""
-    return isinstance(failure, UpstreamError) and failure.status in _JUDGED
-
-
-def _report(waiting: outbox.WaitingReport) -> PhotoReport:
-    said, moment = waiting.payload, waiting.payload["synced_at"]
-    return PhotoReport(waiting.key, said["status"], moment and datetime.fromisoformat(moment), said["error"])

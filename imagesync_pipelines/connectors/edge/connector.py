@@ -4,7 +4,7 @@ from functools import partial
 
 from pydantic import Field
 
-from imagesync_pipelines.connectors.edge import applying, marking, reading, shown
+from imagesync_pipelines.connectors.edge import applying, marking, reading, reporting, shown
 from imagesync_pipelines.connectors.edge.doctor import probes
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
@@ -28,7 +28,7 @@ STEPS = (
     ),
     Step.of(reading.plan, kinds=("pandas", "parquet"), after=(LISTING,), options=reading.StorePlanOptions),
     _WRITE_STEP(applying.photo_binaries, kinds=("postgres",), after=("plan",), options=ApplyOptions),
-    _API_STEP(applying.status_report, kinds=("rest",), after=(BINARIES,), tries_again_after=None),
+    _API_STEP(reporting.status_report, kinds=("rest",), after=(BINARIES,), tries_again_after=None),
 )
 
 JOBS = (

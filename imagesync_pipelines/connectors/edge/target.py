@@ -22,6 +22,7 @@ from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloa
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
+from imagesync_pipelines.connectors.edge.reporting import PhotosApplied
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.database import SERVER_GONE, storable
 from imagesync_pipelines.storage.effects import NOBODY, Author
@@ -40,32 +41,6 @@ BATCH_SHARE = 4
 # One executes statements while another waits for its commit.
 WRITERS = 2
 MOVED = "the photo changed at the store since the plan was made; plan again"
-
-
-@dataclass
-class PhotosApplied:
-    """What came of a plan, filled as it is applied.
-
-    applied: in rows, as the engine counts. downloads: photos that were asked for; verified: those proven by checksum
-    and decode. bytes: received over the wire, repeats included. mismatched: photos whose bytes were not the listed
-    ones in two runs. unsettled: photos that changed or went at the head office since they were listed; the next listing
-    decides. gone: of these, what it answered 404 about. damaged: by their ids, what is wrong with pictures that the
-    head office has so.
-    """
-
-    applied: Applied = field(default_factory=Applied)
-    downloads: int = 0
-    verified: int = 0
-    bytes: int = 0
-    mismatched: list[str] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)
-    gone: set[str] = field(default_factory=set)
-    damaged: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> int:
-        """Photos that were not proven, without the unsettled."""
-        return self.downloads - self.verified - len(self.unsettled)
 
 
 class _Row(NamedTuple):

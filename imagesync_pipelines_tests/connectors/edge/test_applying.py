@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreNotAllowedError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.reporting import PhotosApplied
 from imagesync_pipelines.connectors.edge.store import (
     DOUBTED,
     StoreDatabase,
@@ -26,7 +27,7 @@ from imagesync_pipelines.connectors.edge.store import (
     read_current,
     write_with_bytes,
 )
-from imagesync_pipelines.connectors.edge.target import MOVED, PhotosApplied, apply_photos
+from imagesync_pipelines.connectors.edge.target import MOVED, apply_photos
 from imagesync_pipelines.imaging import verdicts
 from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.imaging.verdicts import Verdicts

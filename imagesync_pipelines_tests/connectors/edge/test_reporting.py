@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.applying import GIVE_UP_AFTER, queue, send_reports
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.reporting import GIVE_UP_AFTER, queue, send_reports
 from imagesync_pipelines.storage.outbox import note_attempt, waiting_keys, waiting_reports
 from imagesync_pipelines.sync.steps import StepResult
 from imagesync_pipelines_tests.connectors.edge.head_office import (
