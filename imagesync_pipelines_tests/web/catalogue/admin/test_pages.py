@@ -286,3 +286,16 @@ def test_no_page_shows_the_password_in_an_address(world: World, viewer: Browser)
         assert "secret" not in text, path
         for token in re.findall(r"/plan-pictures/([\w-]+)", text):
             assert b"secret" not in urlsafe_b64decode(token + "==="), path
+
+
+def test_enter_presses_none_of_several_buttons(world: World, admin: Browser) -> None:
+    """A browser takes the first button of a form for Enter in a field or on a box; none when that one is disabled."""
+    aside(world, 1)
+    held.hold(world.engine, "edge", "store1", "", [held.HeldRow("9", "9", "f", held.LIMIT, "too many")])
+    plan = save(world, [{"key": "1/1", "group": "1", "change": "add", "reason": "new"}])
+    for page in ("/admin/held", "/admin/quarantine?connector=image_db", f"/plans/{plan}"):
+        forms = re.findall(r"<form.*?</form>", admin.get(page).text, re.DOTALL)
+        buttons = [re.findall(r"<button[^>]*>", form) for form in forms]
+        several = [some for some in buttons if len(some) > 1]
+        assert several, page
+        assert all("disabled" in some[0] for some in several), page
