@@ -138,19 +138,14 @@ class Plans:
     ) -> PlanHeader:
         """The plan that is named, else the one that a run's lineage made, of this part of the connector and no other.
 
-        The plan of a dry run or of a clean-up must be named. Raises PlanMissingError, NoPlanOfThisRunError.
+        The plan of a dry run or of a clean-up must be named; one that was dismissed is nobody's. Raises PlanMissingError, NoPlanOfThisRunError.
         """
         name = "/".join((connector, *part.values()))
         if plan_id is not None:
             named = self.header(plan_id)
             if named.connector != connector or any(named.scope.get(word) != value for word, value in part.items()):
                 raise PlanMissingError(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
-            if (dismissed := dismissal(self.engine, plan_id)) is not None:
-                said = f" ({dismissed.comment})" if dismissed.comment else ""
-                raise NoPlanOfThisRunError(
-                    f"Plan {plan_id} was dismissed by {dismissed.said_by}{said}, so nothing was changed. Plan again, "
-                    "or approve it on its page."
-                )
+            self._refuse_dismissed(plan_id)
             return named
         stored = self.all(connector, part)
         found = _of_lineage(stored, lineage)
@@ -170,7 +165,16 @@ class Plans:
                 f"Plan {found.id} was made for {why}, so it is carried out only by its number: `imagesync apply "
                 f"{found.id}` does it (`imagesync plan {found.id}` shows it first). Nothing was changed."
             )
+        self._refuse_dismissed(found.id)
         return found
+
+    def _refuse_dismissed(self, plan_id: int) -> None:
+        if (dismissed := dismissal(self.engine, plan_id)) is not None:
+            said = f" ({dismissed.comment})" if dismissed.comment else ""
+            raise NoPlanOfThisRunError(
+                f"Plan {plan_id} was dismissed by {dismissed.said_by}{said}, so nothing was changed. Plan again, or "
+                "approve it on its page."
+            )
 
     def to_look_at(self, connector: str, lineage: Lineage) -> PlanHeader | None:
         """What a check looks at: the plan of its run's lineage, else, run by itself, the newest; None without any."""

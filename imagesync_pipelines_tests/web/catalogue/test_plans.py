@@ -223,10 +223,12 @@ def test_what_was_dismissed_is_applied_by_nobody_until_it_is_approved(world: Wor
     plan_id = save(world, rows, connector="edge")
     plans = Plans(world.engine, world.opened.storage)
     say(world.engine, plan_id, DISMISS, "anna", "too many")
-    with pytest.raises(NoPlanOfThisRunError, match=r"dismissed by anna \(too many\)"):
-        plans.to_apply("edge", Lineage("run"), plan_id)
+    # By its number, by the run that made it, and by one that re-executes that.
+    for lineage, named in ((Lineage("run"), plan_id), (Lineage("run"), None), (Lineage("again", ("run",)), None)):
+        with pytest.raises(NoPlanOfThisRunError, match=r"dismissed by anna \(too many\)"):
+            plans.to_apply("edge", lineage, named)
     say(world.engine, plan_id, APPROVE, "ben")
-    assert plans.to_apply("edge", Lineage("run"), plan_id).id == plan_id
+    assert [plans.to_apply("edge", Lineage("run"), named).id for named in (plan_id, None)] == [plan_id, plan_id]
     assert [(one.word, one.said_by, one.comment) for one in words_of(world.engine, plan_id)] == [
         ("dismiss", "anna", "too many"), ("approve", "ben", "")
     ]  # fmt: skip
