@@ -37,6 +37,8 @@ WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
 # In a plan's scope. Why the plan is carried out only when somebody names it, in words that fit "it was made for …".
 ONLY_NAMED = "only_named"
 DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
+# In a plan's scope: the stored plan of which it is some groups. What is settled when that is carried out is not by this.
+PART_OF = "part_of"
 # In a plan's scope: made while another plan was being applied, for groups that had moved; that other one is the run's.
 PIECE = "piece"
 # In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.

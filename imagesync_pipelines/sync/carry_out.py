@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.memory import note_read
-from imagesync_pipelines.storage.plans import UNDOES, PlanHeader
+from imagesync_pipelines.storage.plans import PART_OF, UNDOES, PlanHeader
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
@@ -54,6 +54,11 @@ class Loaded:
     def total(self) -> int:
         """How many rows change something."""
         return int(self.rows["change"].isin(EFFECTS).sum())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all that was planned, and not some groups of a stored plan."""
+        return PART_OF not in self.scope
 
     @property
     def scope(self) -> Mapping[str, Any]:
@@ -141,7 +146,7 @@ def carry_out(
         rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
-    if loaded.scope.get(READ_SINCE):
+    if loaded.scope.get(READ_SINCE) and loaded.is_whole:
         note_read(context.installation.engine, context.owner, loaded.scope[READ_SINCE])
     # What fails after this (a report on a full disk) takes nothing of it back.
     note(applied)

@@ -7,7 +7,7 @@ import pandas as pd
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.plans import ONLY_NAMED, PAYLOAD, NewPlan, PlanHeader, Plans
+from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED, PART_OF, PAYLOAD, NewPlan, PlanHeader, Plans
 from imagesync_pipelines.sync.connector import Connector, RowName, RowPictures, keys_alone, no_names
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import held_rows
@@ -122,7 +122,9 @@ def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:
     counts = {str(change): int(number) for change, number in rows["change"].value_counts().items()}
     scope = {
         **header.scope,
-        ONLY_NAMED: f"a part of plan {header.id}",
+        # A clean-up is carried out by other rules, its parts too.
+        ONLY_NAMED: CLEAN_UP if header.scope.get(ONLY_NAMED) == CLEAN_UP else f"a part of plan {header.id}",
+        PART_OF: header.id,
         "held_back": len(held_rows(rows)),
         "warnings": [],
     }

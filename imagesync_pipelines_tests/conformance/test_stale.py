@@ -6,7 +6,10 @@ import pytest
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import Subject
+from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.sync.model import EFFECTS
+from imagesync_pipelines.sync.plan_rows import part_of
+from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
 from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
 
 pytestmark = pytest.mark.slow
@@ -29,6 +32,25 @@ def test_what_is_at_the_source_again_is_not_taken_away_by_an_older_plan(subject:
     assert done.summary["images_deleted"] < look.plan.counts["remove"]
     assert any("since the plan was made (" in warning for warning in done.summary["warnings"])
     assert any(done.summary[change] for change in ("images_added", "images_updated"))
+    site.assert_right()
+
+
+def test_after_a_part_of_a_plan_the_next_run_plans_the_rest(subject: Subject, site: Any) -> None:
+    site.sync(**subject.whole)
+    site.change()
+    look = site.sync(dry_run=True)
+    assert look.plan is not None
+    with site.opened() as (place, _):
+        plans = Plans(place.engine, place.storage)
+        rows = plans.load(look.plan.id)
+        groups = rows.loc[rows["change"].isin(EFFECTS), "group"].unique().tolist()
+        part = part_of(plans, look.plan, groups[:1])
+    with site.entered():
+        done = runs.apply_plan(part)
+    assert done.status is runs.Status.COMPLETED, done
+    assert len(groups) > 1
+    assert 0 < sum(done.summary[change] for change in CHANGES) < sum(look.plan.counts[change] for change in EFFECTS)
+    site.sync()
     site.assert_right()
 
 

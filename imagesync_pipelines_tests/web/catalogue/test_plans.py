@@ -245,7 +245,9 @@ def test_a_part_of_a_plan_is_a_plan_of_its_groups(world: World) -> None:
     assert plans.load(part.id)["group"].tolist() == ["a", "c"]
     assert plans.need_payload(part.id)["task"].tolist() == ["1", "3"]
     assert (part.counts, part.scope["limit"], part.scope["account"]) == ({"add": 2}, 7, "child-1")
-    assert part.scope["only_named"] == f"a part of plan {whole.id}"
+    assert (part.scope["only_named"], part.scope["part_of"]) == (f"a part of plan {whole.id}", whole.id)
+    clean_up = plans.header(save(world, rows, connector="plytix", account="main", only_named="a clean-up"))
+    assert plans.header(part_of(plans, clean_up, {"a"})).scope["only_named"] == "a clean-up", "its rules stay"
     assert plans.to_apply("moysklad", Lineage("other", ("run",)), None).id == whole.id, "a part is only named"
 
 
