@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 from PIL import Image
 
+from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.sandbox.head_office.photos import bomb
 from imagesync_pipelines.storage.schema import image_content
+from imagesync_pipelines.sync.connector import picture_at
 from imagesync_pipelines.upstream.errors import NotFoundError, UnavailableError
+from imagesync_pipelines.web.catalogue.pages import pictures
 from imagesync_pipelines.web.catalogue.pages.pictures import CHECKED_EVERY, FAILED_SECONDS, Failed, wanted_encoding
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
@@ -234,7 +238,29 @@ def test_what_failed_is_known_for_a_while_a_host_that_is_away_with_all_its_addre
     failed = Failed(clock=lambda: now[0])
     failed.note("https://a.example/1.jpg", NotFoundError("gone", status=404))
     failed.note("https://b.example/1.jpg", UnavailableError("no answer"))
-    asked = ("https://a.example/1.jpg", "https://a.example/2.jpg", "https://b.example/2.jpg")
-    assert [failed.knows(url) for url in asked] == [True, False, True]
+    failed.note("at:edge:store1:7:photo-1", UnavailableError("no answer"))
+    stores = ("at:edge:store1:8:photo-2", "at:edge:store2:7:photo-1", "kept:x:y")
+    asked = ("https://a.example/1.jpg", "https://a.example/2.jpg", "https://b.example/2.jpg", *stores)
+    assert [failed.knows(url) for url in asked] == [True, False, True, True, False, False]
     now[0] = FAILED_SECONDS + 1
-    assert [failed.knows(url) for url in asked] == [False, False, False]
+    assert not any(failed.knows(url) for url in asked)
+
+
+def test_a_store_that_is_offline_is_asked_once_and_not_for_every_picture(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def read(engine: object, shared: object, account: str, key: str) -> bytes:
+        asked.append(f"{account} {key}")
+        if account == "offline":
+            raise StoreUnreachableError("the store's database does not answer")
+        return picture()
+
+    monkeypatch.setattr(pictures, "connector_named", lambda name: SimpleNamespace(read_picture=read))
+    kinds = []
+    for account, key in (("offline", "1"), ("offline", "2"), ("store", "1"), ("offline", "3")):
+        token = pictures.picture_token(world.opened, picture_at("edge", account, key, 7))
+        kinds.append(site.get(f"/plan-pictures/{token}").headers["Content-Type"])
+    assert asked == ["offline 1", "store 1"]
+    assert kinds == ["image/svg+xml", "image/svg+xml", "image/jpeg", "image/svg+xml"]

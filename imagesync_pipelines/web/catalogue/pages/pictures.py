@@ -209,8 +209,11 @@ class Derivatives:
         return self._clock() - check.checked_at >= CHECKED_EVERY
 
     def _make_first(self, originals: Originals, purpose: Purpose, encoding: Encoding) -> contents.Content | None:
-        """Make and keep the copy from the first original that can be had, unless its content has one already."""
-        for original in originals:
+        """Make and keep the copy from the first original that can be had, unless its content has one already.
+
+        Its host may have failed while this waited for its turn.
+        """
+        for original in (one for one in originals if not self._failed.knows(one.url)):
             try:
                 sha256 = original.own_sha256 or self._seen(original)
                 name = copy_name(sha256, purpose, encoding)
@@ -255,7 +258,9 @@ class Derivatives:
         name, account, _, key = url.removeprefix(AT).split(":", 3)
         try:
             body = connector_named(name).read_picture(self._engine, self._shared, account, key)
-        except (StorageError, SettingsError) as error:
+        except StorageError as error:
+            raise UnavailableError(f"the picture {key} of {account} cannot be read: {error}") from error
+        except SettingsError as error:
             raise BadImageError(Fault.NO_IMAGE, f"the picture {key} of {account} cannot be read: {error}") from error
         if body is None:
             raise BadImageError(Fault.NO_IMAGE, f"{account} has no picture {key}")
@@ -304,6 +309,8 @@ def wanted_encoding(accept: str) -> Encoding:
 
 
 def _host(url: str) -> str:
+    if url.startswith(AT):
+        return ":".join(url.split(":")[:3])
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:
