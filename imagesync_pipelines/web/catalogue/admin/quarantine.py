@@ -153,6 +153,8 @@ def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenI
         raise HTTPException(404, "There is no such connector.")
     entries = QuarantineTable(opened.engine, chosen.connector).list()
     wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
+    if chosen.ids and not wanted:
+        raise NothingToStartError("Nothing of what was chosen is in quarantine any more. Reload the page.")
     again = connector_named(connector).again(wanted) if chosen.ids or connector == DEFAULT_SOURCE else {}
     if connector != DEFAULT_SOURCE:
         run = sync_of_account(opened, connector, account, **again)

@@ -163,6 +163,11 @@ def test_items_of_an_account_are_tried_again_by_its_synchronisation(
     csrf = admin.csrf()
     admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "edge/store1"})
     assert dagster.launched[0]["selector"]["jobName"] == "edge__sync"
+    taken_out = {"csrf": csrf, "connector": "edge/store1", "ids": ["4711"]}
+    for connector in ("edge/store1", "moysklad/child-1", "plytix/main", "image_db"):
+        gone = admin.post("/admin/quarantine/replay", {**taken_out, "connector": connector})
+        assert (gone.status_code, len(dagster.launched)) == (409, 1), connector
+        assert "Nothing of what was chosen" in gone.text
     gone = admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "edge/closed"})
     assert (gone.status_code, len(dagster.launched)) == (409, 1)
     assert admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "nothing"}).status_code == 404
