@@ -117,13 +117,14 @@ class StoreRun:
         return marking.identify(self.identity, self.context.installation, self.database, record=record)
 
     def broken_off(self, before: int | None = None) -> PlanHeader | None:
-        """The store's newest plan (older than the plan `before`) if its application began and never ended, else None.
+        """Of the store's plans (older than `before`) that were ever begun the newest, if it never ended; else None.
 
-        What it wrote, the head office may not have heard of.
+        What it wrote, the head office may not have heard of. Plans that were only made say nothing of that.
         """
         mine = self.context.plans.all(self.context.connector, self.context.part)
-        newest = next((found for found in mine if before is None or found.id < before), None)
-        return newest if newest and newest.begun_run is not None else None
+        older = (found for found in mine if before is None or found.id < before)
+        newest = next((found for found in older if found.begun_run or found.applied_at), None)
+        return newest if newest is not None and newest.begun_run is not None else None
 
 
 @contextmanager

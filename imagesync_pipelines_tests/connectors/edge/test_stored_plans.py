@@ -1,11 +1,15 @@
 """The head office hears of every photo that was written, also when the run died between writing and noting that."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from imagesync_pipelines.connectors.edge import applying
+from imagesync_pipelines.connectors.edge.reading import StoreRun
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
@@ -14,6 +18,33 @@ pytestmark = pytest.mark.slow
 
 class CrashError(BaseException):
     """The process is gone."""
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("plans", "before", "wanted"),
+    [
+        ("", None, None),
+        ("begun", None, 1),
+        ("begun made", None, 1),  # a part that is stored, a dry run
+        ("begun made made", 3, 1),
+        ("begun applied made", None, None),
+        ("begun applied", 2, 1),
+        ("applied made", None, None),
+        ("applied begun", 2, None),
+    ],
+)
+def test_what_was_only_made_hides_no_application_that_broke_off(plans: str, before: int | None, wanted: Any) -> None:
+    of = {"made": (None, None), "begun": ("run", None), "applied": (None, NOW)}
+    headers = [
+        SimpleNamespace(id=number, begun_run=of[state][0], applied_at=of[state][1])
+        for number, state in enumerate(plans.split(), 1)
+    ]
+    stored = SimpleNamespace(all=lambda connector, part: headers[::-1])
+    context = cast("Any", SimpleNamespace(connector="edge", part={}, plans=stored))
+    found = StoreRun(context, cast("Any", None), cast("Any", None), cast("Any", None)).broken_off(before)
+    assert (found and found.id) == wanted
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def _asides(opened: Opened, items: Sequence[sa.Row]) -> list[Aside]:
     for owner in {item.connector for item in items}:
         name, _, account = owner.partition("/")
         part = {"account": account} if account else {}
-        newest = next(iter(plans.all(name, part)), None)
+        newest = next((one for one in plans.all(name, part) if one.run_id is not None), None)
         keys = [item.key for item in items if item.connector == owner]
         try:
             rows = plans.load(newest.id, keys).drop_duplicates("key") if newest is not None else None
@@ -132,6 +132,7 @@ def _left_out(engine: sa.Engine) -> list[LeftOut]:
     newest = (
         sa.select(plan_table.c.id, plan_table.c.connector, account.label("account"), rejects.label("rows"))
         .ext(distinct_on(plan_table.c.connector, account))
+        .where(plan_table.c.run_id.is_not(None))
         .order_by(plan_table.c.connector, account, plan_table.c.id.desc())
         .subquery()
     )

@@ -196,6 +196,8 @@ def test_what_the_newest_plans_leave_out_is_told_beside_the_quarantine(world: Wo
         plans.save(rows, None, NewPlan("edge", f"run-{number}", {"account": account}, {"reject": left}, {}, None))
         for number, (account, left) in enumerate((("store1", 9), ("store1", 2), ("store2", 0)))
     ]
+    # A part of an older plan is of some groups only.
+    plans.save(rows, None, NewPlan("edge", None, {"account": "store1"}, {"add": 1}, {}, None))
     text = viewer.get("/admin/quarantine").text
     assert "Edge stores, store1: the newest plan leaves out 2 rows" in text
     assert f"/plans/{ids[1]}?change=reject" in text
