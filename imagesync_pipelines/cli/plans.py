@@ -18,7 +18,7 @@ from imagesync_pipelines.storage.effects import Effect, effects_about, effects_o
 from imagesync_pipelines.storage.plan_words import words_of
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.connector import our_product
-from imagesync_pipelines.sync.plan_rows import changing_rows, plan_lines, stale_now
+from imagesync_pipelines.sync.plan_rows import changing_rows, newer_plans, plan_lines, stale_by
 from imagesync_pipelines.sync.timeline import groups_about, lines_of
 
 SHOWN = 40
@@ -39,7 +39,7 @@ def plan(plan_id: int | None, connector: str) -> None:
             raise click.ClickException(f"{connector} has no plan yet; make one with --dry-run")
         rows = plans.load(found.id)
         declared = next((one for one in connectors() if one.name == found.connector), None)
-        changes, stale = changing_rows(rows), stale_now(plans, found, rows)
+        changes, stale = changing_rows(rows), stale_by(plans, found, newer_plans(plans, found), rows)
         place = (installation.engine, installation.storage)
         lines = plan_lines(*place, found, declared, changes.head(SHOWN), stale)
         words = words_of(installation.engine, found.id)

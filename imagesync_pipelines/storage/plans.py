@@ -37,8 +37,10 @@ WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
 # In a plan's scope. Why the plan is carried out only when somebody names it, in words that fit "it was made for …".
 ONLY_NAMED = "only_named"
 DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
-# In a plan's scope: the stored plan of which it is some groups. What is settled when that is carried out is not by this.
+# In a plan's scope: the stored plan of which it is some groups. Carried out it settles no more than these.
 PART_OF = "part_of"
+# In a plan's scope: what it was made of. PAGES: some pages, so of a group it may know one picture only.
+KIND, PAGES = "kind", "pages"
 # In a plan's scope: made while another plan was being applied, for groups that had moved; that other one is the run's.
 PIECE = "piece"
 # In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.
@@ -140,7 +142,8 @@ class Plans:
     ) -> PlanHeader:
         """The plan that is named, else the one that a run's lineage made, of this part of the connector and no other.
 
-        The plan of a dry run or of a clean-up must be named; one that was dismissed is nobody's. Raises PlanMissingError, NoPlanOfThisRunError.
+        The plan of a dry run or of a clean-up must be named; one that was dismissed is nobody's. Raises
+        PlanMissingError, NoPlanOfThisRunError.
         """
         name = "/".join((connector, *part.values()))
         if plan_id is not None:
@@ -183,12 +186,16 @@ class Plans:
         stored = self.all(connector)
         return _of_lineage(stored, lineage) or next(iter(stored), None)
 
-    def load(self, plan_id: int, keys: Collection[str] | None = None) -> "pd.DataFrame":
-        """The rows of a plan as they were saved; keys: those with these alone. Raises PlanMissingError."""
+    def load(
+        self, plan_id: int, keys: Collection[str] | None = None, columns: Sequence[str] | None = None
+    ) -> "pd.DataFrame":
+        """The rows of a plan as they were saved; keys: those with these; columns: these. Raises PlanMissingError."""
         import pandas as pd
 
         filters = None if keys is None else [("key", "in", sorted(keys))]
-        return pd.read_parquet(self._read(plan_id, ROWS), filters=filters)
+        return pd.read_parquet(
+            self._read(plan_id, ROWS), filters=filters, columns=None if columns is None else list(columns)
+        )
 
     def need_payload(self, plan_id: int) -> "pd.DataFrame":
         """The whole payload of a plan that is to be applied. Raises PlanMissingError."""

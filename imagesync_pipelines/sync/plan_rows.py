@@ -7,13 +7,23 @@ import pandas as pd
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED, PART_OF, PAYLOAD, NewPlan, PlanHeader, Plans
+from imagesync_pipelines.storage.plans import (
+    CLEAN_UP,
+    KIND,
+    ONLY_NAMED,
+    PAGES,
+    PART_OF,
+    PAYLOAD,
+    NewPlan,
+    PlanHeader,
+    Plans,
+)
 from imagesync_pipelines.sync.connector import Connector, RowName, RowPictures, keys_alone, no_names
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import POLICY
-from imagesync_pipelines.sync.stale import judged_otherwise
+from imagesync_pipelines.sync.stale import JUDGED_COLUMNS, judged_otherwise
 
 # As people look at them: what goes away first.
 HELD = "held"
@@ -74,7 +84,7 @@ def plan_lines(
     rows: pd.DataFrame,
     stale: Mapping[str, str],
 ) -> list[PlanLine]:
-    """Rows of a plan for people. connector: None for one that was taken out since; stale: as stale_now gives it."""
+    """Rows of a plan for people. connector: None for one that was taken out since; stale: as stale_by gives it."""
     records = [{str(name): value for name, value in one.items()} for one in rows.to_dict(orient="records")]
     groups = {str(row["group"]) for row in records if not pd.isna(row["group"])}
     names = _names(engine, header, connector, groups)
@@ -89,26 +99,29 @@ def plan_lines(
     return lines
 
 
-def stale_now(plans: Plans, header: PlanHeader, rows: pd.DataFrame) -> dict[str, str]:
-    """The groups of a plan that newer plans of the same account judge otherwise, each with the reason for people.
+def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
+    """The newest plans of a plan's account that are newer than it and judge whole groups, the newest first.
 
-    A plan that was applied is history, and nothing of it is stale.
+    None for a plan that was applied: it is history, and nothing of it is stale.
     """
     if header.applied_at is not None:
-        return {}
+        return []
     account = {name: value for name, value in header.scope.items() if name == "account"}
-    newer = [
-        one for one in plans.all(header.connector, account) if one.id > header.id and not one.scope.get(ONLY_NAMED)
-    ]
+    newer = (one for one in plans.all(header.connector, account) if one.id > header.id)
+    return [one for one in newer if not one.scope.get(ONLY_NAMED) and one.scope.get(KIND) != PAGES][:_NEWER]
+
+
+def stale_by(plans: Plans, header: PlanHeader, newer: Sequence[PlanHeader], rows: pd.DataFrame) -> dict[str, str]:
+    """The groups of a plan that its newer_plans judge otherwise, each with the reason for people."""
     changing = rows[rows["change"].isin(EFFECTS)]
     stale: dict[str, str] = {}
-    for one in newer[:_NEWER]:
+    for one in newer:
         left = changing[~changing["group"].isin(list(stale))]
         if left.empty:
             break
         by = f"plan {one.id}"
         policy = (header.scope.get(POLICY, {}), one.scope.get(POLICY, {}))
-        stale |= judged_otherwise(left, plans.load(one.id), by=by, policy=policy)
+        stale |= judged_otherwise(left, plans.load(one.id, columns=JUDGED_COLUMNS), by=by, policy=policy)
     return stale
 
 

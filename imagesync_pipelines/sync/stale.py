@@ -14,6 +14,8 @@ from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, Change
 
 WANTED_COLUMNS = ("key", "fingerprint")
+# What judged_otherwise compares.
+JUDGED_COLUMNS = ("key", "group", "change", "fingerprint_after")
 WANTED_AGAIN = "the source has it again"
 GONE = "the source does not have it any more"
 OTHERWISE = "the source has it otherwise now"

@@ -25,7 +25,7 @@ from imagesync_pipelines.products.matching import digest_of
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_asked, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.storage.plans import BATCH, PIECE, PlanHeader
+from imagesync_pipelines.storage.plans import BATCH, KIND, PIECE, PlanHeader
 from imagesync_pipelines.sync.carry_out import Loaded, load_plan
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
@@ -149,7 +149,7 @@ def make_plan(
         planned,
         scope={
             **planned.scope,
-            "kind": about.scope,
+            KIND: about.scope,
             BATCH: name,
             "skus": list(about.skus),
             "matched": len(images.matched),

@@ -1,12 +1,12 @@
 """The catalogue's settings, what every part of it works with, and opening it over this installation."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from pydantic import Field, SecretStr
@@ -22,6 +22,8 @@ from imagesync_pipelines.sync.job_runs import PastRun
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# What is stale of a plan of hundred thousands of rows takes seconds to find out, and tens of megabytes to keep.
+_STALE_KEPT = 8
 SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
@@ -79,13 +81,31 @@ def kept_for(seconds: float, read: Callable[P, T]) -> Callable[P, T]:
     return answer
 
 
+class FewAnswers(Generic[T]):
+    """The answers that were asked for last, at most so many; one thread works one out, the others wait for it."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, Lock()
+        self._kept: dict[tuple[object, ...], T] = {}
+
+    def get(self, asked: tuple[object, ...], answer: Callable[[], T]) -> T:
+        """What is kept of what was asked, else the answer, kept now."""
+        with self._lock:
+            found = self._kept.pop(asked) if asked in self._kept else answer()
+            self._kept[asked] = found
+            while len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+            return found
+
+
 @dataclass(frozen=True)
 class Opened:
     """What every part of the catalogue works with.
 
     storage: the folder of records, plans and what the catalogue keeps. session_secret signs sessions. clock gives aware
     UTC. read_runs: past runs from Dagster's records, newest first; it raises whatever Dagster raises. silent_daemon:
-    what there is to say when Dagster's daemon does not work, None when it does; it raises the same.
+    what there is to say when Dagster's daemon does not work, None when it does; it raises the same. stale: what is
+    stale of a plan, by its number and those of the newer ones.
     """
 
     engine: sa.Engine
@@ -97,6 +117,7 @@ class Opened:
     clock: Callable[[], datetime]
     read_runs: ReadRuns
     silent_daemon: SilentDaemon = _unknown
+    stale: FewAnswers[Mapping[str, str]] = field(default_factory=lambda: FewAnswers(_STALE_KEPT))
 
 
 def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: SilentDaemon = _unknown) -> Opened:

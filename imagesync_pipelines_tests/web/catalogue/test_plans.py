@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -216,6 +217,41 @@ def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site,
     assert "It expired" in site.get(f"/plans/{old}").text
     Plans(world.engine, world.opened.storage).mark_applied(old, "run")
     assert "expired" not in site.get(f"/plans/{old}").text
+
+
+def test_neither_a_plan_of_some_pages_nor_what_is_held_back_expires_a_plan(world: World) -> None:
+    rows = [{"key": f"1/{n}", "group": "1", "change": "add", "fingerprint_after": "a"} for n in (1, 2)]
+    old = Plans(world.engine, world.opened.storage).header(save(world, rows))
+    save(world, rows[:1], kind="pages")
+    page = plan_page(world.opened, old, "add", 0, 10)
+    assert (page.stale, page.is_expired) == (0, False), "of the pictures of a group it knows those of its pages"
+    held = {"key": "2/1", "key_before": "2/1", "group": "2", "change": "keep", "ruling": "limit"}
+    old = Plans(world.engine, world.opened.storage).header(save(world, [*rows, held]))
+    save(world, rows[:1], kind="all")
+    page = plan_page(world.opened, old, "add", 0, 10)
+    assert (page.stale, page.of_groups, page.is_expired) == (1, 2, False), "what is held back is carried out with it"
+
+
+def test_newer_plans_are_read_once_and_the_columns_that_are_compared(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"key": "1/1", "group": "1", "change": "add", "fingerprint_after": "a"}]
+    old = Plans(world.engine, world.opened.storage).header(save(world, rows))
+    newer = [save(world, rows) for _ in range(2)]
+    read, load = list[tuple[int, bool]](), Plans.load
+
+    def counted(self: Plans, plan_id: int, keys: None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        read.append((plan_id, columns is None))
+        return load(self, plan_id, keys, columns)
+
+    monkeypatch.setattr(Plans, "load", counted)
+    for _ in range(3):
+        plan_page(world.opened, old, "add", 0, 10)
+    whole = [(old.id, True)]
+    assert read == [*whole, *((one, False) for one in reversed(newer)), *whole, *whole]
+    newest = save(world, [{**rows[0], "change": "keep"}])
+    assert plan_page(world.opened, old, "add", 0, 10).is_expired, "a newer one is looked at"
+    assert read[5:] == [*whole, (newest, False)]
 
 
 def test_what_was_dismissed_is_applied_by_nobody_until_it_is_approved(world: World) -> None:

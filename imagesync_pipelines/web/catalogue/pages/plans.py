@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
+import pandas as pd
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -10,8 +11,18 @@ from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plan_words import dismissal, words_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.connector import Connector
+from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.model import EFFECTS
-from imagesync_pipelines.sync.plan_rows import CHANGES, HELD, PlanLine, found_rows, plan_lines, rows_of, stale_now
+from imagesync_pipelines.sync.plan_rows import (
+    CHANGES,
+    HELD,
+    PlanLine,
+    found_rows,
+    newer_plans,
+    plan_lines,
+    rows_of,
+    stale_by,
+)
 from imagesync_pipelines.web.catalogue.pages.history import ConnectorName
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles, render
@@ -28,7 +39,7 @@ Words = Annotated[Text, Query(max_length=200)]
 
 
 class PlanPage(NamedTuple):
-    """Some rows of a plan. total: how many there are. stale: groups that are refused now; of_groups: that change."""
+    """Some rows of a plan. total: of how many. stale: groups that are refused now; of_groups: that change or may."""
 
     lines: list[PlanLine]
     total: int
@@ -83,9 +94,12 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     """The rows of a plan with this change, and in which these words stand, from a place on. Raises PlanMissingError."""
     store = Plans(opened.engine, opened.storage)
     rows, connector = store.load(header.id), declared(header.connector)
-    stale = stale_now(store, header, rows)
+    newer = newer_plans(store, header)
+    asked = (header.id, *(one.id for one in newer))
+    stale = opened.stale.get(asked, lambda: stale_by(store, header, newer, rows)) if newer else {}
     found = found_rows(rows_of(rows, change), text, opened.engine, header, connector)
     part = found.iloc[start : start + limit]
     lines = plan_lines(opened.engine, opened.storage, header, connector, part, stale)
-    groups = rows.loc[rows["change"].isin(EFFECTS), "group"].nunique()
-    return PlanPage(lines, len(found), len(stale), groups)
+    # What is held back is carried out with the plan too.
+    changing = pd.concat([rows.loc[rows["change"].isin(EFFECTS), "group"], held_rows(rows)["group"]])
+    return PlanPage(lines, len(found), len(stale), changing.nunique())
