@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 class CrashError(BaseException):
     """The process is gone."""
 
+
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
