@@ -203,7 +203,7 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
 
 
 def _write(run: StoreRun, fresh: Loaded, payload: Iterator[pd.DataFrame], broke: Broke) -> PhotosApplied:
-    total = fresh.total
+    total, capacity = fresh.total, run.account.capacity_gb
     verdicts = Verdicts(run.engine)
 
     def tell(written: Sequence[PhotoReport]) -> None:
@@ -223,6 +223,7 @@ def _write(run: StoreRun, fresh: Loaded, payload: Iterator[pd.DataFrame], broke:
             run.context.quarantine,
             by=run.context.author(fresh.header.id, fresh.scope.get(UNDOES)),
             undo_days=run.context.installation.settings.undo_days,
+            most_database_bytes=None if capacity is None else int(capacity * GIGABYTE * run.settings.max_storage_share),
             before_fetch=verdicts.look_up,
             before_write=run.context.check_locks,
             on_written=tell,

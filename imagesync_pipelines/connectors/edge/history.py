@@ -20,7 +20,8 @@ from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_
 from imagesync_pipelines.storage.schema_effects import effect
 from imagesync_pipelines.sync.model import PlanRow
 
-NO_ROOM = "the store keeps no more of what it showed before than EDGE_UNDO_MB allows"
+NO_ROOM = "the store keeps no more of what it showed before than EDGE_UNDO_MB and EDGE_MAX_STORAGE_SHARE allow"
+NO_DISK = "the store's disk had no room for keeping what it showed before"
 NO_PICTURE = "it had no picture"
 # What our history tells of a photo as it is now; the rest is in the store.
 _SHOWN = ("product_sku", "filename", "checksum", "is_primary", "sort_order")
@@ -52,7 +53,9 @@ _MAKE = (
 )
 _THERE = "SELECT to_regclass(:name) IS NOT NULL"
 _FORGET = f"DELETE FROM {KEPT_PHOTOS} WHERE kept_at < now() - make_interval(days => :days)"  # noqa: S608 - ours
+_SIZE = "SELECT pg_database_size(current_database())"
 _TAKEN = f"SELECT coalesce(sum(size), 0) FROM {KEPT_PHOTOS}"  # noqa: S608 - a constant of this module
+_IS_KEPT = f"SELECT sha256 FROM {KEPT_PHOTOS} WHERE sha256 = ANY(CAST(:hashes AS text[]))"  # noqa: S608 - ours
 _SEEN = f"""
 SELECT id::text, {", ".join(KEPT)}, octet_length(image_binary) AS bytes,
        CASE WHEN id = ANY(CAST(:leaving AS uuid[])) THEN encode(sha256(image_binary), 'hex') END AS sha256
@@ -86,11 +89,12 @@ class Seen(NamedTuple):
 class History:
     """What one application of a plan tells. by: in whose name; room: bytes that may still be kept.
 
-    Used by one transaction at a time.
+    full: the disk has no room for any. Used by one transaction at a time.
     """
 
     by: Author
     room: int
+    full: bool = False
 
     def seen(
         self, connection: sa.Connection, table: str, ids: Collection[str], leaving: Collection[str]
@@ -111,15 +115,18 @@ class History:
     ) -> dict[str, str]:
         """Keep pictures before they leave, as far as there is room; why one cannot be brought back, by id."""
         kept, lost = dict[str, str](), dict[str, str]()
+        hashes = [there.sha256 for photo_id in leaving if (there := seen.get(photo_id)) and there.sha256]
+        is_kept = set(connection.scalars(sa.text(_IS_KEPT), {"hashes": hashes})) if hashes else set()
         for photo_id in leaving:
             there = seen.get(photo_id)
             if there is None or there.sha256 is None:
                 lost[photo_id] = NO_PICTURE
-            elif there.bytes > self.room:
-                lost[photo_id] = NO_ROOM
+            elif there.sha256 not in is_kept and (self.full or there.bytes > self.room):
+                lost[photo_id] = NO_DISK if self.full else NO_ROOM
             else:
                 kept[photo_id] = there.sha256
-                self.room -= there.bytes
+                self.room -= 0 if there.sha256 in is_kept else there.bytes
+                is_kept.add(there.sha256)
         if kept:
             values = {"ids": list(kept), "hashes": list(kept.values())}
             connection.execute(sa.text(_KEEP.format(table=table)), values)
@@ -143,14 +150,20 @@ class History:
             connection.execute(sa.text(_NOTE), {"by": by, "products": list(products), "rows": rows})
 
 
-def begin(database: StoreDatabase, by: Author, *, most_bytes: int, days: int) -> History:
-    """Begin to tell of an application: make what the store lacks, forget what was kept for so many days."""
+def begin(database: StoreDatabase, by: Author, *, most_bytes: int, most_of_all: int | None, days: int) -> History:
+    """Begin to tell of an application: make what the store lacks, forget what was kept for so many days.
+
+    most_bytes: what may be kept in all; most_of_all: how large the whole database may become by it, None: any size.
+    """
     with database.engine.begin() as connection:
         if not connection.scalar(sa.text(_THERE), {"name": KEPT_PHOTOS}):
             for statement in _MAKE:
                 connection.execute(sa.text(statement))
         connection.execute(sa.text(_FORGET), {"days": days})
-        return History(by, most_bytes - int(connection.scalar(sa.text(_TAKEN)) or 0))
+        room = most_bytes - int(connection.scalar(sa.text(_TAKEN)) or 0)
+        if most_of_all is not None:
+            room = min(room, most_of_all - int(connection.scalar(sa.text(_SIZE)) or 0))
+        return History(by, room)
 
 
 def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> int:

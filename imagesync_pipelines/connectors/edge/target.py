@@ -101,6 +101,7 @@ def apply_photos(
     *,
     by: Author = NOBODY,
     undo_days: int = 30,
+    most_database_bytes: int | None = None,
     before_fetch: Callable[[Collection[str]], None] = lambda checksums: None,
     before_write: Callable[[], None] = lambda: None,
     on_written: Callable[[Sequence[PhotoReport]], None] = lambda reports: None,
@@ -112,17 +113,19 @@ def apply_photos(
     Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
     proven keeps the picture that is there, and no photo of its product is removed in this run. by: in whose name the
-    history tells of it; what is replaced or removed is kept for undo_days. before_fetch hears of
-    the checksums that are about to be fetched, ROWS_PER_LOOK photos at a time. before_write is called before every
+    history tells of it; what is replaced or removed is kept for undo_days, while the database is not larger than
+    most_database_bytes. before_fetch hears of the checksums that are about to be fetched,
+    ROWS_PER_LOOK photos at a time. before_write is called before every
     commit, and what it raises ends the run. on_written is called after every commit with what is to be told to the head
     office, on_progress gets the number of rows done, broke what was done before an error that is raised.
 
     Raises SERVER_GONE and StoreFullError, SourceGoneError and errors.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
-    most = downloads.settings.undo_bytes
-    changes = plan["change"].isin(EFFECTS).any()
-    telling = history.begin(database, by, most_bytes=most, days=undo_days) if changes else history.History(by, 0)
+    telling = history.History(by, 0)
+    if plan["change"].isin(EFFECTS).any():
+        most = downloads.settings.undo_bytes
+        telling = history.begin(database, by, most_bytes=most, most_of_all=most_database_bytes, days=undo_days)
     run, done = _Run(database, downloads, Tally(quarantine), on_written, before_write, telling), 0
     rows = _rows_to_write(plan, photos_of(payload), run, before_fetch)
     with (
@@ -287,9 +290,10 @@ def _write_batch(run: _Run, batch: Sequence[_Row]) -> None:
             lambda group, error: _not_written(run, group, error_reason(error)),
         )
     except SERVER_GONE as error:
-        if isinstance(getattr(error, "orig", error), psycopg.errors.DiskFull):
+        if _is_full(error):
             raise StoreFullError(
-                f"the store's database has no room left ({error_reason(error)}); make room, run again"
+                f"the store's database has no room left ({error_reason(error)}); make room, run again (of it "
+                f"{history.KEPT_PHOTOS} holds what was replaced or removed, as much as EDGE_UNDO_MB says)"
             ) from error
         raise
     run.downloads.budget.release(sum(row.held for row in batch))
@@ -304,7 +308,23 @@ def _report(result: RowResult, moment: datetime) -> PhotoReport:
     return PhotoReport(result.key, "failed", None, result.reason)
 
 
+def _is_full(error: BaseException) -> bool:
+    return isinstance(getattr(error, "orig", error), psycopg.errors.DiskFull)
+
+
 def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult]:
+    """Write rows in one transaction; on a disk that is full once more, without keeping what leaves."""
+    kept = not run.history.full
+    try:
+        return _write_rows(run, batch, moment)
+    except SERVER_GONE as error:
+        if not kept or not _is_full(error):
+            raise
+    run.history.full = True
+    return _write_rows(run, batch, moment)
+
+
+def _write_rows(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult]:
     """Write rows in one transaction, as synced at `moment`; gives a result for each."""
     table = run.database.table
     written = [(one.row, one.photo, one.body) for one in batch if one.photo is not None and not one.trouble]
@@ -344,12 +364,22 @@ def _transaction(run: _Run) -> Iterator[sa.Connection]:
     """A transaction of the store, committed at the end.
 
     Statements are executed by one at a time; a commit, half of the time on a disk that keeps its word, is waited for
-    by its own thread alone.
+    by its own thread alone. What was to be kept in one that is not committed takes no room.
     """
-    with run.database.engine.connect() as connection, connection.begin() as transaction:
+    took = 0
+    try:
+        with run.database.engine.connect() as connection, connection.begin() as transaction:
+            with run.writing:
+                room = run.history.room
+                try:
+                    yield connection
+                finally:
+                    took = room - run.history.room
+            transaction.commit()
+    except BaseException:
         with run.writing:
-            yield connection
-        transaction.commit()
+            run.history.room += took
+        raise
 
 
 def _not_written(run: _Run, piece: Sequence[_Row], reason: str) -> list[RowResult]:

@@ -30,16 +30,26 @@ STORE = "store1"
 FIRST = [photo(1), photo(2), photo(3)]
 # The first is replaced, the second gets another place, the third goes, the fourth is new.
 SECOND = [photo(1, picture(11)), photo(2, sort_order=7), photo(4)]
-ROOM = {"room for all": 1.0, "room for one": (len(picture(1)) + 1) / 1024**2, "none": 0.0}
+# What may be kept (MB), and how large the whole database may be (bytes): how many of the two pictures are lost.
+ROOM = {
+    "room for all": (1.0, None, 0),
+    "room for one": ((len(picture(1)) + 1) / 1024**2, None, 1),
+    "none": (0.0, None, 2),
+    "a database that is as large as it may be": (1.0, 1, 2),
+    "a large one": (1.0, 1024**4, 0),
+}
 
 
-def apply(store: StoreDatabase, run_id: str, photos: Sequence[Photo], undo_mb: float = 1.0) -> None:
+def apply(
+    store: StoreDatabase, run_id: str, photos: Sequence[Photo], undo_mb: float = 1.0, most: int | None = None
+) -> None:
     """Bring a store to these photos, as a run does."""
     first = picture(11) if photos is SECOND else picture(1)
     source = Source({some_id("photo", number): picture(number) for number in (2, 3, 4)} | {some_id("photo", 1): first})
     made = made_of(photos, read_current(store), PROVEN)
     downloads = Downloads(source.open, settings_of().model_copy(update={"undo_mb": undo_mb}), timing=no_waiting())
-    apply_photos(made.plan, made.payload, store, downloads, Basket(), by=Author(run_id, "anna", plan_id=7))
+    by = Author(run_id, "anna", plan_id=7)
+    apply_photos(made.plan, made.payload, store, downloads, Basket(), by=by, most_database_bytes=most)
 
 
 def kept(store: StoreDatabase) -> dict[str, bytes]:
@@ -54,7 +64,8 @@ def test_what_leaves_a_store_is_kept_as_far_as_there_is_room(
     store: StoreDatabase, database: sa.Engine, room: str
 ) -> None:
     apply(store, "run-1", FIRST)
-    apply(store, "run-2", SECOND, ROOM[room])
+    undo_mb, most, are_lost = ROOM[room]
+    apply(store, "run-2", SECOND, undo_mb, most)
     assert history.take_over(database, STORE, store) == 7
     told = effects_of_run(database, "run-2")
     assert {(one.connector, one.account, one.by) for one in told} == {(EDGE, STORE, Author("run-2", "anna", 7))}
@@ -76,7 +87,7 @@ def test_what_leaves_a_store_is_kept_as_far_as_there_is_room(
         assert (row.before["sha256"] in kept(store)) is (row.lost is None)
         assert row.lost in (None, history.NO_ROOM)
     lost = [row.lost is not None for row in (replaced, removed)].count(True)
-    assert lost == {"room for all": 0, "room for one": 1, "none": 2}[room]
+    assert lost == are_lost
     assert set(kept(store).values()) <= {picture(1), picture(3)}
 
 
@@ -91,6 +102,44 @@ def test_what_was_taken_over_and_not_taken_away_is_not_taken_over_again(
     assert history.take_over(database, STORE, store) == 4
     assert [len(effects_of_run(database, run)) for run in ("run-1", "run-2")] == [3, 4]
     assert history.take_over(database, STORE, store) == 0
+
+
+def lost_of(database: sa.Engine, run_id: str) -> list[str | None]:
+    """What the history says of a run's pictures that left: why they are lost."""
+    rows = [row for one in effects_of_run(database, run_id) for row in one.rows]
+    return [row.lost for row in rows if row.before is not None and "sha256" in row.before]
+
+
+def refuse(store: StoreDatabase, table: str, code: str, when: str = "true") -> None:
+    """The store's database raises an error with this code where a row is added."""
+    run_sql(
+        store,
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{code}'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION refuse()
+        """,
+    )
+
+
+def test_a_disk_without_room_for_what_leaves_costs_no_picture(store: StoreDatabase, database: sa.Engine) -> None:
+    apply(store, "run-1", FIRST)
+    refuse(store, history.KEPT_PHOTOS, "53100")
+    apply(store, "run-2", SECOND)
+    assert set(read_current(store)["key"]) == {one.photo_id for one in SECOND}
+    history.take_over(database, STORE, store)
+    assert lost_of(database, "run-2") == [history.NO_DISK] * 2
+
+
+def test_what_was_not_written_and_what_is_kept_already_takes_no_room(store: StoreDatabase, database: sa.Engine) -> None:
+    apply(store, "run-1", FIRST)
+    refuse(store, "product_photo", "23514", f"NEW.id = '{some_id('photo', 4)}'")
+    apply(store, "run-2", SECOND, (len(picture(1)) + len(picture(3)) + 1) / 1024**2)
+    assert len(read_current(store)) == 2, "all were written together first, and one of them was refused"
+    apply(store, "run-3", FIRST)
+    apply(store, "run-4", SECOND, 0.0)
+    history.take_over(database, STORE, store)
+    assert lost_of(database, "run-2") == lost_of(database, "run-4") == [None, None]
 
 
 class BrokenOffError(Exception):
