@@ -62,7 +62,7 @@ def list_webhooks() -> None:
             (
                 one.name,
                 one.form,
-                managing.shown_address(one.url),
+                managing.shown_address(one.url, whole=True),
                 managing.wanted_by(one),
                 managing.state_of(one),
                 one.cursor,

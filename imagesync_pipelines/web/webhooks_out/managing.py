@@ -174,6 +174,11 @@ def _todo(sender: Sender, one: Subscription) -> list[str]:
 def resume(sender: Sender, name: str) -> None:
     """Go on where it was. Raises SubscriptionError."""
     subscriptions.resume(sender.engine, name)
+    _end_alert(sender, name)
+
+
+def _end_alert(sender: Sender, name: str) -> None:
+    """Tell that it is over that a receiver is disabled, where that was told."""
     told = [one for one in kept_alerts(sender.engine, error=DISABLED) if one.partition == name]
     end_alerts(sender.engine, told, sender.now())
 
@@ -181,6 +186,7 @@ def resume(sender: Sender, name: str) -> None:
 def remove(sender: Sender, name: str) -> None:
     """Forget it; after the last one nothing is remembered any more. Raises SubscriptionError."""
     subscriptions.remove(sender.engine, name)
+    _end_alert(sender, name)
     collecting.end_without_readers(sender.engine)
 
 
@@ -204,18 +210,19 @@ def first_of(sender: Sender, given: str) -> int:
     if given.isdecimal() and len(given) < 19:
         return int(given)
     try:
-        moment = datetime.fromisoformat(given)
-    except ValueError:
+        moment = datetime.fromisoformat(given).astimezone()
+    except (ValueError, OverflowError):
         raise SubscriptionError(
             "Replay from the number of an event, or from a moment such as 2026-11-30T08:00+01:00."
         ) from None
-    return subscriptions.first_event_since(sender.engine, moment.astimezone())
+    return subscriptions.first_event_since(sender.engine, moment)
 
 
-def shown_address(url: str) -> str:
-    """An address without its query, which may hold what only sender and receiver know."""
+def shown_address(url: str, *, whole: bool) -> str:
+    """An address without its query, and without its path unless whole: both may be what only the receiver knows."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+    path = parts.path if whole else "/…" if parts.path.strip("/") else ""
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 PAUSED = "a person paused it"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import subscriptions
-from imagesync_pipelines.storage.alerts import kept_alerts
+from imagesync_pipelines.storage.alerts import Alert, kept_alerts, note_alert, send_due
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.storage.schema_webhooks import webhook_event, webhook_seen
@@ -202,12 +202,24 @@ def test_a_receiver_that_fails_for_long_is_disabled_told_once_and_goes_on_where_
     (alert,) = kept_alerts(world.engine)
     assert alert.title == "imagesync: the webhook shop is disabled"
     assert "imagesync webhook resume shop" in alert.body
+    assert send_due(world.engine, lambda title, body, is_good: [], to.now()) == (1, [])
     shop.statuses.clear()
     managing.resume(to, "shop")
     deliver(to, 30)
     assert subscriptions.named(world.engine, "shop").state == "active"
     assert len(set(shop.ids)) == 1
     assert len(shop.ids) == 4
+    assert kept_alerts(world.engine)[0].over_at is not None
+    note_alert(world.engine, Alert("", "shop", subscriptions.DISABLED, "again", "", ""), to.now(), timedelta(0))
+    send_due(world.engine, lambda title, body, is_good: [], to.now())
+    managing.remove(to, "shop")
+    assert kept_alerts(world.engine)[0].over_at is not None, "nobody waits for one that is removed"
+
+
+@pytest.mark.parametrize("given", ["soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_moment_that_is_none_begins_no_replay(world: World, given: str) -> None:
+    with pytest.raises(subscriptions.SubscriptionError, match="Replay from the number of an event"):
+        managing.first_of(sender(world.engine), given)
 
 
 def test_one_that_wants_no_more_is_disabled_at_once_and_a_redirect_is_not_followed(world: World) -> None:

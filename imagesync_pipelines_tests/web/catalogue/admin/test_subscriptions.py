@@ -57,6 +57,16 @@ def test_what_is_wrong_with_a_new_webhook_is_said_and_what_was_typed_stays(world
     assert admin.get(f"{PAGE}/other").status_code == 409
 
 
+def test_a_viewer_sees_no_path_of_an_address(world: World, admin: Browser, viewer: Browser) -> None:
+    there = NewSubscription("s", "standard", "https://hooks.example.com/services/canary", "env:IMAGESYNC_WEBHOOK_S")
+    subscriptions.add(world.engine, there)
+    for path in (PAGE, f"{PAGE}/s"):
+        assert "https://hooks.example.com/services/canary" in admin.get(path).text
+        text = viewer.get(path).text
+        assert "https://hooks.example.com/…" in text
+        assert "canary" not in text
+
+
 @pytest.mark.parametrize(
     ("secret", "name", "is_taken"),
     [
