@@ -1,6 +1,6 @@
 """What is held back is known until it goes, a person decides, or the source wants it again."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,14 +12,17 @@ from upath import UPath
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.effects import Author, effects_about
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import Broke, Loaded, applied_summary, carry_out, load_plan
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.held import ALLOW, DOUBT, KEEP, HeldEntry, HeldRow
+from imagesync_pipelines.sync.identity import take_as_restored
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan
-from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, store_plan
+from imagesync_pipelines.sync.plan_rows import part_of
+from imagesync_pipelines.sync.planned import READ_SINCE, Planned, limits_of, plan_result, restored_note, store_plan
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 from imagesync_pipelines.sync.tally import Applied
 from imagesync_pipelines_tests.sync.fakes import Row, frame
@@ -53,6 +56,7 @@ class Account:
         plan = build_plan(frame(*rows(wanted)), frame(*self.holds.values()), PROVEN)
         found = guard(plan, PROVEN, limits_of(context, lifted=False))
         planned = Planned(found.plan, found.held, PlanCost(0, 0, 0), owned=found.owned, warnings=found.warnings)
+        planned = replace(planned, scope={READ_SINCE: restored_note(context)[0]})
         number = store_plan(context, planned, dry_run=dry_run)
         return number, plan_result(context, planned, number, cost="", changes=planned.plan)
 
@@ -283,3 +287,13 @@ def test_what_was_undone_is_decided_and_kept_until_it_is_released_or_the_source_
     with engine.begin() as connection:
         held.unmark_undone(connection, "toy", "one", ["j", "z"])
     assert sorted(effects(wanted + "z")) == ["j", "z"]
+
+
+def test_only_a_whole_plan_ends_that_an_account_is_not_believed(account: Account) -> None:
+    engine = account.installation.engine
+    take_as_restored(account.installation)
+    context = account.context()
+    number, _ = account.plan(context, ALL, dry_run=True)
+    for applied, is_believed in ((part_of(context.plans, context.plans.header(number), {"g"}), False), (number, True)):
+        account.apply(account.context(), applied)
+        assert (unread_since(engine, "toy/one") == "") == is_believed
