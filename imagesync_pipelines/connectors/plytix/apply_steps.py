@@ -25,7 +25,8 @@ from imagesync_pipelines.connectors.plytix.planning import (
     uploads_of,
 )
 from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
-from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget, Uploads
+from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget
+from imagesync_pipelines.connectors.plytix.uploads import Uploads
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED
 from imagesync_pipelines.sync import carry_out

@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.plytix.gallery import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings, plytix_accounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.effects import EffectRow
 from imagesync_pipelines.storage.outbox import (
     NO_DETAILS,
     Details,
@@ -147,13 +148,22 @@ class Ledger:
         with self.engine.begin() as connection:
             close_intents(connection, self._owner, [work.group], done_by(results))
 
-    def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
-        """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten."""
+    def settle(self, current: pd.DataFrame, groups: Collection[str], shown: Collection[str] = ()) -> None:
+        """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten.
+
+        shown: the keys of rows of which the gallery shows a picture, by whatever asset: those were not removed.
+        """
+        seen = done_as_seen(current)
+
+        def done(row: EffectRow) -> EffectRow | None:
+            is_left = row.fingerprint_after is None and (row.key_before or row.key) in shown
+            return None if is_left else seen(row)
+
         sku = plytix_link.c.product_sku
         begun = self._links() & among(sku, groups) & plytix_link.c.linked_at.is_(None)
         there = among(sku + SEPARATOR + plytix_link.c.key, current["key"])
         with self.engine.begin() as connection:
-            close_intents(connection, self._owner, groups, done_as_seen(current))
+            close_intents(connection, self._owner, groups, done)
             connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
             connection.execute(plytix_link.delete().where(begun))
 

@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix import model, rules
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.gallery import keys_shown, rows_of
+from imagesync_pipelines.connectors.plytix.gallery import keys_shown, row_key, rows_of
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
@@ -155,7 +155,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
                 unknown=tuple(sku for sku in skus if sku not in found),
                 recognised=recognise(api, ledger, found, chosen.listings, anew=bool(restored_at)),
             )
-            _settle(ledger, [found[sku] for sku in unsettled if sku in found])
+            settle(ledger, [found[sku] for sku in unsettled if sku in found])
         except HourSpentError as error:
             read = model.ProductsRead(
                 run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.limiter.free_at
@@ -176,10 +176,11 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     )
 
 
-def _settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
+def settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
     """Record what the galleries hold whose outcome an earlier run did not learn.
 
-    Those that were read, and no others: a product that Plytix does not have stays open until it is there again.
+    Those that were read, and no others: a product that Plytix does not have stays open until it is there again. A
+    picture that was uploaded anew is no addition while its older asset is shown, and no removal either.
     """
     if found:
         known = ledger.known()
@@ -188,7 +189,8 @@ def _settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
             for product in found
             for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
         ]
-        ledger.settle(row_frame(rows), [product.sku for product in found])
+        shown = {row_key(one.sku, key) for one in found for key in keys_shown(one, known, as_linked=True)}
+        ledger.settle(row_frame(rows), [product.sku for product in found], shown)
 
 
 def recognise(

@@ -1,6 +1,4 @@
-"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product;
-and pictures, each one uploaded once, however many products show it and however many runs want it.
-"""
+"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product."""
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,10 +11,11 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix import errors, planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY, IN_GALLERY_AND_THUMBNAIL, merged, picture_key
-from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.ledger import Ledger
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.rules import file_name
-from imagesync_pipelines.errors import AnswerLostError, error_reason
+from imagesync_pipelines.connectors.plytix.uploads import Uploads
+from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.outbox import IN_PART, Details
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
@@ -36,62 +35,6 @@ LOOK_AHEAD = 40
 FATAL = (CredentialsError, errors.NotAllowedError)
 # After these no other image of the product can be written either.
 _NOT_OF_ONE_IMAGE = (errors.HourSpentError, errors.ProductUnfitError, *FATAL)
-
-
-class Uploads:
-    """The assets of an account's pictures, uploaded as they are asked for. Used from several threads.
-
-    uploaded, existed: keys of pictures that were uploaded so far, or were to be and were in Plytix already.
-    """
-
-    # Threads share the dictionaries and sets: each single look or change of one is whole.
-
-    def __init__(self, api: PlytixApi, ledger: Ledger) -> None:
-        self._api = api
-        self._ledger = ledger
-        self._assets = ledger.known().assets()
-        self._locks: dict[str, threading.Lock] = {}
-        self.uploaded: set[str] = set()
-        self.existed: set[str] = set()
-
-    def asset_of(self, key: str) -> str | None:
-        """The asset of a picture; None when it has none yet."""
-        return self._assets.get(key)
-
-    def assets_of(self, keys: Iterable[str]) -> dict[str, str]:
-        """The assets of pictures, by key; those that have none yet are missing."""
-        return {key: asset for key in keys if (asset := self.asset_of(key)) is not None}
-
-    def upload(self, key: str, url: str, instead_of: str | None) -> str:
-        """The asset of a picture; it is uploaded when its asset still is `instead_of` (None: it has none).
-
-        So several products that miss the same asset upload it once. A lost answer is asked for again: the same file
-        under the same name is not made twice. Raises what PlytixApi.create_asset raises.
-        """
-        with self._locks.setdefault(key, threading.Lock()):
-            known = self.asset_of(key)
-            if known is not None and known != instead_of:
-                return known
-            name = file_name(key)
-            try:
-                asset, existed = self._api.create_asset(url, name)
-            except AnswerLostError:
-                asset, _ = self._api.create_asset(url, name)
-                existed = False
-            self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename)])
-            self._assets[key] = asset.id
-            (self.existed if existed else self.uploaded).add(key)
-            return asset.id
-
-    def replace(self, key: str, url: str, gone: str) -> str:
-        """Upload a picture whose asset Plytix does not have any more, and forget that one; gives the new asset.
-
-        Raises what PlytixApi.create_asset raises.
-        """
-        asset = self.upload(key, url, gone)
-        if asset != gone:
-            self._ledger.forget_asset(gone)
-        return asset
 
 
 @dataclass
@@ -272,6 +215,10 @@ class GalleryTarget:
                 if now is None:
                     raise
                 return self._write_by_patch(work, now, again=True)
+        else:
+            # All was so already.
+            self._said[work.group] = nothing = dict.fromkeys((row.key for row in work.rows), None)
+            self.ledger.begin_links(work.group, {}, nothing)
         held = set(answered.gallery if answered is not None else gallery)
         for row in work.rows:
             gone = row.change is Change.REMOVE

@@ -1,12 +1,23 @@
 """The ledger of an account: one asset per picture, links that are ours only once they are made, intents that settle."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.gallery import Row
+from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY, Row
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.model import UploadsMade
+from imagesync_pipelines.connectors.plytix.planning import Task
+from imagesync_pipelines.connectors.plytix.reading import settle
+from imagesync_pipelines.connectors.plytix.target import GalleryTarget
+from imagesync_pipelines.storage.effects import Author, effects_of_run
 from imagesync_pipelines.storage.outbox import Intent
+from imagesync_pipelines.sync.effects import planned_rows
 from imagesync_pipelines.sync.frames import row_frame
+from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow
+from imagesync_pipelines_tests.connectors.plytix.worlds import PATCH, listing, product
 
 A, B = "A.jpg", "B.jpg"
 
@@ -57,6 +68,38 @@ def test_what_a_crash_left_open_is_settled_by_what_the_gallery_holds(ledger: Led
     ledger.settle(row_frame([Row(f"S/{A}", "S", 1, "gallery")]), ["S"])
     assert ledger.open_intents() == []
     assert ledger.known().links == {("S", A): "a"}
+
+
+def work(change: Change, before: str | None, after: str | None) -> GroupWork:
+    """One picture's row of a product."""
+    return GroupWork("S", (PlanRow(f"S/{A}", f"S/{A}", "S", 1, change, "", before, after),), None)
+
+
+@pytest.mark.parametrize(("gallery", "removed"), [(["old"], 0), (["new"], 0), ([], 1)])
+def test_a_removal_that_broke_off_is_told_where_no_asset_of_its_picture_is_shown_any_more(
+    ledger: Ledger, database: sa.Engine, gallery: list[str], removed: int
+) -> None:
+    ledger.note_assets([NotedAsset("old", A)])
+    ledger.end_links("S", {A: "old"})
+    ledger.note_assets([NotedAsset("new", A)])
+    ledger.begin(Intent("S", "f", planned_rows(work(Change.REMOVE, IN_GALLERY, None)), Author("run")))
+    settle(ledger, [product("S", *gallery)])
+    assert ledger.open_intents() == []
+    assert len(effects_of_run(database, "run")) == removed
+
+
+def test_what_was_so_already_is_not_told(ledger: Ledger, database: sa.Engine) -> None:
+    ledger.note_assets([NotedAsset("a", A)])
+    ledger.end_links("S", {A: "a"})
+    now, moved = datetime.now(UTC), work(Change.UPDATE, IN_GALLERY, IN_GALLERY)
+    tasks = {"S": Task(product("S", "a"), listing("S", A, main=False).images)}
+    nobody: Any = None
+    target = GalleryTarget(nobody, ledger, tasks, PATCH, UploadsMade(run_id="run", plan_id=1), now, lambda: now)
+    ledger.begin(Intent("S", "f", planned_rows(moved), Author("run")))
+    results = target.apply(moved)
+    ledger.finish(moved, results)
+    assert [result.outcome for result in results] == [Outcome.DONE]
+    assert effects_of_run(database, "run") == []
 
 
 def test_contents_are_noted_for_pictures_that_have_an_asset(ledger: Ledger, database: sa.Engine) -> None:
