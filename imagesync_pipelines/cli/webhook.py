@@ -89,8 +89,8 @@ def pause(name: str) -> None:
 def resume(name: str) -> None:
     """Go on where it was, at once; also after it was disabled."""
     with _sender() as sender:
-        managing.resume(sender, name)
-    click.echo(f"{name} goes on")
+        said = managing.resume(sender, name)
+    click.echo(f"{name} goes on{said}")
 
 
 @click.command("rotate")

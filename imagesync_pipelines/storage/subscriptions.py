@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.database import fields_of, read_rows, write_rows
@@ -19,6 +20,10 @@ from imagesync_pipelines.storage.schema_webhooks import webhook_delivery as deli
 from imagesync_pipelines.storage.schema_webhooks import webhook_event as events
 from imagesync_pipelines.storage.schema_webhooks import webhook_subscription as table
 
+# Of the newest event that there ever was, also when it was forgotten.
+_LAST_NUMBER = sa.func.coalesce(
+    sa.func.pg_sequence_last_value(sa.cast("imagesync.webhook_event_id_seq", postgresql.REGCLASS)), 0
+)
 # The name of the alert of a receiver that is not tried any more.
 DISABLED = "webhook disabled"
 
@@ -107,10 +112,9 @@ class Attempt:
 
 def add(engine: sa.Engine, new: NewSubscription) -> Subscription:
     """Add a subscription, to be told of what happens from now on. Raises SubscriptionError for a name that is taken."""
-    newest = sa.select(sa.func.coalesce(sa.func.max(events.c.id), 0)).scalar_subquery()
     values = {**vars(new), "connectors": list(new.connectors), "events": list(new.events), "skus": list(new.skus)}
     try:
-        write_rows(engine, table.insert().values(**values, cursor=newest))
+        write_rows(engine, table.insert().values(**values, cursor=_LAST_NUMBER))
     except sa.exc.IntegrityError:
         raise SubscriptionError(f"There is a webhook {new.name} already; choose another name, or remove it.") from None
     return named(engine, new.name)
@@ -139,9 +143,18 @@ def pause(engine: sa.Engine, name: str, said: str) -> None:
     _change(engine, name, state=State.PAUSED, said=said)
 
 
-def resume(engine: sa.Engine, name: str) -> None:
-    """Go on where it was, at once, also after it was disabled. Raises SubscriptionError."""
-    _change(engine, name, state=State.ACTIVE, said="", attempts=0, failing_since=None, due_at=None)
+def resume(engine: sa.Engine, name: str) -> int:
+    """Go on where it was, at once, also after it was disabled. Raises SubscriptionError.
+
+    Gives how many events that it had not had were forgotten meanwhile, which are passed over.
+    """
+    one = named(engine, name)
+    oldest = sa.select(sa.func.coalesce(sa.func.min(events.c.id), _LAST_NUMBER + 1))
+    with engine.connect() as connection:
+        gone = max(int(connection.execute(oldest).scalar_one()) - 1 - one.cursor, 0)
+    values = {"state": State.ACTIVE, "said": "", "attempts": 0, "failing_since": None, "due_at": None}
+    _change(engine, name, **values, cursor=one.cursor + gone)
+    return gone
 
 
 def rotate(engine: sa.Engine, one: Subscription, secret: str, old_secret: str, until: datetime) -> None:

@@ -171,10 +171,16 @@ def _todo(sender: Sender, one: Subscription) -> list[str]:
     return [f"The variable {name} is set."]
 
 
-def resume(sender: Sender, name: str) -> None:
-    """Go on where it was. Raises SubscriptionError."""
-    subscriptions.resume(sender.engine, name)
+def resume(sender: Sender, name: str) -> str:
+    """Go on where it was; gives what there is to say of it, '' for nothing. Raises SubscriptionError."""
+    gone = subscriptions.resume(sender.engine, name)
     _end_alert(sender, name)
+    if not gone:
+        return ""
+    one, now = subscriptions.named(sender.engine, name), sender.now()
+    said = f"up to {gone} events were removed meanwhile (IMAGESYNC_KEEP_DAYS) and are not sent"
+    subscriptions.note(sender.engine, one, Attempt(one.cursor, "", "", 0, now, False, None, 0.0, said))
+    return f"; {said}: read /api/v1/changes once"
 
 
 def _end_alert(sender: Sender, name: str) -> None:

@@ -216,6 +216,34 @@ def test_a_receiver_that_fails_for_long_is_disabled_told_once_and_goes_on_where_
     assert kept_alerts(world.engine)[0].over_at is not None, "nobody waits for one that is removed"
 
 
+@pytest.mark.parametrize("stays", [0, 1])
+def test_what_was_forgotten_during_a_long_pause_is_said_with_its_number(
+    world: World, shop: Receiver, stays: int
+) -> None:
+    made = [world.product(sku) for sku in ("1", "2", "3")]
+    settle(world)
+    to = sender(world.engine)
+    subscribed(to, shop.url)
+    subscriptions.pause(world.engine, "shop", "a test")
+    assert managing.resume(to, "shop") == ""
+    subscriptions.pause(world.engine, "shop", "a test")
+    for one in made:
+        world.image(one, str(one), last_synced=NOW)
+    told_now(world, to)
+    with world.engine.begin() as connection:
+        newest = sa.select(sa.func.max(webhook_event.c.id)).scalar_subquery()
+        connection.execute(webhook_event.delete().where(webhook_event.c.id <= newest - stays))
+    assert f"up to {3 - stays} events" in managing.resume(to, "shop")
+    assert managing.resume(to, "shop") == ""
+    (log,) = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "shop"), 10)
+    assert (log.accepted, f"up to {3 - stays} events" in log.said) == (False, True)
+    deliver(to, 30)
+    assert len(shop.skus) == stays
+    managing.remove(to, "shop")
+    subscribed(to, shop.url)
+    assert managing.resume(to, "shop") == "", "what was before it is none of its own"
+
+
 @pytest.mark.parametrize("given", ["soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
 def test_a_moment_that_is_none_begins_no_replay(world: World, given: str) -> None:
     with pytest.raises(subscriptions.SubscriptionError, match="Replay from the number of an event"):

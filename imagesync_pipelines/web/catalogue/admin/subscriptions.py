@@ -95,8 +95,7 @@ def change(
         subscriptions.pause(opened.engine, name, f"{who.name} paused it")
         said = f"{name} is paused; what happens meanwhile is kept."
     elif action == "resume":
-        managing.resume(sender, name)
-        said = f"{name} goes on where it was."
+        said = f"{name} goes on where it was{managing.resume(sender, name)}."
     elif action == "replay":
         ahead = subscriptions.replay(opened.engine, name, managing.first_of(sender, form.first.strip()))
         said = f"{ahead} events are looked at again; each message has the id that it had."
