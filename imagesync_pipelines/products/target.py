@@ -183,7 +183,7 @@ class ProductImageTarget:
             with self.engine.begin() as connection:
                 told, effects = self._apply(connection, rows, digests)
                 note_rows(connection, self.source, "", self.by, effects)
-                self._mark(connection, rows, told)
+                self._mark(connection, rows, effects)
             return told
         except Exception as error:
             if ends_run(error) or rows["group"].nunique() > 1:
@@ -206,14 +206,15 @@ class ProductImageTarget:
                     told.append(done)
                     noted.append(effects)
             if noted:
-                note_rows(connection, self.source, "", self.by, self._at_once(connection, locked, before, noted))
-            results = pd.concat(told)
-            self._mark(connection, rows, results)
-        return results
+                effects = self._at_once(connection, locked, before, noted)
+                note_rows(connection, self.source, "", self.by, effects)
+                self._mark(connection, rows, effects)
+        return pd.concat(told)
 
-    def _mark(self, connection: sa.Connection, rows: pd.DataFrame, told: pd.DataFrame) -> None:
+    def _mark(self, connection: sa.Connection, rows: pd.DataFrame, effects: pd.DataFrame) -> None:
+        """Tell of what was done just now; what a run that broke off did was told then."""
         if self.mark is not None:
-            self.mark(connection, rows[among(rows["key"], told.loc[told["outcome"] == Outcome.DONE, "key"])])
+            self.mark(connection, rows[among(rows["key"], effects.loc[effects["change"].isin(EFFECTS), "key"])])
 
     def _apply(
         self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None

@@ -163,6 +163,12 @@ def undone_by(connection: sa.Connection, run_id: str) -> str | None:
     return connection.scalar(sa.select(effect.c.undoes_run).where(mine).limit(1))
 
 
+def ended_at(connection: sa.Connection, run_id: str) -> datetime | None:
+    """When a run did something for the last time; None: nothing of it is known."""
+    at: datetime | None = connection.scalar(sa.select(sa.func.max(effect.c.at)).where(effect.c.run_id == run_id))
+    return at
+
+
 def changed_after(connection: sa.Connection, connector: str, account: str, run_id: str, last: int) -> dict[str, Author]:
     """By group, who changed an image of it after the effect `last` of a run; the newest of them counts."""
     asked = {"connector": connector, "account": account, "run_id": run_id, "last": last}

@@ -8,7 +8,7 @@ for the deletion limits.
 Whoever loads the definitions passes here: pandas, and what works with it, is loaded by what has rows before it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -193,12 +193,19 @@ def anything_allowed(context: RunContext[Any]) -> bool:
 
 
 def mark_undone(
-    connection: sa.Connection, connector: str, account: str, rows: Collection[HeldRow], by: str, plan_id: int | None
+    connection: sa.Connection,
+    connector: str,
+    account: str,
+    rows: Collection[HeldRow],
+    by: str,
+    plan_id: int | None,
+    done_at: datetime | None,
 ) -> None:
     """Note, in the caller's transaction, what a person undid: plans keep it until the source wants something else.
 
-    rows: key, group and change as the source wants it, its word for that (guard.wants) as the fingerprint. The mark
-    that a key had before is replaced.
+    rows: key, group and change as the source wants it, its word for that (guard.wants) as the fingerprint. done_at:
+    when the run ended that wanted it, None: long ago. A mark of a key that is newer says what the source wanted later,
+    which was undone before: that counts.
     """
     if not rows:
         return
@@ -206,14 +213,21 @@ def mark_undone(
     values = [_values(row) | own | {"kind": UNDONE, "decision": KEEP} for row in rows]
     now = {"since": sa.func.now(), "decided_at": sa.func.now()}
     statement = insert(held).values(**now)
-    changed = {name: statement.excluded[name] for name in values[0] if name not in _CONFLICT}
+    changed: dict[str, sa.ColumnElement[Any]] = {
+        name: statement.excluded[name] for name in values[0] if name not in _CONFLICT
+    }
+    newer = held.c.since > done_at if done_at is not None else sa.true()
+    changed |= {name: sa.case((newer, held.c[name]), else_=changed[name]) for name in ("fingerprint", "change")}
     connection.execute(statement.on_conflict_do_update(index_elements=_CONFLICT, set_=changed | now), values)
 
 
-def unmark_undone(connection: sa.Connection, connector: str, account: str, keys: Collection[str]) -> None:
-    """Forget the marks on these keys, in the caller's transaction: what was undone is done again."""
+def unmark_undone(connection: sa.Connection, connector: str, account: str, left: Mapping[str, str]) -> None:
+    """Forget, in the caller's transaction, the marks of keys under which is left what the source wants, as they say."""
+    keys, words = (sa.literal(storable(list(some)), sa.ARRAY(sa.Text)) for some in (left.keys(), left.values()))
+    there = sa.func.unnest(keys, words).table_valued("key", "word").render_derived()
+    as_wanted = (held.c.key == there.c.key) & (held.c.fingerprint == there.c.word)
     mine = (held.c.connector == connector) & (held.c.account == account) & (held.c.origin == UNDONE)
-    connection.execute(held.delete().where(mine, among(held.c.key, storable(sorted(keys)))))
+    connection.execute(held.delete().where(mine, as_wanted))
 
 
 def settle(

@@ -85,7 +85,7 @@ def reverse(effects: Iterable[Effect], current: pd.DataFrame, since: Mapping[str
 def marks_of(rows: pd.DataFrame, why: str) -> list[HeldRow]:
     """The marks of rows of an undo's plan: what the source wants there, which is what the undo takes back.
 
-    Where the undo brings a picture back, the source wants it to be gone.
+    Where the undo brings a picture back, the source wants it to be gone. Each key has one mark.
     """
     was = rows.rename(columns={"fingerprint_before": "fingerprint_after", "fingerprint_after": "fingerprint_before"})
     there = was["key_before"].notna()
@@ -96,7 +96,15 @@ def marks_of(rows: pd.DataFrame, why: str) -> list[HeldRow]:
     made = zip(was["key"], was["group"], wants(was), change, strict=True)
     back = rows[rows["fingerprint_after"].notna() & ~(rows["key_before"] == rows["key"])]
     gone = ((key, group, "", str(Change.REMOVE)) for key, group in zip(back["key"], back["group"], strict=True))
-    return [HeldRow(key, group, word, UNDONE, why, change) for key, group, word, change in (*made, *gone)]
+    # What was there counts, where another picture comes in its place.
+    said = {key: (group, word, change) for key, group, word, change in (*gone, *made)}
+    return [HeldRow(key, group, word, UNDONE, why, change) for key, (group, word, change) in said.items()]
+
+
+def left_by(rows: pd.DataFrame) -> dict[str, str]:
+    """What rows of a plan leave under each key, in the words of guard.wants."""
+    gone = rows.loc[rows["key_before"].notna(), "key_before"]
+    return {**dict.fromkeys(gone, ""), **dict(zip(rows["key"], wants(rows), strict=True))}
 
 
 def _who(by: Author, undone: str | None) -> str:

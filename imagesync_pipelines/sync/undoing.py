@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.errors import ImagesyncError
-from imagesync_pipelines.storage.effects import undone_by
+from imagesync_pipelines.storage.effects import ended_at, undone_by
 from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import Loaded
 from imagesync_pipelines.sync.steps import RunContext
-from imagesync_pipelines.sync.undo import marks_of
+from imagesync_pipelines.sync.undo import left_by, marks_of
 
 
 class UndoOptions(BaseModel):
@@ -53,26 +53,20 @@ def warnings(refused: Sequence[str], lost: Sequence[str], groups: str) -> list[s
 def marking(context: RunContext[Any], loaded: Loaded) -> Marking | None:
     """Note what a plan undoes, so that no synchronisation does it again; None for a plan that undoes nothing.
 
-    The undo of an undo does again what was undone, so it takes the marks away.
+    The undo of an undo does again what was undone, so it takes the marks away. So does any that leaves a row as its
+    source wants it.
     """
     run, owner = loaded.scope.get(UNDOES), (context.connector, context.account)
     if not run:
         return None
     by = loaded.scope.get(ASKED_BY) or context.person or "somebody"
     with context.installation.engine.connect() as connection:
-        marks = _leaves_marks(connection, run)
+        while before := undone_by(connection, run):
+            run = before
+        done_at = ended_at(connection, run)
 
     def mark(connection: sa.Connection, rows: pd.DataFrame) -> None:
-        undone = marks_of(rows, f"undone by {by}")
-        if marks:
-            held.mark_undone(connection, *owner, undone, by, loaded.header.id)
-        else:
-            held.unmark_undone(connection, *owner, [one.key for one in undone])
+        held.mark_undone(connection, *owner, marks_of(rows, f"undone by {by}"), by, loaded.header.id, done_at)
+        held.unmark_undone(connection, *owner, left_by(rows))
 
     return mark
-
-
-def _leaves_marks(connection: sa.Connection, run: str) -> bool:
-    """Whether taking back a run leaves the target otherwise than its source wants: it is no undo itself, and so on."""
-    before = undone_by(connection, run)
-    return before is None or not _leaves_marks(connection, before)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
@@ -60,6 +60,7 @@ class World:
         context = self.context()
         planned = plan(self.database, wanted)
         guarded = guard(planned.rows, WHOLE, limits_of(context, lifted=False))
+        held.settle(context, guarded.plan, guarded.held, guarded.owned, 0)
         done = type(planned)(guarded.plan, planned.states, wanted).apply(self.database, by=Author(context.run_id))
         assert done.errors == ()
         return context.run_id
@@ -169,6 +170,56 @@ def test_the_law(
         world.undo(done, dies_at=dies_at)
     assert world.rows() == expected(after)
     assert held.entries(database) == []
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=6,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+)
+@given(
+    syncs=st.lists(wholes, min_size=2, max_size=3),
+    then=st.lists(st.one_of(wholes, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), max_size=6),
+)
+def test_whatever_is_undone_in_whatever_order_no_synchronisation_does_it_again(
+    world: World, syncs: list[Any], then: list[Any]
+) -> None:
+    """All runs are taken back from the last, and these undos from the last give the runs again; then as it comes."""
+    database = world.database
+    with database.begin() as connection:
+        connection.execute(sa.text(NONE))
+    products = add_products(database, PRODUCTS)
+    wanted: dict[tuple[int, str], Picture] = {}
+
+    def sync(whole: Any) -> str:
+        nonlocal wanted
+        wanted = {(products[at], key): row for (at, key), row in whole.items()}
+        return world.sync(wanted)
+
+    def undone(run: str) -> list[str]:
+        try:
+            done = world.undo(run)
+        except UndoRefusedError:
+            done = ""
+        assert world.wants(wanted) == set()
+        return [done] if done else []
+
+    runs, shown, undos = list[str](), [world.rows()], list[list[str]]()
+    for whole in syncs:
+        runs.append(sync(whole))
+        shown.append(world.rows())
+    for run, before in zip(reversed(runs), shown[-2::-1], strict=True):
+        undos.append(undone(run))
+        assert world.rows() == before
+    for done, after in zip(reversed(undos), shown[1:], strict=True):
+        for run in done:
+            undone(run)
+        assert world.rows() == after
+    assert held.entries(database) == []
+    known = [*runs, *(run for done in undos for run in done)]
+    for what in then:
+        known += undone(known[what % len(known)]) if isinstance(what, int) else [sync(what)]
 
 
 def by_hand(database: sa.Engine, place: tuple[int, str], what: str) -> None:

@@ -260,7 +260,7 @@ def test_what_was_undone_is_decided_and_kept_until_it_is_released_or_the_source_
         words = {"j": ("", "remove"), "z": ("f", "add")}
         undone = [HeldRow(key, "g", word, held.UNDONE, "undone by anna", do) for key, (word, do) in words.items()]
         with engine.begin() as connection:
-            held.mark_undone(connection, "toy", "one", undone, "anna", 7)
+            held.mark_undone(connection, "toy", "one", undone, "anna", 7, None)
 
     def effects(wanted: str) -> list[str]:
         _, result = account.plan(account.context(), wanted)
@@ -285,7 +285,10 @@ def test_what_was_undone_is_decided_and_kept_until_it_is_released_or_the_source_
     assert (effects(ALL), held.entries(engine)) == ([], []), "it is wanted again"
     mark()
     with engine.begin() as connection:
-        held.unmark_undone(connection, "toy", "one", ["j", "z"])
+        held.unmark_undone(connection, "toy", "one", {"j": "f", "z": ""})
+    assert effects(wanted + "z") == [], "they are not as the source wants them"
+    with engine.begin() as connection:
+        held.unmark_undone(connection, "toy", "one", {"j": "", "z": "f"})
     assert sorted(effects(wanted + "z")) == ["j", "z"]
 
 
