@@ -244,7 +244,8 @@ def settle(
     from imagesync_pipelines.sync.guard import RULING
 
     before = entries(context.installation.engine, context.connector, context.account)
-    if marks := [one for one in before if one.origin == UNDONE]:
+    # An undo may have ended since the run looked at the target: of that the plan knows nothing.
+    if marks := [one for one in before if one.origin == UNDONE and one.since < context.started_at]:
         _end_marks(context, marks, plan)
     known = pd.Series([one.key for one in before if one.origin == GUARD], dtype="str")
     rows = [
