@@ -14,6 +14,7 @@ from imagesync_pipelines.storage.plans import (
     PAGES,
     PART_OF,
     PAYLOAD,
+    UNDOES,
     NewPlan,
     PlanHeader,
     Plans,
@@ -102,9 +103,10 @@ def plan_lines(
 def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
     """The newest plans of a plan's account that are newer than it and judge whole groups, the newest first.
 
-    None for a plan that was applied: it is history, and nothing of it is stale.
+    None for a plan that was applied: it is history, and nothing of it is stale. None for an undo: it wants what no
+    other plan wants, and rests on nothing but what is there, which applying looks at.
     """
-    if header.applied_at is not None:
+    if header.applied_at is not None or header.scope.get(UNDOES):
         return []
     account = {name: value for name, value in header.scope.items() if name == "account"}
     newer = (one for one in plans.all(header.connector, account) if one.id > header.id)

@@ -217,6 +217,9 @@ def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site,
     assert "It expired" in site.get(f"/plans/{old}").text
     Plans(world.engine, world.opened.storage).mark_applied(old, "run")
     assert "expired" not in site.get(f"/plans/{old}").text
+    undo = save(world, rows, account="a", undoes_run="run", only_named="the undo of run run")
+    save(world, [{**one, "change": "keep"} for one in rows], account="a")
+    assert "expired" not in site.get(f"/plans/{undo}").text
 
 
 def test_neither_a_plan_of_some_pages_nor_what_is_held_back_expires_a_plan(world: World) -> None:
