@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import MAXYEAR, MINYEAR, datetime
 from functools import partial
 from typing import Annotated, Any, cast
 from urllib.parse import quote
 
 import psycopg
 import uvicorn
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 from sqlalchemy.exc import DBAPIError, TimeoutError
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -54,6 +55,15 @@ def _clean(text: str) -> str:
     text.encode()
     return text
 
+
+def in_every_zone(moment: datetime) -> datetime:
+    """A moment that every time zone can tell. Raises ValueError for one of the first year there is or the last."""
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise ValueError(f"a year from {MINYEAR + 1} to {MAXYEAR - 1} is expected")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(in_every_zone)]
 
 # The document says it too, so that a caller can know.
 Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]

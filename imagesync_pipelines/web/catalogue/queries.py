@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.products import rules
@@ -20,7 +20,7 @@ from imagesync_pipelines.products.showing import Showing, whose_images
 from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
 from imagesync_pipelines.web.catalogue import models
-from imagesync_pipelines.web.service import Text
+from imagesync_pipelines.web.service import Moment, Text
 
 MAX_CANDIDATES = 20
 _IMAGE = (
@@ -31,11 +31,7 @@ _IMAGE = (
 
 
 # Only what a row can have: a cursor is a caller's text like any other.
-_IN_A_CURSOR: Mapping[type, Any] = {
-    datetime: AwareDatetime,
-    str: Text,
-    int: Annotated[int, Field(ge=-(2**63), lt=2**63)],
-}
+_IN_A_CURSOR: Mapping[type, Any] = {datetime: Moment, str: Text, int: Annotated[int, Field(ge=-(2**63), lt=2**63)]}
 
 
 class CursorError(ValueError):

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
@@ -23,7 +22,7 @@ from imagesync_pipelines.web.catalogue.api.calls import (
 from imagesync_pipelines.web.catalogue.changes import changes_since
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
-from imagesync_pipelines.web.service import Text
+from imagesync_pipelines.web.service import Moment, Text
 
 router = APIRouter(tags=["products"])
 changes_router = APIRouter(tags=["changes"])
@@ -34,9 +33,9 @@ LONGEST_SEARCH, LONGEST_CURSOR = 200, 1000
 Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`next_cursor` of the page before")]
 Skus = Annotated[list[models.Sku], Query(min_length=1, max_length=50, description="may be repeated")]
 AsOf = Annotated[
-    AwareDatetime | None, Query(description="as it was at this moment; 404 for one of which nothing is known any more")
+    Moment | None, Query(description="as it was at this moment; 404 for one of which nothing is known any more")
 ]
-Since = Annotated[AwareDatetime | None, Query(description="changes of then or later; without it all")]
+Since = Annotated[Moment | None, Query(description="changes of then or later; without it all")]
 MostChanges = Annotated[int, Query(ge=1, le=1000)]
 CHOOSING = documented(400, 404, 409, 412, 413, 415)
 JSON_BODY = [Depends(json_only)]
@@ -58,7 +57,7 @@ def list_of_products(
     without_front: bool = False,
     low_resolution: bool = False,
     unmatched: bool = False,
-    changed_since: Annotated[AwareDatetime | None, Query(description="an image changed then or later")] = None,
+    changed_since: Annotated[Moment | None, Query(description="an image changed then or later")] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:

@@ -26,6 +26,7 @@ from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_o
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render, web_link
 from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.service import in_every_zone
 
 router = APIRouter(include_in_schema=False)
 admin_router = APIRouter()
@@ -109,8 +110,8 @@ def products(request: Request, opened: Here, asked: AskedFor, cursor: str | None
 
 def _midnight(day: str, zone: ZoneInfo) -> datetime | None:
     try:
-        return datetime.combine(date.fromisoformat(day), time(), zone) if day else None
-    except (ValueError, OverflowError):
+        return in_every_zone(datetime.combine(date.fromisoformat(day), time(), zone)) if day else None
+    except ValueError:
         raise HTTPException(400, "Changed since: that is no date; it should look like 2026-11-21.") from None
 
 
@@ -171,11 +172,12 @@ def product_history(request: Request, opened: Here, product_id: RowId, as_of: As
 
 
 def moment_of(text: str, zone: ZoneInfo) -> datetime | None:
-    """A moment as a field of a form has it, in the time zone of the installation; None for an empty one."""
+    """A moment as a field of a form has it, in its own time zone or the installation's; None for an empty one."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=zone) if text else None
+        at = in_every_zone(datetime.fromisoformat(text)) if text else None
     except ValueError:
         raise HTTPException(400, "As of: that is no moment; it should look like 2026-11-21T13:00.") from None
+    return at if at is None or at.tzinfo else at.replace(tzinfo=zone)
 
 
 @router.get("/products/{product_id}/pictures/{image_id}", name="picture")

@@ -42,8 +42,9 @@ def test_an_admin_does_everything_with_a_webhook(world: World, admin: Browser, m
     assert "The variable IMAGESYNC_WEBHOOK_SHOP_SECRET_3 is set." in page.text
     assert page.history, "no secret is shown: loading the page anew sends no form again"
     assert "0 events are looked at again" in admin.send_form(f"{PAGE}/shop", f"{PAGE}/shop/replay", first="1").text
-    wrong = admin.send_form(f"{PAGE}/shop", f"{PAGE}/shop/replay", first="soon")
-    assert (wrong.status_code, "Replay from the number of an event" in wrong.text) == (409, True)
+    for first in ("soon", "0001-01-01T00:00"):
+        wrong = admin.send_form(f"{PAGE}/shop", f"{PAGE}/shop/replay", first=first)
+        assert (wrong.status_code, "Replay from the number of an event" in wrong.text) == (409, True)
     assert "shop is removed" in admin.send_form(PAGE, f"{PAGE}/shop/remove").text
     assert "Nobody is told" in admin.get(PAGE).text
 

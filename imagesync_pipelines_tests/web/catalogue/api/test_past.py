@@ -1,7 +1,8 @@
 """The past of a product: its timeline over all connectors, and what it showed at a moment, as page and in the API."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +11,8 @@ from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, known_since, note_effects
 from imagesync_pipelines.storage.schema import mirror, product_image
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
+from imagesync_pipelines.web.catalogue import queries
+from imagesync_pipelines.web.catalogue.pages.products import moment_of
 from imagesync_pipelines.web.catalogue.past import timeline
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
@@ -81,13 +84,31 @@ def test_a_moment_before_the_history_begins_is_refused_with_where_it_begins(
     assert is_problem(early, 404)
     assert f"the history begins at {since:%Y-%m-%d}" in early.json()["detail"]
     assert is_problem(caller.call("GET", f"/products/{engel}/images", params={"as_of": "2026-11-30T10:00"}), 422)
+    for path, name in (("/lookup", "as_of"), ("/changes", "since"), ("/products", "changed_since")):
+        for edge in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+            refused = caller.call("GET", path, params={"sku": "100", name: edge})
+            assert is_problem(refused, 422), (path, edge)
+    with pytest.raises(queries.CursorError):
+        queries.decode_cursor(queries.encode_cursor([datetime.max.replace(tzinfo=UTC), 0]), (datetime, int))
+    berlin = ZoneInfo("Europe/Berlin")
+    assert moment_of("2026-11-21T13:00", berlin) == datetime(2026, 11, 21, 12, tzinfo=UTC)
+    assert moment_of("2026-11-21T13:00+05:00", berlin) == datetime(2026, 11, 21, 8, tzinfo=UTC)
     page = site.get(f"/products/{engel}/history?as_of=2020-01-01T10:00")
     assert page.status_code == 200
     assert "is not known: the history begins at" in page.text
 
 
 @pytest.mark.parametrize(
-    ("text", "status"), [("2026-11", 400), ("yesterday", 400), ("", 200), ("9999-12-31T23:59", 200)]
+    ("text", "status"),
+    [
+        ("2026-11", 400),
+        ("yesterday", 400),
+        ("", 200),
+        ("9998-12-31T23:59", 200),
+        ("9999-12-31T23:59", 400),
+        ("0001-01-01T00:00", 400),
+        ("0001-01-01T00:00%2B14:00", 400),
+    ],
 )
 def test_a_moment_on_the_page_is_one_or_said_to_be_none(site: Site, world: World, text: str, status: int) -> None:
     assert site.get(f"/products/{world.product('100')}/history?as_of={text}").status_code == status
