@@ -165,7 +165,9 @@ class Settings(EnvironmentSettings):
         90, ge=1, description="days that a quarantined item is kept which no run met, and an alert"
     )
     keep_pictures_days: int = Field(
-        90, ge=1, description="days that the content of a picture is kept after its last use"
+        90,
+        ge=1,
+        description="days that the content of a picture is kept after its last use, as long as undo_days at least",
     )
     undo_days: int = Field(
         30, ge=1, description="days that what was done to images is kept, for the history and to take it back"

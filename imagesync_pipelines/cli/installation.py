@@ -131,7 +131,8 @@ def _rows(server: EmbeddedServer, database: str, table: str) -> int:
     "--hours",
     type=click.IntRange(0, 100_000),
     metavar="N",
-    help="only content of pictures that was not used for so many hours  [default: every kind, IMAGESYNC_KEEP_*]",
+    help="only content of pictures that was not used for so many hours, also what an undo "
+    "would bring back  [default: every kind, IMAGESYNC_KEEP_*]",
 )
 @click.option("--dry-run", is_flag=True, help="only say what would be removed")
 def cleanup(hours: int | None, dry_run: bool) -> None:

@@ -67,7 +67,9 @@ def clean_up(
 
 def ages_of(settings: Settings) -> Ages:
     """From which age on each kind is old."""
-    days, pictures = timedelta(days=settings.keep_days), timedelta(days=settings.keep_pictures_days)
+    days = timedelta(days=settings.keep_days)
+    # An undo brings back pictures that nothing shows until then.
+    pictures = timedelta(days=max(settings.keep_pictures_days, settings.undo_days))
     quarantine = timedelta(days=settings.keep_quarantine_days)
     effects = timedelta(days=settings.undo_days)
     return Ages(

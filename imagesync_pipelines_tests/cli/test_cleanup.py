@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from imagesync_pipelines.cli.installation import cleanup
+from imagesync_pipelines.defs.cleanup import ages_of
 from imagesync_pipelines.imaging.validation import check_image
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.installation import Locations
 
@@ -46,6 +48,12 @@ def kept(environment: dict[str, str]) -> set[str]:
         sources = set(connection.scalars(sa.text("SELECT source FROM imagesync.image_content")))
     engine.dispose()
     return sources
+
+
+@pytest.mark.parametrize(("pictures", "undo", "kept"), [(90, 30, 90), (7, 30, 30)])
+def test_pictures_are_kept_as_long_as_they_can_be_brought_back(pictures: int, undo: int, kept: int) -> None:
+    settings = Settings(_env_file=None, keep_pictures_days=pictures, undo_days=undo)  # type: ignore[call-arg]
+    assert ages_of(settings).pictures == timedelta(days=kept)
 
 
 def test_a_dry_run_counts_and_removes_nothing(environment: dict[str, str]) -> None:
