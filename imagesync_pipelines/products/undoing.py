@@ -14,6 +14,7 @@ from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, read_current
 from imagesync_pipelines.storage.effects import changed_after, effects_about, effects_of_run
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.liveness import living
 from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.storage.schema_effects import effect
@@ -23,7 +24,15 @@ from imagesync_pipelines.sync.model import EFFECTS, Scope
 from imagesync_pipelines.sync.planned import plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.sync.undo import BY_COMMAND, reverse
-from imagesync_pipelines.sync.undoing import ASKED_BY, UndoOptions, UndoRefusedError, nothing_known, warnings
+from imagesync_pipelines.sync.undoing import (
+    ASKED_BY,
+    UndoOptions,
+    UndoRefusedError,
+    nothing_known,
+    still_writing,
+    warnings,
+)
+from imagesync_pipelines.upstream.canonical import expires_at
 
 _GONE = "there is no such product any more"
 
@@ -37,6 +46,9 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
     Raises UndoRefusedError.
     """
     engine, run = context.installation.engine, options.run
+    with engine.connect() as connection:
+        if living(connection, [run]):
+            raise still_writing(run)
     products, current = read_products(engine), read_current(engine, context.connector)
     effects = [one for one in effects_of_run(engine, run) if one.connector == context.connector]
     if options.skus:
@@ -78,6 +90,18 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         scope={UNDOES: run, ASKED_BY: context.person or ""},
         warnings=(*planned.warnings, *warnings(told, lost, "products")),
     )
+    again = payload[among(payload["key"], wanted["key"])]
+    over = [
+        key
+        for key, *urls in zip(again["key"], again["image_url"], again["thumbnail_url"], strict=True)
+        if any(isinstance(url, str) and (end := expires_at(url)) and end < context.clock() for url in urls)
+    ]
+    if over:
+        expired = (
+            f"{len(over)} images come back with an address that expired, such as {min(over)}: only their source can "
+            "give a new one."
+        )
+        planned = replace(planned, warnings=(*planned.warnings, expired))
     changes = rows_to_show(rows[["change", "product", "key", "reason"]])
     nothing = changes.empty and planned.held.empty
     return plan_result(
@@ -96,7 +120,10 @@ def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
     It is noted as a choice itself, so doing it again brings that back. Raises UndoRefusedError and PinRefusedError.
     """
     with engine.connect() as connection:
-        product_id = connection.scalar(sa.select(product.c.id).where(product.c.sku == sku))
+        # As elsewhere: of several, one that is in the ERP, a variant first.
+        whose = sa.select(product.c.id).where(product.c.sku == sku)
+        order = (product.c.left_erp_at.is_(None).desc(), product.c.kind.desc())
+        product_id = connection.scalar(whose.order_by(*order).limit(1))
         sources = connection.scalars(sa.select(effect.c.connector).where(effect.c.group_key == str(product_id)))
         done = effects_about(connection, [(source, str(product_id)) for source in sorted(set(sources))])
         now = pins_of(connection, [product_id or 0]).get(product_id or 0)

@@ -44,6 +44,14 @@ def nothing_known(run: str, days: int) -> UndoRefusedError:
     )
 
 
+def still_writing(run: str) -> UndoRefusedError:
+    """A run has not ended, so what is known of it is a part."""
+    return UndoRefusedError(
+        f"Run {run} has not ended, and what it changes from now on could not be taken back with the rest. Wait until "
+        "it has, or stop it, then undo it. Nothing was planned."
+    )
+
+
 def warnings(refused: Sequence[str], lost: Sequence[str], groups: str) -> list[str]:
     """What a person has to know of groups that are left alone, and of pictures that cannot be brought back."""
     told = [f"{len(refused)} {groups} are left as they are: {refused[0]}."] if refused else []

@@ -19,7 +19,9 @@ from imagesync_pipelines.products.undoing import undo, undo_choice
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.effects import Author, effects_of_run
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import Lineage, Plans
+from imagesync_pipelines.storage.schema import product as table
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import load_plan
 from imagesync_pipelines.sync.guard import guard
@@ -239,6 +241,26 @@ def current_pins(database: sa.Engine) -> dict[int, str]:
     return {row[0]: row[1] for row in rows}
 
 
+def test_a_run_that_has_not_ended_is_not_taken_back(world: World, database_url: str) -> None:
+    (product,) = add_products(world.database, 1)
+    run = world.sync({(product, "1"): Picture()})
+    with alive(database_url, run), pytest.raises(UndoRefusedError, match=f"Run {run} has not ended"):
+        world.plan_undo(run)
+    assert world.plan_undo(run)[1] is not None
+
+
+def test_a_picture_whose_address_ended_comes_back_and_that_is_told(world: World) -> None:
+    (product,) = add_products(world.database, 1)
+    over = {"image_url": "https://media.example.com/1.jpg?Expires=1700000000&Signature=x"}
+    both = {(product, "1"): Picture(more=over), (product, "2"): Picture()}
+    world.sync(both)
+    result, number = world.plan_undo(world.sync({}))
+    assert number is not None
+    assert [one for one in result.warnings if "address" in one] == [
+        f"1 images come back with an address that expired, such as {product}/1: only their source can give a new one."
+    ]
+
+
 def test_others_are_refused_by_name_and_chosen_products_alone_are_given_back(world: World) -> None:
     first, second, third = add_products(world.database, 3)
     places = [(one, key) for one in (first, second, third) for key in "12"]
@@ -280,5 +302,11 @@ def test_a_choice_of_primary_is_taken_back_and_again(world: World) -> None:
     pin_image(world.database, product, "image_db", "2", "anna")
     assert undo_choice(world.database, "0", "bert") == "0: the rules choose the primary picture again"
     assert primaries(world.database) == {(product, "1")}
+    with world.database.begin() as connection:  # others with the SKU: one has left, one is no variant
+        left = {"kind": "variant", "erp_id": "left", "sku": "0", "left_erp_at": sa.func.now()}
+        connection.execute(
+            table.insert().values([{"kind": "parent", "erp_id": "p", "sku": "0", "left_erp_at": None}, left])
+        )
+        connection.execute(table.update().where(table.c.id == product).values(name="written anew, so read last"))
     assert undo_choice(world.database, "0", "bert") == "0: 2 is the primary picture again"
     assert primaries(world.database) == {(product, "2")}
