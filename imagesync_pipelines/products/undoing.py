@@ -1,6 +1,5 @@
 """Taking back what a run changed of product images: the plan of it, what that writes, and the marks that it leaves."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from imagesync_pipelines.products.applying import plan_images
 from imagesync_pipelines.products.primaries import pin_image, pins_of, unpin_image
 from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, read_current
-from imagesync_pipelines.storage.effects import changed_after, effects_about, effects_of_run
+from imagesync_pipelines.storage.effects import changed_after, effects_about, effects_to_undo
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.liveness import living
 from imagesync_pipelines.storage.plans import UNDOES
@@ -50,7 +49,7 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         if living(connection, [run]):
             raise still_writing(run)
     products, current = read_products(engine), read_current(engine, context.connector)
-    effects = [one for one in effects_of_run(engine, run) if one.connector == context.connector]
+    effects = list(effects_to_undo(engine, run, context.connector))
     if options.skus:
         asked = _groups_of(products, options.skus)
         effects = [one for one in effects if one.group in asked]
@@ -160,7 +159,7 @@ def undo_job(connector: str, needed_runs: Callable[[Installation], Collection[st
 
 def _payload(values: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """What the history has of rows as a plan's payload: key and VALUES, metadata as text."""
-    rows = [{**before, "key": key, "metadata": json.dumps(before["metadata"])} for key, before in values.items()]
+    rows = [{**{name: before.get(name) for name in VALUES.names}, "key": key} for key, before in values.items()]
     frame = pd.DataFrame(rows, columns=["key", *VALUES.names])
     moments = pd.to_datetime(frame["newest_export"], utc=True, format="ISO8601")
     numbers = dict.fromkeys(("priority", "width", "height"), "Int64")

@@ -5,12 +5,14 @@ Many at a time are noted by effect_frames.py.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.storage.database import storable
 from imagesync_pipelines.storage.schema_effects import effect, effects_known
@@ -84,6 +86,13 @@ SELECT DISTINCT ON (group_key) group_key, run_id, person, plan_id, undoes_run FR
    AND rows @? '$[*] ? (@.change == "add" || @.change == "update" || @.change == "remove")'
  ORDER BY group_key, id DESC
 """
+_METADATA_AS_TEXT = """
+(SELECT jsonb_agg(CASE WHEN one #> '{before,metadata}' IS NULL THEN one
+                       ELSE jsonb_set(one, '{before,metadata}', to_jsonb(CAST(one #> '{before,metadata}' AS text))) END
+                  ORDER BY place)
+   FROM jsonb_array_elements(rows) WITH ORDINALITY AS e (one, place))
+"""
+_READ_AT_ONCE = 1000
 _WHOLE_ID = 36
 BY = [field.name for field in fields(Author)]
 FIELDS = [field.name for field in fields(EffectRow)]
@@ -103,6 +112,19 @@ def effects_of_run(engine: sa.Engine, run_id: str, limit: int | None = None) -> 
     """What a run did, the newest last; limit: the newest so many."""
     with engine.connect() as connection:
         return _read(connection, effect.c.run_id == run_id, limit)
+
+
+def effects_to_undo(engine: sa.Engine, run_id: str, connector: str) -> Iterator[Effect]:
+    """What a run did in a connector, the newest last, to be written again: metadata of `before` is JSON in a text.
+
+    As objects of Python it is several times as large, and its numbers would not be the same.
+    """
+    rows = sa.literal_column(_METADATA_AS_TEXT, JSONB).label("rows")
+    which = (effect.c.run_id == run_id) & (effect.c.connector == connector)
+    columns = [column for column in effect.c if column.name != "rows"]
+    with engine.connect().execution_options(yield_per=_READ_AT_ONCE) as connection:
+        for row in connection.execute(sa.select(*columns, rows).where(which).order_by(effect.c.id)):
+            yield _effect_of(row)
 
 
 def runs_beginning(engine: sa.Engine, beginning: str) -> dict[str, int]:
@@ -184,18 +206,24 @@ def known_since(connection: sa.Connection) -> datetime:
 
 def _read(connection: sa.Connection, which: sa.ColumnElement[bool], limit: int | None = None) -> list[Effect]:
     found = connection.execute(sa.select(effect).where(which).order_by(effect.c.id.desc()).limit(limit)).all()
-    return [
-        Effect(
-            row.connector,
-            row.account,
-            row.group_key,
-            tuple(EffectRow(**{name: value for name, value in one.items() if name in FIELDS}) for one in row.rows),
-            Author(row.run_id, row.person, row.plan_id, row.undoes_run),
-            row.at,
-            row.id,
-        )
-        for row in reversed(found)
-    ]
+    return [_effect_of(row) for row in reversed(found)]
+
+
+def _effect_of(row: Any) -> Effect:
+    return Effect(
+        row.connector,
+        row.account,
+        row.group_key,
+        tuple(EffectRow(**{name: _known(value) for name, value in one.items() if name in FIELDS}) for one in row.rows),
+        Author(row.run_id, row.person, row.plan_id, row.undoes_run),
+        row.at,
+        row.id,
+    )
+
+
+def _known(value: Any) -> Any:
+    """A value with the names of an object, of which there are few, each once in memory."""
+    return {sys.intern(name): one for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _told(row: EffectRow) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The history of effects: noted in the caller's transaction, with one statement, and read as it was noted."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from imagesync_pipelines.storage.effects import (
     effects_about,
     effects_of_group,
     effects_of_run,
+    effects_to_undo,
     known_since,
     note_effects,
 )
@@ -58,6 +59,19 @@ def test_effects_are_read_as_they_were_noted_newest_last(database: sa.Engine) ->
     with database.connect() as connection:
         assert known_since(connection) < found[0].at < found[1].at
     assert noted(effects_of_run(database, "run 1")) == noted([first, Effect("edge", "hill", "g", (ADDED,), RUN)])
+
+
+def test_what_an_undo_writes_again_is_read_to_the_last_digit(database: sa.Engine) -> None:
+    row = EffectRow("a", "remove", "gone", "a", before={"metadata": {"n": 0}, "alt_text": None})
+    with database.begin() as connection:
+        note_effects(connection, [Effect("folder", "", "g", (ADDED, row), RUN)] * 2)
+        note_effects(connection, [Effect("edge", "", "g", (ADDED,), RUN)])
+        exact = "UPDATE imagesync.effect SET rows = CAST(replace(rows::text, '\"n\": 0', '\"n\": 1.10') AS jsonb)"
+        connection.exec_driver_sql(exact)
+    found = list(effects_to_undo(database, "run 1", "folder"))
+    again = replace(row, before={"metadata": '{"n": 1.10}', "alt_text": None})
+    assert noted(found) == noted([Effect("folder", "", "g", (ADDED, again), RUN)] * 2)
+    assert found[0].id < found[1].id
 
 
 def test_what_is_about_a_group_is_found_in_all_accounts_since_then_and_page_by_page(database: sa.Engine) -> None:
