@@ -299,6 +299,7 @@ SUBJECT = Subject(
         "marking what is pending": locked(store, "product_photo"),
         "moving mirror and cursor": locked(ours, "imagesync.mirror"),
         "planning": locked(ours, "imagesync.plan"),
+        "taking over the history": locked(ours, "imagesync.effect"),
     },
     planned=slow(DOWNLOAD),
     beside=slow(DOWNLOAD, seconds=1.0),
