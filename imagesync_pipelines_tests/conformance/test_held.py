@@ -96,7 +96,7 @@ def test_what_a_person_undid_stays_undone_until_it_is_released(subject: Subject,
             for key, group, wanted, change in zip(*columns, strict=True)
         ]
         with installation.engine.begin() as connection:
-            held.mark_undone(connection, subject.name, subject.account, undone, "anna", None)
+            held.mark_undone(connection, subject.name, subject.account, undone, "anna", None, None)
     for options in (subject.whole, {}):
         done = site.sync(**options)
         assert EXIT_CODES[done.status] == 0, done
