@@ -19,6 +19,13 @@ def test_every_effect_is_in_the_history_once_with_what_was_before(subject: Subje
     changed = [row for row in site.told(second.run_id) if row["change"] != "add"]
     assert changed
     assert [row for row in changed if "before" not in row] == [], "what was there can be written again"
+    earlier = {row["key"]: row for row in site.told(first.run_id)}
+    for row in changed:
+        was, there = earlier[row.get("key_before", row["key"])], row["before"]
+        assert row["fingerprint_before"] == was["fingerprint_after"]
+        both = there.keys() & was.get("after", there).keys()
+        assert both
+        assert {name: there[name] for name in both} == {name: was.get("after", there)[name] for name in both}
     assert [row["lost"] for row in changed if "lost" in row] == []
     assert site.told(quiet.run_id) == []
     site.assert_told_once()
