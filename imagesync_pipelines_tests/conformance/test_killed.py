@@ -60,6 +60,7 @@ def test_two_runs_at_once_both_end_and_make_nothing_twice(subject: Subject, site
     site.assert_done_once()
     site.sync()
     site.assert_right()
+    site.assert_told_once()
 
 
 def started(subject: Subject, site: Any, folder: Path) -> Any:

@@ -146,8 +146,12 @@ class GalleryTarget:
             key = picture_key(row.key)
             if row.key not in reasons:
                 reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
+        if any(picture_key(row.key) in missing.keys() - made.keys() and not reasons[row.key] for row in work.rows):
+            # Somebody else linked it meanwhile, and may have set the thumbnail too.
+            now = self._read([work.group]).get(work.group, product)
+            product = product._replace(thumbnail=now.thumbnail)
         if self.uploads.assets_of(assets) != assets or made.keys() != missing.keys():
-            # An asset was gone and uploaded anew, or somebody else had linked it meanwhile.
+            # An asset was gone and uploaded anew, or was linked by somebody else.
             self.ledger.begin_links(work.group, {}, self._details(work, product, made))
         # The thumbnail is set in a call of its own, where it has to be.
         thumbnail, why = self._new_thumbnail(work, product, reasons), ""
