@@ -76,7 +76,12 @@ def test_what_is_old_is_removed_and_what_a_run_uses_stays(environment: dict[str,
 def test_without_hours_every_kind_is_cleaned_up_and_the_total_is_told(
     environment: dict[str, str], locations: Locations
 ) -> None:
-    more = {**environment, "IMAGESYNC_DAGSTER_URL": locations.dagster_url, "IMAGESYNC_KEEP_PICTURES_DAYS": "1"}
+    more = {
+        **environment,
+        "IMAGESYNC_DAGSTER_URL": locations.dagster_url,
+        "IMAGESYNC_KEEP_PICTURES_DAYS": "1",
+        "IMAGESYNC_UNDO_DAYS": "1",
+    }
     done = CliRunner().invoke(cleanup, ["--dry-run"], env=more)
     assert done.exit_code == 0, done.output
     assert "pictures: 1 would be removed, 0.0 MB; 1 old ones stay, they are needed" in done.output
