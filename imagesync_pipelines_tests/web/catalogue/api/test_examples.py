@@ -5,10 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from imagesync_pipelines.storage.schema_effects import effects_known
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller
 from imagesync_pipelines_tests.web.catalogue.world import World
 
@@ -22,7 +25,9 @@ def examples(language: str) -> str:
 
 @pytest.fixture
 def product_id(world: World) -> int:
-    """The product of the examples, with two images."""
+    """The product of the examples, with two images, and a history that began a day ago."""
+    with world.engine.begin() as connection:
+        connection.execute(sa.update(effects_known).values(since=sa.func.now() - timedelta(days=1)))
     made = world.product("803721")
     world.image(made, "930363", last_synced="2026-01-02")
     world.image(made, "930364", is_primary=False, priority=2, last_synced="2026-01-02")
