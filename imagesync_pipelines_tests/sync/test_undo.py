@@ -140,7 +140,7 @@ def undone(target: FakeDatabase, effects: list[Effect], run: str) -> tuple[list[
     return carried_out(target, plan, rows_of(full), run), plan
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(worlds(NEVER), st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("gone", "other", "new"))), max_size=3))
 def test_the_law(world: World, others: list[tuple[int, str]]) -> None:
     """Sync, others change something, undo: as before but for that; undo of the undo: as after the sync."""
@@ -177,7 +177,7 @@ def test_the_law(world: World, others: list[tuple[int, str]]) -> None:
     assert {key: row[:4] for key, row in target.rows.items()} == {key: row[:4] for key, row in expected(after).items()}
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(worlds(NEVER))
 def test_what_was_undone_is_not_done_again(world: World) -> None:
     """With the marks that the undo leaves the same source wants nothing; without them, the sync again."""
