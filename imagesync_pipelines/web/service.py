@@ -63,7 +63,8 @@ def in_every_zone(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(in_every_zone)]
+_NOT_AT_AN_END = {"pattern": f"^(?!{MINYEAR:04}|{MAXYEAR:04})"}
+Moment = Annotated[AwareDatetime, AfterValidator(in_every_zone), Field(json_schema_extra=_NOT_AT_AN_END)]
 
 # The document says it too, so that a caller can know.
 Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
