@@ -13,17 +13,21 @@ from standardwebhooks import Webhook
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursor
+from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.storage.subscriptions import NewSubscription, Subscription
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.signing import new_secret
 from imagesync_pipelines.web.catalogue.queries import decode_cursor, encode_cursor
 from imagesync_pipelines.web.webhooks_out import managing
 from imagesync_pipelines.web.webhooks_out.collecting import FEED
-from imagesync_pipelines.web.webhooks_out.delivering import Sender
+from imagesync_pipelines.web.webhooks_out.delivering import Sender, deliver
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 from imagesync_pipelines_tests.upstream.servers import Request, Served, http, serve
+from imagesync_pipelines_tests.web.catalogue.api.test_changes import settle
+from imagesync_pipelines_tests.web.catalogue.world import World
 
 VARIABLE, SECRET = "IMAGESYNC_WEBHOOK_SHOP_SECRET", new_secret().get_secret_value()
+NOW = sa.func.clock_timestamp()
 
 
 @dataclass
@@ -109,3 +113,16 @@ def look_back(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         at, last = decode_cursor(read_cursor(connection, FEED, "") or "", (datetime, int))
         move_cursor(connection, FEED, "", encode_cursor([at - timedelta(minutes=1), last]))
+
+
+def change(world: World, product_id: int, digest: str) -> None:
+    """Give the image of a product another picture, now."""
+    mine = product_image.update().where(product_image.c.product_id == product_id)
+    with world.engine.begin() as connection:
+        connection.execute(mine.values(fingerprint=digest, last_synced=NOW))
+
+
+def told_now(world: World, to: Sender) -> None:
+    """Deliver what happened until this moment."""
+    settle(world)
+    deliver(to, 30)

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -20,7 +19,6 @@ from imagesync_pipelines.storage.alerts import Alert, kept_alerts, note_alert, s
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.storage.schema_webhooks import webhook_event, webhook_seen
-from imagesync_pipelines.upstream.signing import new_secret
 from imagesync_pipelines.web.catalogue import changes
 from imagesync_pipelines.web.catalogue.changes import changes_since, from_now_on
 from imagesync_pipelines.web.webhooks_out import collecting, managing
@@ -29,38 +27,16 @@ from imagesync_pipelines_tests.upstream.servers import Request
 from imagesync_pipelines_tests.web.catalogue.api.test_changes import settle
 from imagesync_pipelines_tests.web.catalogue.world import World
 from imagesync_pipelines_tests.web.webhooks_out.receivers import (
-    SECRET,
-    VARIABLE,
+    NOW,
     Clock,
     Receiver,
+    change,
     headers_of,
-    look_back,
     receiver,
     sender,
     subscribed,
+    told_now,
 )
-
-NOW = sa.func.clock_timestamp()
-
-
-@pytest.fixture
-def shop() -> Iterator[Receiver]:
-    """A receiver that accepts everything."""
-    with receiver() as found:
-        yield found
-
-
-def change(world: World, product_id: int, digest: str) -> None:
-    """Give the image of a product another picture, now."""
-    mine = product_image.update().where(product_image.c.product_id == product_id)
-    with world.engine.begin() as connection:
-        connection.execute(mine.values(fingerprint=digest, last_synced=NOW))
-
-
-def told_now(world: World, to: Sender) -> None:
-    """Deliver what happened until this moment."""
-    settle(world)
-    deliver(to, 30)
 
 
 def test_a_change_is_told_with_old_and_new_and_only_from_when_it_was_asked_for(world: World, shop: Receiver) -> None:
@@ -244,12 +220,6 @@ def test_what_was_forgotten_during_a_long_pause_is_said_with_its_number(
     assert managing.resume(to, "shop") == "", "what was before it is none of its own"
 
 
-@pytest.mark.parametrize("given", ["soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
-def test_a_moment_that_is_none_begins_no_replay(world: World, given: str) -> None:
-    with pytest.raises(subscriptions.SubscriptionError, match="Replay from the number of an event"):
-        managing.first_of(sender(world.engine), given)
-
-
 def test_one_that_wants_no_more_is_disabled_at_once_and_a_redirect_is_not_followed(world: World) -> None:
     engel = world.product("100")
     settle(world)
@@ -286,122 +256,6 @@ def test_a_slow_receiver_holds_up_nobody_else(world: World) -> None:
             told_now(world, to)
             assert fast_had[0] == 6, "all of them before the slow one had answered once"
             assert slow.skus == fast.skus
-
-
-def test_a_rotated_secret_and_the_one_before_are_both_valid_for_a_while(world: World, shop: Receiver) -> None:
-    engel, newer, clock = world.product("100"), new_secret().get_secret_value(), Clock()
-    world.image(engel)
-    settle(world)
-    to = sender(world.engine, clock, {VARIABLE: SECRET, f"{VARIABLE}_2": newer}, rotation_hours=24)
-    subscribed(to, shop.url)
-    made = managing.rotate(to, "shop")
-    assert made.subscription.secret == f"env:{VARIABLE}_2"
-    change(world, engel, "x")
-    told_now(world, to)
-    assert shop.verified() == shop.verified(newer)
-    clock.pass_by(hours=25)
-    change(world, engel, "y")
-    told_now(world, to)
-    signatures = [headers_of(one)["webhook-signature"].split() for one in shop.served.requests]
-    assert [len(one) for one in signatures] == [2, 1]
-    assert managing.rotate(to, "shop").subscription.old_secret == f"env:{VARIABLE}_2", "it is set: this is the next one"
-
-
-def test_a_secret_rotated_again_before_the_new_one_is_set_keeps_the_one_that_works(
-    world: World, shop: Receiver
-) -> None:
-    """Loading the answer of the page anew is enough to ask again."""
-    engel, clock = world.product("100"), Clock()
-    settle(world)
-    to = sender(world.engine, clock, {VARIABLE: SECRET})
-    subscribed(to, shop.url)
-    first = managing.rotate(to, "shop")
-    clock.pass_by(minutes=1)
-    second = managing.rotate(to, "shop")
-    found = second.subscription
-    assert (found.secret, found.old_secret) == (f"env:{VARIABLE}_2", f"env:{VARIABLE}")
-    assert [one.shows_secret for one in (first, second)] == [True, True]
-    assert second.todo[-1].startswith(f"{VARIABLE} signs too until ")
-    named = managing.rotate(to, "shop", f"env:{VARIABLE}_NEW").subscription
-    assert (named.secret, named.old_secret) == (f"env:{VARIABLE}_NEW", f"env:{VARIABLE}")
-    with pytest.raises(subscriptions.SubscriptionError, match="is signed with"):
-        managing.rotate(to, "shop", f"env:{VARIABLE}")
-    world.image(engel, last_synced=NOW)
-    told_now(world, to)
-    assert len(shop.verified()) == 1
-
-
-def test_no_secret_is_in_the_database_nor_in_what_is_said(world: World, shop: Receiver) -> None:
-    engel = world.product("100")
-    settle(world)
-    to = sender(world.engine, variables={})
-    made = managing.add(to, subscriptions.NewSubscription("shop", "standard", shop.url, ""))
-    look_back(world.engine)
-    shown = made.todo[-1]
-    assert shown.startswith("IMAGESYNC_WEBHOOK_SHOP_SECRET=whsec_")
-    world.image(engel, last_synced=NOW)
-    told_now(world, to)
-    (log,) = subscriptions.log_of(world.engine, made.subscription, 10)
-    assert log.said == "the variable IMAGESYNC_WEBHOOK_SHOP_SECRET is not set where runs work"
-    assert shop.ids == []
-    with world.engine.connect() as connection:
-        for table in ("webhook_subscription", "webhook_event", "webhook_delivery"):
-            for row in connection.execute(sa.text(f"SELECT t::text FROM imagesync.{table} t")):
-                assert "whsec_" not in row[0]
-
-
-def test_a_pause_keeps_and_a_replay_sends_again_by_the_same_ids(world: World, shop: Receiver) -> None:
-    made = [world.product(sku) for sku in ("1", "2", "3")]
-    settle(world)
-    to = sender(world.engine)
-    subscribed(to, shop.url)
-    for one in made:
-        world.image(one, str(one), last_synced=NOW)
-        time.sleep(0.002)
-    subscriptions.pause(world.engine, "shop", "a test")
-    told_now(world, to)
-    assert shop.ids == []
-    managing.resume(to, "shop")
-    told_now(world, to)
-    first = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "shop"), 10)[1].event_id
-    assert subscriptions.replay(world.engine, "shop", first) == 2
-    deliver(to, 30)
-    assert shop.skus == ["1", "2", "3", "2", "3"]
-    assert shop.ids[3:] == shop.ids[1:3]
-    with pytest.raises(subscriptions.SubscriptionError, match="There is no event"):
-        subscriptions.replay(world.engine, "shop", first + 1000)
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("http://10.0.0.1/", "no public address"),
-        ("http://169.254.169.254/latest", "no public address"),
-        ("http://[::1]/", "no public address"),
-        ("ftp://shop.example.com/", "not an http or https URL"),
-        ("https://[shop.example.com/hooks", "not an http or https URL"),
-        ("https://user:word@shop.example.com/", "user name or password"),
-        ("", "Give the address"),
-    ],
-)
-def test_an_address_that_must_not_be_told_is_refused(world: World, url: str, said: str) -> None:
-    with pytest.raises(Exception, match=said):
-        subscribed(sender(world.engine), url)
-    assert subscriptions.every(world.engine) == []
-
-
-def test_an_address_that_turned_private_is_not_connected_to(world: World, shop: Receiver) -> None:
-    engel = world.product("100")
-    settle(world)
-    answers = iter([["93.184.216.34"], ["127.0.0.1"]])
-    to = Sender(**{**vars(sender(world.engine)), "resolve": lambda host, port: next(answers)})
-    subscribed(to, f"http://shop.example.com:{shop.served.port}/hooks")
-    world.image(engel, last_synced=NOW)
-    told_now(world, to)
-    assert shop.served.requests == []
-    (log,) = subscriptions.log_of(world.engine, subscriptions.named(world.engine, "shop"), 10)
-    assert "127.0.0.1, which is no public address" in log.said
-    assert "hooks" not in log.said, "viewers read it, and a path may be what the receiver knows its senders by"
 
 
 def _deliver_once(url: str) -> None:

@@ -22,8 +22,15 @@ from imagesync_pipelines.web.webhooks_out import delivering, managing
 from imagesync_pipelines.web.webhooks_out.delivering import deliver
 from imagesync_pipelines_tests.upstream.servers import Request, always, http, json_answer, serve
 from imagesync_pipelines_tests.web.catalogue.world import World
-from imagesync_pipelines_tests.web.webhooks_out.receivers import SECRET, VARIABLE, headers_of, sender, subscribed
-from imagesync_pipelines_tests.web.webhooks_out.test_delivering import NOW, told_now
+from imagesync_pipelines_tests.web.webhooks_out.receivers import (
+    NOW,
+    SECRET,
+    VARIABLE,
+    headers_of,
+    sender,
+    subscribed,
+    told_now,
+)
 
 ZONE = "023e105f"
 DOCS = Path(__file__).parents[3] / "docs" / "webhooks.md"
