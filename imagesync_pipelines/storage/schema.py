@@ -225,6 +225,18 @@ plan_word = table(
     sa.CheckConstraint("word IN ('approve', 'dismiss', 'apply', 'part')", name="word"),
 )
 
+acknowledged = table(
+    "acknowledged",
+    *keys("connector", "account"),
+    sa.Column("plan_id", sa.BigInteger, comment="the newest plan of all we own there that was wholly carried out"),
+    sa.Column("run_id", sa.Text),
+    moment("at", nullable=True),
+    sa.Column("state", sa.Text, comment="SHA-256 of keys, fingerprints and places of the images that it has since"),
+    sa.Column("images", sa.BigInteger, comment="how many these are"),
+    sa.Column("left_plan", sa.BigInteger, comment="the newest plan of which something could not be carried out"),
+    sa.Column("left_rows", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="so much of it"),
+)
+
 held = table(
     "held",
     identity(),

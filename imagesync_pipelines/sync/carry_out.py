@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from imagesync_pipelines.storage.memory import note_read
 from imagesync_pipelines.storage.plans import PART_OF, UNDOES, PlanHeader
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.acknowledging import WHOLE, acknowledge
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
 from imagesync_pipelines.sync.identity import move_installation_on
@@ -146,6 +147,9 @@ def carry_out(
         rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
+    in_all = applied if before is None else before.plus(applied)
+    whole, again = loaded.is_whole and bool(loaded.scope.get(WHOLE)), before is not None
+    acknowledge(context, loaded.header.id, loaded.rows, in_all, whole=whole, again=again)
     if loaded.scope.get(READ_SINCE) and loaded.is_whole:
         note_read(context.installation.engine, context.owner, loaded.scope[READ_SINCE])
     # What fails after this (a report on a full disk) takes nothing of it back.

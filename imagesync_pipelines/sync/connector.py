@@ -229,14 +229,14 @@ class Connector:
 
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps
-    that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
-    summary; empty for a run without. names_of: what people call the groups of a stored plan, those without a name left
-    out; pictures_of: the pictures of its rows, one for each; pages and the command line show both. read_picture: the
-    bytes that picture_at names, by account and key. again: the options of a run about what these quarantined items are
-    about and nothing else, none where it is about the whole account. places_of: where a product's images also are, by
-    its SKU. groups_of: the groups of its plans that are about a product, by its id with us and its SKU. declared: what
-    is said of its accounts by who set them up,
-    name → address and login. forget: what is remembered of one account, which another one does not have.
+    that carry out a stored plan. report: the report of a run by its id, where runs have one beside their summary; empty
+    for a run without. names_of: what people call the groups of a stored plan, those without a name left out;
+    pictures_of: the pictures of its rows, one for each; pages and the command line show both. read_picture: the bytes
+    that picture_at names, by account and key. again: the options of a run about what these quarantined items are about
+    and nothing else, none where it is about the whole account. places_of: where a product's images also are, by its
+    SKU. mirrored_as: under which account the source of an account is in the source mirror. groups_of: the groups of its
+    plans that are about a product, by its id with us and its SKU. declared: what is said of its accounts by who set
+    them up, name → address and login. forget: what is remembered of one account, which another one does not have.
     needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
     systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
     """
@@ -262,6 +262,7 @@ class Connector:
     again: Callable[[Sequence[QuarantineEntry]], Mapping[str, Any]] = lambda entries: {}
     read_picture: Callable[[sa.Engine, Settings, str, str], bytes | None] = lambda engine, shared, account, key: None
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
+    mirrored_as: Callable[[str], str] = lambda account: account
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage import identities, memory
+from imagesync_pipelines.storage import acknowledged, identities, memory
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.schema import held, intent, product_image, quarantine
 
@@ -279,6 +279,7 @@ def accept(
         for table in (intent, quarantine):
             connection.execute(table.delete().where(table.c.connector == owner))
         connection.execute(held.delete().where(held.c.connector == connector, held.c.account == account))
+        acknowledged.forget(connection, connector, account)
         identities.forget_identities(connection, connector, account)
         identities.record_identity(connection, connector, account, place, wanted, None)
     return wanted

@@ -11,6 +11,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.storage.plans import BATCH, DRY_RUN, ONLY_NAMED, NewPlan
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.acknowledging import WHOLE, is_whole
 from imagesync_pipelines.sync.guard import RULING
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
@@ -106,6 +107,7 @@ def store_plan(
             "held_back": len(planned.held),
             "calls": planned.calls,
             "received": planned.received,
+            WHOLE: is_whole(planned.plan, planned.owned),
         },
         counts=planned.counts,
         cost=asdict(planned.cost),

@@ -112,6 +112,12 @@ class Site(ABC):
         """How many pictures the target shows, without what runs only announced there."""
         return sum(len(shown) for shown in self.written().values() if isinstance(shown, Sized))
 
+    def acknowledged(self) -> tuple[str, int]:
+        """The state that the target acknowledged last, and how many pictures it says that these are."""
+        [(state, images, left)] = self.rows("SELECT state, images, left_rows FROM imagesync.acknowledged")
+        assert left == 0
+        return state, images
+
     def sign(self, number: int) -> None:  # noqa: B027
         """At the source: addresses get another signature, each number another one; where there are none, nothing."""
 

@@ -88,6 +88,8 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
     assert first.status is runs.Status.COMPLETED, first
     assert first.summary["images_added"] > 0
     site.assert_right()
+    state, images = site.acknowledged()
+    assert images == site.number()
 
     stamps, calls = site.stamps(), site.calls()
     site.sign(2)
@@ -101,6 +103,7 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
     site.assert_quiet(second)
     assert site.stamps() == stamps
     assert site.calls() - calls == subject.quiet_calls
+    assert site.acknowledged() == (state, images)
 
     site.change()
     with commits_end_transactions(monkeypatch):
@@ -108,6 +111,10 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
     assert third.status is not runs.Status.FAILED, third.error
     assert any(third.summary[change] for change in CHANGES)
     site.assert_right()
+    whole = site.sync(**subject.whole)
+    assert whole.status is not runs.Status.FAILED, whole.error
+    assert site.acknowledged()[0] != state
+    assert site.acknowledged()[1] == site.number()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.moysklad import (
     settings,
     shown,
 )
-from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
 from imagesync_pipelines.connectors.moysklad.doctor import probes
 from imagesync_pipelines.connectors.moysklad.model import NAME
@@ -126,6 +126,7 @@ CONNECTOR = Connector(
     pictures_of=shown.pictures_of,
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,
+    mirrored_as=lambda child: MAIN,
     declared=declared,
     probes=probes,
     forget=forget_child,

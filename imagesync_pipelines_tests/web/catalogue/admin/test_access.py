@@ -21,10 +21,11 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
+    "/admin/fleet/plan",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
 )  # fmt: skip
-LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/accounts",
+LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/fleet",
            "/admin/webhooks", "/admin/webhooks/shop",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start",)
@@ -193,7 +194,7 @@ def test_what_an_upstream_sends_is_shown_as_text_on_every_page(
     pages: dict[str, Callable[[], Any]] = {
         path: lambda path=path: admin.get(path)  # type: ignore[misc]
         for path in ("/", f"/products/{engel}", f"/admin/products/{engel}", "/admin/quarantine", "/admin/unmatched",
-                     "/admin/held", "/history",
+                     "/admin/held", "/history", "/admin/fleet",
                      "/admin/quarantine?connector=edge/" + MARKUP.replace("&", "%26"), "/login?next=/" + MARKUP,
                      "/admin/start?sku=" + MARKUP, "/admin/unmatched?number=" + MARKUP)
     }  # fmt: skip

@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.registry import connector_named
-from imagesync_pipelines.storage.identities import note_refused, record_identity
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineEntry, QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
@@ -234,16 +233,6 @@ def test_an_admin_allows_or_keeps_what_is_held_back_as_on_the_terminal(world: Wo
     ], "what was not shown yet is not decided"
     assert "Choose what to decide about" in admin.post("/admin/held/keep", fields).text
     assert admin.post("/admin/held/drop", fields).status_code in {400, 404, 422}
-
-
-def test_accounts_are_listed_with_whose_they_are_and_what_was_refused(world: World, viewer: Browser) -> None:
-    with world.engine.begin() as connection:
-        record_identity(connection, "plytix", "main", "token", "a1", None)
-        record_identity(connection, "plytix", "main", "asset addresses", "shop", None)
-        note_refused(connection, "plytix", "main", "token", "b<2")
-    text = viewer.get("/admin/accounts").text
-    assert "asset addresses shop, token a1; recorded" in text
-    assert "imagesync identity accept plytix main b&lt;2" in text
 
 
 def test_unmatched_articles_are_listed_with_products_that_may_be_meant(world: World, viewer: Browser) -> None:
