@@ -1,9 +1,10 @@
 """Article numbers, as a source writes them on its pictures, to products of the ERP."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from imagesync_pipelines.upstream.canonical import canonical_text
 VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"
 PARENT_SKU = "parent sku"
+BY_PERSON = "a person's rule"
 _SLIPS = (
     "it has this very number",
     "two characters are swapped",
@@ -29,7 +31,11 @@ _SLIPS = (
 _SUGGESTED_AS = 1
 # So many are held at one time: there are some hundred of each unmatched number.
 _SLIPS_AT_A_TIME = 200_000
-RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
+# A place in it is a part of fingerprints: a new one comes last.
+RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU, BY_PERSON)
+ArticleRules = Mapping[tuple[str, str], int]
+"""What people said: number and variant code, in canonical form, to our product; without a code it is of every code."""
+NO_RULES: ArticleRules = MappingProxyType({})
 
 
 class Match(NamedTuple):
@@ -51,10 +57,12 @@ class Near(NamedTuple):
 class Matcher:
     """Finds products by article number; built once from all product rows; those that left the ERP are not found.
 
+    rules: what people said goes before all else, as long as the product is in the ERP.
     Texts are compared in canonical form and whole, never by prefix: a prefix attaches pictures to the wrong product.
     """
 
-    def __init__(self, products: Iterable[StoredProduct]) -> None:
+    def __init__(self, products: Iterable[StoredProduct], rules: ArticleRules = NO_RULES) -> None:
+        self._rules, self._by_id = rules, dict[int, StoredProduct]()
         self._variants: dict[str, StoredProduct] = {}
         self._parents: dict[str, StoredProduct] = {}
         self._by_code: dict[tuple[int, str], list[StoredProduct]] = defaultdict(list)
@@ -66,6 +74,7 @@ class Matcher:
             if not product.in_erp:
                 self._left.add(sku)
                 continue
+            self._by_id[product.id] = product
             (self._parents if product.kind == "parent" else self._variants).setdefault(sku, product)
             self._all.setdefault(sku, product)
             if product.parent_id is not None and product.variant_code:
@@ -75,10 +84,17 @@ class Matcher:
         self._characters = frozenset("".join(self._all))
 
     def match(self, number: str, variant: str = "") -> Match:
-        """The product of a number: a variant's SKU, else a parent's (with the code, its variant of that code)."""
+        """The product of a number: a person's rule, else a variant's SKU, else a parent's.
+
+        A parent that is found for a number with any code stands for its variant of that code.
+        """
         number, variant = canonical_text(number), canonical_text(variant)
         if not number:
             return Match(None, "", "the link has no article number")
+        if (said := self._by_id.get(self._rules.get((number, variant), 0))) is not None:
+            return Match(said, BY_PERSON, "")
+        if (said := self._by_id.get(self._rules.get((number, ""), 0))) is not None:
+            return self._of_code(said, variant, BY_PERSON, BY_PERSON)
         if (product := self._variants.get(number)) is not None:
             return Match(product, VARIANT_SKU, "")
         parent = self._parents.get(number)
@@ -86,11 +102,15 @@ class Matcher:
             if number in self._left:
                 return Match(None, "", f"product {number} is no longer in the ERP")
             return Match(None, "", f"the ERP has no product {number}")
+        return self._of_code(parent, variant, VARIANT_BY_CODE, PARENT_SKU)
+
+    def _of_code(self, parent: StoredProduct, variant: str, by_code: str, by_number: str) -> Match:
         variants = self._by_code.get((parent.id, variant), []) if variant else []
         if len(variants) > 1:
             skus = ", ".join(product.sku for product in variants)
+            number = canonical_text(parent.sku)
             return Match(None, "", f"parent {number} has several variants with the code {variant}: {skus}")
-        return Match(variants[0], VARIANT_BY_CODE, "") if variants else Match(parent, PARENT_SKU, "")
+        return Match(variants[0], by_code, "") if variants else Match(parent, by_number, "")
 
     def nearest(self, number: str, variant: str = "", limit: int = 3) -> tuple[Near, ...]:
         """Up to `limit` products that an unmatched number may have meant, best first, the same every time.
@@ -124,26 +144,31 @@ class LinkMatches(NamedTuple):
     reasons: dict[tuple[str, str], str]
 
 
-def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series) -> LinkMatches:
+def match_links(
+    products: pd.DataFrame, numbers: pd.Series, variants: pd.Series, rules: ArticleRules = NO_RULES
+) -> LinkMatches:
     """Match many links (number and variant code of each) as a Matcher of all products would.
 
-    Nearly all numbers are a variant's SKU, and that first rule works on columns; a Matcher of the few products that can
-    matter answers for the rest.
+    Nearly all numbers are a variant's SKU, and that rule works on columns; a Matcher of the few products that can
+    matter answers for the rest, and for numbers of which people said something.
     """
     own = products.loc[(products["kind"] == "variant") & products["in_erp"], ["id", "sku"]]
     skus = pa.array(canonical_texts(own["sku"]))
     asked = pa.array(canonical_texts(numbers))
     places = pc.index_in(asked, value_set=pc.if_else(pc.equal(skus, ""), None, skus), skip_nulls=True)
+    if rules:
+        said = pc.is_in(asked, value_set=pa.array(sorted({number for number, _ in rules}), asked.type))
+        places = pc.if_else(said, None, places)
     direct = np.asarray(pc.is_valid(places))
     ids = np.zeros(len(numbers), dtype=np.int64)
     ids[direct] = own["id"].to_numpy()[places.drop_null().to_numpy()]
-    rules = np.zeros(len(numbers), dtype=np.int8)
+    found_by = np.zeros(len(numbers), dtype=np.int8)
     rest = list(zip(numbers[~direct], variants[~direct], strict=True))
-    matcher = Matcher(products_of(may_match(products, {number for number, _ in rest})))
+    matcher = Matcher(products_of(may_match(products, {number for number, _ in rest}, rules)), rules)
     found = {link: matcher.match(*link) for link in dict.fromkeys(rest)}
     ids[~direct] = [product.id if (product := found[link].product) else 0 for link in rest]
-    rules[~direct] = [RULES.index(found[link].rule) if found[link].rule else 0 for link in rest]
-    return LinkMatches(ids, rules, {link: match.reason for link, match in found.items() if match.reason})
+    found_by[~direct] = [RULES.index(found[link].rule) if found[link].rule else 0 for link in rest]
+    return LinkMatches(ids, found_by, {link: match.reason for link, match in found.items() if match.reason})
 
 
 def canonical_texts(texts: pd.Series) -> pd.Series:
@@ -173,9 +198,12 @@ def digest_of(products: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
+def may_match(products: pd.DataFrame, numbers: Collection[str], rules: ArticleRules = NO_RULES) -> pd.DataFrame:
     """The products that a Matcher needs for these numbers: it answers as if it had all of them."""
-    named = among(canonical_texts(products["sku"]), _texts(set(map(canonical_text, numbers))))
+    asked = set(map(canonical_text, numbers))
+    named = among(canonical_texts(products["sku"]), _texts(asked))
+    if rules:
+        named |= products["id"].isin([product for (number, _), product in rules.items() if number in asked])
     parents = products.loc[named & (products["kind"] == "parent"), "id"]
     return products[named.to_numpy() | np.isin(products["parent_id"].to_numpy(np.int64, na_value=0), parents)]
 

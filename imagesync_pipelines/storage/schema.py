@@ -137,6 +137,16 @@ pin = table(
     _source(),
 )
 
+# What a person said of an article number that pictures name, in canonical form.
+article_rule = table(
+    "article_rule",
+    *keys("number", "variant"),
+    _product_id(),
+    sa.Column("made_by", sa.Text, nullable=False),
+    moment("made_at", default_now=True),
+    sa.Index(None, "product_id"),
+)
+
 # Triggers write it; as often as a hand was there, so that none is missed while a run looks at the one before.
 primary_to_check = table("primary_to_check", identity(), sa.Column("product_id", sa.BigInteger, nullable=False))
 

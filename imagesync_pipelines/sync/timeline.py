@@ -18,6 +18,8 @@ _WORDS = {
     "keep": "kept, by a person's word",
     "pin": "chosen as primary",
     "unpin": "no longer chosen as primary",
+    "rule": "an article number that is this product, by a person's rule",
+    "rule_ended": "an article number that is this product no longer",
     "pin_moved": "still chosen as primary",
     "pin_dormant": "chosen as primary, should it come back",
 }

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.products import matching
 from imagesync_pipelines.products.matching import (
+    BY_PERSON,
+    NO_RULES,
     RULES,
+    ArticleRules,
     Matcher,
     Near,
     digest_of,
@@ -57,6 +60,38 @@ def test_a_number_finds_its_product_and_says_how(number: str, variant: str, prod
     match = Matcher(PRODUCTS).match(number, variant)
     assert match.product is not None
     assert (match.product.id, match.rule, match.reason) == (product_id, rule, "")
+
+
+SAID = {
+    ("80372", ""): 2,
+    ("TM", "BE"): 5,
+    ("11401", ""): 1,
+    ("803721", ""): 3,
+    ("Größe 9", ""): 13,
+    ("1", ""): 10,
+    ("TM2", ""): 4,
+}
+BY_RULE: dict[str, tuple[str, str, int | None]] = {
+    "a number that no product has": ("80372", "", 2),
+    "with any code": ("80372", "ZZ", 2),
+    "a code that several variants have": ("TM", "BE", 5),
+    "another number of a parent, with a code of its variant": ("11401", "BL", 3),
+    "with a code that no variant has": ("11401", "ZZ", 1),
+    "a person's word goes before a SKU": ("803721", "BE", 3),
+    "as a Mac writes it": ("Gro\u0308ße\u00a09", "", 13),
+    "a product that left the ERP": ("1", "", None),
+    "a parent of which several variants have the code": ("TM2", "BE", None),
+    "of another code nothing was said": ("TM", "ZZ", 4),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "product_id"), BY_RULE.values(), ids=BY_RULE.keys())
+def test_a_persons_rule_says_which_product_a_number_is(number: str, variant: str, product_id: int | None) -> None:
+    match = Matcher(PRODUCTS, SAID).match(number, variant)
+    assert (match.product.id if match.product else None) == product_id
+    assert (match.rule == BY_PERSON) == (product_id not in (None, 4))
+    plain = Matcher(PRODUCTS).match(number, variant)
+    assert plain.product is None or plain.product.id != product_id or product_id == 4
 
 
 UNMATCHED = {
@@ -121,18 +156,25 @@ def test_at_most_three_candidates_are_given_however_many_are_alike() -> None:
 CATALOGUE = pd.DataFrame(PRODUCTS, columns=StoredProduct._fields).astype({"parent_id": "Int64"})
 
 
-@given(st.lists(st.sampled_from([*MATCHED.values(), *UNMATCHED.values(), *NEAREST.values()]), min_size=1))
-def test_the_products_that_may_matter_give_the_same_answers_as_all_of_them(asked: list[tuple]) -> None:
+@given(
+    st.lists(
+        st.sampled_from([*MATCHED.values(), *UNMATCHED.values(), *NEAREST.values(), *BY_RULE.values()]), min_size=1
+    ),
+    st.sampled_from([NO_RULES, SAID]),
+)
+def test_the_products_that_may_matter_give_the_same_answers_as_all_of_them(
+    asked: list[tuple], rules: ArticleRules
+) -> None:
     links = [(number, variant) for number, variant, *_ in asked]
-    few = Matcher(products_of(may_match(CATALOGUE, [number for number, _ in links])))
+    few = Matcher(products_of(may_match(CATALOGUE, [number for number, _ in links], rules)), rules)
     near = Matcher(products_of(may_resemble(CATALOGUE, links)))
     numbers, variants = (pd.Series(column, dtype="str") for column in zip(*links, strict=True))
-    many = match_links(CATALOGUE, numbers, variants)
+    many = match_links(CATALOGUE, numbers, variants, rules)
     for (number, variant), product_id, rule in zip(links, many.product_ids, many.rules, strict=True):
-        match = Matcher(PRODUCTS).match(number, variant)
+        match = Matcher(PRODUCTS, rules).match(number, variant)
         assert (product_id, RULES[rule]) == ((match.product.id, match.rule) if match.product else (0, RULES[0]))
         assert many.reasons.get((number, variant), "") == match.reason
-        assert few.match(number, variant) == Matcher(PRODUCTS).match(number, variant)
+        assert few.match(number, variant) == match
         assert near.nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
 
 

@@ -18,8 +18,9 @@ from upath import UPath
 from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named
 from imagesync_pipelines.connectors.folder.reading import Run
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
+from imagesync_pipelines.products.article_rules import read_rules
 from imagesync_pipelines.products.file_names import canonical, stem, why_unclear
-from imagesync_pipelines.products.matching import Matcher, products_of
+from imagesync_pipelines.products.matching import BY_PERSON, NO_RULES, ArticleRules, Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
 from imagesync_pipelines.products.showing import pictures_of_rows, pixels
 from imagesync_pipelines.products.table import read_products
@@ -65,7 +66,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
         raise FolderError("the folder was never read; start the job folder__sync")
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
-    payload, lost = plan_files(files, products, settings.pattern, settings.url)
+    payload, lost = plan_files(files, products, settings.pattern, settings.url, read_rules(engine))
     wanted = payload.loc[:, ["key", "group", "fingerprint"]].astype("str")
     planned = plan_images(
         context,
@@ -112,34 +113,37 @@ def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
     engine, settings = context.installation.engine, context.settings
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
-    wanted, _ = plan_files(files, read_products(engine), settings.pattern, settings.url)
+    wanted, _ = plan_files(files, read_products(engine), settings.pattern, settings.url, read_rules(engine))
     scan = scans.latest_scan(engine, NAME)
     by = f"scan {scan.id}" if scan is not None and scan.id != loaded.header.scan_id else "the products as they are now"
     yield SourceNow(wanted[["key", "fingerprint"]].astype("str"), whole=None, by=by)
 
 
 def plan_files(
-    files: pd.DataFrame, products: pd.DataFrame, pattern: str, url: str
+    files: pd.DataFrame, products: pd.DataFrame, pattern: str, url: str, rules: ArticleRules = NO_RULES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What should be, from the files of the mirror (key, sha256, width, height, format) and all products.
 
     First the images: key, group and the columns of target.VALUES, metadata as text; original_url is the hash of the
     picture, so that a new name of it is a rename. Then the files that name no product, with the columns of
-    Unmatched.unmatched. url: where the catalogue is reached. A file belongs to one product at most.
+    Unmatched.unmatched. url: where the catalogue is reached. A file belongs to one product at most; rules: which one
+    people said that a name, or the SKU that it says, is.
     """
     products = products.assign(sku=products["sku"].map(canonical))
-    matcher = Matcher(products_of(products))
+    matcher = Matcher(products_of(products), rules)
+    said = frozenset(number for number, _ in rules)
     skus = frozenset(products.loc[products["in_erp"], "sku"])
     rows: list[dict[str, Any]] = []
     lost: list[tuple[Any, ...]] = []
+    known = skus | said
     for file in files.to_dict(orient="records"):
         path, address = str(file["key"]), own_address(url, str(file["sha256"]))
-        name = named(path, re.compile(pattern), skus)
+        name = named(path, re.compile(pattern), known)
         if name is None:
             lost.append((stem(path), "", path, "", address, "the name does not fit FOLDER_PATTERN", []))
             continue
         match = matcher.match(name.sku)
-        unclear = why_unclear(stem(path), skus.__contains__)
+        unclear = "" if match.rule == BY_PERSON else why_unclear(stem(path), skus.__contains__)
         if match.product is None or unclear:
             near = [one._asdict() for one in matcher.nearest(name.sku)]
             lost.append((name.sku, "", path, "", address, unclear or match.reason, near))

@@ -20,6 +20,7 @@ from imagesync_pipelines.connectors.image_db.record_store import About, Batches,
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
+from imagesync_pipelines.products.article_rules import read_rules, said_by
 from imagesync_pipelines.products.kept_exports import write_exports
 from imagesync_pipelines.products.matching import digest_of
 from imagesync_pipelines.products.showing import pictures_of_rows
@@ -40,6 +41,8 @@ THUMBNAIL_SECONDS = 5.0
 SHOWN_PICTURES = 12
 # In a plan's scope: when the products last changed before it was made.
 _PRODUCTS_AT = "products_at"
+# In a plan's scope: what people said of article numbers when it was made.
+_RULES = "article_rules"
 # In a plan's scope: the run that only looked at the products that the plan was made from.
 _PRODUCTS_SEEN_BY = "products_seen_by"
 
@@ -112,8 +115,8 @@ def make_plan(
     else:
         products_at, all_products = products.products_at(engine), products.read_products(engine)
     name = about.run_id
-    digest = digest_of(all_products)
-    found = planning.plan_wanted(batches.records(name), all_products, batches.suggested(digest))
+    digest, rules = digest_of(all_products), read_rules(engine)
+    found = planning.plan_wanted(batches.records(name), all_products, batches.suggested(digest), rules)
     batches.keep_unmatched(name, found, digest)
     current = read_current(engine, context.connector)
     groups = only_groups if only_groups is not None else _groups_in_scope(about, found, current, all_products)
@@ -155,6 +158,7 @@ def make_plan(
             "matched": len(images.matched),
             "unmatched": len(images.unmatched),
             _PRODUCTS_AT: products_at.isoformat() if products_at is not None else None,
+            _RULES: said_by(rules),
             **({_PRODUCTS_SEEN_BY: erp.looked_at} if erp is not None and erp.looked_at else {}),
             **({PIECE: True} if only_groups is not None else {}),
         },
@@ -225,21 +229,23 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
 
 
 def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
-    """What the image database is known to want of a plan's products, where pages or products changed since.
+    """What the image database is known to want of a plan's products, where pages, products or rules changed since.
 
-    The plan's own records, for the products as they are now; and those of newer readings, of which one that proves
-    nothing shows what is there and not what is gone. A record that cannot be read is there.
+    The plan's own records, for the products, and people's rules, as they are now; and those of newer readings, of which
+    one that proves nothing shows what is there and not what is gone. A record that cannot be read is there.
     """
     batches, engine, scope = Batches(context.handovers), context.installation.engine, loaded.scope
     batch, moment = str(scope.get(BATCH, "")), products.products_at(engine)
+    rules = read_rules(engine)
     moved = _PRODUCTS_AT in scope and scope[_PRODUCTS_AT] != (moment and moment.isoformat())
+    moved |= scope.get(_RULES, said_by(rules)) != said_by(rules)
     names = [*([batch] if moved else []), *batches.newer(batch)]
     if not names:
         return
     planned = loaded.rows.loc[loaded.rows["change"].isin(EFFECTS), ["key", "group"]]
     all_products = products.read_products(engine)
     for name, about in ((name, batches.about(name)) for name in names):
-        found = planning.plan_wanted(batches.records(name), all_products, suggested=None)
+        found = planning.plan_wanted(batches.records(name), all_products, None, rules)
         unread = planning.rejected_rows(about.rejects, planned, found.wanted)
         there = pd.concat([found.unusable["key"], unread["key"]])
         wanted = pd.concat([found.wanted[["key", "fingerprint"]], there.to_frame().assign(fingerprint=pd.NA)])

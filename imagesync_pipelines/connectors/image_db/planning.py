@@ -22,7 +22,9 @@ from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, Un
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_table, stored_texts
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import (
+    NO_RULES,
     RULES,
+    ArticleRules,
     Matcher,
     canonical_texts,
     match_links,
@@ -65,12 +67,15 @@ class PlannedImages(Unmatched):
 
 
 def plan_wanted(
-    records: UPath, products: pd.DataFrame, suggested: Mapping[tuple[str, str], Any] | None = MappingProxyType({})
+    records: UPath,
+    products: pd.DataFrame,
+    suggested: Mapping[tuple[str, str], Any] | None = MappingProxyType({}),
+    rules: ArticleRules = NO_RULES,
 ) -> PlannedImages:
     """What should be, from the record store and all products (those that left the ERP get no images).
 
     suggested: the candidates for unmatched numbers that were found among these very products before; None: nobody asks
-    for candidates, and none are looked for.
+    for candidates, and none are looked for. rules: which product people said that a number is.
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
     the record with its chosen files, the link, the product's name and the rules, so that a change of any of them
@@ -78,7 +83,7 @@ def plan_wanted(
     """
     table = read_table(records)
     linked = _links(table)
-    matches = match_links(products, linked["number"], linked["variant"])
+    matches = match_links(products, linked["number"], linked["variant"], rules)
     found = matches.product_ids != 0
     hits = _product_images(linked[found], matches.product_ids[found], matches.rules[found])
     showable = np.asarray(pc.not_equal(table["image_format"], ""))[hits["record"]]

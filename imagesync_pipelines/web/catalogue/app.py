@@ -18,10 +18,20 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from imagesync_pipelines.products.article_rules import RuleRefusedError
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.web.catalogue import exporting, metrics, views
-from imagesync_pipelines.web.catalogue.admin import fleet, held, plan_words, quarantine, runs, sessions, subscriptions
+from imagesync_pipelines.web.catalogue.admin import (
+    articles,
+    fleet,
+    held,
+    plan_words,
+    quarantine,
+    runs,
+    sessions,
+    subscriptions,
+)
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
@@ -38,7 +48,7 @@ RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
-    *(fleet.router, subscriptions.router, views.router),
+    *(articles.router, fleet.router, subscriptions.router, views.router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 
@@ -65,6 +75,7 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     PastUnknownError: (404, True, {}),
     runs.NothingToStartError: (409, True, {}),
     PinRefusedError: (409, True, {}),
+    RuleRefusedError: (409, True, {}),
     SubscriptionError: (409, True, {}),
     DagsterUnreachableError: (503, True, {}),
     OperationalError: (503, False, {"Retry-After": "5"}),

@@ -22,6 +22,7 @@ from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, product_images
 from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.products import applying
+from imagesync_pipelines.products.article_rules import add_rule
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Contents, own_address, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
@@ -302,6 +303,18 @@ def test_a_stored_plan_puts_no_picture_on_the_product_that_lost_the_sku_since(wo
     assert summary is not None
     assert (summary.images_added, summary.refused, set(world.images())) == (1, 1, {"20.jpg"})
     assert "the source does not have it any more (by the products as they are now)" in summary.warnings[-1]
+
+
+def test_a_file_belongs_to_the_product_that_people_say_its_name_is(world: World) -> None:
+    world.put(**{"99_2__jpg": picture(1), "§§__jpg": picture(2), "20__jpg": picture(3)})
+    world.sync()
+    assert set(world.images()) == {"20.jpg"}
+    for number, sku in (("99", "30"), ("§§", "40")):
+        add_rule(world.installation.engine, number, "", sku, "anna")
+    world.sync()
+    assert world.images() == {"99_2.jpg": ("30", True, 2), "§§.jpg": ("40", True, 1), "20.jpg": ("20", True, 1)}
+    assert world.scalars(unmatched_article.c.number) == []
+    assert changes(world.sync()[1]) == {}
 
 
 def test_content_that_was_lost_is_read_again(world: World) -> None:

@@ -14,6 +14,7 @@ from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions
 from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import applying
+from imagesync_pipelines.products.article_rules import add_rule, remove_rule
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
 from imagesync_pipelines.storage.identities import installation_id, keep_installation
@@ -198,6 +199,30 @@ def test_a_stored_plan_does_not_put_an_image_on_the_product_that_lost_the_number
     assert "98" in synced.shown()[SKUS[1]]
     assert "99" not in synced.shown().get("777777", [])
     assert "by the ERP's products as they are now" in applied.summary.warnings[0]
+
+
+def test_a_number_that_people_say_is_a_product_brings_its_pictures_there_and_takes_them_back(synced: Connector) -> None:
+    engine = synced.place.engine
+    synced.source.records.append(image(99, "1OOOO1", front=False))
+    assert synced.sync() == (0, 0, 0)
+    assert synced.unmatched().rows == 1
+    add_rule(engine, "1OOOO1", "", SKUS[0], "anna")
+    synced.scan()
+    synced.records()
+    stored = synced.plan()
+    assert stored.planned.counts["add"] == 1
+    remove_rule(engine, "1OOOO1", "", "anna")
+    assert synced.apply(plan_id=stored.plan_id).written == (0, 0, 0), "the plan rests on a rule that is no more"
+    add_rule(engine, "1OOOO1", "", SKUS[0], "anna")
+    assert synced.sync() == (1, 0, 0)
+    assert synced.sync() == (0, 0, 0)
+    assert "99" in synced.shown()[SKUS[0]]
+    assert synced.unmatched().rows == 0
+    with engine.connect() as connection:
+        by = connection.scalar(sa.select(product_image.c.matched_by).where(product_image.c.external_id == "99"))
+    assert by == "a person's rule"
+    remove_rule(engine, "1OOOO1", "", "anna")
+    assert synced.sync() == (0, 0, 1)
 
 
 def test_only_the_products_asked_for_are_touched(synced: Connector) -> None:

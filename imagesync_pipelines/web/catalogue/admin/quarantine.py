@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import distinct_on
 from starlette.responses import Response
 
+from imagesync_pipelines.products.article_rules import list_rules
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.errors import StorageError
@@ -178,7 +179,7 @@ def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenIte
 
 @router.get("/admin/unmatched", name="unmatched")
 def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cursor: Cursor = "") -> Response:
-    """Article numbers that no product has, or those of them that begin with what was asked for.
+    """Article numbers that no product has, or those of them that begin with what was asked for; what people said.
 
     `products` is our product of each SKU that may be meant, where there still is one.
     """
@@ -189,6 +190,7 @@ def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cu
         "next_cursor": next_cursor,
         "number": number.strip(),
         "total": total,
+        "rules": [] if cursor else list_rules(opened.engine),
         "token": lambda url: picture_token(opened, url),
     }
     return private_page(request, "admin/unmatched.html", context)

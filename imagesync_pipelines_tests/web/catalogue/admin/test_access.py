@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
+from imagesync_pipelines.products.article_rules import add_rule
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
@@ -21,7 +22,7 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
-    "/admin/fleet/plan",
+    "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
 )  # fmt: skip
@@ -33,6 +34,7 @@ FOR_ADMINS = ("/admin/start",)
 OWN = ("/admin/views", "/admin/views/forget")
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
+          "number": "101", "sku": "100",
           "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
 
 
@@ -46,6 +48,7 @@ def there(world: World) -> dict[str, int]:
     subscriptions.add(
         world.engine, NewSubscription("shop", "standard", "https://192.0.2.1/", "env:IMAGESYNC_WEBHOOK_S")
     )
+    add_rule(world.engine, "1O1", "", "100", "anna")
     waits = {"connector": "image_db", "account": "", "origin": "", "key": "1/9", "group_key": "1", "fingerprint": "f"}
     with world.engine.begin() as connection:
         connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))
@@ -61,7 +64,8 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         items = connection.execute(sa.text("SELECT count(*) FROM imagesync.quarantine"))
         decided = connection.execute(sa.select(held.c.decision))
         told = connection.execute(sa.text("SELECT name, secret, state, cursor FROM imagesync.webhook_subscription"))
-        rows = (*primaries.all(), *pins.all(), *decided.all(), *told.all())
+        said = connection.execute(sa.text("SELECT number, product_id FROM imagesync.article_rule"))
+        rows = (*said.all(), *primaries.all(), *pins.all(), *decided.all(), *told.all())
         return (*rows, items.scalar_one(), len(dagster.launched))
 
 

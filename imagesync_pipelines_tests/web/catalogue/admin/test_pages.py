@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.article_rules import read_rules
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineEntry, QuarantineTable
@@ -250,6 +251,33 @@ def test_unmatched_articles_are_listed_with_products_that_may_be_meant(world: Wo
     assert (">9059<" in second, ">101<" in second) == (True, False)
     found = viewer.get("/admin/unmatched?number=5_").text
     assert ('class="name">5_1<' in found, 'class="name">551<' in found) == (True, False)
+
+
+def test_an_admin_says_which_product_a_number_is_and_forgets_it(world: World, admin: Browser, viewer: Browser) -> None:
+    engel = world.product("100", "Engel")
+    world.product("200", "Weg")
+    meant = [{"sku": "100", "name": "Engel", "why": "one character differs"}]
+    article = {"number": "101", "variant": "BE", "external_id": "9", "reason": "none", "candidates": meant}
+    with world.engine.begin() as connection:
+        connection.execute(unmatched_article.insert().values(**article))
+    for page in ("/admin/unmatched", "/admin/quarantine"):
+        assert "It is 100" in admin.get(page).text
+        assert "It is 100" not in viewer.get(page).text
+    said = admin.send_form("/admin/unmatched", "/admin/articles/rule", only_code="1", meant="100")
+    assert "101 BE is 100 Engel. The next synchronisation follows it." in said.text
+    assert read_rules(world.engine) == {("101", "BE"): engel}
+    admin.send_form("/admin/unmatched", "/admin/articles/rule", meant="100", sku="200")
+    assert len(read_rules(world.engine)) == 2, "what was typed goes before what was suggested, and for any code"
+    shown = " ".join(viewer.get("/admin/unmatched").text.split())
+    assert f'101 BE is <a href="/products/{engel}">100 Engel</a>' in shown
+    assert "/admin/articles/forget" not in shown
+    assert "anna says that article 101 BE is it" in viewer.get(f"/products/{engel}/history").text
+    refused = admin.send_form("/admin/unmatched", "/admin/articles/rule", sku="4711")
+    assert (refused.status_code, "The ERP has no product" in refused.text) == (409, True)
+    fields = {"csrf": admin.csrf(), "number": "101", "variant": "BE"}
+    assert "The rule is forgotten" in admin.post("/admin/articles/forget", fields).text
+    assert admin.post("/admin/articles/forget", fields).status_code == 409
+    assert list(read_rules(world.engine)) == [("101", "")]
 
 
 def test_a_product_that_may_be_meant_is_linked_although_it_left_the_erp(world: World, viewer: Browser) -> None:
