@@ -26,6 +26,8 @@ _NAME = re.compile(r"[\w.@+-]{1,100}")
 # What a leaked key is recognised by.
 _MARK = "imgs"
 _PREFIX_BYTES, _SECRET_BYTES = 6, 32
+_LEGIBLE = "abcdefghjkmnpqrstuvwxyz23456789"
+_NOBODY = "There is no such user any more; nothing was changed."
 _KEY = re.compile(rf"{_MARK}_[0-9a-f]{{{2 * _PREFIX_BYTES}}}_[A-Za-z0-9_-]{{43}}")
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
@@ -83,10 +85,11 @@ class ApiKey(BaseModel):
 _API_KEY = tuple(api_key.c[name] for name in ApiKey.model_fields)
 
 
-def set_user(engine: sa.Engine, name: str, role: UserRole, password: str) -> User:
+def set_user(engine: sa.Engine, name: str, role: UserRole, password: str, *, only_new: bool = False) -> User:
     """Add a person, or give one a new role and password; their open sessions are over then.
 
-    Raises AccessRefusedError for a name or password that is not good enough; nothing is changed.
+    Raises AccessRefusedError for a name or password that is not good enough, and with only_new for a name that somebody
+    has, who was disabled or not; nothing is changed.
     """
     if not _NAME.fullmatch(name):
         raise AccessRefusedError(
@@ -99,9 +102,55 @@ def set_user(engine: sa.Engine, name: str, role: UserRole, password: str) -> Use
     values = {"role": role.value, "password_hash": PasswordHash.recommended().hash(password), "is_active": True}
     statement = insert(web_user).values(name=name, **values)
     changed = {**values, "session_epoch": web_user.c.session_epoch + 1}
-    statement = statement.on_conflict_do_update(index_elements=["name"], set_=changed)
+    if only_new:
+        statement = statement.on_conflict_do_nothing(index_elements=["name"])
+    else:
+        statement = statement.on_conflict_do_update(index_elements=["name"], set_=changed)
     with engine.begin() as connection:
-        return User(**connection.execute(statement.returning(*_USER)).one()._mapping)
+        row = connection.execute(statement.returning(*_USER)).one_or_none()
+    if row is None:
+        raise AccessRefusedError(f"There is a user {name} already; give a new password instead. Nothing was changed.")
+    return User(**row._mapping)
+
+
+def add_user(engine: sa.Engine, name: str, role: UserRole) -> tuple[User, str]:
+    """Add a person with a password that is made now: both. Nobody can read the password again.
+
+    Raises AccessRefusedError for a name that is not good enough, or that somebody has.
+    """
+    password = _made_password()
+    return set_user(engine, name, role, password, only_new=True), password
+
+
+def give_password(engine: sa.Engine, user_id: int) -> tuple[User, str]:
+    """A new password for a person, who may come in by it, disabled before or not; their open sessions are over.
+
+    Raises AccessRefusedError when there is no such person.
+    """
+    password, user = _made_password(), _user(engine, user_id)
+    return set_user(engine, user.name, user.role, password), password
+
+
+def set_role(engine: sa.Engine, user_id: int, role: UserRole) -> User:
+    """Let a person do more or less from their next request on. Raises AccessRefusedError for nobody."""
+    with engine.begin() as connection:
+        statement = web_user.update().where(web_user.c.id == user_id).values(role=role.value)
+        row = connection.execute(statement.returning(*_USER)).one_or_none()
+    if row is None:
+        raise AccessRefusedError(_NOBODY)
+    return User(**row._mapping)
+
+
+def _user(engine: sa.Engine, user_id: int) -> User:
+    found = read_rows(engine, sa.select(*_USER).where(web_user.c.id == user_id), User)
+    if not found:
+        raise AccessRefusedError(_NOBODY)
+    return found[0]
+
+
+def _made_password() -> str:
+    """Five groups of letters and digits that nobody confuses, some 99 random bits."""
+    return "-".join("".join(secrets.choice(_LEGIBLE) for _ in range(4)) for _ in range(5))
 
 
 def log_in(engine: sa.Engine, name: str, password: str) -> User | None:
@@ -137,6 +186,13 @@ def end_sessions(engine: sa.Engine, user_id: int) -> None:
     epoch = web_user.c.session_epoch + 1
     with engine.begin() as connection:
         connection.execute(web_user.update().where(web_user.c.id == user_id).values(session_epoch=epoch))
+
+
+def disable_user_of(engine: sa.Engine, user_id: int) -> User:
+    """The same by the number of a person, who is given back."""
+    user = _user(engine, user_id)
+    disable_user(engine, user.name)
+    return user
 
 
 def disable_user(engine: sa.Engine, name: str) -> None:

@@ -22,6 +22,7 @@ from imagesync_pipelines.products.article_rules import RuleRefusedError
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.web.catalogue import exporting, metrics, views
+from imagesync_pipelines.web.catalogue.access import AccessRefusedError
 from imagesync_pipelines.web.catalogue.admin import (
     articles,
     fleet,
@@ -31,6 +32,7 @@ from imagesync_pipelines.web.catalogue.admin import (
     runs,
     sessions,
     subscriptions,
+    users,
 )
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
@@ -48,7 +50,7 @@ RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
-    *(articles.router, fleet.router, subscriptions.router, views.router),
+    *(articles.router, fleet.router, subscriptions.router, users.router, views.router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 
@@ -76,6 +78,7 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     runs.NothingToStartError: (409, True, {}),
     PinRefusedError: (409, True, {}),
     RuleRefusedError: (409, True, {}),
+    AccessRefusedError: (409, True, {}),
     SubscriptionError: (409, True, {}),
     DagsterUnreachableError: (503, True, {}),
     OperationalError: (503, False, {"Retry-After": "5"}),

@@ -14,6 +14,7 @@ from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
 from imagesync_pipelines.storage.schema_accounts import plytix_link
 from imagesync_pipelines.storage.subscriptions import NewSubscription
+from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.admin.subscriptions import Action
 from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
@@ -23,18 +24,19 @@ CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
     "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget",
+    "/admin/users", "/admin/users/{carl}/role", "/admin/users/{carl}/disable", "/admin/users/{carl}/password",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
 )  # fmt: skip
 LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/fleet",
            "/admin/webhooks", "/admin/webhooks/shop",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
-FOR_ADMINS = ("/admin/start",)
+FOR_ADMINS = ("/admin/start", "/admin/users")
 # What everybody who is signed in keeps of their own.
 OWN = ("/admin/views", "/admin/views/forget")
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
-          "number": "101", "sku": "100",
+          "number": "101", "sku": "100", "role": "admin",
           "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
 
 
@@ -53,7 +55,8 @@ def there(world: World) -> dict[str, int]:
     with world.engine.begin() as connection:
         connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))
         item = connection.execute(quarantine.insert().values(**values).returning(quarantine.c.id)).scalar_one()
-    return {"product": engel, "image": image, "item": item}
+    carl = access.set_user(world.engine, "carl", access.UserRole.VIEWER, "a long password").id
+    return {"product": engel, "image": image, "item": item, "carl": carl}
 
 
 def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
@@ -65,7 +68,8 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         decided = connection.execute(sa.select(held.c.decision))
         told = connection.execute(sa.text("SELECT name, secret, state, cursor FROM imagesync.webhook_subscription"))
         said = connection.execute(sa.text("SELECT number, product_id FROM imagesync.article_rule"))
-        rows = (*said.all(), *primaries.all(), *pins.all(), *decided.all(), *told.all())
+        people = connection.execute(sa.text("SELECT name, role, is_active, password_hash FROM imagesync.web_user"))
+        rows = (*said.all(), *people.all(), *primaries.all(), *pins.all(), *decided.all(), *told.all())
         return (*rows, items.scalar_one(), len(dagster.launched))
 
 
@@ -86,10 +90,10 @@ def test_the_tables_of_this_test_name_every_route() -> None:
     shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
     shortened = {(m, path.replace("{run_id}", RUN_ID).replace("{plan_id}", "1")) for m, path in shortened}
     both = {(m, path.replace("{decision}", word)) for m, path in shortened for word in ("allow", "keep")}
-    both = {(m, path.replace("{name}", "shop")) for m, path in both}
+    both = {(m, path.replace("{name}", "shop").replace("{user_id}", "{carl}")) for m, path in both}
     both = {(m, path.replace("{action}", word)) for m, path in both for word in get_args(Action)}
     both = {(m, path.replace("{word}", word)) for m, path in both for word in ("approve", "dismiss")}
-    shortened = {one for one in both if "{" not in one[1].replace("{product}", "")}
+    shortened = {one for one in both if "{" not in one[1].replace("{product}", "").replace("{carl}", "")}
     assert shortened == named
 
 
