@@ -25,6 +25,7 @@ from imagesync_pipelines.web.catalogue import exporting, metrics, views
 from imagesync_pipelines.web.catalogue.access import AccessRefusedError
 from imagesync_pipelines.web.catalogue.admin import (
     articles,
+    bulk,
     fleet,
     held,
     plan_words,
@@ -50,7 +51,7 @@ RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
-    *(articles.router, fleet.router, subscriptions.router, users.router, views.router),
+    *(articles.router, bulk.router, fleet.router, subscriptions.router, users.router, views.router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 

@@ -81,7 +81,13 @@ class FakeDagster:
     def answer(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The `data` of an answer, with the types and fields of Dagster 1.13."""
         if "repositoriesOrError" in query:
-            others = ("image_db__partial", "image_db__skus", "image_db__apply", "image_db__undo")
+            others = (
+                "image_db__partial",
+                "image_db__skus",
+                "image_db__skus_dry_run",
+                "image_db__apply",
+                "image_db__undo",
+            )
             jobs = [{"name": name} for name in (*self.partitions, *others)]
             node = {"name": "__repository__", "location": {"name": "imagesync_pipelines"}, "jobs": jobs}
             return {"repositoriesOrError": {"__typename": "RepositoryConnection", "nodes": [node]}}

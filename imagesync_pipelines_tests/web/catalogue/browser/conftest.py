@@ -126,9 +126,20 @@ def serious_findings(page: Page, paths: Sequence[str]) -> dict[str, list[str]]:
 
     The page's profile must be opened with bypass_csp: no program but ours may run on our pages otherwise.
     """
-    page.add_init_script(path=Path(__file__).parent.parent / "vendored" / "axe.min.js")
+    watch_for_findings(page)
     found = {}
     for path in paths:
         page.goto(path, wait_until="networkidle")
-        found[path] = page.evaluate(_SERIOUS)
+        found[path] = findings_here(page)
     return {path: serious for path, serious in found.items() if serious}
+
+
+def watch_for_findings(page: Page) -> None:
+    """Let axe-core run on every page that is opened from now on."""
+    page.add_init_script(path=Path(__file__).parent.parent / "vendored" / "axe.min.js")
+
+
+def findings_here(page: Page) -> list[str]:
+    """What axe-core finds serious on the page that is open."""
+    found: list[str] = page.evaluate(_SERIOUS)
+    return found

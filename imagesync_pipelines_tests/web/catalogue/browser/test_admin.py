@@ -16,7 +16,15 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.web.catalogue.access import UserRole, set_user
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.cli.test_servers import answers, wait_for
-from imagesync_pipelines_tests.web.catalogue.browser.conftest import PHONE, Place, opened, serious_findings
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import (
+    PHONE,
+    WIDE,
+    Place,
+    findings_here,
+    opened,
+    serious_findings,
+    watch_for_findings,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +82,38 @@ def test_a_view_is_kept_under_a_name_and_forgotten(page: Page) -> None:
     expect(page.get_by_label("Sorted by")).to_have_value("name")
     page.get_by_role("button", name="Forget this view").click()
     expect(page.get_by_role("link", name="No fronts")).to_have_count(0)
+
+
+@pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
+def test_primary_pictures_of_chosen_products_are_looked_at_and_chosen(
+    browser: Browser, place: Place, screen: dict[str, int]
+) -> None:
+    with opened(browser, place, viewport=screen, bypass_csp=True) as page:
+        watch_for_findings(page)
+        sign_in(page)
+        page.goto("/")
+        for number in (0, 1):
+            page.get_by_role("checkbox", name=re.compile("^Choose ")).nth(number).check()
+        page.get_by_role("button", name="With the chosen").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("2 products")
+        assert findings_here(page) == []
+        page.get_by_label("the picture with the most pixels").check()
+        page.get_by_role("button", name="Show what is chosen").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Primary pictures")
+        assert findings_here(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+        page.get_by_role("button", name=re.compile("^Choose these")).click()
+        expect(page.get_by_role("main")).to_contain_text("Primary pictures chosen: 2.")
+        page.get_by_role("searchbox").fill("zzzz")
+        expect(page.locator("#bulk input[name=query]")).to_have_value("q=zzzz")
+        page.goto("/")
+        for number in (0, 1):
+            page.get_by_role("checkbox", name=re.compile("^Choose ")).nth(number).check()
+        page.get_by_role("button", name="With the chosen").click()
+        page.get_by_label("the rules choose again").check()
+        page.get_by_role("button", name="Show what is chosen").click()
+        page.get_by_role("button", name=re.compile("^Choose these")).click()
+        expect(page.get_by_role("main")).to_contain_text("Primary pictures chosen: 2.")
 
 
 def test_who_is_not_signed_in_sees_no_buttons_that_change_anything(page: Page, place: Place) -> None:

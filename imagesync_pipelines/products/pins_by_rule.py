@@ -1,0 +1,138 @@
+"""The primary pictures of many products chosen by a rule, in a person's name: a plan first, then product by product."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
+from imagesync_pipelines.products.rules import Shown, display_order
+from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.errors import PinRefusedError
+from imagesync_pipelines.storage.schema import pin, product, product_image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A product image, as far as a rule looks at it, and whether it is the primary one."""
+
+    id: int
+    product_id: int
+    source: str
+    external_id: str
+    priority: int
+    newest_export: datetime | None
+    is_front: bool
+    is_primary: bool
+    width: int | None
+    height: int | None
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Its place among the pictures of the product, as the catalogue shows them."""
+        return display_order(Shown(self.external_id, self.priority, self.newest_export, self.source))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of one product. before: its primary picture now; after: the one that is chosen.
+
+    after is None where the rules are to choose again, or where nothing is to be done: then why says why. pinned_by: who
+    chose the picture before, '' for nobody.
+    """
+
+    product_id: int
+    sku: str
+    name: str
+    before: int | None
+    after: int | None
+    pinned_by: str
+    why: str = ""
+
+    @property
+    def pictures(self) -> tuple[int, ...]:
+        """The pictures that are a part of it."""
+        return tuple(one for one in (self.before, self.after) if one is not None)
+
+
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+UNPIN = "unpin"
+# How each rule orders the pictures that it may choose, the best first.
+_BEST: Mapping[str, Callable[[Picture], tuple[object, ...]]] = MappingProxyType(
+    {
+        "front": lambda one: one.order,
+        "largest": lambda one: (-(one.width or 0) * (one.height or 0), *one.order),
+        "newest": lambda one: (-((one.newest_export or _LONG_AGO) - _LONG_AGO).total_seconds(), *one.order),
+    }
+)
+RULES: Mapping[str, str] = MappingProxyType(
+    {
+        "front": "the first front view",
+        "largest": "the picture with the most pixels",
+        "newest": "the newest picture",
+        UNPIN: "none: the rules choose again",
+    }
+)
+
+
+def chosen(pictures: Iterable[Picture], rule: str) -> Picture | None:
+    """The picture that a rule chooses among those of a product; None where it has none that fits."""
+    fitting = [one for one in pictures if one.is_front or rule != "front"]
+    return min(fitting, key=_BEST[rule]) if fitting else None
+
+
+def plan_choices(engine: sa.Engine, product_ids: Collection[int], rule: str) -> list[Choice]:
+    """What a rule would choose for these products, in the order of their SKUs; nothing is changed."""
+    names = sa.select(product.c.id, product.c.sku, product.c.name).where(among(product.c.id, product_ids))
+    columns = [product_image.c[name] for name in Picture.__dataclass_fields__]
+    images = sa.select(*columns).where(among(product_image.c.product_id, product_ids))
+    pins = sa.select(pin).where(among(pin.c.product_id, product_ids))
+    with engine.connect() as connection:
+        products = connection.execute(names.order_by(product.c.sku, product.c.id)).all()
+        pinned = {row.product_id: row for row in connection.execute(pins)}
+        by_product: dict[int, list[Picture]] = {}
+        for row in connection.execute(images):
+            by_product.setdefault(row.product_id, []).append(Picture(**row._mapping))
+    return [_choice(one, by_product.get(one.id, []), pinned.get(one.id), rule) for one in products]
+
+
+def _choice(one: sa.Row, pictures: Sequence[Picture], pinned: sa.Row | None, rule: str) -> Choice:
+    before = next((image for image in pictures if image.is_primary), None)
+    after, why = None, ""
+    if rule == UNPIN:
+        why = "" if pinned is not None else "nobody chose its picture"
+    elif not pictures:
+        why = "it has no picture of its own"
+    elif (after := chosen(pictures, rule)) is None:
+        why = "it has no front view"
+    elif pinned is not None and (pinned.source, pinned.external_id) == (after.source, after.external_id):
+        why, after = "it is chosen already", None
+    now, then = (image.id if image is not None else None for image in (before, after))
+    return Choice(one.id, one.sku, one.name, now, then, pinned.pinned_by if pinned is not None else "", why)
+
+
+def carry_out(engine: sa.Engine, choices: Iterable[tuple[int, int | None, int | None]], who: str) -> tuple[int, int]:
+    """Choose, product by product, what a plan showed: (product, picture before, picture after or None to unpin).
+
+    Gives how many were done, and how many were left alone, because product or pictures moved since.
+    """
+    done = moved = 0
+    for product_id, before, after in choices:
+        mine = product_image.c.product_id == product_id
+        with engine.connect() as connection:
+            primary = connection.scalar(sa.select(product_image.c.id).where(mine, product_image.c.is_primary))
+            image = connection.execute(sa.select(product_image).where(mine, product_image.c.id == after)).first()
+        if primary != before or (after is not None and image is None):
+            moved += 1
+            continue
+        try:
+            if image is None:
+                unpin_image(engine, product_id, who)
+            else:
+                pin_image(engine, product_id, image.source, image.external_id, who)
+            done += 1
+        except PinRefusedError:
+            moved += 1
+    return done, moved

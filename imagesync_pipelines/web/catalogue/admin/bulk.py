@@ -1,0 +1,112 @@
+"""Many products at once: chosen in the list, or all that fit; what is to be done is always looked at first."""
+
+import logging
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Form, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from imagesync_pipelines.products import pins_by_rule
+from imagesync_pipelines.web.catalogue import listing, queries
+from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, NothingToStartError, launched, sync_of_skus
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
+from imagesync_pipelines.web.catalogue.pages.products import CHIPS, asked
+from imagesync_pipelines.web.catalogue.pages.rendering import Here
+from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.catalogue.views import plain_query
+from imagesync_pipelines.web.service import Text
+
+router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
+
+# So many of the chosen ones are shown with their pictures.
+SHOWN = 24
+ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+# Product, picture before (0: none), picture after (0: the rules choose).
+Pair = Annotated[Text, Field(pattern=r"^[0-9]{1,18}:[0-9]{1,18}:[0-9]{1,18}$")]
+
+
+class Chosen(BaseModel):
+    """Products by their numbers; everything: all that the query of the list finds."""
+
+    ids: Annotated[list[ProductId], Field(max_length=MOST_SKUS)] = []
+    everything: Literal["", "1"] = ""
+    query: Annotated[Text, Field(max_length=2000)] = ""
+
+
+class Rule(BaseModel):
+    """Products, and how their primary picture is chosen."""
+
+    ids: Annotated[list[ProductId], Field(min_length=1, max_length=MOST_SKUS)]
+    rule: Literal["front", "largest", "newest", "unpin"]
+
+
+class Pairs(BaseModel):
+    """What was looked at."""
+
+    pairs: Annotated[list[Pair], Field(min_length=1, max_length=MOST_SKUS)]
+
+
+@router.post("/admin/bulk", name="bulk")
+def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, Form()]) -> Response:
+    """What was chosen, and what can be done with it; nothing is changed."""
+    ids = _all_that_fit(opened, chosen.query) if chosen.everything else list(dict.fromkeys(chosen.ids))
+    if not ids:
+        raise NothingToStartError("Choose products in the list first; nothing was started.")
+    first = queries.shown_for(opened.engine, ids[:SHOWN], opened.showing)
+    context = {"ids": ids, "first": [first[one] for one in ids[:SHOWN] if one in first], "rules": pins_by_rule.RULES}
+    return private_page(request, "admin/bulk.html", context)
+
+
+@router.post("/admin/bulk/sync", name="bulk_sync")
+def plan_sync(request: Request, opened: Here, who: Admin, chosen: Annotated[Chosen, Form()]) -> Response:
+    """Start the run that plans the synchronisation of these products; its plan is applied on its page."""
+    with opened.engine.connect() as connection:
+        skus = queries.skus_of(connection, chosen.ids)
+    return launched(request, opened, who, sync_of_skus(sorted(set(skus.values())), dry_run=True))
+
+
+@router.post("/admin/bulk/pins", name="bulk_pins")
+def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, Form()]) -> Response:
+    """What a rule would choose, picture before and after; nothing is changed."""
+    choices = pins_by_rule.plan_choices(opened.engine, wanted.ids, wanted.rule)
+    with opened.engine.connect() as connection:
+        pictures = queries.images_by_id(connection, {one for choice in choices for one in choice.pictures})
+    context = {
+        "changing": [one for one in choices if not one.why],
+        "staying": [one for one in choices if one.why],
+        "rule": pins_by_rule.RULES[wanted.rule],
+        "unpins": wanted.rule == pins_by_rule.UNPIN,
+        "pictures": pictures,
+    }
+    return private_page(request, "admin/bulk_pins.html", context)
+
+
+@router.post("/admin/bulk/pin", name="bulk_pin")
+def pin(request: Request, opened: Here, who: Admin, looked_at: Annotated[Pairs, Form()]) -> Response:
+    """Choose what was looked at, in this person's name; what moved since is left alone."""
+    choices = []
+    for pair in looked_at.pairs:
+        product_id, before, after = map(int, pair.split(":"))
+        choices.append((product_id, before or None, after or None))
+    done, moved = pins_by_rule.carry_out(opened.engine, choices, who.name)
+    log.info("%s chose the primary pictures of %s products by a rule", who.name, done)
+    left = f" {moved} changed since they were looked at and were left alone." if moved else ""
+    tell(request, f"Primary pictures chosen: {done}.{left}")
+    return go_on(str(request.app.url_path_for("products")))
+
+
+def _all_that_fit(opened: Opened, query: str) -> list[int]:
+    """The products that the list shows for its query. Raises NothingToStartError for too many of them."""
+    fields = dict(parse_qsl(plain_query(query)))
+    flags = {name: True for name, *_ in CHIPS if name in fields}
+    words = {name: fields[name] for name in ("q", "kind", "changed_since") if name in fields}
+    found = asked(opened, **words, **flags)  # type: ignore[arg-type]
+    page = listing.list_products(opened.engine, found.filters, None, MOST_SKUS + 1, opened.showing, "sku")
+    if len(page.items) > MOST_SKUS:
+        raise NothingToStartError(
+            f"More than {MOST_SKUS} products fit: look for fewer, or synchronise the whole connector."
+        )
+    return [one.id for one in page.items]

@@ -1,0 +1,103 @@
+"""Many products at once, in a browser without scripts: chosen, or all that fit; a primary picture by a rule; a plan."""
+
+import re
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.schema import pin
+from imagesync_pipelines.web.catalogue.admin import bulk
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
+from imagesync_pipelines_tests.web.catalogue.world import World
+
+
+@pytest.fixture
+def products(world: World) -> list[int]:
+    """Five products, each with a front view that does not come first."""
+    made = [world.product(f"10{number}", f"Engel {number}") for number in range(5)]
+    for one in made:
+        world.image(one, f"{one}1", is_front=False)
+        world.image(one, f"{one}2", is_primary=False, priority=3)
+    return made
+
+
+def pins(world: World) -> dict[int, str]:
+    with world.engine.connect() as connection:
+        return {row.product_id: row.external_id for row in connection.execute(sa.select(pin))}
+
+
+def pairs_of(text: str) -> list[str]:
+    return re.findall(r'name="pairs" value="([^"]*)"', text)
+
+
+def test_only_admins_choose_in_the_list(world: World, admin: Browser, viewer: Browser, products: list[int]) -> None:
+    page = admin.get("/").text
+    assert page.count('form="bulk" name="ids"') == 3, "a page has three"
+    assert f'name="ids" value="{products[0]}"' in page
+    assert "bulk" not in viewer.get("/").text
+    fragment = admin.get("/?q=Engel", **{"HX-Request": "true"}).text
+    assert 'id="bulk"' in fragment
+    assert 'name="query" value="q=Engel"' in fragment
+
+
+def test_a_rule_is_shown_before_it_chooses(world: World, admin: Browser, products: list[int]) -> None:
+    two = [str(one) for one in products[:2]]
+    page = admin.send_form("/", "/admin/bulk", ids=two)
+    assert "2 products" in page.text
+    fields = {"csrf": admin.csrf(), "ids": two}
+    shown = admin.post("/admin/bulk/pins", {**fields, "rule": "front"})
+    assert "Chosen by a rule: the first front view." in shown.text
+    assert shown.text.count("another picture comes first") == 2
+    assert pins(world) == {}
+    pairs = pairs_of(shown.text)
+    done = admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": pairs})
+    assert "Primary pictures chosen: 2." in done.text
+    assert pins(world) == {one: f"{one}2" for one in products[:2]}
+    again = admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": pairs})
+    assert "Primary pictures chosen: 0. 2 changed since they were looked at" in again.text
+    shown = admin.post("/admin/bulk/pins", {**fields, "rule": "unpin"})
+    admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": pairs_of(shown.text)})
+    assert pins(world) == {}
+
+
+def test_all_that_fit_are_those_of_the_lists_address(
+    world: World, admin: Browser, products: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.product("900", "Fuchs")
+    for query, number in (("q=Engel", 5), ("q=Fuchs", 1), ("without_image=1", 1), ("q=1", 5), ("order=name", 6)):
+        page = admin.send_form(f"/?{query}", "/admin/bulk", everything="1")
+        assert f"<h1>{number} product" in page.text, query
+    none = admin.send_form("/?q=nothing", "/admin/bulk", everything="1")
+    assert (none.status_code, "Choose products in the list first" in none.text) == (409, True)
+    assert admin.send_form("/", "/admin/bulk").status_code == 409
+    monkeypatch.setattr(bulk, "MOST_SKUS", 4)
+    many = admin.send_form("/?q=Engel", "/admin/bulk", everything="1")
+    assert (many.status_code, "More than 4 products fit" in many.text) == (409, True)
+
+
+def test_a_synchronisation_of_the_chosen_ones_is_planned_only(
+    admin: Browser, dagster: FakeDagster, products: list[int]
+) -> None:
+    page = admin.send_form("/", "/admin/bulk", ids=[str(products[1]), str(products[0])])
+    assert {"/admin/bulk/pins", "/admin/bulk/sync"} < set(forms_of(page.text))
+    started = admin.post("/admin/bulk/sync", {"csrf": admin.csrf(), "ids": [str(one) for one in products[:2]]})
+    assert started.url.endswith(f"/admin/runs/{RUN_ID}")
+    [run] = dagster.launched
+    assert run["selector"]["jobName"] == "image_db__skus_dry_run"
+    assert run["runConfigData"]["ops"]["image_db__records"]["config"]["skus"] == ["100", "101"]
+
+
+def test_what_is_no_choice_changes_nothing(world: World, admin: Browser, products: list[int]) -> None:
+    csrf = admin.csrf()
+    for path, fields in (
+        ("/admin/bulk/pins", {"ids": [str(products[0])], "rule": "any"}),
+        ("/admin/bulk/pins", {"rule": "front"}),
+        ("/admin/bulk/pin", {"pairs": ["1:2"]}),
+        ("/admin/bulk/pin", {"pairs": ["x:1:2"]}),
+        ("/admin/bulk/pin", {}),
+        ("/admin/bulk", {"ids": ["0"]}),
+    ):
+        assert admin.post(path, {"csrf": csrf, **fields}).status_code == 400, (path, fields)
+    other = f"{products[0]}:0:{products[1]}"
+    assert "chosen: 0. 1 changed" in admin.post("/admin/bulk/pin", {"csrf": csrf, "pairs": [other]}).text
+    assert pins(world) == {}
