@@ -141,6 +141,7 @@ def test_axe_has_no_serious_finding_on_the_pages_of_an_admin(browser: Browser, p
         assert serious_findings(page, ["/login"]) == {}
         sign_in(page)
         assert serious_findings(page, paths) == {}
+        assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
     with opened(browser, place, viewport=PHONE, is_mobile=True) as page:
         sign_in(page)
         for path in paths:
