@@ -64,14 +64,18 @@ class Target:
         return max((one for one in moments if one is not None), default=None)
 
 
+# What a person dismissed, what would take a run back, and a part of a plan that is only stored, nobody misses.
 _NEWEST = sa.text("""
 SELECT connector, coalesce(scope->>'account', '') AS account,
        (array_agg(id ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL))[1] AS applied,
        (array_agg(applied_at ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL))[1] AS applied_at,
        (array_agg(created_at ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL))[1] AS applied_made_at,
-       (array_agg(id ORDER BY id DESC))[1] AS newest,
-       (array_agg(counts ORDER BY id DESC))[1] AS counts
-  FROM imagesync.plan WHERE NOT scope ? 'undoes_run' AND NOT scope ? 'piece'
+       (array_agg(id ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL OR missed))[1] AS newest,
+       (array_agg(counts ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL OR missed))[1] AS counts
+  FROM (SELECT p.*, run_id IS NOT NULL AND NOT scope ? 'undoes_run' AND NOT scope ? 'piece' AND
+               (SELECT word FROM imagesync.plan_word w WHERE w.plan_id = p.id AND word IN ('approve', 'dismiss')
+                 ORDER BY w.id DESC LIMIT 1) IS DISTINCT FROM 'dismiss' AS missed
+          FROM imagesync.plan p) AS plan
  GROUP BY connector, account
 """)
 
@@ -126,7 +130,7 @@ def _newest_plans(engine: sa.Engine) -> dict[Name, NewestPlans]:
         rows = connection.execute(_NEWEST).all()
     found = {}
     for row in rows:
-        waits = row.newest != row.applied
+        waits = row.newest is not None and row.newest != row.applied
         changes = sum(int(row.counts.get(change, 0)) for change in EFFECTS) if waits else 0
         applied = (row.applied, row.applied_at, row.applied_made_at)
         found[row.connector, row.account] = NewestPlans(*applied, row.newest if waits else None, changes)

@@ -10,6 +10,7 @@ import pytest
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.acknowledged import note_left, note_whole
 from imagesync_pipelines.storage.identities import note_refused, record_identity
+from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import cursor, mirror, plan, quarantine
 from imagesync_pipelines.sync import held
@@ -80,6 +81,25 @@ def test_a_plan_that_changes_nothing_differs_in_nothing(world: World, viewer: Br
     carried_out(world, "store1")
     save(world, KEPT, connector="edge", account="store1")
     assert "in step" in panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
+
+
+def test_what_was_dismissed_or_takes_a_run_back_is_not_missed_and_counts_when_carried_out(
+    world: World, viewer: Browser
+) -> None:
+    carried_out(world, "store1")
+    dismissed = save(world, ADDED, connector="edge", account="store1")
+    say(world.engine, dismissed, DISMISS, "anna", "")
+    undo = save(world, ADDED, connector="edge", account="store1", undoes_run="run")
+    panel = panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
+    assert "in step" in panel
+    assert "last carried out" not in panel
+    Plans(world.engine, world.opened.storage).mark_applied(undo, "another")
+    assert f"last carried out: plan {undo}" in panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
+    say(world.engine, dismissed, APPROVE, "anna", "")
+    newest = save(world, ADDED, connector="edge", account="store1")
+    assert (
+        f"1 change of plan {newest} is not carried out" in panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
+    )
 
 
 @pytest.mark.parametrize(("read_before", "late"), [(None, True), (5.0, True), (0.5, False)])
