@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.storage import acknowledged
+from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, Change
 from imagesync_pipelines.sync.steps import RunContext
@@ -52,7 +53,7 @@ def state_of(plan: pd.DataFrame) -> tuple[str, int]:
 
 
 def acknowledge(
-    context: RunContext[Any], plan_id: int, rows: pd.DataFrame, done: Applied, *, whole: bool, again: bool
+    context: RunContext[Any], plan: PlanHeader, rows: pd.DataFrame, done: Applied, *, whole: bool, again: bool
 ) -> None:
     """Note what came of an application: the state of the target where all was carried out and it is known whole.
 
@@ -60,11 +61,9 @@ def acknowledge(
     """
     engine, left = context.installation.engine, done.failed + done.refused + done.unknown
     if left or again:
-        acknowledged.note_left(engine, context.connector, context.account, plan_id=plan_id, rows=left)
+        acknowledged.note_left(engine, context.connector, context.account, plan_id=plan.id, rows=left)
     elif whole:
-        state, images = state_of(rows)
-        run_id, owner = context.run_id, (context.connector, context.account)
-        acknowledged.note_whole(engine, *owner, plan_id=plan_id, run_id=run_id, state=state, images=images)
+        acknowledged.note_whole(engine, plan, context.run_id, *state_of(rows))
 
 
 def _texts(values: pd.Series) -> pa.Array:

@@ -149,7 +149,7 @@ def carry_out(
     context.plans.mark_applied(loaded.header.id, context.run_id)
     in_all = applied if before is None else before.plus(applied)
     whole, again = loaded.is_whole and bool(loaded.scope.get(WHOLE)), before is not None
-    acknowledge(context, loaded.header.id, loaded.rows, in_all, whole=whole, again=again)
+    acknowledge(context, loaded.header, loaded.rows, in_all, whole=whole, again=again)
     if loaded.scope.get(READ_SINCE) and loaded.is_whole:
         note_read(context.installation.engine, context.owner, loaded.scope[READ_SINCE])
     # What fails after this (a report on a full disk) takes nothing of it back.

@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 from pwdlib import PasswordHash
@@ -27,7 +28,6 @@ _NAME = re.compile(r"[\w.@+-]{1,100}")
 _MARK = "imgs"
 _PREFIX_BYTES, _SECRET_BYTES = 6, 32
 _LEGIBLE = "abcdefghjkmnpqrstuvwxyz23456789"
-_NOBODY = "There is no such user any more; nothing was changed."
 _KEY = re.compile(rf"{_MARK}_[0-9a-f]{{{2 * _PREFIX_BYTES}}}_[A-Za-z0-9_-]{{43}}")
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
@@ -127,25 +127,28 @@ def give_password(engine: sa.Engine, user_id: int) -> tuple[User, str]:
 
     Raises AccessRefusedError when there is no such person.
     """
-    password, user = _made_password(), _user(engine, user_id)
-    return set_user(engine, user.name, user.role, password), password
+    password, epoch = _made_password(), web_user.c.session_epoch + 1
+    values = {"password_hash": PasswordHash.recommended().hash(password), "is_active": True, "session_epoch": epoch}
+    return _change(engine, user_id, values), password
 
 
 def set_role(engine: sa.Engine, user_id: int, role: UserRole) -> User:
     """Let a person do more or less from their next request on. Raises AccessRefusedError for nobody."""
+    return _change(engine, user_id, {"role": role.value})
+
+
+def disable_by_id(engine: sa.Engine, user_id: int) -> User:
+    """Let a person in no more; open sessions are over. Raises AccessRefusedError for nobody."""
+    return _change(engine, user_id, {"is_active": False, "session_epoch": web_user.c.session_epoch + 1})
+
+
+def _change(engine: sa.Engine, user_id: int, values: Mapping[str, Any]) -> User:
+    statement = web_user.update().where(web_user.c.id == user_id).values(**values)
     with engine.begin() as connection:
-        statement = web_user.update().where(web_user.c.id == user_id).values(role=role.value)
         row = connection.execute(statement.returning(*_USER)).one_or_none()
     if row is None:
-        raise AccessRefusedError(_NOBODY)
+        raise AccessRefusedError("There is no such user any more; nothing was changed.")
     return User(**row._mapping)
-
-
-def _user(engine: sa.Engine, user_id: int) -> User:
-    found = read_rows(engine, sa.select(*_USER).where(web_user.c.id == user_id), User)
-    if not found:
-        raise AccessRefusedError(_NOBODY)
-    return found[0]
 
 
 def _made_password() -> str:
@@ -186,13 +189,6 @@ def end_sessions(engine: sa.Engine, user_id: int) -> None:
     epoch = web_user.c.session_epoch + 1
     with engine.begin() as connection:
         connection.execute(web_user.update().where(web_user.c.id == user_id).values(session_epoch=epoch))
-
-
-def disable_user_of(engine: sa.Engine, user_id: int) -> User:
-    """The same by the number of a person, who is given back."""
-    user = _user(engine, user_id)
-    disable_user(engine, user.name)
-    return user
 
 
 def disable_user(engine: sa.Engine, name: str) -> None:

@@ -68,7 +68,7 @@ def change_role(
 def disable(request: Request, opened: Here, who: Admin, user_id: RowId) -> Response:
     """Let somebody in no more, at once."""
     _not_oneself(who, user_id)
-    user = access.disable_user_of(opened.engine, user_id)
+    user = access.disable_by_id(opened.engine, user_id)
     log.info("%s disabled the user %s", who.name, user.name)
     tell(request, f"{user.name} may not sign in any more. What {user.name} chose stays.")
     return go_on(str(request.app.url_path_for("users")))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.acknowledged import note_left, note_whole
+from imagesync_pipelines.storage.acknowledged import every, note_left, note_whole
 from imagesync_pipelines.storage.identities import note_refused, record_identity
 from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say
 from imagesync_pipelines.storage.plans import Plans
@@ -26,8 +26,9 @@ KEPT = [{"key": "p/1", "key_before": "p/1", "change": "keep", "group": "p"}]
 def carried_out(world: World, account: str, connector: str = "edge") -> int:
     """A plan that was carried out whole at NOW, and made then."""
     plan_id = save(world, ADDED, connector=connector, account=account)
-    Plans(world.engine, world.opened.storage).mark_applied(plan_id, "run")
-    note_whole(world.engine, connector, account, plan_id=plan_id, run_id="run", state=STATE, images=1234)
+    plans = Plans(world.engine, world.opened.storage)
+    plans.mark_applied(plan_id, "run")
+    note_whole(world.engine, plans.header(plan_id), "run", STATE, 1234)
     with world.engine.begin() as connection:
         connection.execute(plan.update().where(plan.c.id == plan_id).values(created_at=NOW, applied_at=NOW))
     return plan_id
@@ -48,6 +49,21 @@ def test_a_target_in_step_shows_the_state_that_it_acknowledged(world: World, vie
     assert f'title="{STATE}"' in text
     assert "What differs" not in text
     assert "Plan the repair" not in text, "a viewer starts nothing"
+
+
+def test_a_plan_that_another_one_overtook_acknowledges_no_state(world: World) -> None:
+    older, newer = (save(world, ADDED, connector="edge", account="store1") for _ in range(2))
+    plans = Plans(world.engine, world.opened.storage)
+
+    def state_after(plan_id: int) -> str | None:
+        note_whole(world.engine, plans.header(plan_id), "run", f"of {plan_id}", 1)
+        return known["edge", "store1"].state if (known := every(world.engine)) else None
+
+    plans.mark_begun(newer, "run")
+    assert state_after(older) is None
+    plans.mark_applied(newer, "run")
+    assert state_after(newer) == f"of {newer}"
+    assert state_after(older) == f"of {newer}"
 
 
 def test_what_differs_is_said_for_each_target_and_comes_first(world: World, viewer: Browser) -> None:
