@@ -12,7 +12,7 @@ WORKERS ?= 3
 # Compiled files are kept, whatever the caller prefers: a hundred processes of the tests would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev test coverage test-slow deploy-check lint format check-defs bench clean env
+.PHONY: help demo dev test coverage test-slow deploy-check deploy-tools lint format check-defs bench clean env
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,8 @@ test-slow: $(DEV)  ## the slow tests: kill -9, large catalogues, fresh processes
 
 deploy-check: $(DEPLOY)  ## judge everything in deploy/ with its own tools; as root also build the image and run it
 	$(BIN)/python -m pytest --durations=10 imagesync_pipelines_tests/deployment
+
+deploy-tools: $(DEPLOY)  ## install what deploy-check judges with
 
 lint: $(DEV)  ## format, style, types, import rules
 	$(BIN)/ruff format --check .

@@ -4,9 +4,7 @@ import os
 import shutil
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypothesis
@@ -20,7 +18,8 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
 from imagesync_pipelines.storage.installation import Locations, open_locations
-from imagesync_pipelines_tests.reusing import make_as_new, shape_of
+from imagesync_pipelines_tests.places import dagster_database
+from imagesync_pipelines_tests.reusing import TEMPLATE, execute, pool
 
 # A slow machine is no fault of an example; CI judges a change, so it tries the same examples every time.
 _CALM = {"max_examples": 50, "deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
@@ -28,11 +27,25 @@ hypothesis.settings.register_profile("default", **_CALM)
 hypothesis.settings.register_profile("ci", **_CALM, derandomize=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-TEMPLATE = "imagesync_template"
 OUR_VARIABLES = (
     "IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "CATALOGUE_", "MOYSKLAD_",
     "FOLDER_", "DAGSTER_HOME", "OTEL_",
 )  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is begun first, on every worker: xdist gives each of them an equal part of the list."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    size = len(items) // workers
+    items.clear()
+    for nth in range(workers):
+        first = long[nth::workers]
+        items += [*first, *others[: size - len(first)]]
+        del others[: size - len(first)]
+    items += others
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +75,14 @@ def _tries_again_at_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cut() -> Iterator[None]:
+    """Nothing here has to survive one, so nobody waits for a disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_server_goes_on(_own_settings: None) -> Iterator[None]:
     """A server that a test forgets spins on its closed socket and takes the time of all tests after it."""
@@ -76,43 +97,21 @@ def server() -> Iterator[EmbeddedServer]:
     """The PostgreSQL of this pytest worker, with a migrated template database in it."""
     home = Path(tempfile.mkdtemp(prefix="imagesync-tests-"))
     server = ensure_server(home)
-    # Nothing here has to survive a power cut.
-    for setting in ("fsync", "full_page_writes"):
-        _execute(server, f"ALTER SYSTEM SET {setting} = off")
-    _execute(server, "SELECT pg_reload_conf()")
-    _execute(server, f"CREATE DATABASE {TEMPLATE}")
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        execute(server, f"ALTER SYSTEM SET {setting} = off")
+    execute(server, "SELECT pg_reload_conf()")
+    execute(server, f"CREATE DATABASE {TEMPLATE}")
     open_database(server.url(TEMPLATE, "psycopg")).dispose()
     yield server
     stop_server(home)
     shutil.rmtree(home)
 
 
-@pytest.fixture(scope="session")
-def spare_databases(server: EmbeddedServer) -> tuple[str, list[str]]:
-    """The shape of a new database with our tables, and the names of those that tests have left."""
-    return shape_of(server.url(TEMPLATE, "psycopg")), []
-
-
 @pytest.fixture
-def database_url(server: EmbeddedServer, spare_databases: tuple[str, list[str]]) -> Iterator[str]:
+def database_url(server: EmbeddedServer) -> Iterator[str]:
     """The URL (driver psycopg) of a database with our tables, empty."""
-    with new_database(server, *spare_databases) as url:
+    with pool(server, TEMPLATE).one() as url:
         yield url
-
-
-@contextmanager
-def new_database(server: EmbeddedServer, shape: str, spare: list[str]) -> Iterator[str]:
-    """A database with our tables for as long as the caller needs it, empty."""
-    if spare:
-        name = spare.pop()
-    else:
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    yield server.url(name, "psycopg")
-    if make_as_new(server.url(name, "psycopg"), shape):
-        spare.append(name)
-    else:
-        _drop(server, name)
 
 
 @pytest.fixture
@@ -126,21 +125,5 @@ def database(database_url: str) -> Iterator[sa.Engine]:
 @pytest.fixture
 def locations(server: EmbeddedServer, database_url: str, tmp_path: Path) -> Iterator[Locations]:
     """An installation of its own: fresh databases on the worker's server, ours and Dagster's, a home in tmp_path."""
-    name = f"test_dagster_{uuid.uuid4().hex[:12]}"
-    _execute(server, f"CREATE DATABASE {name}")
-    yield open_locations(
-        Settings(home=tmp_path / "home", database_url=database_url, dagster_url=server.url(name, "psycopg2"))
-    )
-    _drop(server, name)
-
-
-def _execute(server: EmbeddedServer, statement: str) -> None:
-    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.execute(sa.text(statement))
-
-
-def _drop(server: EmbeddedServer, name: str) -> None:
-    # A test may stop or break the server; its database is gone with it.
-    with suppress(sa.exc.OperationalError):
-        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with dagster_database(server) as url:
+        yield open_locations(Settings(home=tmp_path / "home", database_url=database_url, dagster_url=url))

@@ -3,7 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
+from imagesync_pipelines_tests.reusing import BLANK, pool
 from imagesync_pipelines_tests.sandbox.head_office.callers import listed
 
 STORE = "store1"
@@ -155,29 +156,21 @@ def head_office(
     server: EmbeddedServer, folder: Path, *, photos: int = 30, original: bool = False, **switches: Any
 ) -> Iterator[HeadOfficeSandbox]:
     """A running head office on a fresh database of the tests' server."""
-    name = f"test_ho_{uuid.uuid4().hex[:12]}"
-    execute(server, f"CREATE DATABASE {name}")
-    try:
-        url = server.url(name, "psycopg")
-        with head_office_sandbox(url, photos=photos, original=original, folder=folder, **switches) as office:
-            yield office
-    finally:
-        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with (
+        pool(server, BLANK).one() as url,
+        head_office_sandbox(url, photos=photos, original=original, folder=folder, **switches) as office,
+    ):
+        yield office
 
 
 @contextmanager
 def edge_world(server: EmbeddedServer, folder: Path, office: HeadOfficeSandbox) -> Iterator[EdgeWorld]:
     """An installation in `folder` on the tests' server, that has never run; each store has a database of its own."""
-    mark = uuid.uuid4().hex[:12]
-    stores = {name: f"test_edge_{name}_{mark}" for name in _names(office)}
-    for database in stores.values():
-        execute(server, f"CREATE DATABASE {database}")
-    try:
-        with databases(server) as (ours, dagsters):
-            yield _world(server, folder, office, stores, ours, dagsters)
-    finally:
-        for database in stores.values():
-            execute(server, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    with ExitStack() as made:
+        urls = {name: made.enter_context(pool(server, BLANK).one()) for name in _names(office)}
+        stores = {name: str(sa.make_url(url).database) for name, url in urls.items()}
+        ours, dagsters = made.enter_context(databases(server))
+        yield _world(server, folder, office, stores, ours, dagsters)
 
 
 @contextmanager

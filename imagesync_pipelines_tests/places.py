@@ -4,7 +4,6 @@ Nothing is set for longer than a `with` block.
 """
 
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,9 @@ import sqlalchemy as sa
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, dagster_yaml
-from imagesync_pipelines_tests.conftest import TEMPLATE
+from imagesync_pipelines_tests.reusing import DAGSTER_TEMPLATE, TEMPLATE, execute, pool
 
-DAGSTER_TEMPLATE = "dagster_template"
+__all__ = ["databases", "entered", "environment_of", "execute", "opened", "rows_of"]
 
 
 def environment_of(folder: Path, ours: str, dagsters: str) -> dict[str, str]:
@@ -62,16 +61,16 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
 @contextmanager
 def databases(server: EmbeddedServer) -> Iterator[tuple[str, str]]:
     """The URLs of a fresh database with our tables and of a fresh one with Dagster's."""
+    with pool(server, TEMPLATE).one() as ours, dagster_database(server) as dagsters:
+        yield ours, dagsters
+
+
+@contextmanager
+def dagster_database(server: EmbeddedServer) -> Iterator[str]:
+    """The URL of a fresh database with Dagster's tables."""
     _make_dagster_template(server)
-    mark = uuid.uuid4().hex[:12]
-    ours, dagsters = f"test_{mark}", f"test_dagster_{mark}"
-    execute(server, f"CREATE DATABASE {ours} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    execute(server, f"CREATE DATABASE {dagsters} TEMPLATE {DAGSTER_TEMPLATE} STRATEGY FILE_COPY")
-    try:
-        yield server.url(ours, "psycopg"), server.url(dagsters, "psycopg2")
-    finally:
-        execute(server, f"DROP DATABASE {ours} WITH (FORCE)")
-        execute(server, f"DROP DATABASE {dagsters} WITH (FORCE)")
+    with pool(server, DAGSTER_TEMPLATE).one() as url:
+        yield url
 
 
 def _make_dagster_template(server: EmbeddedServer) -> None:
@@ -86,11 +85,3 @@ def _make_dagster_template(server: EmbeddedServer) -> None:
         patch.setenv("IMAGESYNC_DAGSTER_URL", server.url(DAGSTER_TEMPLATE, "psycopg2"))
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             instance.get_runs(limit=1)
-
-
-def execute(server: EmbeddedServer, statement: str) -> list[Any]:
-    """Run one statement on the server, outside of any transaction; the rows that it gives."""
-    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        result = connection.execute(sa.text(statement))
-        return list(result) if result.returns_rows else []

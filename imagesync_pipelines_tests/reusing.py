@@ -1,7 +1,22 @@
 """Databases that one test leaves and the next one takes: emptied, which costs a tenth of making a new one."""
 
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
 import sqlalchemy as sa
 
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+
+TEMPLATE, DAGSTER_TEMPLATE, BLANK = "imagesync_template", "dagster_template", "template1"
+_VERSIONS = {
+    TEMPLATE: "imagesync.alembic_version",
+    DAGSTER_TEMPLATE: "public.alembic_version",
+    BLANK: "(SELECT 0 AS version_num) AS none",
+}
 # Everything that has a name of its own, so that whatever a test changed on the tables themselves is seen.
 _SHAPE = """
 WITH ours AS (SELECT oid FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema')
@@ -22,17 +37,17 @@ SELECT count(*) || ' ' || sum(hashtextextended(thing, 0)) FROM (
     UNION ALL
     SELECT concat_ws(' ', 'schema', nspname, nspacl) FROM pg_namespace WHERE oid IN (SELECT oid FROM ours)
     UNION ALL
-    SELECT concat_ws(' ', 'version', version_num) FROM imagesync.alembic_version
-    UNION ALL
     SELECT concat_ws(' ', 'setting', setconfig)
       FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    UNION ALL
+    SELECT concat_ws(' ', 'version', version_num) FROM {versions}
 ) AS things
 """
 _ALONE = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-# Triggers and foreign keys stay out of it; every sequence begins where it began, and the history begins now.
+# Triggers and foreign keys stay out of it; every sequence begins where it began.
 _EMPTY = """
 DO $$
 DECLARE one record;
@@ -40,36 +55,99 @@ BEGIN
     SET LOCAL session_replication_role = replica;
     FOR one IN
         SELECT oid::regclass AS name FROM pg_class
-         WHERE relkind = 'r' AND relnamespace = 'imagesync'::regnamespace AND relname <> 'alembic_version'
+         WHERE relkind = 'r' AND relnamespace = '{schema}'::regnamespace AND relname NOT IN ({kept})
     LOOP
         EXECUTE format('DELETE FROM %s', one.name);
     END LOOP;
-    INSERT INTO imagesync.effects_known (since) VALUES (clock_timestamp());
+    {more}
     PERFORM setval(seqrelid::regclass, seqstart, false) FROM pg_sequence;
 END $$
 """
+_DROP = """
+DO $$
+DECLARE one record;
+BEGIN
+    FOR one IN SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+    LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', one.nspname);
+    END LOOP;
+    CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+END $$
+"""
+# The history of a new database begins when it is made.
+_BEGINS = "INSERT INTO imagesync.effects_known (since) VALUES (clock_timestamp());"
+_AS_NEW = {
+    TEMPLATE: _EMPTY.format(schema="imagesync", kept="'alembic_version'", more=_BEGINS),
+    DAGSTER_TEMPLATE: _EMPTY.format(schema="public", kept="'alembic_version', 'secondary_indexes'", more=""),
+    BLANK: _DROP,
+}
+_DRIVERS = {DAGSTER_TEMPLATE: "psycopg2"}
 
 
-def shape_of(url: str) -> str:
-    """A digest of all tables, columns, constraints, triggers, functions and settings of a database."""
-    with _engine(url).connect() as connection:
-        return str(connection.execute(sa.text(_SHAPE)).scalar_one())
+@dataclass(frozen=True)
+class Pool:
+    """The databases of one template on one server, with those that tests have left."""
 
+    server: EmbeddedServer
+    template: str
+    shape: str
+    spare: list[str] = field(default_factory=list)
 
-def make_as_new(url: str, shape: str) -> bool:
-    """Empty all our tables; whether the database is as good as a new one of that shape.
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """The URL of a database that is as new, for the length of a `with` block."""
+        if self.spare:
+            name = self.spare.pop()
+        else:
+            name = _new_name()
+            execute(self.server, f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY FILE_COPY")
+        try:
+            yield self.server.url(name, _DRIVERS.get(self.template, "psycopg"))
+        finally:
+            self._take_back(name)
 
-    It is not when a test changed more than rows, or broke the server.
-    """
-    try:
-        with _engine(url).begin() as connection:
+    def _take_back(self, name: str) -> None:
+        # A test may stop or break the server; its database is gone with it.
+        with suppress(sa.exc.DBAPIError):
+            if self._is_as_new(name):
+                # So that a process that goes on does not find it.
+                execute(self.server, f"ALTER DATABASE {name} RENAME TO {(again := _new_name())}")
+                self.spare.append(again)
+                return
+        with suppress(sa.exc.DBAPIError):
+            execute(self.server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _is_as_new(self, name: str) -> bool:
+        """Empty it; whether it is then as good as a new one: a test may have changed more than rows."""
+        with _engine(self.server.url(name, "psycopg")).begin() as connection:
             connection.execute(sa.text(_ALONE))
-            if connection.execute(sa.text(_SHAPE)).scalar_one() != shape:
-                return False
-            connection.execute(sa.text(_EMPTY))
-    except sa.exc.DBAPIError:
-        return False
-    return True
+            connection.execute(sa.text(_AS_NEW[self.template]))
+            return _shape_of(connection, self.template) == self.shape
+
+
+@cache
+def pool(server: EmbeddedServer, template: str) -> Pool:
+    """The pool of a template that is there."""
+    with _engine(server.url(template, "psycopg")).connect() as connection:
+        return Pool(server, template, _shape_of(connection, template))
+
+
+def execute(server: EmbeddedServer, statement: str) -> list[Any]:
+    """Run one statement on the server, outside of any transaction; the rows that it gives."""
+    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        result = connection.execute(sa.text(statement))
+        return list(result) if result.returns_rows else []
+
+
+def _new_name() -> str:
+    return f"test_{uuid.uuid4().hex[:12]}"
+
+
+def _shape_of(connection: sa.Connection, template: str) -> str:
+    """A digest of all tables, columns, constraints, triggers, functions, settings and the version of a database."""
+    return str(connection.execute(sa.text(_SHAPE.format(versions=_VERSIONS[template]))).scalar_one())
 
 
 def _engine(url: str) -> sa.Engine:

@@ -4,7 +4,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -36,8 +36,7 @@ from imagesync_pipelines.sync.steps import Progress, StepResult, silent
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
 from imagesync_pipelines_tests.connectors.image_db.source import Done, done
-
-TEMPLATE = "imagesync_template"
+from imagesync_pipelines_tests.reusing import TEMPLATE, execute, pool
 
 # Everything of product_image that is to be the same in every installation: no ids of ours, no time of writing.
 _TABLE = """
@@ -245,51 +244,40 @@ class Connectors:
 
     server: EmbeddedServer
     folder: Path
-    _made: list[tuple[str, sa.Engine]] = field(default_factory=list)
+    stack: ExitStack
 
     def make(self, sandbox: Sandbox, *, shared: dict[str, Any] | None = None, **settings: Any) -> Connector:
         """A fresh connector on this sandbox; `settings` are fields of ImageDbSettings, `shared` of Settings."""
-        return self._connector(sandbox, TEMPLATE, None, shared or {}, settings)
+        url = self.stack.enter_context(pool(self.server, TEMPLATE).one())
+        return self._connector(sandbox, url, None, shared or {}, settings)
 
     def copy_of(self, connector: Connector) -> Connector:
         """A second connector in the very state of the first, files included."""
         connector.place.engine.dispose()
-        template = str(connector.place.engine.url.database)
+        name = f"connector_{uuid.uuid4().hex[:12]}"
+        copied = f"TEMPLATE {connector.place.engine.url.database} STRATEGY FILE_COPY"
+        execute(self.server, f"CREATE DATABASE {name} {copied}")
+        self.stack.callback(execute, self.server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         given = connector.settings.model_dump(exclude_unset=True)
         shared = connector.place.settings.model_dump(
             exclude_unset=True, exclude={"home", "database_url", "dagster_url"}
         )
-        return self._connector(connector.sandbox, template, connector.place.locations.home, shared, given)
-
-    def close(self) -> None:
-        """Drop the databases."""
-        for name, engine in self._made:
-            engine.dispose()
-            self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        url = self.server.url(name, "psycopg")
+        return self._connector(connector.sandbox, url, connector.place.locations.home, shared, given)
 
     def _connector(
-        self, sandbox: Sandbox, template: str, home: Path | None, shared: dict[str, Any], given: dict[str, Any]
+        self, sandbox: Sandbox, url: str, home: Path | None, shared: dict[str, Any], given: dict[str, Any]
     ) -> Connector:
-        name = f"connector_{uuid.uuid4().hex[:12]}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-        folder = self.folder / name
+        folder = self.folder / uuid.uuid4().hex
         if home is not None:
             shutil.copytree(home, folder)
-        url = self.server.url(name, "psycopg")
         settings = Settings(home=folder, database_url=url, **{"lock_wait_seconds": 0, **shared})
         locations = open_locations(settings)
         engine = open_database(locations.database_url)
-        self._made.append((name, engine))
+        self.stack.callback(engine.dispose)
         return Connector(
             Installation(settings, locations, engine), connector_settings(sandbox, folder / "erp", **given), sandbox
         )
-
-    def _execute(self, statement: str) -> None:
-        engine = sa.create_engine(
-            self.server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-        )
-        with engine.connect() as connection:
-            connection.execute(sa.text(statement))
 
 
 def from_scratch(connectors: Connectors, sandbox: Sandbox, **settings: Any) -> Connector:
@@ -316,11 +304,8 @@ def connector_settings(sandbox: Sandbox, erp_folder: Path, **given: Any) -> Imag
 @contextmanager
 def open_connectors(server: EmbeddedServer, folder: Path) -> Iterator[Connectors]:
     """Connectors for the length of a `with` block."""
-    made = Connectors(server, folder)
-    try:
-        yield made
-    finally:
-        made.close()
+    with ExitStack() as stack:
+        yield Connectors(server, folder, stack)
 
 
 @pytest.fixture

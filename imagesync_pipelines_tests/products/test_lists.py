@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from imagesync_pipelines.cli.installation import recount
 from imagesync_pipelines.products.lists import kept_counts, list_for_height, listed_height, rebuild_lists, wrong_lists
 from imagesync_pipelines.products.primaries import set_pin, unset_pin
+from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.storage.schema_catalogue import listed_product, product_count, shown_image
+from imagesync_pipelines_tests.reusing import TEMPLATE, pool
 
 SKUS = ("P1", "P2", "1", "2", "3", "4")
 HEIGHTS = (None, 400, 1200)
@@ -208,11 +210,9 @@ def check(connection: sa.Connection) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(server: object, spare_databases: tuple[str, list[str]]) -> Iterator[sa.Engine]:
+def shared(server: EmbeddedServer) -> Iterator[sa.Engine]:
     """A database for all examples, each of which is taken back."""
-    from imagesync_pipelines_tests.conftest import new_database
-
-    with new_database(server, *spare_databases) as url:  # type: ignore[arg-type]
+    with pool(server, TEMPLATE).one() as url:
         engine = sa.create_engine(url)
         yield engine
         engine.dispose()

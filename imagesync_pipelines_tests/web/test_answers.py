@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conftest import new_database
+from imagesync_pipelines_tests.reusing import TEMPLATE, pool
 from imagesync_pipelines_tests.web.attacking import Services, Told, all_services
 
 RECORDED = Path(__file__).with_name("answers.json")
@@ -152,11 +152,9 @@ def _as_recorded(services: Services, told: Told) -> Any:
 
 
 @pytest.fixture(scope="module")
-def services(
-    server: EmbeddedServer, spare_databases: tuple[str, list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Services]:
+def services(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """All services over one database."""
-    with all_services(new_database(server, *spare_databases), tmp_path_factory.mktemp("answers")) as services:
+    with all_services(pool(server, TEMPLATE).one(), tmp_path_factory.mktemp("answers")) as services:
         yield services
 
 

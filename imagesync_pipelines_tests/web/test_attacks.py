@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Mount
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conftest import new_database
+from imagesync_pipelines_tests.reusing import TEMPLATE, pool
 from imagesync_pipelines_tests.web.attacking import Services, all_services
 from imagesync_pipelines_tests.web.attacks import (
     ADMIN,
@@ -37,11 +37,9 @@ JSON_TEXTS = st.recursive(_LEAVES, lambda inside: st.lists(inside) | st.dictiona
 
 
 @pytest.fixture(scope="module")
-def services(
-    server: EmbeddedServer, spare_databases: tuple[str, list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Services]:
+def services(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """All services over one database."""
-    with all_services(new_database(server, *spare_databases), tmp_path_factory.mktemp("attacks")) as services:
+    with all_services(pool(server, TEMPLATE).one(), tmp_path_factory.mktemp("attacks")) as services:
         yield services
 
 

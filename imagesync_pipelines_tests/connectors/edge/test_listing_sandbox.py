@@ -21,7 +21,8 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
-from imagesync_pipelines_tests.sandbox.head_office.callers import listed, new_database
+from imagesync_pipelines_tests.reusing import BLANK, pool
+from imagesync_pipelines_tests.sandbox.head_office.callers import listed
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ class Edge:
 @pytest.fixture(params=["service", "original"])
 def edge(request: pytest.FixtureRequest, server: EmbeddedServer, database: sa.Engine, tmp_path: Path) -> Iterator[Edge]:
     with (
-        new_database(server, "edge_listing") as url,
+        pool(server, BLANK).one() as url,
         head_office_sandbox(url, photos=40, original=request.param == "original", folder=tmp_path / "s3") as office,
     ):
         account = HeadOfficeAccount.model_construct(

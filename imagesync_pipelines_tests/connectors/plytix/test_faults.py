@@ -139,10 +139,12 @@ def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(
         _empty(database)
         with open_connector(database, tmp_path, listings=PAIR, strategy=strategy, workers=1) as connector:
             more = _dies(connector, Crash(at=place), database)
-            connector.sync()
-            connector.sync()
+            # One finds out what the crash left unknown, one more may have to do it, and then nothing is left.
+            for _ in range(3):
+                last = connector.sync()
+                if last.summary.api_calls == 1:
+                    break
             assert_converged(connector)
-            last = connector.sync()
             assert (last.summary.api_calls, _undone(last)) == (1, 0), f"effect {place}"
             assert len(connector.ledger.known().links) == 8, f"effect {place}"
         place += step

@@ -33,12 +33,8 @@ def many(number: int, images: int) -> list[AmazonListing]:
     ]
 
 
-@pytest.mark.parametrize(
-    "products", [pytest.param(150, id="150"), pytest.param(1000, id="1000", marks=pytest.mark.slow)]
-)
-def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
-    database: sa.Engine, tmp_path: Path, products: int
-) -> None:
+def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(database: sa.Engine, tmp_path: Path) -> None:
+    products = 150
     with open_connector(
         database, tmp_path, listings=many(products, 7), limits=LIMITS, clock=SandboxClock(MONDAY), strategy="patch"
     ) as connector:

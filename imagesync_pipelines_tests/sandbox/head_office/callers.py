@@ -1,7 +1,5 @@
 """A caller of head office for these tests: it logs in and asks, and judges nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +7,6 @@ import requests
 import sqlalchemy as sa
 
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
-from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.web.head_office import tables as t
 
 ROOT = "/api/v1/sync/product-photos/"
@@ -24,16 +21,6 @@ def listed(sandbox: HeadOfficeSandbox, store_id: UUID) -> list[sa.Row[Any]]:
     rows = rows.join(t.product, t.product.c.id == t.photo.c.product_id).where(t.photo.c.id.in_(mine))
     with sandbox.engine.connect() as connection:
         return list(connection.execute(rows.order_by(t.photo.c.id)))
-
-
-@contextmanager
-def new_database(server: EmbeddedServer, name: str) -> Iterator[str]:
-    """The URL of an empty database that lasts for a whole module."""
-    admin = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        yield server.url(name, "psycopg")
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def post(sandbox: HeadOfficeSandbox, path: str, **options: Any) -> requests.Response:

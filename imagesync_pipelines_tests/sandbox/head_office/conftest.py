@@ -7,7 +7,8 @@ import pytest
 
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.sandbox.head_office.callers import Caller, new_database
+from imagesync_pipelines_tests.reusing import BLANK, pool
+from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
 PHOTOS = 30
 MANY = 80
@@ -17,7 +18,7 @@ MANY = 80
 def read_original(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     """An original that the tests of a module share; they leave its data as it is."""
     with (
-        new_database(server, "sandbox_original") as url,
+        pool(server, BLANK).one() as url,
         head_office_sandbox(url, photos=PHOTOS, original=True, folder=tmp_path_factory.mktemp("s3")) as sandbox,
     ):
         yield Caller(sandbox)
@@ -29,7 +30,7 @@ def either(
 ) -> Iterator[Caller]:
     """Both kinds, one after the other, shared by a module; every test changes products of its own."""
     with (
-        new_database(server, "sandbox_either") as url,
+        pool(server, BLANK).one() as url,
         head_office_sandbox(url, photos=MANY, original=request.param, folder=tmp_path_factory.mktemp("s3")) as sandbox,
     ):
         yield Caller(sandbox)
