@@ -41,7 +41,8 @@ def bind(port: int = 0) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ServingError(
-            f"port {port} on {LOOPBACK} cannot be used ({error.strerror}); choose another port"
+            f"port {port} on {LOOPBACK} cannot be used ({error.strerror}); choose another port, or end what listens "
+            "there (another `imagesync demo` or `imagesync dev`?)"
         ) from error
     listener.listen(128)
     return listener

@@ -23,7 +23,7 @@ from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests import generated
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
-TRIALS = 7
+TRIALS = 8
 SANDBOX_PORTS = (8801, 8802, 8803, 8805, 8806, 8807, 8808, 8809, 8811, 8812, 8813)
 
 
@@ -198,6 +198,13 @@ def test_demo_ends_with_tables_of_its_runs_and_of_what_was_tried_on_purpose_and_
         ["child-1", "all", "0", "0", "0", "51", "1", "187"],
         ["child-2", "first", "0", "0", "0", "17", "0", "85"],
     ]
+    moments = dict(
+        re.findall(r"^│ ([a-z ,]*[a-z]) +│ +(\d+ │ +\d+) │ [ \d]+│[ \d]+│[ \d]+│[ a-z]+│$", runs, re.MULTILINE)
+    )
+    assert moments["before"] == moments["undone"] == moments["the next run"] != moments["the undo, undone"]
+    told = re.findall(r"^│ (\S+) +│ right +│ (500, on purpose|204) +│", runs, re.MULTILINE)
+    assert [answered for _, answered in told[:2]] == ["500, on purpose", "204"]
+    assert told[0][0] == told[1][0], "the same message again, by its id"
     assert "make dev" in done.out
     trials = re.findall(r"^│ (\S.+?) +│ (\S.*?) +│ (yes|NO) +│$", tried, re.MULTILINE)
     assert [right for *_, right in trials] == ["yes"] * TRIALS

@@ -13,13 +13,12 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
-from imagesync_pipelines.cli.sandbox import stand_ins, trials
+from imagesync_pipelines.cli.sandbox import own_trials, stand_ins, trials
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.defs.undo import undo
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, jpeg
@@ -89,11 +88,12 @@ def demo(context: click.Context, everything: bool) -> None:
             lines = _runs("first run", "image_db", _changed) + _runs("nothing changed", "image_db", _changed)
             changes = server.demo_changes(sandbox)
             place.remember(1)
+            before = own_trials.images()
             lines += _runs(f"after {len(changes)} changes", "image_db", _changed)
+            attempt(own_trials.OF_LAST_RUN, own_trials.LastRun(lines[-1].name, lines[-1].outcome, before))
             pictures = _folder_runs(place)
-            pictures += _undo_runs(pictures[-2]) if everything else []
             pages = _catalogue_pages()
-            attempt(trials.OF_IMAGE_DB, place)
+            attempt((*trials.OF_IMAGE_DB, *own_trials.OF_WEBHOOKS), place)
         photos = _edge_runs(place, attempt)
         listings = _plytix_runs()
         children = _moysklad_runs(attempt)
@@ -103,6 +103,9 @@ def demo(context: click.Context, everything: bool) -> None:
     _print_reports(listings)
     _print_lines("main account of МойСклад → child accounts", MOYSKLAD_COLUMNS, children)
     print_table("the catalogue's pages", ("page", "answer", "bytes", "ms"), pages)
+    for one in tried:
+        if one.seen.table is not None:
+            print_table(*one.seen.table)
     if everything:
         print_table("what was tried on purpose", ("tried", "what the product said", "right"), _rows(tried))
     done = [*lines, *pictures, *photos, *listings, *children]
@@ -115,17 +118,18 @@ def demo(context: click.Context, everything: bool) -> None:
     click.echo("Look at it in the Dagster UI:  make dev   (or: imagesync dev), then open the address it prints.")
     click.echo("Past runs:                     imagesync history")
     click.echo("The last plan:                 imagesync plan")
+    click.echo("Take back what a run changed:  imagesync undo RUN")
     # A picture is one too, or the grey one where the source's cannot be had.
     if not all(answer.startswith("200 ") for _, answer, *_ in pages):
         raise click.ClickException("a page of the catalogue does not answer; see the table of its pages above")
-    if not all(trial.right for trial in tried):
+    if not all(one.seen.right for one in tried):
         raise click.ClickException("a trial did not end right; see the table of what was tried on purpose")
     context.exit(max(EXIT_CODES[line.outcome.status] for line in done))
 
 
 def _rows(tried: Sequence[trials.Trial]) -> list[tuple[str, str, str]]:
     """The rows of the table of trials; what was said in a line that fits."""
-    return [(one.tried, shorten(one.said, SAID_CHARACTERS), "yes" if one.right else "NO") for one in tried]
+    return [(one.tried, shorten(one.seen.said, SAID_CHARACTERS), "yes" if one.seen.right else "NO") for one in tried]
 
 
 def _runs(
@@ -157,19 +161,6 @@ def _folder_runs(place: stand_ins.SandboxHome) -> list[Line]:
     gone.unlink()
     lines += _runs("after 3 changes", "folder", _changed)
     return lines + _runs("nothing changed", "folder", _changed)
-
-
-def _undo_runs(last: Line) -> list[Line]:
-    """The last run that changed something is taken back, the next run leaves it so, and that is taken back itself."""
-
-    def undone(name: str, line: Line) -> Line:
-        click.echo(f"  {name} …")
-        with progress_bars() as progress:
-            *_, outcome = undo(line.outcome.run_id, person="the demonstration", progress=progress)
-        return Line(name, outcome, _changed("", outcome))
-
-    back = undone(f"{last.name}, undone", last)
-    return [back, *_runs("it stays so", "folder", _changed), undone("the undo, undone", back)]
 
 
 def _edge_runs(place: stand_ins.SandboxHome, attempt: Attempt) -> list[Line]:

@@ -1,5 +1,6 @@
 """The pages over HTTP: what is shown, what is refused, and that nothing of an upstream is ever taken for markup."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from imagesync_pipelines.storage.schema import plan, unmatched_article
 from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.pages.rendering import job_words
 from imagesync_pipelines.web.catalogue.views import plain_query
+from imagesync_pipelines_tests.generated import SNAPSHOT
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, open_world, serving
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
@@ -347,6 +349,8 @@ def test_a_kept_view_has_only_what_the_list_understands() -> None:
 
 
 def test_jobs_are_words() -> None:
+    jobs = json.loads(SNAPSHOT.read_text())["jobs"]
+    assert [one for one in jobs if job_words(one) in {"", "Run"} or "job" in job_words(one)] == []
     assert [job_words(one) for one in ("image_db__sync", "edge__dry_run", "house_keeping", "__ASSET_JOB")] == [
         "Synchronisation", "Only a plan", "House keeping", "Chosen steps"
     ]  # fmt: skip

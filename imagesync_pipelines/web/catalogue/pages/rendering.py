@@ -159,6 +159,10 @@ _JOBS = {
     "apply": "A stored plan carried out",
     "scrub": "Stored photos checked",
     "cleanup": "Clean-up",
+    "cleanup_job": "Clean-up",
+    "doctor_job": "Whether each system answers",
+    "prune_events_job": "Old events of Dagster removed",
+    "deliver": "Webhooks delivered",
     "__ASSET_JOB": "Chosen steps",
 }
 

@@ -1,0 +1,182 @@
+"""Every page that people open, on a desk by day and on a phone at night, with something to show on it.
+
+A new page needs a line in PAGES, or in NO_PAGES when nobody opens it: without one a test here fails.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Browser, Page
+
+from imagesync_pipelines.connectors.edge.store import open_store
+from imagesync_pipelines.connectors.edge.store_schema import create_or_check
+from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.storage import subscriptions
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
+from imagesync_pipelines.storage.identities import note_refused, record_identity
+from imagesync_pipelines.storage.quarantine import QuarantineItem, QuarantineTable
+from imagesync_pipelines.storage.schema import unmatched_article
+from imagesync_pipelines.storage.subscriptions import Attempt, NewSubscription
+from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
+from imagesync_pipelines.web.catalogue.access import UserRole, set_user
+from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS, ROUTERS
+from imagesync_pipelines.web.catalogue.state import open_catalogue
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, fake_dagster
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import (
+    PHONE,
+    WAIT_MILLISECONDS,
+    WIDE,
+    Place,
+    Watched,
+    findings_here,
+    watch_for_findings,
+)
+from imagesync_pipelines_tests.web.catalogue.world import serving
+from imagesync_pipelines_tests.web.test_edge_photos import photo, put
+from imagesync_pipelines_tests.web.test_edge_photos import serving as serving_photos
+
+NAME, PASSWORD = "walker", "correct horse battery staple"
+# By the names of their routes.
+PAGES = {
+    "products": ("/", "/?q=zzzzz"),
+    "product": ("/products/{product}", "/products/{bare}"),
+    "product_history": ("/products/{product}/history", "/products/{product}/history?as_of=2100-01-01T00:00"),
+    "picture": ("/products/{product}/pictures/{image}", "/products/{product}/pictures/{image}?larger=1"),
+    "history": ("/history",),
+    "plans": ("/plans",),
+    "plan": ("/plans/1", "/plans/1?q=zzzzz"),
+    "login": ("/login",),
+    "product_data": ("/admin/products/{product}",),
+    "start": ("/admin/start",),
+    "run": (f"/admin/runs/{RUN_ID}",),
+    "quarantine": ("/admin/quarantine", "/admin/quarantine?connector=image_db"),
+    "unmatched": ("/admin/unmatched",),
+    "held": ("/admin/held",),
+    "fleet": ("/admin/fleet",),
+    "users": ("/admin/users",),
+    "webhooks": ("/admin/webhooks",),
+    "webhook_log": ("/admin/webhooks/shop",),
+}
+# Parts of pages, pictures, files, what leads to a page, and what programs ask for.
+NO_PAGES = {
+    *("counts", "run_state", "derivative", "download", "content", "picture_of_plan", "export", "product_of_sku"),
+    *("healthz", "readyz", "ready_daemon", "metrics"),
+}
+# A name without a blank is what makes pages wide.
+LONG = "EN-" + "0123456789" * 9
+_PRODUCT = "SELECT product_id FROM imagesync.product_image GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+_BARE = (
+    "SELECT id FROM imagesync.product p WHERE NOT EXISTS (SELECT FROM imagesync.shown_image WHERE product_id = p.id)"
+)
+
+
+def test_every_route_of_a_page_is_walked() -> None:
+    routes: list[Any] = [route for router in (*ROUTERS, *ADMIN_ROUTERS) for route in router.routes]
+    assert {route.name for route in routes if "GET" in route.methods} == {*PAGES, *NO_PAGES}
+
+
+@pytest.fixture(scope="module")
+def parts(place: Place) -> Mapping[str, Any]:
+    """The parts of addresses, when there is something to see on each page."""
+    engine = sa.create_engine(place.world.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
+    product = place.value(_PRODUCT)
+    set_user(engine, NAME, UserRole.ADMIN, PASSWORD)
+    items = [
+        QuarantineItem(LONG, str(product), stage, f"`{LONG}` is wrong.", LONG * 3) for stage in ("record", "apply")
+    ]
+    QuarantineTable(engine, "image_db").put(items)
+    hold(engine, "edge", "store1", "", [HeldRow(LONG, LONG, "f", LIMIT, f"20 of 21 would go, {LONG} among them.")])
+    subscriptions.add(
+        engine, NewSubscription("shop", "standard", f"https://s.example.com/{LONG}", "env:IMAGESYNC_WEBHOOK_S")
+    )
+    tried = Attempt(
+        None, LONG, LONG, 1, datetime.now(UTC), accepted=False, status=500, seconds=0.2, said=f"HTTP 500: {LONG}"
+    )
+    subscriptions.note(engine, subscriptions.named(engine, "shop"), tried)
+    candidates = [{"sku": LONG, "name": "Engel", "why": "the last digit differs"}]
+    article = {
+        "number": LONG,
+        "external_id": "1",
+        "reason": "no product",
+        "candidates": candidates,
+        "source": "image_db",
+    }
+    row = EffectRow(
+        f"{product}/{LONG}", "remove", LONG, before={"sha256": "0" * 64, "name": LONG}, lost="Nothing was kept."
+    )
+    with engine.begin() as connection:
+        connection.execute(unmatched_article.insert(), [article])
+        record_identity(connection, "moysklad", LONG, "accountId", LONG, None)
+        note_refused(connection, "moysklad", LONG, "accountId", "another")
+        note_effects(connection, [Effect("image_db", "", str(product), (row,), Author(RUN_ID))])
+    image = place.value(f"SELECT min(id) FROM imagesync.product_image WHERE product_id = {product}")
+    return {"product": product, "image": image, "bare": place.value(_BARE)}
+
+
+@pytest.fixture
+def address(place: Place) -> Iterator[str]:
+    """The catalogue, with a Dagster that knows a run."""
+    with fake_dagster() as dagster:
+        dagster.status = "SUCCESS"
+        with (
+            place.world.opened(CATALOGUE_DAGSTER_URL=dagster.address) as (installation, instance),
+            serving(open_catalogue(installation, partial(history, instance))) as site,
+        ):
+            yield site.address
+
+
+def wrong_with(page: Page, path: str) -> list[str]:
+    """What is wrong with a page, on a desk by day and on a phone at night."""
+    page.set_viewport_size(WIDE)
+    page.emulate_media(color_scheme="light")
+    page.goto(path)
+    wrong = [f"desk: {one}" for one in findings_here(page)]
+    page.set_viewport_size(PHONE)
+    page.emulate_media(color_scheme="dark")
+    wrong += [f"phone: {one}" for one in findings_here(page)]
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    return wrong + ([f"phone: {wide} pixels wide"] if wide > PHONE["width"] else [])
+
+
+@pytest.mark.slow
+def test_every_page_is_right_on_a_desk_by_day_and_on_a_phone_at_night(
+    browser: Browser, address: str, parts: Mapping[str, Any]
+) -> None:
+    context = browser.new_context(base_url=address, bypass_csp=True)
+    context.set_default_timeout(WAIT_MILLISECONDS)
+    watched, page = Watched(address), context.new_page()
+    watched.watch(page)
+    watch_for_findings(page)
+    wrong = {"/login": wrong_with(page, "/login")}
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+    for path in (one.format(**parts) for paths in PAGES.values() for one in paths):
+        wrong[path] = wrong_with(page, path)
+        if page.locator("header.bar").evaluate("bar => bar.clientHeight") >= 64:
+            wrong[path].append("phone: the bar is more than one line")
+    context.close()
+    told = [f"{path}: {one}" for path, found in wrong.items() for one in found]
+    assert told == [], "\n".join(told)
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_the_photos_of_a_store_are_a_page_too(browser: Browser, database_url: str) -> None:
+    store = open_store(database_url)
+    create_or_check(store)
+    put(store, photo(1, filename=LONG), photo(2))
+    with serving_photos(store) as address:
+        page = browser.new_context(base_url=address, bypass_csp=True).new_page()
+        watched = Watched(address)
+        watched.watch(page)
+        watch_for_findings(page)
+        assert wrong_with(page, "/") == []
+        page.context.close()
+    store.engine.dispose()
+    assert watched.complaints == []
