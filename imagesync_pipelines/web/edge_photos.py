@@ -41,7 +41,12 @@ ASK_AGAIN = "no-cache"
 TRIES = 3
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 _OF_ALL = [(b"accept-ranges", b"bytes"), *((name.lower().encode(), value.encode()) for name, value in _SAFE.items())]
-_PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"}
+_PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"}
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Photos of this store</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<style>:root{color-scheme:light dark}body{font:16px sans-serif;margin:2rem}
+img{height:160px;max-width:100%;margin:4px;border-radius:4px;object-fit:contain}</style>
+"""
 
 LISTED = 100
 
@@ -198,10 +203,11 @@ class PhotoServer:
             f'src="/photos/{photo.id}?v={photo.tag[:8]}"></a>'
             for photo in await self.listed(_NEWEST)
         )
-        style = "body{font:16px sans-serif;margin:2rem}img{height:160px;margin:4px;border-radius:4px}"
         text = shown or "No photo has been synchronised yet."
-        page = f"<!doctype html><title>Photos of this store</title><style>{style}</style><h1>Newest photos</h1>{text}"
-        return HTMLResponse(page, headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE})
+        return HTMLResponse(
+            f"{_PAGE}<main><h1>Newest photos</h1>{text}</main></html>",
+            headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE},
+        )
 
     async def health(self, request: Request) -> Response:
         """Whether the store's database answers."""

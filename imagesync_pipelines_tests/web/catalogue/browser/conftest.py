@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -121,21 +121,11 @@ def page(browser: Browser, place: Place) -> Iterator[Page]:
         yield page
 
 
-def serious_findings(page: Page, paths: Sequence[str]) -> dict[str, list[str]]:
-    """What axe-core, which is kept with the tests, finds serious on each page; only the pages where it finds something.
+def watch_for_findings(page: Page) -> None:
+    """Let axe-core, which is kept with the tests, run on every page that is opened from now on.
 
     The page's profile must be opened with bypass_csp: no program but ours may run on our pages otherwise.
     """
-    watch_for_findings(page)
-    found = {}
-    for path in paths:
-        page.goto(path, wait_until="networkidle")
-        found[path] = findings_here(page)
-    return {path: serious for path, serious in found.items() if serious}
-
-
-def watch_for_findings(page: Page) -> None:
-    """Let axe-core run on every page that is opened from now on."""
     page.add_init_script(path=Path(__file__).parent.parent / "vendored" / "axe.min.js")
 
 

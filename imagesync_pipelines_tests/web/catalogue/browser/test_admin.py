@@ -22,7 +22,6 @@ from imagesync_pipelines_tests.web.catalogue.browser.conftest import (
     Place,
     findings_here,
     opened,
-    serious_findings,
     watch_for_findings,
 )
 
@@ -121,33 +120,6 @@ def test_who_is_not_signed_in_sees_no_buttons_that_change_anything(page: Page, p
     assert page.locator("main form[method=post]").count() == 0
     page.goto("/admin/start")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
-
-
-def test_axe_has_no_serious_finding_on_the_pages_of_an_admin(browser: Browser, place: Place) -> None:
-    product = place.value(_THREE_PICTURES)
-    paths = (
-        f"/products/{product}",
-        f"/admin/products/{product}",
-        "/admin/start",
-        "/admin/quarantine",
-        "/admin/unmatched",
-        "/admin/webhooks",
-        "/admin/fleet",
-        "/admin/users",
-        "/admin/held",
-        "/plans/1",
-    )
-    with opened(browser, place, bypass_csp=True) as page:
-        assert serious_findings(page, ["/login"]) == {}
-        sign_in(page)
-        assert serious_findings(page, paths) == {}
-        assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
-    with opened(browser, place, viewport=PHONE, is_mobile=True) as page:
-        sign_in(page)
-        for path in paths:
-            page.goto(path)
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
-            assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
 
 
 @contextmanager

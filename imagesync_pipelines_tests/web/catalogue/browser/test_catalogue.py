@@ -6,20 +6,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from imagesync_pipelines_tests.web.catalogue.browser.conftest import PAGE_SIZE, PHONE, Place, opened, serious_findings
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import PAGE_SIZE, PHONE, Place, opened
 
 pytestmark = pytest.mark.slow
 
 _MOST_PICTURES = """
 SELECT product_id FROM imagesync.product_image GROUP BY product_id ORDER BY count(*) DESC, product_id LIMIT 1
 """
-
-
-def picture_of(place: Place) -> str:
-    """The page of a picture by itself."""
-    product = place.value(_MOST_PICTURES)
-    image = place.value(f"SELECT min(id) FROM imagesync.product_image WHERE product_id = {product}")
-    return f"/products/{product}/pictures/{image}"
 
 
 @pytest.fixture
@@ -145,25 +138,13 @@ def test_the_run_that_brought_the_pictures_is_in_the_history_and_its_plan_has_a_
     expect(page).to_have_url(re.compile(r"/plans/\d+$"))
 
 
-def test_no_page_is_wider_than_a_phone(browser: Browser, place: Place) -> None:
+def test_on_a_phone_a_menu_leads_to_the_other_pages(browser: Browser, place: Place) -> None:
     with opened(browser, place, viewport=PHONE, has_touch=True, is_mobile=True) as page:
-        product = f"/products/{place.value(_MOST_PICTURES)}"
-        for path in ("/", product, picture_of(place), f"{product}/history", "/history", "/plans", "/plans/1"):
-            page.goto(path)
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
-            assert page.locator("header.bar").evaluate("bar => bar.clientHeight") < 64, "the bar is one line"
+        page.goto("/")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         page.get_by_role("button", name="Menu").click()
         page.locator("#menu").get_by_role("link", name="History").click()
         expect(page).to_have_url(re.compile("/history$"))
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_has_no_serious_finding(browser: Browser, place: Place, scheme: str) -> None:
-    product = f"/products/{place.value(_MOST_PICTURES)}"
-    history = ("/history", f"{product}/history?as_of=2100-01-01T00:00")
-    paths = ("/", "/?q=zzzzz", product, picture_of(place), *history, "/plans", "/plans/1?q=zzzzz", "/plans/1")
-    with opened(browser, place, color_scheme=scheme, bypass_csp=True) as page:
-        assert serious_findings(page, paths) == {}
 
 
 def test_what_an_upstream_sent_is_shown_as_text(page: Page, place: Place) -> None:
