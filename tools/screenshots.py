@@ -10,6 +10,7 @@ Look at each of them afterwards. With names of pictures, only these.
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,7 @@ def main(names: list[str]) -> None:
     """Make these pictures, or all."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"] if os.geteuid() == 0 else []
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"] if os.geteuid() == 0 else []
         )
         for name in names or SHOTS:
             (width, height), open_it = SHOTS[name]

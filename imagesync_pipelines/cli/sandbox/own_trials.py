@@ -77,7 +77,7 @@ def _taken_back(last: LastRun) -> Seen:
 
 def _counts(outcome: runs.RunOutcome | None) -> tuple[Any, ...]:
     if outcome is None:
-        return "", "", "", ""
+        return None, None, None, None
     return (*(outcome.summary.get(name, 0) for name in _COUNTS), str(outcome.status))
 
 
