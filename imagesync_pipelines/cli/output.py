@@ -16,6 +16,7 @@ from imagesync_pipelines.defs.runs import RunOutcome, Status
 from imagesync_pipelines.logs import about, is_json
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.sync.excluding import EXCLUDED
 from imagesync_pipelines.sync.steps import Progress
 
 # The worst first.
@@ -59,6 +60,8 @@ def print_plan_line(plan: PlanHeader) -> None:
     if plan.applied_at is not None:
         ended = f"applied {plan.applied_at:%Y-%m-%d %H:%M:%S %Z}"
     click.echo(f"  plan {plan.id}: {counts}; {ended}")
+    if EXCLUDED in plan.scope:
+        click.echo(f"  {plan.scope[EXCLUDED]}")
 
 
 def print_outcome(outcome: RunOutcome) -> int:

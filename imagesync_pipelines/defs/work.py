@@ -114,6 +114,7 @@ def context_of(
         tell=context.log.warning,
         is_dry_run=is_dry_run(context.run),
         person=context.run.tags.get(job_runs.STARTED_BY_TAG),
+        groups_by_sku=connector.groups_by_sku,
         **more,
     )
 

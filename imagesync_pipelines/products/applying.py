@@ -89,7 +89,7 @@ def plan_images(
     contents: of wanted rows, by their keys; asked only for what comes where something goes.
     expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
     compared as stable addresses: the same one with another signature is no other picture. undoing: this plan is an undo
-    itself, so what stays undone is no matter. Raises IdentityRefusedError.
+    itself, so what stays undone or is excluded is no matter. Raises IdentityRefusedError.
     """
     pa.default_memory_pool().release_unused()  # what the planned rows were made of
     there = current if judged is None else judged
@@ -109,7 +109,7 @@ def plan_images(
     pa.default_memory_pool().release_unused()
     limits = limits_of(context, lifted=allow_mass_delete)
     if undoing:
-        limits = replace(limits, memory=replace(limits.memory, undone={}))
+        limits = replace(limits, memory=replace(limits.memory, undone={}, excluded={}))
     guarded = guard(built, scope, limits, owned=current[["key", "group"]])
     effects = approved(guarded.plan)
     effects = effects.loc[effects["change"].isin(EFFECTS), ["key", "group"]]

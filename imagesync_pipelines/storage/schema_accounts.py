@@ -125,3 +125,18 @@ moysklad_queue = table(
     sa.UniqueConstraint("once"),
     sa.Index(None, "state", "due_at"),
 )
+
+# Of a channel: a connector and an account, which is '' where it has none.
+exclusion = table(
+    "exclusion",
+    *keys("connector", "account", "sku"),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("excluded_by", sa.Text, nullable=False),
+    moment("excluded_at", default_now=True),
+    moment(
+        "ended_at",
+        nullable=True,
+        comment="since when it holds no more, of which no run has planned yet; NULL: it holds",
+    ),
+    sa.Index(None, "sku"),
+)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.memory import note_read
 from imagesync_pipelines.storage.plans import PART_OF, UNDOES, PlanHeader
-from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.acknowledging import WHOLE, acknowledge
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
@@ -96,12 +96,18 @@ def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool 
     )
 
 
-def fresh_part(loaded: Loaded, known: Known) -> tuple[Loaded, dict[str, str]]:
-    """A loaded plan without the groups that are stale, and why they are (sync/stale.py)."""
-    stale = stale_groups(loaded.rows, loaded.scope.get(POLICY, {}), known(loaded))
+def fresh_part(context: RunContext[Any], loaded: Loaded, known: Known) -> tuple[Loaded, dict[str, str]]:
+    """A loaded plan without the groups that are stale (sync/stale.py) or excluded since it was made, and why they are.
+
+    What a person undoes is excluded from nothing.
+    """
+    rows = loaded.rows
+    excluded = {} if loaded.scope.get(UNDOES) else excluding.excluded_now(context)
+    changing = excluded and set(rows.loc[rows["change"].isin(EFFECTS), "group"])
+    stale = {group: why for group, why in excluded.items() if group in changing}
+    stale |= stale_groups(rows, loaded.scope.get(POLICY, {}), known(loaded))
     if not stale:
         return loaded, stale
-    rows = loaded.rows
     return replace(loaded, rows=rows[~rows["group"].isin(list(stale)) | (rows["change"] == Change.REJECT)]), stale
 
 
@@ -120,16 +126,16 @@ def carry_out(
 ) -> Applied:
     """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock.
 
-    known: what its source is known to want now; the groups that are stale by that are refused, `apply` gets the others.
-    What it takes away is noted first, where no person named it; what went is held back no more. An application that
-    breaks off tells what it did until then. before: what this run applied already; spent: calls since that began.
-    Raises IdentityRefusedError when the database is another installation's.
+    known: what its source is known to want now; the groups that are stale by that, or excluded since, are refused,
+    `apply` gets the others. What it takes away is noted first, where no person named it; what went is held back no
+    more. An application that breaks off tells what it did until then. before: what this run applied already; spent:
+    calls since that began. Raises IdentityRefusedError when the database is another installation's.
     """
     context.check_installation(record=True)
     if loaded.total:
         move_installation_on(context.installation)
     context.plans.mark_begun(loaded.header.id, context.run_id)
-    fresh, stale = fresh_part(loaded, known)
+    fresh, stale = fresh_part(context, loaded, known)
     if not loaded.approved:
         held.note_leaving(context, fresh.rows)
     # Asked now: what breaks an application off may be the database itself.

@@ -17,12 +17,15 @@ from upath import UPath
 
 from imagesync_pipelines.accounts.file import Accounts, KnownAccounts, load_accounts
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync.excluding import Channel, ExclusionRefusedError
 from imagesync_pipelines.sync.health import Probe, Site
 from imagesync_pipelines.sync.held import nothing_is_held_back
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
+from imagesync_pipelines.sync.steps import CheckResult, GroupsBySku, RunContext, StepResult
 
 # The name of the job that plans to take back what a run changed (sync/undoing.py).
 UNDO = "undo"
@@ -223,6 +226,12 @@ def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterabl
     return (str(product_id),)
 
 
+def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+    """The same by SKUs, of all products that have one of them."""
+    found = sa.select(product.c.id, product.c.sku).where(among(product.c.sku, skus))
+    return {str(row.id): row.sku for row in connection.execute(found)}
+
+
 @dataclass(frozen=True)
 class Connector:
     """A connector's declaration.
@@ -235,7 +244,8 @@ class Connector:
     that picture_at names, by account and key. again: the options of a run about what these quarantined items are about
     and nothing else, none where it is about the whole account. places_of: where a product's images also are, by its
     SKU. mirrored_as: under which account the source of an account is in the source mirror. groups_of: the groups of its
-    plans that are about a product, by its id with us and its SKU. declared: what is said of its accounts by who set
+    plans that are about a product, by its id with us and its SKU; groups_by_sku: those about SKUs that people exclude
+    from an account. declared: what is said of its accounts by who set
     them up, name → address and login. forget: what is remembered of one account, which another one does not have.
     needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
     systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
@@ -264,6 +274,7 @@ class Connector:
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
     mirrored_as: Callable[[str], str] = lambda account: account
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
+    groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
     needed_runs: Callable[[Installation], Collection[str]] = lambda installation: ()
@@ -275,6 +286,19 @@ class Connector:
         if self.accounts is not None and not self.accounts.known(load_accounts(shared)).by_name:
             return self.accounts.missing
         return self.missing(shared, settings)
+
+    def channels(self, shared: Settings) -> tuple[str, ...]:
+        """The accounts that it writes into, '' where it has none. Raises AccountsError."""
+        return ("",) if self.accounts is None else tuple(self.accounts.known(load_accounts(shared)).by_name)
+
+    def channel(self, account: str, shared: Settings) -> Channel:
+        """One of them, for excluding products from it. Raises ExclusionRefusedError and AccountsError."""
+        known = self.channels(shared)
+        if account not in known:
+            wrong = f"no {self.accounts.noun} {account!r}" if self.accounts is not None else "no accounts"
+            one = f"; name one of {', '.join(known)}" if known != ("",) else ""
+            raise ExclusionRefusedError(f"{self.title} has {wrong}{one}. Nothing was changed.")
+        return Channel(self.name, account, self.groups_by_sku)
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

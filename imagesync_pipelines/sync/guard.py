@@ -1,7 +1,7 @@
 """The guard: which removals and replacements of a plan may happen, and what proves that a full scan saw everything.
 
 It holds back what takes something away and nothing else; additions never trip it, and a rename is no removal. What a
-person undid stays undone, whatever it is.
+person undid stays undone, whatever it is; and in a product that a person excluded nothing is done at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,15 +48,16 @@ def guard(
 ) -> Guarded:
     """Turn removals and replacements that may not happen into `keep` with the reason "held back: …".
 
-    First what a person undid and the source still wants: it is kept, with its mark as the reason, and counts nowhere. A
-    removal needs the scope's complete proof or the source's word about its key (`scope.absent`), else it is not
-    judged; what a person allowed had its proof when it was held. What is judged is all held back when it is more than
-    the deletion limits allow. owned: key and group of all that we own in the whole target, None: what the plan was made
-    from. doubts: key or group to why it is doubted that anything of it is gone. Raises ValueError when a column of a
-    plan is missing.
+    First what a person undid and the source still wants, and all of groups that a person excluded: it is kept, with the
+    mark or the exclusion as the reason, and counts nowhere. A removal needs the scope's complete proof or the source's
+    word about its key (`scope.absent`), else it is not judged; what a person allowed had its proof when it was held.
+    What is judged is all held back when it is more than the deletion limits allow. owned: key and group of all that we
+    own in the whole target, None: what the plan was made from. doubts: key or group to why it is doubted that anything
+    of it is gone. Raises ValueError when a column of a plan is missing.
     """
     check_columns(plan, "plan", PLAN_COLUMNS)
     plan, undone = _keep_undone(plan, deletion_limits.memory.undone)
+    plan, excluded = _keep_excluded(plan, deletion_limits.memory.excluded)
     if owned is None:
         there = plan[plan["fingerprint_before"].notna()]
         owned = pd.DataFrame({"key": there["key_before"], "group": there["group"]})
@@ -64,7 +65,7 @@ def guard(
     judged, warnings = _judged(leaving, plan, scope, deletion_limits, owned, doubts or {})
     stays = judged[judged[RULING].isin([*HELD, Ruling.UNPROVEN, Ruling.KEPT])]
     ruling = pd.Series("", index=plan.index, dtype="str")
-    ruling[undone] = str(Ruling.KEPT)
+    ruling[undone], ruling[excluded] = str(Ruling.KEPT), str(Ruling.EXCLUDED)
     ruling[judged.index] = judged[RULING]
     change, reason = plan["change"].copy(), plan["reason"].copy()
     change[stays.index], reason[stays.index] = str(Change.KEEP), stays["reason"]
@@ -93,11 +94,25 @@ def _keep_undone(plan: pd.DataFrame, undone: Mapping[str, Undone]) -> tuple[pd.D
     rows = plan[plan["change"].isin(EFFECTS) & among(plan["key"], pd.Series(list(undone), dtype="str"))]
     marks = rows["key"].map({key: mark.wanted for key, mark in undone.items()})
     at = rows.index[(wants(rows) == marks).fillna(False).astype(bool)]
+    return _kept(plan, at, [_UNDONE.format(undone[key].why) for key in plan.loc[at, "key"]]), at
+
+
+def _keep_excluded(plan: pd.DataFrame, excluded: Mapping[str, str]) -> tuple[pd.DataFrame, pd.Index]:
+    """The plan with what is in excluded groups as it is at the target, and which rows these are."""
+    if not excluded:
+        return plan, plan.index[:0]
+    here = among(plan["group"], pd.Series(list(excluded), dtype="str"))
+    at = plan.index[plan["change"].isin(EFFECTS) & here]
+    return _kept(plan, at, [excluded[group] for group in plan.loc[at, "group"]]), at
+
+
+def _kept(plan: pd.DataFrame, at: pd.Index, reasons: Sequence[str]) -> pd.DataFrame:
+    """The plan with some rows as they are at the target."""
     kept = plan.copy()
     kept.loc[at, "change"] = str(Change.KEEP)
-    kept.loc[at, "reason"] = [_UNDONE.format(undone[key].why) for key in plan.loc[at, "key"]]
+    kept.loc[at, "reason"] = reasons
     kept.loc[at, "position"] = plan.loc[at, "position_before"]
-    return kept, at
+    return kept
 
 
 def _judged(

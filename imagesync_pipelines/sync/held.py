@@ -20,6 +20,7 @@ from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.schema import held, removal
 from imagesync_pipelines.storage.statistics import analyze_if_many
+from imagesync_pipelines.sync import excluding
 from imagesync_pipelines.sync.model import Change, Memory, Ruling, Undone
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, Table
 
@@ -183,13 +184,15 @@ def memory_of(context: RunContext[Any], origin: str = GUARD) -> Memory:
             for one in known
             if one.origin == UNDONE and one.decision == KEEP and origin == GUARD
         },
+        excluded=excluding.excluded_now(context) if origin == GUARD else {},
     )
 
 
 def anything_allowed(context: RunContext[Any]) -> bool:
-    """Whether a person let something go, or released what was undone: a run has work though nothing is new."""
+    """Whether a person let something go, or released what was undone or excluded: a run has work without any news."""
     allowed = (held.c.decision == ALLOW) & held.c.origin.in_([GUARD, UNDONE])
-    return bool(entries(context.installation.engine, context.connector, context.account, allowed))
+    found = entries(context.installation.engine, context.connector, context.account, allowed)
+    return bool(found) or excluding.anything_included(context)
 
 
 def mark_undone(
@@ -236,7 +239,8 @@ def settle(
     """Bring what is held of this account up to a guarded plan that is stored now; never for one that is only looked at.
 
     What is wanted again, and what the target does not hold any more, is forgotten, a person's KEEP included; what the
-    plan does not judge stays as it was. So are marks of what was undone, where the source wants something else.
+    plan does not judge stays as it was. So are marks of what was undone, where the source wants something else, and
+    what is excluded by now.
     """
     import pandas as pd
 
@@ -244,6 +248,7 @@ def settle(
     from imagesync_pipelines.sync.guard import RULING
 
     before = entries(context.installation.engine, context.connector, context.account)
+    excluding.forget_ended(context)
     # An undo may have ended since the run looked at the target: of that the plan knows nothing.
     if marks := [one for one in before if one.origin == UNDONE and one.since < context.started_at]:
         _end_marks(context, marks, plan)
@@ -257,7 +262,8 @@ def settle(
     ]
     # A replacement that is held has the new fingerprint, and the old key.
     wanted = plan.loc[plan["fingerprint_after"].notna() & (plan["key_before"] == plan["key"]), "key"]
-    over = known[among_rows(known, wanted) | ~among_rows(known, owned["key"])]
+    left = plan.loc[(plan[RULING] == Ruling.EXCLUDED) & plan["key_before"].notna(), "key_before"]
+    over = known[among_rows(known, pd.concat([wanted, left])) | ~among_rows(known, owned["key"])]
     if rows or len(over):
         looked_at = {*over, *(row.key for row in rows)}
         hold(

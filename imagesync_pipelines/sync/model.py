@@ -56,7 +56,8 @@ class Ruling(StrEnum):
     """What the guard said of a row that would take something away; '' (no ruling) lets it go by the limits.
 
     limit, doubt: held back. unproven: not judged, for nothing shows that it is gone. allowed: a person let it go.
-    kept: a person keeps it, or undid it.
+    kept: a person keeps it, or undid it. excluded: a person excluded its product, so it stays whatever would become of
+    it.
     """
 
     LIMIT = "limit"
@@ -64,6 +65,7 @@ class Ruling(StrEnum):
     UNPROVEN = "unproven"
     ALLOWED = "allowed"
     KEPT = "kept"
+    EXCLUDED = "excluded"
 
 
 class Undone(NamedTuple):
@@ -79,7 +81,8 @@ class Memory:
 
     removed, replaced: key to group of what went in the last 24 hours without a person's word. allowed: the keys that a
     person let go, each with the fingerprint that it had then. kept: keys that a person keeps. undone: the marks, by
-    the key under which the source wants something.
+    the key under which the source wants something. excluded: the groups in which nothing is to be done, each with why,
+    for people.
     """
 
     removed: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +90,7 @@ class Memory:
     allowed: Mapping[str, str] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     undone: Mapping[str, Undone] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

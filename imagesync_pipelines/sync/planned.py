@@ -12,6 +12,7 @@ from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.storage.plans import BATCH, DRY_RUN, ONLY_NAMED, NewPlan
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.acknowledging import WHOLE, is_whole
+from imagesync_pipelines.sync.excluding import EXCLUDED, left_alone
 from imagesync_pipelines.sync.guard import RULING
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
@@ -93,7 +94,7 @@ def store_plan(
     other plan holds back is noted, and kept with the plan that shows it. Hand-overs of runs that are neither among the
     newest nor in `kept` nor have a stored plan are forgotten too.
     """
-    rows, why_named = planned.plan, DRY_RUN if dry_run else made_for
+    rows, why_named, said = planned.plan, DRY_RUN if dry_run else made_for, left_alone(planned.plan)
     if planned.states is not None:
         rows = rows.assign(**{STATE: rows["group"].map(planned.states)})
     new = NewPlan(
@@ -103,6 +104,7 @@ def store_plan(
             **context.part,
             **planned.scope,
             **({ONLY_NAMED: why_named} if why_named else {}),
+            **({EXCLUDED: said} if said else {}),
             "warnings": list(planned.warnings),
             "held_back": len(planned.held),
             "calls": planned.calls,
@@ -143,7 +145,7 @@ def plan_result(
     counts = planned.counts
     said = ", ".join(f"{number} {change}" for change, number in counts.items())
     owner = f"{context.account}: " if context.account else ""
-    line = f"{owner}plan {plan_id}: {said}; {len(planned.held)} held back; {cost}"
+    line = f"{owner}plan {plan_id}: {said}; {len(planned.held)} held back; {cost} {left_alone(planned.plan)}".rstrip()
     waiting = held.undecided(context.installation.engine, context.connector, context.account)
     # A plan that is only looked at is all that knows what it holds back.
     unnoted = len(set(planned.held["key"]) - {one.key for one in waiting})

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import sqlalchemy as sa
 from pydantic import BaseModel
 
 from imagesync_pipelines.storage.effects import Author
@@ -24,6 +25,9 @@ S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
 Number = int | float
 
+
+GroupsBySku = Callable[[sa.Connection, str, Collection[str]], Mapping[str, str]]
+"""The groups of an account's plans that are about products with these SKUs, as far as they are known: group to SKU."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's name, how much is done and, where it is known, of how much."""
@@ -180,7 +184,7 @@ class RunContext(Generic[S]):
     adding. add_blocks: adds some after these. tell: hears of things before the step is done, like plain http.
     note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it. locks:
     those that the run holds now. is_dry_run: the run is only to be looked at, from its first step on. person: who
-    started it, None where nobody said so.
+    started it, None where nobody said so. groups_by_sku: as the connector declares them.
     """
 
     connector: str
@@ -200,6 +204,7 @@ class RunContext(Generic[S]):
     locks: list[HeldLock] = field(default_factory=list)
     is_dry_run: bool = False
     person: str | None = None
+    groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
 
     @property
     def run_id(self) -> str:

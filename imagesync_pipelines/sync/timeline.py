@@ -20,6 +20,8 @@ _WORDS = {
     "unpin": "no longer chosen as primary",
     "rule": "an article number that is this product, by a person's rule",
     "rule_ended": "an article number that is this product no longer",
+    "exclude": "excluded from here, by a person's word",
+    "include": "excluded from here no longer, by a person's word",
     "pin_moved": "still chosen as primary",
     "pin_dormant": "chosen as primary, should it come back",
 }

@@ -1,13 +1,16 @@
 """What is held back is told by every run, also a quiet one, until it is wanted again, a person decides or it went."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.storage.plans import Plans
-from imagesync_pipelines.sync import held
+from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync import excluding, held
+from imagesync_pipelines.sync.excluding import Channel
 from imagesync_pipelines.sync.guard import wants
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
@@ -32,6 +35,22 @@ def decide(site: Any, ids: list[int], decision: str) -> None:
     """A person's word about entries."""
     with site.opened() as (installation, _):
         assert held.decide(installation.engine, ids, decision, "anna") == len(ids)
+
+
+def exclude(site: Any, subject: Subject, plan: PlanHeader, groups: set[str]) -> Callable[[], object]:
+    """Exclude the products that groups of a plan are about, by their SKUs; gives the way back."""
+    connector = connector_named(subject.name)
+    channel = Channel(subject.name, subject.account, connector.groups_by_sku)
+    with site.opened() as (installation, _):
+        names = connector.names_of(installation.engine, plan, groups)
+        skus = sorted({names[group].code if group in names else group for group in groups})
+        assert excluding.exclude(installation.engine, channel, skus, "anna") == skus
+
+    def include() -> None:
+        with site.opened() as (installation, _):
+            assert excluding.include(installation.engine, channel, skus, "anna") == skus
+
+    return include
 
 
 def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(subject: Subject, site: Any) -> None:
@@ -81,7 +100,7 @@ def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(
     site.assert_sound()
 
 
-def test_what_a_person_undid_stays_undone_until_it_is_released(subject: Subject, site: Any) -> None:
+def test_what_a_person_undid_or_excluded_stays_so_until_it_is_released(subject: Subject, site: Any) -> None:
     site.sync(**subject.whole)
     before = site.written()
     site.change()
@@ -105,7 +124,18 @@ def test_what_a_person_undid_stays_undone_until_it_is_released(subject: Subject,
     with site.opened() as (installation, _):
         marks = held.entries(installation.engine, subject.name, subject.account)
     assert {one.key for one in marks} == {row.key for row in undone}
+    back = exclude(site, subject, look.plan, set(rows["group"]))
     decide(site, [one.id for one in marks], held.ALLOW)
+    done = site.sync(**subject.whole)
+    assert done.plan is not None
+    assert "excluded by anna" in done.plan.scope[excluding.EXCLUDED]
+    with site.entered():
+        earlier = runs.apply_plan(look.plan.id)
+    assert "excluded by anna" in " ".join(earlier.summary["warnings"]), "it was planned before"
+    for ended, refused in ((done, 0), (earlier, len(undone))):
+        assert [ended.summary[change] for change in (*CHANGES, "held_back", "refused")] == [0, 0, 0, 0, refused]
+    assert site.written() == before
+    back()
     site.sync()
     site.assert_right()
     with site.opened() as (installation, _):

@@ -4,7 +4,7 @@ The tests of the engine and of every connector compare with it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ def target_state(
     rejected: pd.DataFrame | None = None,
     match_position: bool = False,
     marks: Mapping[str, str] = MappingProxyType({}),
+    excluded: Collection[str] = (),
 ) -> pd.DataFrame:
     """What `current` becomes (key, group, position, fingerprint, content; by key), rows outside the scope included.
 
@@ -37,7 +38,8 @@ def target_state(
     scope, not rejected, proven to be gone, and the deletion limits let it go. A rename takes the old row away without
     the deletion limits; other content in the same place has a limit of its own, above which the old row stays and the
     new one does not come. marks: by key, what the source wants there that a person undid: as long as it wants that
-    ('' to be gone, the place with the fingerprint where only that differs), nothing of it happens, nor counts.
+    ('' to be gone, the place with the fingerprint where only that differs), nothing of it happens, nor counts; neither
+    does anything in the groups that are excluded.
     """
     bad = set() if rejected is None else set(rejected["key"])
     now = _rows(current)
@@ -51,6 +53,8 @@ def target_state(
     undone = {key for key, row in want.items() if marks.get(key) == _word(before[key], row)}
     stay = {old.key for key, old in before.items() if old is not None and key in undone}
     stay |= {key for key in gone if marks.get(key) == "" and key not in (renamed | replaced).values()}
+    undone |= {key for key, row in want.items() if row.group in excluded}
+    stay |= {key for key, row in gone.items() if row.group in excluded}
     want = {key: row for key, row in want.items() if key not in undone}
     gone = {key: row for key, row in gone.items() if key not in stay}
     renamed, replaced = ({key: old for key, old in of.items() if key not in undone} for of in (renamed, replaced))

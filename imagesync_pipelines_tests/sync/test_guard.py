@@ -230,6 +230,23 @@ def test_what_a_person_undid_stays_until_the_source_wants_something_else(
     assert kept["position"].equals(kept["position_before"])
 
 
+@pytest.mark.parametrize(
+    "wanted", [[], [("a", "g", 9, "f2", None), ("n", "g", 2, "f1", "c1"), ("m", "g", 3, "f", None)]]
+)
+def test_nothing_is_done_in_a_group_that_a_person_excluded(wanted: list[Row]) -> None:
+    other: list[Row] = [("o", "h", 1, "f", None)]
+    plan = build_plan(frame(*wanted, *other), frame(*BEFORE), PROVEN, match_position=True)
+    memory = Memory(excluded={"g": "excluded by anna"}, allowed={"a": "f1"})
+    guarded = guard(plan, PROVEN, DeletionLimits(0, 0, 0, 0, replaced_share=0, replaced_floor=0, memory=memory))
+    assert (len(guarded.held), guarded.warnings) == (0, ())
+    changing = guarded.plan["change"].isin(EFFECTS)
+    assert list(guarded.plan.loc[changing, "key"]) == ["o"]
+    left = guarded.plan[~changing]
+    assert set(left["ruling"]) == {"excluded"}
+    assert set(left["reason"]) == {"excluded by anna"}
+    assert left["position"].equals(left["position_before"])
+
+
 def test_what_was_undone_counts_for_no_limit() -> None:
     undone = {"k000": Undone("", "undone by anna")}
     limits = DeletionLimits(0, 1, 9, 9, memory=Memory(undone=undone))

@@ -14,8 +14,9 @@ from imagesync_pipelines.storage.effects import Author, effects_about
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.storage.plans import Lineage
-from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.carry_out import Broke, Loaded, applied_summary, carry_out, load_plan
+from imagesync_pipelines.sync.excluding import EXCLUDE, EXCLUDED, Channel, ExclusionRefusedError
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.held import ALLOW, DOUBT, KEEP, HeldEntry, HeldRow
 from imagesync_pipelines.sync.identity import take_as_restored
@@ -294,6 +295,37 @@ def test_what_was_undone_is_decided_and_kept_until_it_is_released_or_the_source_
     with engine.begin() as connection:
         held.unmark_undone(connection, "toy", "one", {"j": "", "z": "f"})
     assert sorted(effects(wanted + "z")) == ["j", "z"]
+
+
+def test_an_excluded_product_is_held_no_more_and_its_end_is_work_for_one_run(account: Account) -> None:
+    engine, context = account.installation.engine, account.context()
+    channel = Channel("toy", "one", lambda connection, name, skus: {"g": "100"} if "100" in skus else {})
+    account.sync("abcdefg")
+    with pytest.raises(ExclusionRefusedError, match="'200'"):
+        excluding.exclude(engine, channel, ["100", "200"], "anna")
+    assert excluding.look_at(engine, channel, ["100", "200"], EXCLUDE) == {
+        "100": "",
+        "200": "neither the ERP nor toy/one knows it",
+    }
+    assert excluding.exclude(engine, channel, ["100"], "anna", "sold out") == ["100"]
+    assert excluding.exclude(engine, channel, ["100"], "bert") == []
+    with engine.connect() as connection:
+        told = effects_about(connection, [("toy", "g")])[-1]
+    assert (told.by, told.rows[0].change, told.rows[0].reason) == (Author(person="anna"), EXCLUDE, "sold out")
+    plan = build_plan(frame(*rows("abcdefgz")), frame(*account.holds.values()), PROVEN)
+    context = replace(account.context(), groups_by_sku=channel.groups_by_sku)
+    found = guard(plan, PROVEN, limits_of(context, lifted=False))
+    planned = Planned(found.plan, found.held, PlanCost(0, 0, 0), owned=found.owned)
+    number = store_plan(context, planned)
+    assert account.waiting() == []
+    said = str(context.plans.header(number).scope[EXCLUDED])
+    assert said.startswith("4 images stay as they are: 100 is excluded by anna since ")
+    assert said.endswith(" (sold out); `imagesync include` ends that.")
+    assert not held.anything_allowed(context)
+    assert excluding.include(engine, channel, ["100", "200"], "anna") == ["100"]
+    assert (excluding.list_exclusions(engine), held.anything_allowed(context)) == ([], True)
+    account.plan(replace(account.context(), started_at=datetime.now(UTC) + timedelta(days=1)), ALL)
+    assert not held.anything_allowed(context)
 
 
 def test_only_a_whole_plan_ends_that_an_account_is_not_believed(account: Account) -> None:

@@ -27,12 +27,14 @@ class World:
     deletion_limits: DeletionLimits
     match_position: bool
     marks: Mapping[str, str] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
 
     @property
     def limits(self) -> DeletionLimits:
-        """The deletion limits with what is remembered: the marks of what people undid."""
+        """The deletion limits with what is remembered: the marks of what people undid, and what they excluded."""
         undone = {key: Undone(wanted, "undone by anna") for key, wanted in self.marks.items()}
-        return replace(self.deletion_limits, memory=Memory(undone=undone))
+        memory = Memory(undone=undone, excluded=dict.fromkeys(self.excluded, "excluded by anna"))
+        return replace(self.deletion_limits, memory=memory)
 
 
 def _row(group: str, number: int) -> st.SearchStrategy[Row]:
@@ -81,4 +83,5 @@ def worlds(draw: st.DrawFn, deletion_limits: DeletionLimits | None = None, *, wi
         deletion_limits or draw(limit_sets()),
         draw(st.booleans()),
         draw(st.dictionaries(st.builds("{}/{}".format, st.sampled_from(GROUPS), st.integers(0, 5)), words, max_size=6)),
+        draw(st.frozensets(st.sampled_from(GROUPS), max_size=2)),
     )

@@ -118,6 +118,7 @@ CONNECTOR = Connector(
     read_picture=shown.picture_of,
     places_of=reading.places_of,
     groups_of=reading.groups_of,
+    groups_by_sku=reading.groups_by_sku,
     declared=marking.declared,
     probes=probes,
     forget=marking.forget_store,

@@ -1,6 +1,6 @@
 """A store in one run, and the run's first steps: what the head office lists for the store, in our mirror; the plan."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,17 +15,19 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
-from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
+from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING, Photo
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos, product_labels
 from imagesync_pipelines.connectors.edge.primaries import with_one_primary
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage import mirror
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.storage.schema import mirror as mirror_table
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.sync.excluding import in_channel, list_exclusions
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING
 from imagesync_pipelines.sync.identity import Identity
@@ -202,9 +204,9 @@ def every_page_was_read(context: RunContext[EdgeSettings]) -> CheckResult:
 def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     """Bring the mirror of a store up to its head office, and leave what the next step needs to know.
 
-    A dry run marks nothing in the store's database; the next run finds the same work in the mirror. Raises
-    AccountBusyError when another run works on the store, IdentityRefusedError, StoreNotReadyError, and the errors of
-    the head office.
+    A dry run marks nothing in the store's database; the next run finds the same work in the mirror. Nor is a photo of a
+    product marked that is excluded from the store. Raises AccountBusyError when another run works on the store,
+    IdentityRefusedError, StoreNotReadyError, and the errors of the head office.
     """
     context = run.context
     with run.lock():
@@ -212,13 +214,19 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
         require_ready(findings, context.account)
         restored = marking.restored(run.identity, run.engine, run.database)
         told = [] if dry_run else run.identify(record=True)
+        excluded = {one.sku for one in list_exclusions(run.engine, in_channel(context.connector, context.account))}
+
+        def mark(photos: Sequence[Photo]) -> None:
+            if not dry_run:
+                store.mark_pending(run.database, [one for one in photos if one.product_sku not in excluded])
+
         listed = take_listing(
             run.engine,
             run.account,
             run.api,
             run.settings,
             full=full or bool(restored),
-            mark_pending=lambda photos: None if dry_run else store.mark_pending(run.database, photos),
+            mark_pending=mark,
             moves_cursor=not dry_run,
             before_commit=context.check_locks,
         )
@@ -369,3 +377,11 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
     row = mirror_table.c
     listed = (row.connector == EDGE) & row.gone_at.is_(None) & (row.payload["product_sku"].astext == sku)
     return connection.scalars(sa.select(row.group_key).where(listed).distinct()).all()
+
+
+def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> Mapping[str, str]:
+    """The head office's products of which it lists photos for these SKUs in a store, now or earlier."""
+    row, sku_of = mirror_table.c, mirror_table.c.payload["product_sku"].astext
+    mine = (row.connector == EDGE) & (row.account == account) & among(sku_of, skus)
+    found = connection.execute(sa.select(row.group_key, sku_of.label("sku")).where(mine).distinct())
+    return {row.group_key: row.sku for row in found}

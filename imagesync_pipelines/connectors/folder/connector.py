@@ -7,7 +7,7 @@ from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.sync.carry_out import ApplyOptions
-from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product
+from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product, our_products
 
 RETRY_SECONDS = 30
 
@@ -20,6 +20,7 @@ CONNECTOR = Connector(
     names_of=names_of_products,
     pictures_of=steps.pictures_of,
     groups_of=our_product,
+    groups_by_sku=our_products,
     probes=probes,
     missing=lambda shared, settings: f"not set: {', '.join(settings.missing)}" if settings.missing else "",
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),

@@ -24,7 +24,16 @@ from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step, our_product
+from imagesync_pipelines.sync.connector import (
+    Connector,
+    External,
+    Job,
+    PageSet,
+    Schedule,
+    Step,
+    our_product,
+    our_products,
+)
 
 API_POOL = "image_db_api"
 # A part of the source, read or looked at without partitions.
@@ -55,6 +64,7 @@ CONNECTOR = Connector(
     again=lambda entries: {"external_ids": sorted({entry.key.rpartition("/")[2] for entry in entries})},
     pictures_of=plan_steps.pictures_of,
     groups_of=our_product,
+    groups_by_sku=our_products,
     declared=declared,
     probes=probes,
     missing=lambda shared, settings: (

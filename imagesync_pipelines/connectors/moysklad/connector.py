@@ -126,6 +126,7 @@ CONNECTOR = Connector(
     pictures_of=shown.pictures_of,
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,
+    groups_by_sku=counterparts.groups_by_sku,
     mirrored_as=lambda child: MAIN,
     declared=declared,
     probes=probes,

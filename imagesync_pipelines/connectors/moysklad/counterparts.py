@@ -33,6 +33,13 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
     return connection.scalars(sa.select(table.c.entity_key).where(table.c.value == sku).distinct()).all()
 
 
+def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+    """The entities of the main account whose counterparts in a child account were found by these SKUs."""
+    mine = (table.c.child == account) & among(table.c.value, skus)
+    found = connection.execute(sa.select(table.c.entity_key, table.c.value).where(mine))
+    return {row.entity_key: row.value for row in found}
+
+
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:
     """All of a child account's map: key to id in the child account, found by the field that it names now.
 

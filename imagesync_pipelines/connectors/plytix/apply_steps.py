@@ -47,7 +47,7 @@ def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> Ste
     """
     loaded = carry_out.load_plan(context, options.plan_id)
     # A picture that only stale products show is not uploaded.
-    fresh, _ = carry_out.fresh_part(loaded, partial(known_now, context))
+    fresh, _ = carry_out.fresh_part(context, loaded, partial(known_now, context))
     urls = uploads_of(fresh.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
     anew = bool(loaded.scope["force"]) and loaded.header.applied_at is None
     calls, reasons, ended = api.calls, dict[str, str](), list[Exception]()

@@ -44,6 +44,7 @@ CONNECTOR = Connector(
     pictures_of=pictures_of,
     places_of=places_of,
     groups_of=lambda connection, product_id, sku: (sku,),
+    groups_by_sku=lambda connection, account, skus: {sku: sku for sku in skus},
     declared=declared,
     probes=probes,
     forget=forget_account,

@@ -21,11 +21,13 @@ from starlette.staticfiles import StaticFiles
 from imagesync_pipelines.products.article_rules import RuleRefusedError
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
+from imagesync_pipelines.sync.excluding import ExclusionRefusedError
 from imagesync_pipelines.web.catalogue import exporting, metrics, views
 from imagesync_pipelines.web.catalogue.access import AccessRefusedError
 from imagesync_pipelines.web.catalogue.admin import (
     articles,
     bulk,
+    exclusions,
     fleet,
     held,
     plan_words,
@@ -51,7 +53,7 @@ RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
-    *(articles.router, bulk.router, fleet.router, subscriptions.router, users.router, views.router),
+    *(articles.router, bulk.router, exclusions.router, fleet.router, subscriptions.router, users.router, views.router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 
@@ -80,6 +82,7 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     PinRefusedError: (409, True, {}),
     RuleRefusedError: (409, True, {}),
     AccessRefusedError: (409, True, {}),
+    ExclusionRefusedError: (409, True, {}),
     SubscriptionError: (409, True, {}),
     DagsterUnreachableError: (503, True, {}),
     OperationalError: (503, False, {"Retry-After": "5"}),

@@ -10,6 +10,7 @@ from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.reading import make_plan, take_photos
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
+from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.steps import StepResult, Summary
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, another, edge_world, head_office
 
@@ -92,6 +93,20 @@ def test_a_run_that_goes_on_with_one_that_had_nothing_to_do_has_nothing_to_do(wo
     plan(world, dry_run=True, allow_mass_delete=True)
     lines, done = apply(world, [run.context.run_id])
     assert (lines, done.api_calls, done.images_deleted) == ([f"{STORE}: nothing was to be done."], 0, 0)
+
+
+def test_a_new_photo_of_an_excluded_product_is_not_announced_in_the_store(world: EdgeWorld) -> None:
+    before = world.photos()
+    world.office.mutate("add")
+    (new,) = world.listed().keys() - before.keys()
+    with world.office.office.engine.connect() as connection:
+        of_photo = "SELECT p.sku FROM head_office.product p JOIN head_office.photo o ON o.product_id = p.id"
+        sku = connection.scalar(sa.text(f"{of_photo} WHERE o.id = CAST(:id AS uuid)"), {"id": new})
+    with world.at_store() as run:
+        channel = Channel("edge", STORE, lambda connection, account, skus: {sku: sku for sku in skus})
+        assert exclude(run.engine, channel, [sku], "anna") == [sku]
+        assert take_photos(run, full=False, dry_run=False).new == 1
+    assert world.photos() == before
 
 
 def test_a_plan_by_itself_is_made_from_the_mirror(world: EdgeWorld) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products import pins_by_rule
 from imagesync_pipelines.web.catalogue import listing, queries
+from imagesync_pipelines.web.catalogue.admin.exclusions import channels
 from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, NothingToStartError, launched, sync_of_skus
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.products import CHIPS, asked
@@ -56,7 +57,12 @@ def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, For
     if not ids:
         raise NothingToStartError("Choose products in the list first; nothing was started.")
     first = queries.shown_for(opened.engine, ids[:SHOWN], opened.showing)
-    context = {"ids": ids, "first": [first[one] for one in ids[:SHOWN] if one in first], "rules": pins_by_rule.RULES}
+    context = {
+        "ids": ids,
+        "first": [first[one] for one in ids[:SHOWN] if one in first],
+        "rules": pins_by_rule.RULES,
+        "channels": channels(opened),
+    }
     return private_page(request, "admin/bulk.html", context)
 
 

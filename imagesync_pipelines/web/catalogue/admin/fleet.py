@@ -10,7 +10,6 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import SettingsError, load_settings
 from imagesync_pipelines.sync.fleet import Name, Target, fleet
@@ -67,7 +66,7 @@ def _known(opened: Opened) -> tuple[list[Target], list[AccountLine], str]:
             settings = load_settings(one.settings)
             late_after[one.name] = opened.clock() - timedelta(hours=one.fresh_hours(settings))
             declared[one.name] = dict(one.declared(opened.shared, settings))
-            names = one.accounts.known(load_accounts(opened.shared)).by_name if one.accounts is not None else ("",)
+            names = one.channels(opened.shared)
             repairable |= {(one.name, name) for name in names if name or not one.missing(opened.shared, settings)}
         except SettingsError as error:
             told = str(error)

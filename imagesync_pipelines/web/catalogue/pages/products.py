@@ -19,7 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
+from imagesync_pipelines.storage.schema_accounts import exclusion
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.sync.excluding import list_exclusions
 from imagesync_pipelines.upstream.addresses import without_users
 from imagesync_pipelines.web.catalogue import listing, past, queries, views
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
@@ -138,6 +140,7 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
         "product": view,
         "chosen": chosen,
         "places": places_of(opened.engine, view.sku),
+        "exclusions": list_exclusions(opened.engine, exclusion.c.sku == view.sku),
         "min_height": opened.showing.image_db_detail_min_height,
     }
     return render(request, "product.html", context)

@@ -25,12 +25,13 @@ CHANGING = (
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
     "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget",
     *("/admin/bulk", "/admin/bulk/pins", "/admin/bulk/pin", "/admin/bulk/sync"),
+    *(f"/admin/exclusions/{word}" for word in ("look/exclude", "look/include", "exclude", "include")),
     "/admin/users", "/admin/users/{carl}/role", "/admin/users/{carl}/disable", "/admin/users/{carl}/password",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
 )  # fmt: skip
-LOOKING = ("/admin/products/{product}", "/admin/held", "/admin/quarantine", "/admin/unmatched", "/admin/fleet",
-           "/admin/webhooks", "/admin/webhooks/shop",
+LOOKING = ("/admin/products/{product}", "/admin/exclusions", "/admin/held", "/admin/quarantine", "/admin/unmatched",
+           "/admin/fleet", "/admin/webhooks", "/admin/webhooks/shop",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start", "/admin/users")
 # What everybody who is signed in keeps of their own.
@@ -38,7 +39,7 @@ OWN = ("/admin/views", "/admin/views/forget")
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
           "pairs": "{product}:{product}:{image}", "rule": "front",
-          "number": "101", "sku": "100", "role": "admin",
+          "channel": "image_db/", "skus": "100", "number": "101", "sku": "100", "role": "admin",
           "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
 
 
@@ -70,8 +71,9 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         decided = connection.execute(sa.select(held.c.decision))
         told = connection.execute(sa.text("SELECT name, secret, state, cursor FROM imagesync.webhook_subscription"))
         said = connection.execute(sa.text("SELECT number, product_id FROM imagesync.article_rule"))
+        excluded = connection.execute(sa.text("SELECT sku, ended_at FROM imagesync.exclusion"))
         people = connection.execute(sa.text("SELECT name, role, is_active, password_hash FROM imagesync.web_user"))
-        rows = (*said.all(), *people.all(), *primaries.all(), *pins.all(), *decided.all(), *told.all())
+        rows = (*excluded.all(), *said.all(), *people.all(), *primaries.all(), *pins.all(), *decided.all(), *told.all())
         return (*rows, items.scalar_one(), len(dagster.launched))
 
 
@@ -95,6 +97,7 @@ def test_the_tables_of_this_test_name_every_route() -> None:
     both = {(m, path.replace("{name}", "shop").replace("{user_id}", "{carl}")) for m, path in both}
     both = {(m, path.replace("{action}", word)) for m, path in both for word in get_args(Action)}
     both = {(m, path.replace("{word}", word)) for m, path in both for word in ("approve", "dismiss")}
+    both = {(m, path.replace("{doing}", word)) for m, path in both for word in ("exclude", "include")}
     shortened = {one for one in both if "{" not in one[1].replace("{product}", "").replace("{carl}", "")}
     assert shortened == named
 

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import pin
+from imagesync_pipelines.sync.excluding import list_exclusions
 from imagesync_pipelines.web.catalogue.admin import bulk
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.world import World
@@ -85,6 +86,44 @@ def test_a_synchronisation_of_the_chosen_ones_is_planned_only(
     [run] = dagster.launched
     assert run["selector"]["jobName"] == "image_db__skus_dry_run"
     assert run["runConfigData"]["ops"]["image_db__records"]["config"]["skus"] == ["100", "101"]
+
+
+def test_products_are_excluded_from_a_channel_and_back_each_looked_at_first(
+    world: World, admin: Browser, viewer: Browser, products: list[int]
+) -> None:
+    two = [str(one) for one in products[:2]]
+    page = admin.send_form("/", "/admin/bulk", ids=two)
+    assert '<option value="image_db/">' in page.text
+    fields = {"csrf": admin.csrf(), "channel": "image_db/"}
+    look = "/admin/exclusions/look/exclude"
+    shown = admin.post(look, {**fields, "ids": two})
+    assert "Exclude these 2" in shown.text
+    assert list_exclusions(world.engine) == []
+    skus = re.findall(r'name="skus" value="([^"]*)"', shown.text)
+    done = admin.post("/admin/exclusions/exclude", {**fields, "skus": skus, "why": "<b>sold out</b>"})
+    assert ": 2 excluded." in done.text
+    assert [(one.sku, one.why) for one in list_exclusions(world.engine)] == [
+        (sku, "<b>sold out</b>") for sku in ("100", "101")
+    ]
+    assert "1 that stay as they are" in admin.post(look, {**fields, "ids": [str(products[0]), str(products[2])]}).text
+    told = viewer.get(f"/products/{products[0]}").text
+    assert "excluded</span> from " in told
+    assert "&lt;b&gt;sold out" in told
+    listed = viewer.get("/admin/exclusions").text
+    assert (listed.count("excluded by "), "End it" in listed) == (2, False)
+    shown = admin.send_form("/admin/exclusions", "/admin/exclusions/look/include")
+    assert "End these 1" in shown.text
+    ended = admin.post("/admin/exclusions/include", {**fields, "skus": ["100"]})
+    assert ": 1 no longer excluded." in ended.text
+    assert [one.sku for one in list_exclusions(world.engine)] == ["101"]
+    for path, wrong, status in (
+        (look, {"channel": "nothing/"}, 404),
+        (look, {"channel": "edge/nowhere", "ids": two}, 409),
+        (look, {"channel": "image_db/"}, 409),
+        ("/admin/exclusions/exclude", {"channel": "image_db/", "skus": ["no such"]}, 409),
+    ):
+        assert admin.post(path, {"csrf": admin.csrf(), **wrong}).status_code == status, (path, wrong)
+    assert [one.sku for one in list_exclusions(world.engine)] == ["101"]
 
 
 def test_what_is_no_choice_changes_nothing(world: World, admin: Browser, products: list[int]) -> None:

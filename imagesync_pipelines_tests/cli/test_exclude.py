@@ -1,0 +1,37 @@
+"""`imagesync exclude`, `include` and `exclusions`: looked at, done, listed, and taken back."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines_tests.cli.terminals import Ended, call
+
+
+def test_a_product_is_excluded_from_a_channel_until_it_is_included(
+    database_url: str, database: sa.Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str) -> Ended:
+        return call(None, capsys, *words, IMAGESYNC_HOME=str(tmp_path), IMAGESYNC_DATABASE_URL=database_url)
+
+    with database.begin() as connection:
+        connection.execute(product.insert().values(kind="variant", erp_id="1", sku="100", name="Engel"))
+    of = ("--connector", "image_db")
+    look = said("exclude", "100", "200", *of, "--dry-run").out
+    assert "100: would be excluded from image_db; what is there stays" in look
+    assert "200: nothing to do: neither the ERP nor image_db knows it" in look
+    wrong = said("exclude", "100", "200", *of)
+    assert (wrong.code, "knows the SKU '200'; nothing was excluded" in wrong.err) == (1, True)
+    assert "no accounts" in said("exclude", "100", *of, "--account", "x").err
+    assert "0 exclusions" in said("exclusions").out
+    assert said("exclude", "100", *of, "--why", "sold out").out.startswith("100: excluded from image_db")
+    listed = said("exclusions").out
+    assert "1 exclusions" in listed
+    assert "sold out" in listed
+    assert "100: nothing to do: 100 is excluded by" in said("exclude", "100", *of).out
+    assert said("include", "100", "200", *of).out.splitlines() == [
+        "100: excluded from image_db no longer; the next run does there what is wanted",
+        "200: nothing to do: it is not excluded",
+    ]
+    assert "0 exclusions" in said("exclusions").out
