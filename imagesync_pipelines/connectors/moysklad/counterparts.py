@@ -5,8 +5,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
 from imagesync_pipelines.sync.connector import ImagePlace
@@ -34,10 +36,16 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
 
 
 def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
-    """The entities of the main account whose counterparts in a child account were found by these SKUs."""
+    """The entities of the main account with these codes or articles, or whose counterparts were found by these."""
+    row = mirror.c
+    codes = [row.payload[name].astext for name in ("code", "article")]
+    named = [
+        sa.select(row.key, code.label("sku")).where(row.connector == NAME, row.account == MAIN, among(code, skus))
+        for code in codes
+    ]
     mine = (table.c.child == account) & among(table.c.value, skus)
-    found = connection.execute(sa.select(table.c.entity_key, table.c.value).where(mine))
-    return {row.entity_key: row.value for row in found}
+    found = sa.union(*named, sa.select(table.c.entity_key, table.c.value).where(mine))
+    return {one.key: one.sku for one in connection.execute(found)}
 
 
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:
