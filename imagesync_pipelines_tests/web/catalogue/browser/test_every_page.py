@@ -21,6 +21,7 @@ from imagesync_pipelines.storage.identities import note_refused, record_identity
 from imagesync_pipelines.storage.quarantine import QuarantineItem, QuarantineTable
 from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines.storage.subscriptions import Attempt, NewSubscription
+from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
 from imagesync_pipelines.web.catalogue.access import UserRole, set_user
 from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS, ROUTERS
@@ -56,6 +57,7 @@ PAGES = {
     "quarantine": ("/admin/quarantine", "/admin/quarantine?connector=image_db"),
     "unmatched": ("/admin/unmatched",),
     "held": ("/admin/held",),
+    "exclusions": ("/admin/exclusions",),
     "fleet": ("/admin/fleet",),
     "users": ("/admin/users",),
     "webhooks": ("/admin/webhooks",),
@@ -91,6 +93,8 @@ def parts(place: Place) -> Mapping[str, Any]:
     ]
     QuarantineTable(engine, "image_db").put(items)
     hold(engine, "edge", "store1", "", [HeldRow(LONG, LONG, "f", LIMIT, f"20 of 21 would go, {LONG} among them.")])
+    shown = place.value(f"SELECT sku FROM imagesync.product WHERE id = {product}")
+    exclude(engine, Channel("plytix", LONG, lambda *asked: {sku: sku for sku in asked[-1]}), [LONG, shown], LONG, LONG)
     subscriptions.add(
         engine, NewSubscription("shop", "standard", f"https://s.example.com/{LONG}", "env:IMAGESYNC_WEBHOOK_S")
     )
