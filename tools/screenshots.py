@@ -10,6 +10,7 @@ Look at each of them afterwards. With names of pictures, only these.
 
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -35,9 +36,9 @@ def sign_in(page: Page) -> None:
 
 
 def product(page: Page) -> None:
-    """The first product with several pictures of its own."""
+    """The first product with at least four pictures of its own."""
     page.goto(f"{CATALOGUE}/")
-    page.locator(".card", has_text=" pictures").filter(has_not_text="from ").first.locator("a").click()
+    page.locator(".card", has_text=re.compile("[4-9] pictures")).filter(has_not_text="from ").first.locator("a").click()
 
 
 def pinned(page: Page) -> None:
@@ -47,6 +48,19 @@ def pinned(page: Page) -> None:
     if page.get_by_role("button", name="Unpin the primary picture").count() == 0:
         page.locator(".thumbs a").nth(1).click()
         page.get_by_role("button", name="Make it the primary picture").click()
+
+
+def plan_in_dagster(page: Page) -> None:
+    """The materialisation of the plan of the changes, among those of the other runs."""
+    page.goto(f"{DAGSTER}/assets/image_db/plan?view=events")
+    events = page.get_by_text(re.compile(r"^[A-Z][a-z]{2} \d+, \d+:\d+ [AP]M$"))
+    events.first.wait_for()
+    for place in range(events.count()):
+        events.nth(place).click()
+        page.wait_for_timeout(1500)
+        if page.get_by_text(f"imagesync apply {CHANGES}", exact=True).count():
+            return
+    raise LookupError(f"plan {CHANGES} is not in the Dagster UI")
 
 
 def at(address: str, *, signed_in: bool = False) -> Callable[[Page], None]:
@@ -69,7 +83,7 @@ SHOTS: dict[str, tuple[tuple[int, int], Callable[[Page], None]]] = {
     "catalogue-plan": (DESK, at(f"{CATALOGUE}/plans/{CHANGES}", signed_in=True)),
     "catalogue-undo": (DESK, at(f"{CATALOGUE}/plans/{UNDO}", signed_in=True)),
     "ui-assets": ((1280, 560), at(f"{DAGSTER}/locations/imagesync_pipelines/asset-groups/image_db")),
-    "ui-plan": ((1280, 1000), at(f"{DAGSTER}/assets/image_db/plan?view=events")),
+    "ui-plan": ((1280, 1000), plan_in_dagster),
     "edge-photo-binaries": (WIDE, at(f"{DAGSTER}/assets/edge/photo_binaries?view=overview")),
     "automation": (WIDE, at(f"{DAGSTER}/automation")),
 }
@@ -86,7 +100,7 @@ def main(names: list[str]) -> None:
             page = browser.new_page(viewport={"width": width, "height": height})
             open_it(page)
             # Pictures are made when they are first looked at; Dagster's pages ask for their parts one after the other.
-            page.wait_for_timeout(5000)
+            page.wait_for_timeout(12_000 if DAGSTER in page.url else 4000)
             seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
             # Colours of a palette take a third of the bytes.
             seen.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)

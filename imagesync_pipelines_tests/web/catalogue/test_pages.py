@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import plan, unmatched_article
 from imagesync_pipelines.sync.job_runs import PastRun
-from imagesync_pipelines.web.catalogue.pages.rendering import job_words
+from imagesync_pipelines.web.catalogue.pages.rendering import cost_words, job_words
 from imagesync_pipelines.web.catalogue.views import plain_query
 from imagesync_pipelines_tests.generated import SNAPSHOT
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, open_world, serving
@@ -346,6 +346,18 @@ def test_a_picture_by_itself_leads_to_its_neighbours_and_to_its_files(site: Site
 
 def test_a_kept_view_has_only_what_the_list_understands() -> None:
     assert plain_query("q=a+b&cursor=x&order=name&kind=&evil=%22") == "q=a+b&order=name"
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        ({"calls": 0, "bytes": 0, "minutes": 0}, "no call to another system"),
+        ({"calls": 8, "bytes": 1_005_568, "minutes": 0.01}, "8 calls, 1.0 MB"),
+        ({"calls": 1, "bytes": 900, "minutes": 1}, "1 call, 0.9 kB, at least 1 minute"),
+    ],
+)
+def test_a_cost_is_words(cost: dict[str, float], said: str) -> None:
+    assert cost_words(cost) == said
 
 
 def test_jobs_are_words() -> None:

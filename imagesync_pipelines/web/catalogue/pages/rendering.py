@@ -58,6 +58,7 @@ def make_templates() -> Jinja2Templates:
         hide_users=hide_users,
         commands=commands,
         job_words=job_words,
+        cost_words=cost_words,
     )
     templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
@@ -179,6 +180,17 @@ _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"
 def number(value: float | None) -> str:
     """1234567 as 1 234 567, with spaces that do not break; a dash for None."""
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def cost_words(cost: Mapping[str, float]) -> str:
+    """What a plan costs, in words: calls to another system, and what of bytes and minutes is worth a word."""
+    calls, size, minutes = (cost.get(name, 0) for name in ("calls", "bytes", "minutes"))
+    said = [f"{number(calls)} {'call' if calls == 1 else 'calls'}" if calls else "no call to another system"]
+    if size:
+        said.append(f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB")
+    if minutes >= 0.1:
+        said.append(f"at least {minutes:g} {'minute' if minutes == 1 else 'minutes'}")
+    return ", ".join(said)
 
 
 _COMMAND = re.compile(r"`([^`]+)`")

@@ -54,6 +54,7 @@
     var chosen = thumbs[(place + thumbs.length) % thumbs.length];
     thumbs.forEach(function (thumb) { thumb.removeAttribute("aria-current"); });
     chosen.setAttribute("aria-current", "true");
+    large.classList.remove("there");
     large.src = chosen.dataset.large;
     large.alt = chosen.dataset.alt;
     stage.href = chosen.dataset.page;
