@@ -58,7 +58,9 @@ def plan_in_dagster(page: Page) -> None:
     for place in range(events.count()):
         events.nth(place).click()
         page.wait_for_timeout(1500)
-        if page.get_by_text(f"imagesync apply {CHANGES}", exact=True).count():
+        command = page.get_by_text(f"imagesync apply {CHANGES}", exact=True)
+        if command.count():
+            command.first.evaluate("one => one.scrollIntoView({block: 'center'})")
             return
     raise LookupError(f"plan {CHANGES} is not in the Dagster UI")
 
