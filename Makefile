@@ -12,7 +12,7 @@ WORKERS ?= 3
 # Compiled files are kept, whatever the caller prefers: a hundred processes of the tests would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo dev test coverage test-slow deploy-check deploy-tools lint format check-defs bench clean env
+.PHONY: help demo dev test coverage test-slow deploy-check deploy-tools lint types types-of-tests format check-defs bench clean env
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,9 +40,14 @@ deploy-tools: $(DEPLOY)  ## install what deploy-check judges with
 lint: $(DEV)  ## format, style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/mypy --config-file imagesync_pipelines_tests/mypy.ini
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types types-of-tests
+
+types:
+	$(BIN)/mypy
+
+types-of-tests:
+	$(BIN)/mypy --config-file imagesync_pipelines_tests/mypy.ini
 
 format: $(DEV)  ## let ruff format and fix
 	$(BIN)/ruff format .

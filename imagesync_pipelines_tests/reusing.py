@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import sqlalchemy as sa
+import psycopg
 
-from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.embedded import SUPERUSER, EmbeddedServer
 
+Connection = psycopg.Connection[tuple[Any, ...]]
 TEMPLATE, DAGSTER_TEMPLATE, BLANK = "imagesync_template", "dagster_template", "template1"
 _VERSIONS = {
     TEMPLATE: "imagesync.alembic_version",
@@ -109,46 +110,47 @@ class Pool:
 
     def _take_back(self, name: str) -> None:
         # A test may stop or break the server; its database is gone with it.
-        with suppress(sa.exc.DBAPIError):
+        with suppress(psycopg.Error):
             if self._is_as_new(name):
                 # So that a process that goes on does not find it.
                 execute(self.server, f"ALTER DATABASE {name} RENAME TO {(again := _new_name())}")
                 self.spare.append(again)
                 return
-        with suppress(sa.exc.DBAPIError):
+        with suppress(psycopg.Error):
             execute(self.server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _is_as_new(self, name: str) -> bool:
         """Empty it; whether it is then as good as a new one: a test may have changed more than rows."""
-        with _engine(self.server.url(name, "psycopg")).begin() as connection:
-            connection.execute(sa.text(_ALONE))
-            connection.execute(sa.text(_AS_NEW[self.template]))
+        with _connected(self.server, name) as connection:
+            connection.execute(_ALONE)
+            connection.execute(_AS_NEW[self.template])
             return _shape_of(connection, self.template) == self.shape
 
 
 @cache
 def pool(server: EmbeddedServer, template: str) -> Pool:
     """The pool of a template that is there."""
-    with _engine(server.url(template, "psycopg")).connect() as connection:
+    with _connected(server, template) as connection:
         return Pool(server, template, _shape_of(connection, template))
 
 
 def execute(server: EmbeddedServer, statement: str) -> list[Any]:
     """Run one statement on the server, outside of any transaction; the rows that it gives."""
-    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        result = connection.execute(sa.text(statement))
-        return list(result) if result.returns_rows else []
+    with _connected(server, "postgres") as connection:
+        result = connection.execute(statement)
+        return list(result) if result.description else []
 
 
 def _new_name() -> str:
     return f"test_{uuid.uuid4().hex[:12]}"
 
 
-def _shape_of(connection: sa.Connection, template: str) -> str:
+def _shape_of(connection: Connection, template: str) -> str:
     """A digest of all tables, columns, constraints, triggers, functions, settings and the version of a database."""
-    return str(connection.execute(sa.text(_SHAPE.format(versions=_VERSIONS[template]))).scalar_one())
+    [(shape,)] = connection.execute(_SHAPE.format(versions=_VERSIONS[template]))
+    return str(shape)
 
 
-def _engine(url: str) -> sa.Engine:
-    return sa.create_engine(url, poolclass=sa.NullPool)
+def _connected(server: EmbeddedServer, name: str) -> Connection:
+    # Without SQLAlchemy, which asks every server first what it is.
+    return psycopg.connect(host=str(server.socket_folder), user=SUPERUSER, dbname=name, autocommit=True)

@@ -69,6 +69,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_that_is_killed_in_the_middle_of_a_run(folder: Path) -> None:
     variables = {"FOLDER_PATH": str(folder / "pictures"), "FOLDER_URL": "https://images.example.com"}

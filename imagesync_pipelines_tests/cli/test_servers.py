@@ -145,6 +145,7 @@ def partition_keys(port: int) -> list[str]:
     return next((node["partitionKeys"] for node in nodes if node["assetKey"]["path"][-1] == "api_pages"), [])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("ports_are_free")
 def test_demo_ends_with_tables_of_its_runs_and_of_what_was_tried_on_purpose_and_says_how_to_go_on(

@@ -103,6 +103,7 @@ def daemon(environment: dict[str, str], folder: Path) -> Iterator[Callable[[Call
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_failure_reaches_mail_and_http_once_they_are_there_and_so_does_its_end(
     server: EmbeddedServer, tmp_path: Path

@@ -92,6 +92,7 @@ def shell() -> Iterator[Shell]:
         shutil.rmtree(folder)
 
 
+@pytest.mark.long
 def test_everything_is_lost_and_restored_at_once_and_an_hour_late(shell: Shell) -> None:
     before = shell.shown()
     assert len(before) == 4

@@ -35,6 +35,7 @@ JOBS = ("edge__sync", "moysklad__sync")
 RunStatus = dg.DagsterRunStatus
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_in_the_middle_of_sixty_stores_costs_nothing(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ def test_our_process_stays_small_whatever_the_file_and_a_child_in_its_limit(tmp_
     assert {name.rpartition(" ")[0] for name, reason in told.items() if reason} == {"webp"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_largest_pictures_that_can_be_streamed_pass_and_the_others_say_that_they_do_not_fit(tmp_path: Path) -> None:
     ours, a_child, told = measured(LARGE, tmp_path / "files", threads=2)

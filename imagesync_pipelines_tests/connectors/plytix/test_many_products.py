@@ -58,6 +58,7 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(datab
         pytest.param(1000, LIMITS, 3, id="1000, of which an hour takes half"),
     ],
 )
+@pytest.mark.long
 def test_links_are_made_within_the_limits_and_what_does_not_fit_in_the_next_runs(
     database: sa.Engine, tmp_path: Path, products: int, limits: Sequence[tuple[int, int]], expected_runs: int
 ) -> None:

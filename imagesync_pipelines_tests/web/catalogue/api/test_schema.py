@@ -24,7 +24,7 @@ OPERATIONS = [
     ("GET", "/changes"),
     ("GET", "/exports/{wanted}"),
 ]
-FEW, MANY = 3, 200
+FEW, MANY = 3, 80
 
 
 @pytest.fixture
