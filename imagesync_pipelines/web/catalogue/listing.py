@@ -8,9 +8,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from imagesync_pipelines.products.export_rows import snapshot
 from imagesync_pipelines.products.lists import LISTS, PRODUCTS, is_on, kept_counts, listed_height
@@ -35,7 +36,8 @@ FEW = 2000
 # A search looks at so many products for each that it is to give: at a sample; at more where that promises enough; at
 # most where the indexes find too many to sort.
 SAMPLED, WALKED, AT_MOST = 6, 50, 200
-# So many products that fit are counted, of so many hits of a search; of more it is said that there are more.
+# So many products that fit are counted, of so many hits of a search or changed images; of more it is said that they are
+# at least so many.
 MOST_COUNTED, MOST_HITS = 10_000, 20_000
 _NUMBERS = (product.c.sku, product.c.legacy_sku)
 _WORD = re.compile(r"[^\W_]+")
@@ -84,13 +86,16 @@ def list_products(
             raise CursorError("This is no cursor of this list; begin again without one.")
         nth = numbers[at]
         found: list[sa.Row] = []
-        next_cursor = None
+        next_cursor = few = None
         for place, part in enumerate(parts[nth:], nth):
             wanted, begin = limit - len(found), rest if place == nth else ""
             query = part.query
             if filters.q.strip():
-                ordered = ordered_after(query, part.order, begin, falling=part.falling)
-                query = query.where(_found_by(connection, ordered, filters.q, wanted + 1))
+                if few is None:
+                    ordered = ordered_after(query, part.order, begin, falling=part.falling)
+                    hits, is_all = _found_by(connection, ordered, filters, wanted + 1)
+                    few = hits if is_all else None
+                query = query.where(hits)
             if not wanted:
                 if connection.execute(query.limit(1)).first() is not None:
                     next_cursor = f"{place}."
@@ -108,10 +113,10 @@ def list_products(
 def _parts(connection: sa.Connection, filters: Filters, showing: ShowingSettings, order: Order) -> list[_Part]:
     """The parts of the list in this order, one after the other; what the filters leave nothing of is left out."""
     columns = (product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
-    query = sa.select(*columns)
+    query = sa.select(*columns).where(*_few_changed(connection, filters.changed_since))
 
     def by_sku(kept: str | None, *further: sa.ColumnElement[bool]) -> _Part:
-        where = (*_conditions(filters, showing, kept), *further)
+        where = (*_conditions(filters, showing, kept, is_by_sku=kept is None and not filters.q.strip()), *further)
         if kept is None:
             return _Part(query.where(*where), (product.c.sku, product.c.id))
         # In the order of the list, which is that of the SKUs: whoever is on it is found without looking for them.
@@ -159,16 +164,24 @@ def count_found(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -
         known = _kept_count(connection, filters, showing, kept)
         if known is not None:
             return Found(known, True, kept[PRODUCTS])
-        query = sa.select(product.c.id).where(*_conditions(filters, showing))
-        hits: sa.FromClause = sa.select(sa.literal(0).label("id")).where(sa.false()).subquery("hits")
+        looked_at, query = sa.select(sa.literal(0)).where(sa.false()).cte("looked_at"), _fitting(filters, showing)
         if filters.q.strip():
-            hits = sa.select(_hits(filters.q).c.id).limit(MOST_HITS + 1).cte("some")
-            query = query.where(product.c.id.in_(sa.select(hits.c.id)))
+            few = MOST_COUNTED if replace(filters, q="", kind="") == Filters() else MOST_HITS
+            looked_at = _hits(filters).limit(few + 1).cte("looked_at")
+            query = sa.select(looked_at.c.id).where(*_conditions(filters, showing, of=looked_at.c))
+        elif filters.changed_since is not None:
+            looked_at = _changed(filters.changed_since).limit(MOST_HITS + 1).cte("looked_at")
+            query = _fitting(replace(filters, changed_since=None), showing)
+            query = query.where(product.c.id.in_(sa.select(looked_at.c.id)))
         fitting = query.limit(MOST_COUNTED + 1).subquery("fitting")
-        sizes = (sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in (fitting, hits))
-        number, looked_at = connection.execute(sa.select(*sizes)).one()
-        is_exact = number <= MOST_COUNTED and looked_at <= MOST_HITS
-        return Found(min(number, MOST_COUNTED), is_exact, kept[PRODUCTS])
+        sizes = (sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in (fitting, looked_at))
+        number, looked = connection.execute(sa.select(*sizes)).one()
+        return Found(min(number, MOST_COUNTED), number <= MOST_COUNTED and looked <= MOST_HITS, kept[PRODUCTS])
+
+
+def _fitting(filters: Filters, showing: ShowingSettings) -> sa.Select:
+    """The products for which everything but the search is true, in no order."""
+    return sa.select(product.c.id).where(*_conditions(filters, showing, is_by_sku=True))
 
 
 def count_each(engine: sa.Engine, asked: Mapping[str, Filters], showing: ShowingSettings) -> dict[str, int]:
@@ -211,60 +224,96 @@ def conditions_of(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnE
     return [*_conditions(filters, showing), *([sa.or_(*_searches(filters.q))] if filters.q.strip() else [])]
 
 
-def _conditions(filters: Filters, showing: ShowingSettings, kept: str | None = None) -> list[sa.ColumnElement[bool]]:
-    """Everything but the search, and but being on the list `kept`."""
-    conditions: list[sa.ColumnElement[bool]] = [product.c.left_erp_at.is_(None)]
-    own = _OWN.c.product_id == product.c.id
+def _conditions(
+    filters: Filters,
+    showing: ShowingSettings,
+    kept: str | None = None,
+    *,
+    of: ReadOnlyColumnCollection[str, Any] = product.c,
+    is_by_sku: bool = False,
+) -> list[sa.ColumnElement[bool]]:
+    """Everything but the search, and but being on the list `kept`.
+
+    of: the columns id, sku, kind and left_erp_at of the products. is_by_sku: they are looked up by their SKUs.
+    """
+    conditions: list[sa.ColumnElement[bool]] = [of.left_erp_at.is_(None)]
+    own = _OWN.c.product_id == of.id
     if filters.kind:
-        conditions.append(product.c.kind == filters.kind)
+        conditions.append(of.kind == filters.kind)
     conditions += [
-        is_on(name, product.c.id)
-        for name in ("without_image", "without_front")
-        if name != kept and getattr(filters, name)
+        is_on(name, of.id) for name in ("without_image", "without_front") if name != kept and getattr(filters, name)
     ]
     if filters.low_resolution and kept != "low_resolution":
         conditions.append(sa.exists().where(own, _OWN.c.is_primary, _OWN.c.height < showing.image_db_detail_min_height))
     if filters.changed_since is not None:
-        changed = sa.select(_OWN.c.product_id).where(_OWN.c.last_synced >= filters.changed_since)
-        conditions.append(product.c.id.in_(changed))
+        conditions.append(of.id.in_(_changed(filters.changed_since)))
     if filters.unmatched:
         near = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="near")
         candidates = sa.select(near.c.value.op("->>")("sku")).select_from(unmatched_article.join(near, sa.true()))
-        conditions.append(product.c.sku.in_(candidates))
+        # An array is walked along with the index of SKUs, and compared with every product where that is not used.
+        in_array = of.sku == sa.any_(sa.func.array(candidates.scalar_subquery()))
+        conditions.append(in_array if is_by_sku else of.sku.in_(candidates))
     return conditions
 
 
-def _found_by(connection: sa.Connection, ordered: sa.Select, text: str, wanted: int) -> sa.ColumnElement[bool]:
-    """The search as a condition that finds the first so many products of an ordered list, or all where they are fewer.
+def _changed(since: datetime) -> sa.Select:
+    """The products with an image that was added or changed since then, one for each such image."""
+    return sa.select(_OWN.c.product_id.label("id")).where(_OWN.c.last_synced >= since)
+
+
+def _few_changed(connection: sa.Connection, since: datetime | None) -> list[sa.ColumnElement[bool]]:
+    """That a product is among those with a change, where these are few: then nobody looks at the others."""
+    if since is None:
+        return []
+    found = connection.scalars(_changed(since).limit(FEW + 1)).all()
+    return [among(product.c.id, set(found))] if len(found) <= FEW else []
+
+
+def _found_by(
+    connection: sa.Connection, ordered: sa.Select, filters: Filters, wanted: int
+) -> tuple[sa.ColumnElement[bool], bool]:
+    """The search as a condition that finds the first so many products of an ordered list, and whether it finds all.
 
     PostgreSQL cannot tell how many hits there will be. Where there are many, the products are looked at in their
     order until there are enough, whatever else there is; where there are few, the indexes of the search find them.
     """
 
     def walked(number: int) -> Sequence[int]:
-        rows = ordered.add_columns(sa.or_(*_searches(text)).label("fits")).limit(number).subquery("walked")
+        fits = sa.or_(*_searches(filters.q)).label("fits")
+        rows = ordered.add_columns(fits).limit(number).subquery("walked")
         return connection.scalars(sa.select(rows.c.id).where(rows.c.fits).limit(wanted)).all()
 
-    found = walked(SAMPLED * wanted)
+    found, is_all = walked(SAMPLED * wanted), False
     if len(found) < wanted and 2 * SAMPLED * wanted <= len(found) * WALKED:
         found = walked(WALKED * wanted)
     if len(found) < wanted:
-        hits = _hits(text)
-        found = connection.scalars(sa.select(hits.c.id).limit(FEW + 1)).all()
-        if len(found) > FEW and len(found := walked(AT_MOST * wanted)) < wanted:
-            return product.c.id.in_(sa.select(hits.c.id))
-    return product.c.id == sa.any_(sa.literal(list(found), sa.ARRAY(sa.BigInteger)))
+        found = connection.scalars(sa.select(_hits(filters).limit(FEW + 1).subquery("hits").c.id)).all()
+        is_all = len(found) <= FEW
+        if not is_all and len(found := walked(AT_MOST * wanted)) < wanted:
+            return product.c.id.in_(sa.select(_hits(filters).subquery("hits").c.id)), True
+    return among(product.c.id, found), is_all
 
 
-def _hits(text: str) -> sa.CTE:
-    """What a search finds, in no order; a product may be found more than once."""
+def _hits(filters: Filters) -> sa.CompoundSelect:
+    """What the search finds of this kind, each once, in no order: a row per product, with what _conditions asks of."""
+    searches = _searches(filters.q, by_index=True)
+    columns = [product.c[name] for name in ("id", "sku", "kind", "left_erp_at")]
+    is_of_kind = [product.c.kind == filters.kind] if filters.kind else []
     # One index each: asked for together, PostgreSQL makes the words of every hit anew.
-    each = (sa.select(product.c.id).where(one) for one in _searches(text))
-    return sa.union_all(*each).cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
+    each = (
+        sa.select(*columns).where(
+            one, *(before.is_not(sa.true()) for before in searches[:nth]), product.c.left_erp_at.is_(None), *is_of_kind
+        )
+        for nth, one in enumerate(searches)
+    )
+    return sa.union_all(*each)
 
 
-def _searches(text: str) -> list[sa.ColumnElement[bool]]:
-    """The words of a person as conditions, one of which has to be true; an index of `product` answers each."""
+def _searches(text: str, *, by_index: bool = False) -> list[sa.ColumnElement[bool]]:
+    """The words of a person as conditions, one of which has to be true; an index of `product` answers each.
+
+    by_index: that is how they are asked; else every product is looked at.
+    """
     whole = " ".join(text.replace("\0", " ").split())
     beginnings = {whole, whole.upper()}
     conditions = [column.startswith(one, autoescape=True) for column in _NUMBERS for one in sorted(beginnings)]
@@ -274,7 +323,7 @@ def _searches(text: str) -> list[sa.ColumnElement[bool]]:
         wanted = sa.func.to_tsquery(simple, " & ".join(f"'{word}':*" for word in words))
         # Most names are told apart by this, ten times as fast as by their words; sure of words that are one token.
         there = [word for word in words if word.isascii() and (word[0].isalpha() or word.isdigit())]
-        in_name = (sa.func.lower(product.c.name).contains(sa.func.lower(word)) for word in there)
+        in_name = (sa.func.lower(product.c.name).contains(sa.func.lower(word)) for word in there if not by_index)
         conditions.append(sa.and_(*in_name, sa.func.to_tsvector(simple, product.c.name).op("@@")(wanted)))
     return conditions
 

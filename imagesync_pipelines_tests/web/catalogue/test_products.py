@@ -1,5 +1,6 @@
 """The list of products: what is found, in which order, with which picture."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -277,9 +278,9 @@ def test_of_very_many_products_that_fit_it_is_said_that_there_are_more(
     assert count_found(shop.engine, Filters(q="fuchs", kind="parent"), shop.opened.showing).is_exact is False
 
 
-def test_no_order_sorts_the_whole_list(shop: World) -> None:
-    """Each walks along an index; it is sorted where that index leaves ties."""
-    with shop.engine.begin() as connection:
+def add_candles(world: World) -> None:
+    """3,000 products more, each with an image; PostgreSQL has looked at its tables."""
+    with world.engine.begin() as connection:
         connection.execute(sa.text(
             "INSERT INTO imagesync.product (kind, erp_id, sku, name) "
             "SELECT 'variant', 'x' || n, 'x' || n, 'Kerze ' || n FROM generate_series(1, 3000) n"
@@ -289,6 +290,11 @@ def test_no_order_sorts_the_whole_list(shop: World) -> None:
             "SELECT id, sku, '', now() - interval '1 minute' * id FROM imagesync.product WHERE name LIKE 'Kerze%'"
         ))  # fmt: skip
         connection.execute(sa.text("ANALYZE imagesync.product, imagesync.product_image, imagesync.shown_image"))
+
+
+def test_no_order_sorts_the_whole_list(shop: World) -> None:
+    """Each walks along an index; it is sorted where that index leaves ties."""
+    add_candles(shop)
     for order in ORDERS:
         with shop.engine.connect() as connection:
             first = listing._parts(connection, Filters(), shop.opened.showing, order)[0]
@@ -299,3 +305,50 @@ def test_no_order_sorts_the_whole_list(shop: World) -> None:
             line for line in lines if "Sort" in line and "Incremental Sort" not in line and "Sort Key" not in line
         ], lines
         assert not [line for line in lines if "Seq Scan on product" in line], lines
+
+
+def read_for(world: World, ask: Callable[[], object]) -> float:
+    """How many rows PostgreSQL takes from its tables for what is asked, those included that it leaves out."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(*given: Any) -> None:
+        asked.append((given[2], given[3]))
+
+    sa.event.listen(world.engine, "before_cursor_execute", note)
+    ask()
+    sa.event.remove(world.engine, "before_cursor_execute", note)
+
+    def of(node: dict[str, Any]) -> float:
+        inner = sum(of(one) for one in node.get("Plans", ()))
+        is_table = "Relation Name" in node and node["Node Type"] != "Bitmap Index Scan"
+        own = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        return float(inner + (own * node["Actual Loops"] if is_table else 0))
+
+    with world.engine.connect() as connection:
+        plans = [connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", given).scalar_one()
+                 for text, given in asked]  # fmt: skip
+    return sum(of(plan[0]["Plan"]) for plan in plans)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(q="Kerze"),
+        Filters(q="x1", kind="variant"),
+        Filters(q="nobody"),
+        Filters(q="Kerze", without_front=True),
+        Filters(unmatched=True),
+        Filters(changed_since=NOW - timedelta(days=9)),
+    ],
+)
+def test_what_a_page_and_its_number_read_does_not_grow_with_the_catalogue(
+    shop: World, monkeypatch: pytest.MonkeyPatch, filters: Filters
+) -> None:
+    """Of 3,005 products and images: a page of two products, and the first hundred of those that fit."""
+    for name, value in (("MOST_COUNTED", 100), ("MOST_HITS", 100), ("FEW", 50)):
+        monkeypatch.setattr(listing, name, value)
+    add_candles(shop)
+    showing = shop.opened.showing
+    listed = read_for(shop, lambda: list_products(shop.engine, filters, None, 2, showing, ""))
+    counted = read_for(shop, lambda: count_found(shop.engine, filters, showing))
+    assert [listed < 500, counted < 500] == [True, True], (listed, counted)
