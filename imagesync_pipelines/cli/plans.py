@@ -19,7 +19,7 @@ from imagesync_pipelines.storage.plan_words import words_of
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.connector import our_product
 from imagesync_pipelines.sync.plan_rows import changing_rows, newer_plans, plan_lines, stale_by
-from imagesync_pipelines.sync.timeline import groups_about, lines_of
+from imagesync_pipelines.sync.timeline import called, groups_about, lines_of
 
 SHOWN = 40
 
@@ -81,14 +81,17 @@ def apply(context: click.Context, plan_id: int, replan: bool) -> None:
 @click.argument("what", metavar="[SKU|RUN]", default="")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs, or products")
 @click.option("--connector", "--room", "connector", help="of this connector only")
-def history(what: str, limit: int, connector: str | None) -> None:
+@click.option("--image", default="", help="with a SKU or a run: only what was done to the picture that is called so")
+def history(what: str, limit: int, connector: str | None, image: str) -> None:
     """Print past runs: when, how they ended, what they changed.
 
     With a SKU: all that was done to the pictures of that product, in every system. With a run, or the beginning of its
     id: all that it did.
     """
+    if image and not what:
+        raise click.UsageError("--image: name the SKU of its product too")
     if what:
-        told_of(what, limit, connector)
+        told_of(what, limit, connector, image)
         return
     with runs.opened() as (_, instance):
         lines = read_history(instance, limit=limit, connector=connector)
@@ -102,11 +105,15 @@ def history(what: str, limit: int, connector: str | None) -> None:
     print_table(f"the last {len(rows)} runs", columns, rows)
 
 
-def told_of(what: str, limit: int, connector: str | None) -> None:
-    """Print what was done to a product or by a run, the newest first. Raises ClickException for what is neither."""
+def told_of(what: str, limit: int, connector: str | None, image: str = "") -> None:
+    """Print what was done to a product or by a run, the newest first. Raises ClickException for what is neither.
+
+    image: only what was done to this picture.
+    """
+    most = None if image else limit
     with runs.opened() as (place, _):
         engine = place.engine
-        effects, title = _effects_of_product(engine, what, limit, connector), f"what was done to {what}"
+        effects, title = _effects_of_product(engine, what, most, connector), f"what was done to {what}"
         is_newest = effects is not None
         if effects is None:
             found = runs_beginning(engine, what)
@@ -118,7 +125,7 @@ def told_of(what: str, limit: int, connector: str | None) -> None:
                     f"{place.settings.undo_days} days (IMAGESYNC_UNDO_DAYS)"
                 )
             ((run, groups),) = found.items()
-            effects, title = effects_of_run(engine, run, limit), f"what run {run} did, in {groups} products"
+            effects, title = effects_of_run(engine, run, most), f"what run {run} did, in {groups} products"
         # With what is there now the newest lines say what came of them; those of a run may be followed by others.
         ours = {one.name for one in connectors() if one.groups_of is our_product}
         ids = {int(one.group) for one in effects if one.connector in ours}
@@ -127,7 +134,9 @@ def told_of(what: str, limit: int, connector: str | None) -> None:
             skus = {str(row.id): row.sku for row in named}
             now = images_now(connection, ids) if is_newest else {}
     click.secho(title, bold=True)
-    for line in lines_of(effects, now):
+    names = called(effects, image) if image else set()
+    lines = [line for line in lines_of(effects, now) if not image or line.image in names]
+    for line in lines[:limit] if image else lines:
         at = line.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.at else ""
         of = f"{line.connector}/{line.account}" if line.account else line.connector
         name = skus.get(line.group, line.group) if line.connector in ours else line.group
@@ -138,7 +147,9 @@ def told_of(what: str, limit: int, connector: str | None) -> None:
             click.echo(f"    it cannot be brought back: {line.lost}")
 
 
-def _effects_of_product(engine: sa.Engine, sku: str, limit: int, connector: str | None) -> Sequence[Effect] | None:
+def _effects_of_product(
+    engine: sa.Engine, sku: str, limit: int | None, connector: str | None
+) -> Sequence[Effect] | None:
     """The newest effects on the products with a SKU; None when there is none."""
     chosen = [one for one in connectors() if connector in (None, one.name)]
     with engine.connect() as connection:

@@ -26,13 +26,14 @@ from imagesync_pipelines.defs import build, history, launching, liveness, pages
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
-from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.errors import PlanExpiredError, StorageError
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.job_runs import JobRun
+from imagesync_pipelines.sync.plan_rows import expired_because
 from imagesync_pipelines.sync.steps import Progress, silent
 from imagesync_pipelines.telemetry import spans
 
@@ -98,11 +99,14 @@ def apply_plan(
 
     person: who asks for it, '' when nobody says so.
 
-    Raises PlanMissingError, before any run is started, when there is no such plan, LookupError for a connector that
-    there is no more.
+    Raises PlanMissingError, before any run is started, when there is no such plan, PlanExpiredError when nothing of it
+    can be carried out any more and it is not to be made again, LookupError for a connector that there is no more.
     """
     with opened(settings) as (installation, instance):
-        header = Plans(installation.engine, installation.storage).header(plan_id)
+        plans = Plans(installation.engine, installation.storage)
+        header = plans.header(plan_id)
+        if not replan and (expired := expired_because(plans, header)):
+            raise PlanExpiredError(expired)
         declared = connector_named(header.connector)
         if declared.accounts is not None:
             launching.keep_partitions(instance, declared, load_accounts(installation.settings))

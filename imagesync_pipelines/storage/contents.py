@@ -130,16 +130,16 @@ class Contents:
             found = connection.execute(self._using(hold).where(among(table.c.source, sources)).returning(*_COLUMNS))
             return {row.source: Content(**row._mapping) for row in found}
 
-    def hold_bytes(self, hashes: Collection[str], hold: timedelta) -> set[str]:
-        """Which of these SHA-256 are kept, of whatever source; nobody forgets them before `hold` is over."""
+    def hold_bytes(self, hashes: Collection[str], hold: timedelta) -> dict[str, Content]:
+        """What is kept of these SHA-256, of whatever source, by them; nobody forgets it before `hold` is over."""
         with self.engine.begin() as connection:
-            found = connection.scalars(self._using(hold).where(among(table.c.sha256, hashes)).returning(table.c.sha256))
-            return set(found)
+            found = connection.execute(self._using(hold).where(among(table.c.sha256, hashes)).returning(*_COLUMNS))
+            return {row.sha256: Content(**row._mapping) for row in found}
 
-    def find_bytes(self, hashes: Collection[str]) -> set[str]:
-        """Which of these SHA-256 are kept, of whatever source; that they are used is not noted."""
-        with self.engine.connect() as connection:
-            return set(connection.scalars(sa.select(table.c.sha256).where(among(table.c.sha256, hashes))))
+    def find_bytes(self, hashes: Collection[str]) -> dict[str, Content]:
+        """What is kept of these SHA-256, of whatever source, by them; that it is used is not noted."""
+        query = sa.select(*_COLUMNS).where(among(table.c.sha256, hashes))
+        return {content.sha256: content for content in read_rows(self.engine, query, Content)}
 
     def find(self, sources: Collection[str]) -> dict[str, Content]:
         """What is kept of these sources, by source; that it is used is not noted."""

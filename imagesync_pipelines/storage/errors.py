@@ -28,6 +28,10 @@ class NoPlanOfThisRunError(PlanMissingError):
     retryable = False
 
 
+class PlanExpiredError(StorageError):
+    """Nothing of a plan can be carried out any more: a newer one judges all of it otherwise."""
+
+
 class PinRefusedError(StorageError):
     """A pin names an image that the product does not have, or a product that we do not have."""
 

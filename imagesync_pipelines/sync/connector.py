@@ -187,6 +187,20 @@ class RowPictures(NamedTuple):
     size: str = ""
 
 
+class PastPicture(NamedTuple):
+    """A picture that an effect tells of. key: the engine's; values: what the target had, or what was written.
+
+    later: what the target had in its place when it was changed next, where that is known. is_last: nobody changed it
+    since. is_lost: its bytes were not kept.
+    """
+
+    key: str
+    values: Mapping[str, Any]
+    later: Mapping[str, Any] | None = None
+    is_last: bool = False
+    is_lost: bool = False
+
+
 class ImagePlace(NamedTuple):
     """Where images of a product also are: the account there, how many, since when at the latest, how that is known."""
 
@@ -198,6 +212,7 @@ class ImagePlace(NamedTuple):
 
 NameGroups = Callable[[sa.Engine, PlanHeader, Collection[str]], Mapping[str, RowName]]
 ShowRows = Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]]
+ShowPast = Callable[[sa.Engine, UPath, str, Sequence[PastPicture]], Sequence[str]]
 
 
 # Before what read_picture of a connector gives: connector, account, version and key.
@@ -214,6 +229,11 @@ def keys_alone(
 ) -> list[RowPictures]:
     """What a page shows of rows of which only their keys are known."""
     return [RowPictures(str(row["key"])) for row in rows]
+
+
+def addresses_told(engine: sa.Engine, storage: UPath, account: str, pictures: Sequence[PastPicture]) -> list[str]:
+    """Where pictures of the past are, of which an effect tells the addresses."""
+    return [str(one.values.get("thumbnail_url") or one.values.get("image_url") or "") for one in pictures]
 
 
 def no_names(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
@@ -240,10 +260,11 @@ class Connector:
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps
     that carry out a stored plan. report: the report of a run by its id, where runs have one beside their summary; empty
     for a run without. names_of: what people call the groups of a stored plan, those without a name left out;
-    pictures_of: the pictures of its rows, one for each; pages and the command line show both. read_picture: the bytes
-    that picture_at names, by account and key. again: the options of a run about what these quarantined items are about
-    and nothing else, none where it is about the whole account. places_of: where a product's images also are, by its
-    SKU. mirrored_as: under which account the source of an account is in the source mirror. groups_of: the groups of its
+    pictures_of: the pictures of its rows, one for each; pages and the command line show both. past_of: where pictures
+    are that effects tell of, of one account, '' for one that nobody keeps. read_picture: the bytes that picture_at
+    names, by account and key. again: the options of a run about what these quarantined items are about and nothing
+    else, none where it is about the whole account. places_of: where a product's images also are, by its SKU.
+    mirrored_as: under which account the source of an account is in the source mirror. groups_of: the groups of its
     plans that are about a product, by its id with us and its SKU; groups_by_sku: those about SKUs that people exclude
     from an account. declared: what is said of its accounts by who set
     them up, name → address and login. forget: what is remembered of one account, which another one does not have.
@@ -269,6 +290,7 @@ class Connector:
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
     names_of: NameGroups = no_names
     pictures_of: ShowRows = keys_alone
+    past_of: ShowPast = addresses_told
     again: Callable[[Sequence[QuarantineEntry]], Mapping[str, Any]] = lambda entries: {}
     read_picture: Callable[[sa.Engine, Settings, str, str], bytes | None] = lambda engine, shared, account, key: None
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()

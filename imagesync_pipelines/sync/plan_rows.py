@@ -1,12 +1,13 @@
 """The rows of a stored plan as people see them: found, named, with their pictures, and what became stale since."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines.storage.effects import effects_about
 from imagesync_pipelines.storage.plans import (
     CLEAN_UP,
     KIND,
@@ -25,6 +26,7 @@ from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import POLICY
 from imagesync_pipelines.sync.stale import JUDGED_COLUMNS, judged_otherwise
+from imagesync_pipelines.sync.timeline import lines_of
 
 # As people look at them: what goes away first.
 HELD = "held"
@@ -90,14 +92,42 @@ def plan_lines(
     groups = {str(row["group"]) for row in records if not pd.isna(row["group"])}
     names = _names(engine, header, connector, groups)
     pictures_of = keys_alone if connector is None else connector.pictures_of
+    pictures = pictures_of(engine, storage, header, records)
+    if connector is not None and header.applied_at is not None:
+        pictures = _with_past(engine, storage, header, connector, list(zip(records, pictures, strict=True)))
     lines = []
-    for row, shown in zip(records, pictures_of(engine, storage, header, records), strict=True):
+    for row, shown in zip(records, pictures, strict=True):
         group = "" if pd.isna(row["group"]) else str(row["group"])
         name, label = names.get(group, RowName(None, "", "")), row.get("product")
         product = name.words or (group if label is None or pd.isna(label) else str(label))
         reason = "" if pd.isna(row["reason"]) else str(row["reason"])
         lines.append(PlanLine(group, str(row["change"]), product, reason, name.product_id, shown, stale.get(group, "")))
     return lines
+
+
+def _with_past(
+    engine: sa.Engine,
+    storage: UPath,
+    header: PlanHeader,
+    connector: Connector,
+    rows: Sequence[tuple[Mapping[str, Any], RowPictures]],
+) -> list[RowPictures]:
+    """The pictures of rows of a plan that was applied; what was there before is what its effects tell of."""
+    account = str(header.scope.get("account", ""))
+    groups = {(connector.name, str(row["group"])) for row, shown in rows if not shown.before}
+    with engine.connect() as connection:
+        effects = effects_about(connection, groups) if groups else []
+    told = {
+        line.key: line.past_before
+        for line in lines_of(effects)
+        if line.by.plan_id == header.id and line.account == account
+    }
+    asked = [None if shown.before else told.get(str(row["key"])) for row, shown in rows]
+    found = iter(connector.past_of(engine, storage, account, [one for one in asked if one is not None]))
+    return [
+        shown if one is None else shown._replace(before=next(found))
+        for (_, shown), one in zip(rows, asked, strict=True)
+    ]
 
 
 def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
@@ -125,6 +155,26 @@ def stale_by(plans: Plans, header: PlanHeader, newer: Sequence[PlanHeader], rows
         policy = (header.scope.get(POLICY, {}), one.scope.get(POLICY, {}))
         stale |= judged_otherwise(left, plans.load(one.id, columns=JUDGED_COLUMNS), by=by, policy=policy)
     return stale
+
+
+def groups_of_changes(rows: pd.DataFrame) -> int:
+    """How many groups of a plan change; what is held back is carried out with the plan too."""
+    changing = pd.concat([rows.loc[rows["change"].isin(EFFECTS), "group"], held_rows(rows)["group"]])
+    return int(changing.nunique())
+
+
+def expired_because(plans: Plans, header: PlanHeader) -> str:
+    """Why nothing of a plan can be carried out any more, as a sentence; '' where something can.
+
+    Raises PlanMissingError.
+    """
+    newer = newer_plans(plans, header)
+    rows = plans.load(header.id) if newer else None
+    stale = stale_by(plans, header, newer, rows) if rows is not None else {}
+    if rows is None or not stale or len(stale) < groups_of_changes(rows):
+        return ""
+    first = next(iter(stale.values()))
+    return f"Plan {header.id} expired: a newer plan judges all of it otherwise, such as {first}."
 
 
 def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:

@@ -92,6 +92,11 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     sku, run_id = place.rows(f"SELECT sku, run_id FROM {joined} ORDER BY e.id LIMIT 1")[0]
     told = call(place, capsys, "history", sku)
     assert re.search(rf"run {run_id[:8]}  image_db {sku}: picture .* added\n    nothing → .*: new", told.out), told
+    picture = re.search(r"picture (\S+) added", told.out)
+    assert picture
+    told = call(place, capsys, "history", sku, "--image", picture[1])
+    assert set(re.findall(r"picture (\S+)", told.out)) == {picture[1]}
+    assert "name the SKU" in call(place, capsys, "history", "--image", picture[1]).err
     told = call(place, capsys, "history", run_id[:8], "--limit", "1")
     assert re.search(rf"run {run_id[:8]}  image_db \d+: picture .* added\n    new", told.out), told
     assert "nothing is neither the SKU of a product nor a run" in call(place, capsys, "history", "nothing").err

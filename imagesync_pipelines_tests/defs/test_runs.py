@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from dagster._core.storage.tags import TagType, get_tag_type
 
@@ -13,7 +14,8 @@ from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.errors import PlanMissingError
+from imagesync_pipelines.storage.errors import PlanExpiredError, PlanMissingError
+from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.installations import World, world
 
@@ -96,6 +98,16 @@ def test_a_plan_that_is_not_there_starts_no_run(place: World) -> None:
         before = instance.get_runs_count()
     with place.entered(), pytest.raises(PlanMissingError, match="no plan 4711"):
         runs.apply_plan(4711)
+    row = {"key": "1/1", "key_before": None, "group": "1", "change": "add", "reason": "new", "ruling": ""}
+    with place.opened() as (installation, _):
+        plans = Plans(installation.engine, installation.storage)
+        old, newer = (
+            plans.save(pd.DataFrame([{**row, "fingerprint_after": one}]).astype("str"), None,
+                       NewPlan("image_db", None, {}, {"add": 1}, {}, None)) for one in "ab"
+        )  # fmt: skip
+    said = f"Plan {old} expired: a newer plan judges all of it otherwise, such as 1/1: plan {newer} says add"
+    with place.entered(), pytest.raises(PlanExpiredError, match=said):
+        runs.apply_plan(old)
     with place.opened() as (_, instance):
         assert instance.get_runs_count() == before
 

@@ -31,7 +31,7 @@ def empty_url(server: EmbeddedServer, request: pytest.FixtureRequest) -> str:
 
 INDEX_OF_ONE_CONNECTOR = """
 CREATE INDEX mirror_edge_product_sku_idx ON imagesync.mirror ((payload ->> 'product_sku'))
- WHERE connector = 'edge' AND gone_at IS NULL
+ WHERE connector = 'edge'
 """
 
 

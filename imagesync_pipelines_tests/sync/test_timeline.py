@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from imagesync_pipelines.storage.effects import NOBODY, Author, Effect, EffectRow
-from imagesync_pipelines.sync.timeline import Line, lines_of, who
+from imagesync_pipelines.sync.connector import PastPicture
+from imagesync_pipelines.sync.timeline import Line, called, lines_of, who
 
 AT = datetime(2026, 11, 30, 8, tzinfo=UTC)
 OLD = {"image_url": "https://media.example.com/a%20b/old.jpg?x=1", "width": 10, "height": 20, "is_primary": True}
@@ -50,7 +51,10 @@ def test_what_came_of_an_image_is_what_the_next_effect_found_or_what_is_there_no
         ("7", "added", "", "old.jpg 10 × 20"),
     ]
     assert (lines[0].lost, lines[0].why, lines[0].at) == ("its bytes were not kept", "gone", AT)
-    assert (lines[3].picture_before, lines[3].picture_after) == (OLD["image_url"], NEW["thumbnail_url"])
+    assert (lines[3].past_before, lines[3].past_after) == (PastPicture("12/7", OLD, NEW), PastPicture("12/7", NEW, NEW))
+    assert lines[0].past_before == PastPicture("12/8", NEW, is_last=True, is_lost=True)
+    assert (lines[0].past_after, lines[2].past_after) == (None, PastPicture("12/9", OLD, OLD, is_last=True))
+    assert [called(effects, name) for name in ("7", "8", "9", "1")] == [{"7", "8"}, {"7", "8"}, {"9"}, {"1"}]
 
 
 def test_a_remote_system_says_itself_what_was_written() -> None:

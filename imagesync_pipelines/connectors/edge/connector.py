@@ -115,6 +115,7 @@ CONNECTOR = Connector(
     ),
     names_of=shown.names_of,
     pictures_of=shown.pictures_of,
+    past_of=shown.past_of,
     read_picture=shown.picture_of,
     places_of=reading.places_of,
     groups_of=reading.groups_of,

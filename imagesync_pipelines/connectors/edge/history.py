@@ -13,10 +13,12 @@ from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_effects import effect
 from imagesync_pipelines.sync.model import PlanRow
 
@@ -73,6 +75,7 @@ SELECT e.product_id, CAST(:by AS jsonb), CAST(e.rows AS jsonb)
   FROM unnest(CAST(:products AS uuid[]), CAST(:rows AS text[])) WITH ORDINALITY AS e (product_id, rows, place)
  ORDER BY e.place
 """  # noqa: S608 - a constant of this module
+_GIVE_KEPT = f"SELECT image_binary FROM {KEPT_PHOTOS} WHERE sha256 = :sha256"  # noqa: S608 - a constant of this module
 _WAITING = f"SELECT id, at, product_id::text, by, rows FROM {_EFFECTS} ORDER BY id LIMIT :number"  # noqa: S608 - ours
 _OVER = f"DELETE FROM {_EFFECTS} WHERE id = ANY(:ids)"  # noqa: S608 - a constant of this module
 
@@ -164,6 +167,17 @@ def begin(database: StoreDatabase, by: Author, *, most_bytes: int, most_of_all: 
         if most_of_all is not None:
             room = min(room, most_of_all - int(connection.scalar(sa.text(_SIZE)) or 0))
         return History(by, room)
+
+
+def read_kept(database: StoreDatabase, sha256: str) -> bytes | None:
+    """A picture that a store keeps; None where it does not. Raises StorageError when its database cannot be read."""
+    try:
+        with database.engine.connect() as connection:
+            if not connection.scalar(sa.text(_THERE), {"name": KEPT_PHOTOS}):
+                return None
+            return connection.execute(sa.text(_GIVE_KEPT), {"sha256": sha256}).scalar()
+    except DBAPIError as error:
+        raise StorageError(f"What the store keeps cannot be read: {error.orig}") from error
 
 
 def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> int:

@@ -373,9 +373,9 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
 
 
 def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
-    """For the history: the head office's products of which it lists photos for this SKU."""
+    """For the history: the head office's products of which it lists photos for this SKU, or did."""
     row = mirror_table.c
-    listed = (row.connector == EDGE) & row.gone_at.is_(None) & (row.payload["product_sku"].astext == sku)
+    listed = (row.connector == EDGE) & (row.payload["product_sku"].astext == sku)
     return connection.scalars(sa.select(row.group_key).where(listed).distinct()).all()
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.edge import history
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import open_store, read_picture
@@ -19,9 +20,11 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import mirror
-from imagesync_pipelines.sync.connector import RowName, RowPictures, picture_at
+from imagesync_pipelines.sync.connector import PastPicture, RowName, RowPictures, picture_at
 
 KILOBYTE = 1000
+# Before the SHA-256 of what a store keeps beside its photos.
+_BY_HASH = "sha256="
 
 
 def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
@@ -56,14 +59,33 @@ def pictures_of(
     return shown
 
 
+def past_of(engine: sa.Engine, storage: UPath, account: str, pictures: Sequence[PastPicture]) -> list[str]:
+    """Photos of the past: what a store keeps of what left, and what it still shows."""
+    return [_past(account, one) for one in pictures]
+
+
+def _past(account: str, one: PastPicture) -> str:
+    checksum, sha256, later = one.values.get("checksum"), one.values.get("sha256"), one.later or {}
+    if sha256 is None and later.get("checksum") == checksum:
+        # What left next is what was there: nobody else wrote it meanwhile.
+        sha256 = later.get("sha256")
+    if one.is_lost or (sha256 is None and not one.is_last):
+        return ""
+    if sha256 is not None:
+        return picture_at(EDGE, account, f"{_BY_HASH}{sha256}", "kept")
+    return picture_at(EDGE, account, one.key, str(checksum).replace(":", "-"))
+
+
 def picture_of(engine: sa.Engine, shared: Settings, account: str, key: str) -> bytes | None:
-    """A photo of a store, out of its database. Raises AccountsError, StorageError."""
+    """A photo of a store, out of its database, or what it keeps by its SHA-256. Raises AccountsError, StorageError."""
     store = edge_stores(load_accounts(shared)).by_name.get(account)
     if store is None:
         return None
     beside = engine.url.set(database=store.database_name).render_as_string(hide_password=False)
     database = open_store(store.dsn.get_secret_value() if store.dsn is not None else beside)
     try:
+        if key.startswith(_BY_HASH):
+            return history.read_kept(database, key.removeprefix(_BY_HASH))
         return read_picture(database, key)
     finally:
         database.engine.dispose()

@@ -124,6 +124,7 @@ CONNECTOR = Connector(
     names_of=shown.names_of,
     again=shown.again,
     pictures_of=shown.pictures_of,
+    past_of=shown.past_of,
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,
     groups_by_sku=counterparts.groups_by_sku,

@@ -44,7 +44,7 @@ def leaving_of(plan: pd.DataFrame, records: Mapping[str, ChildRecord]) -> list[M
 
 def lacking_of(child: ChildRun, leaving: Sequence[Managed]) -> int:
     """How many of these are to be fetched before they leave."""
-    kept = child.contents.find_bytes({image.sha256 for image in leaving if image.sha256}) if leaving else set()
+    kept = child.contents.find_bytes({image.sha256 for image in leaving if image.sha256}) if leaving else {}
     return len({image.id for image in leaving if image.sha256 not in kept})
 
 

@@ -17,7 +17,7 @@ from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
-from imagesync_pipelines.sync.connector import RowName, RowPictures
+from imagesync_pipelines.sync.connector import PastPicture, RowName, RowPictures
 
 KILOBYTE = 1000
 
@@ -74,3 +74,10 @@ def pictures_of(
         words = "" if size == UNKNOWN_SIZE else f"{size / KILOBYTE:,.0f} kB"
         shown.append(RowPictures(name or key.partition("#")[2], before, after, words))
     return shown
+
+
+def past_of(engine: sa.Engine, storage: UPath, account: str, pictures: Sequence[PastPicture]) -> list[str]:
+    """Pictures of the past whose content is kept."""
+    hashes = [str(one.values.get("sha256") or "") for one in pictures]
+    kept = Contents(engine, storage).find_bytes({one for one in hashes if one})
+    return [kept_picture(kept[one]) if one in kept else "" for one in hashes]

@@ -7,7 +7,7 @@ from imagesync_pipelines.connectors.plytix.doctor import probes
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.ledger import declared, forget_account
 from imagesync_pipelines.connectors.plytix.reading import with_pim
-from imagesync_pipelines.connectors.plytix.report import again, pictures_of, places_of, read_report
+from imagesync_pipelines.connectors.plytix.report import again, past_of, pictures_of, places_of, read_report
 from imagesync_pipelines.connectors.plytix.settings import (
     GalleryCleanupOptions,
     GalleryPlanOptions,
@@ -42,6 +42,7 @@ CONNECTOR = Connector(
     names_of=names_of_skus,
     again=again,
     pictures_of=pictures_of,
+    past_of=past_of,
     places_of=places_of,
     groups_of=lambda connection, product_id, sku: (sku,),
     groups_by_sku=lambda connection, account, skus: {sku: sku for sku in skus},

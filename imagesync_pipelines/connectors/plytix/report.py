@@ -11,14 +11,14 @@ from upath import UPath
 from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.gallery import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
-from imagesync_pipelines.connectors.plytix.rules import MAIN
+from imagesync_pipelines.connectors.plytix.rules import MAIN, address_of
 from imagesync_pipelines.products.showing import pixels
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema_accounts import plytix_link
-from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
+from imagesync_pipelines.sync.connector import ImagePlace, PastPicture, RowPictures
 from imagesync_pipelines.sync.steps import Json
 
 _REPORTS = "reports/plytix"
@@ -144,7 +144,7 @@ def _shows_main(images: Iterable[ListingImage], thumbnail: str | None, assets: M
 def pictures_of(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
-    """The picture that a gallery gets, of each row of a plan; what Plytix showed before is in Plytix only."""
+    """The pictures that a gallery gets and loses, of each row of a plan; one's key tells where its original is."""
     payload = Plans(engine, storage).need_payload(header.id) if PAYLOAD in header.files else None
     groups = {str(row["group"]) for row in rows}
     images = {} if payload is None else planning.images_of(planning.tasks_of(payload[payload["group"].isin(groups)]))
@@ -153,8 +153,15 @@ def pictures_of(
         sku, picture = str(row["group"]), picture_key(str(row["key"]))
         image = images.get((sku, picture)) if row["change"] in planning.WRITTEN else None
         size = pixels(image.width, image.height) if image else ""
-        shown.append(RowPictures(picture, after=image.url if image else "", size=size))
+        old = str(row["key_before"]) if isinstance(row["key_before"], str) else str(row["key"])
+        before = "" if row["change"] == "add" else address_of(picture_key(old))
+        shown.append(RowPictures(picture, before, image.url if image else "", size))
     return shown
+
+
+def past_of(engine: sa.Engine, storage: UPath, account: str, pictures: Sequence[PastPicture]) -> list[str]:
+    """Pictures that galleries showed, or got: where their originals are."""
+    return [address_of(picture_key(one.key)) for one in pictures]
 
 
 def again(entries: Sequence[QuarantineEntry]) -> dict[str, Any]:

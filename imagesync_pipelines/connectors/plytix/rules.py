@@ -112,7 +112,12 @@ def picture_of(link: str) -> ImageAddress:
     if match is None:
         raise BadImageUrlError("not the address of an image (/images/I/<id>.<extension>)")
     key = f"{match['id']}.{match['ext'].lower()}"
-    return ImageAddress(key, f"https://m.media-amazon.com/images/I/{key}", match["tokens"] is not None)
+    return ImageAddress(key, address_of(key), match["tokens"] is not None)
+
+
+def address_of(key: str) -> str:
+    """Where the original of a picture is, by its canonical key; '' for what is no such key."""
+    return f"https://m.media-amazon.com/images/I/{key}" if _KEY.fullmatch(key) else ""
 
 
 def canonical_variant(code: str | None) -> str:

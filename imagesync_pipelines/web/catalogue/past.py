@@ -14,11 +14,13 @@ from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage.effects import effects_about, known_since
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.connector import our_product
-from imagesync_pipelines.sync.timeline import Line, groups_about, lines_of
+from imagesync_pipelines.sync.timeline import Line, called, groups_about, lines_of
 from imagesync_pipelines.web.catalogue import models, queries
 
 # So many effects of a product are shown, the newest.
 MOST_EFFECTS = 200
+# Of a picture they are found among so many of its product's.
+MOST_SEARCHED = 2000
 
 
 class PastUnknownError(LookupError):
@@ -55,14 +57,22 @@ def shown_at(engine: sa.Engine, product_id: int, at: datetime, showing: ShowingS
     return models.ProductImages(product_id=product_id, sku=skus[product_id], images_from=lent_by, images=images)
 
 
-def timeline(engine: sa.Engine, product_id: int, sku: str) -> tuple[list[Line], datetime, bool]:
-    """What was done about a product in any target, the newest first; since when that is known; whether older is cut."""
+def timeline(engine: sa.Engine, product_id: int, sku: str, image: str = "") -> tuple[list[Line], datetime, bool]:
+    """What was done about a product in any target, the newest first; since when that is known; whether older is cut.
+
+    image: only what was done to the picture that is called so, or was so before it was renamed.
+    """
+    most = MOST_SEARCHED if image else MOST_EFFECTS
     with snapshot(engine) as connection:
         groups = groups_about(connection, connectors(), product_id, sku)
-        effects = effects_about(connection, groups, limit=MOST_EFFECTS)
+        effects = effects_about(connection, groups, limit=most)
         now = images_now(connection, [product_id])
         since = known_since(connection)
-    return lines_of(effects, now), since, len(effects) == MOST_EFFECTS
+    lines = lines_of(effects, now)
+    if image:
+        names = called(effects, image)
+        lines = [line for line in lines if line.image in names]
+    return lines, since, len(effects) == most
 
 
 def _as_image(row: Image) -> Mapping[str, Any]:

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
+from upath import UPath
 
-from imagesync_pipelines.connectors.edge import history
+from imagesync_pipelines.connectors.edge import history, shown
 from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current, read_picture
 from imagesync_pipelines.connectors.edge.target import apply_photos
 from imagesync_pipelines.storage.effects import Author, Effect, effects_of_run
 from imagesync_pipelines.storage.errors import LockLostError
+from imagesync_pipelines.sync.timeline import Line, lines_of
 from imagesync_pipelines_tests.connectors.edge.photos import (
     PROVEN,
     Basket,
@@ -59,6 +61,18 @@ def kept(store: StoreDatabase) -> dict[str, bytes]:
         return {sha256: bytes(body) for sha256, body in rows}
 
 
+def pictures_of(store: StoreDatabase, database: sa.Engine, line: Line) -> list[bytes]:
+    """The pictures before and after that pages show, out of what the store keeps and of what it shows."""
+    pictures = []
+    for one in (line.past_before, line.past_after):
+        address = shown.past_of(database, UPath("unused"), STORE, [one])[0] if one is not None else ""
+        *_, key = address.split(":", 4)
+        sha256 = key.removeprefix("sha256=")
+        body = history.read_kept(store, sha256) if sha256 != key else read_picture(store, key) if key else b""
+        pictures.append(bytes(body or b""))
+    return pictures
+
+
 @pytest.mark.parametrize("room", ROOM)
 def test_what_leaves_a_store_is_kept_as_far_as_there_is_room(
     store: StoreDatabase, database: sa.Engine, room: str
@@ -88,6 +102,10 @@ def test_what_leaves_a_store_is_kept_as_far_as_there_is_room(
         assert row.lost in (None, history.NO_ROOM)
     lost = [row.lost is not None for row in (replaced, removed)].count(True)
     assert lost == are_lost
+    there = {some_id("photo", number): [picture(number)] * 2 for number in (1, 2, 3, 4)}
+    there[replaced.key] = [b"" if replaced.lost else picture(1), picture(11)]
+    there[removed.key], there[added.key] = [b"" if removed.lost else picture(3), b""], [b"", picture(4)]
+    assert {line.key: pictures_of(store, database, line) for line in lines_of(told)} == there
     assert set(kept(store).values()) <= {picture(1), picture(3)}
 
 

@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.plytix.gallery import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
 from imagesync_pipelines.storage.contents import Contents, kept_picture
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -24,6 +25,7 @@ from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say, words_
 from imagesync_pipelines.storage.plans import Lineage, NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
+from imagesync_pipelines.sync.connector import picture_at
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
 from imagesync_pipelines.sync.plan_rows import part_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
@@ -121,7 +123,8 @@ def test_a_record_that_was_set_aside_is_shown_without_product_and_picture(world:
 def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> None:
     engel = world.product("100", "Engel")
     images = tuple(
-        ListingImage("MAIN", f"https://m.media-amazon.com/{key}.jpg", key, None, None, 1) for key in ("new", "old")
+        ListingImage("MAIN", f"https://m.media-amazon.com/{key}", key, None, None, 1)
+        for key in ("new.jpg", "71CgKd3eVEL.jpg")
     )
     tasks = {sku: Task(PlytixProduct("p", sku, None, ()), images) for sku in ("100", "999")}
     keys = {sku: [row_key(sku, image.key) for image in images] for sku in tasks}
@@ -137,8 +140,9 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
         for line in plan_page(world.opened, header, "add", 0, 10).lines
     ]
     url = "https://m.media-amazon.com/new.jpg"
-    assert added == [(engel, "new", url), (None, "new", url)]
-    assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
+    assert added == [(engel, "new.jpg", url), (None, "new.jpg", url)]
+    gone = plan_page(world.opened, header, "remove", 0, 10).lines[0].shown
+    assert (gone.before, gone.after) == ("https://m.media-amazon.com/images/I/71CgKd3eVEL.jpg", "")
 
 
 @pytest.mark.parametrize("connector", ["edge", "taken out since"])
@@ -150,6 +154,24 @@ def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(
     text = site.get(f"/plans/{plan_id}?change=add").text
     for told in ("photo-1", "b2b0c2f2", "jakarta", "one photo is late", "3 removals were held back"):
         assert told in text
+
+
+def test_what_a_plan_that_was_applied_replaced_is_shown_from_the_history(site: Site, world: World) -> None:
+    row = {"key": "photo-1", "key_before": "photo-1", "group": "b2b0c2f2", "change": "update", "reason": "replaced"}
+    plan_id = save(
+        world, [row, {**row, "key": "photo-2", "key_before": "photo-2"}], connector="edge", account="jakarta"
+    )
+    Plans(world.engine, world.opened.storage).mark_applied(plan_id, "run")
+    by = Author("run", plan_id=plan_id)
+    told = EffectRow("photo-1", "update", "replaced", "photo-1", before={"sha256": "ab", "checksum": "c"}, after={})
+    lost = EffectRow("photo-2", "update", "replaced", "photo-2", before={"sha256": "ac"}, after={}, lost="no room")
+    with world.engine.begin() as connection:
+        note_effects(
+            connection, [Effect("edge", account, "b2b0c2f2", (told, lost), by) for account in ("jakarta", "x")]
+        )
+    page = plan_page(world.opened, newest(world, 1, "edge")[0], "update", 0, 10)
+    assert [line.shown.before for line in page.lines] == [picture_at("edge", "jakarta", "sha256=ab", "kept"), ""]
+    assert site.get(f"/plans/{plan_id}").text.count("no picture kept") == 1
 
 
 def test_what_is_held_back_is_shown_with_the_plan_and_in_the_history(site: Site, world: World) -> None:

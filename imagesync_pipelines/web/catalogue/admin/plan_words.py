@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from imagesync_pipelines.storage import plan_words
 from imagesync_pipelines.storage.plans import Plans
-from imagesync_pipelines.sync.plan_rows import part_of
+from imagesync_pipelines.sync.plan_rows import expired_because, part_of
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, apply_of, launched
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, tell
-from imagesync_pipelines.web.catalogue.pages.plans import ROWS, plan_page
+from imagesync_pipelines.web.catalogue.pages.plans import ROWS
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.service import Text
 
@@ -40,8 +40,8 @@ def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId, said:
         raise NothingToStartError(
             f"Plan {plan_id} was dismissed by {dismissed.said_by}. Approve it first, or plan again."
         )
-    if plan_page(opened, header, "", 0, 0).is_expired:
-        raise NothingToStartError(f"Plan {plan_id} expired: a newer plan judges all of it otherwise. Plan again.")
+    if expired := expired_because(plans, header):
+        raise NothingToStartError(expired)
     if not said.part:
         answer = launched(request, opened, who, apply_of(header))
         plan_words.say(opened.engine, plan_id, plan_words.APPLY, who.name, said.comment)

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
-import pandas as pd
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -11,13 +10,12 @@ from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plan_words import dismissal, words_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.connector import Connector
-from imagesync_pipelines.sync.guard import held_rows
-from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.plan_rows import (
     CHANGES,
     HELD,
     PlanLine,
     found_rows,
+    groups_of_changes,
     newer_plans,
     plan_lines,
     rows_of,
@@ -100,6 +98,4 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     found = found_rows(rows_of(rows, change), text, opened.engine, header, connector)
     part = found.iloc[start : start + limit]
     lines = plan_lines(opened.engine, opened.storage, header, connector, part, stale)
-    # What is held back is carried out with the plan too.
-    changing = pd.concat([rows.loc[rows["change"].isin(EFFECTS), "group"], held_rows(rows)["group"]])
-    return PlanPage(lines, len(found), len(stale), changing.nunique())
+    return PlanPage(lines, len(found), len(stale), groups_of_changes(rows))

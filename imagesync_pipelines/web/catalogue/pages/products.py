@@ -22,13 +22,14 @@ from imagesync_pipelines.storage import schema
 from imagesync_pipelines.storage.schema_accounts import exclusion
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.excluding import list_exclusions
+from imagesync_pipelines.sync.timeline import with_pictures
 from imagesync_pipelines.upstream.addresses import without_users
 from imagesync_pipelines.web.catalogue import listing, past, queries, views
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render, web_link
 from imagesync_pipelines.web.catalogue.state import Opened
-from imagesync_pipelines.web.service import in_every_zone
+from imagesync_pipelines.web.service import Text, in_every_zone
 
 router = APIRouter(include_in_schema=False)
 admin_router = APIRouter()
@@ -44,6 +45,7 @@ CHIPS = (
 ORDERS = (("", "With pictures first"), ("newest", "Newest picture"), ("name", "Name"), ("sku", "SKU"))
 MAX_QUERY = 200
 AsOf = Annotated[str, Query(max_length=30)]
+PictureName = Annotated[Text, Query(max_length=500)]
 ImageId = Annotated[int, Form(ge=1, le=2**63 - 1)]
 
 
@@ -147,12 +149,15 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
 
 
 @router.get("/products/{product_id}/history", name="product_history")
-def product_history(request: Request, opened: Here, product_id: RowId, as_of: AsOf = "") -> Response:
-    """What was done to a product's pictures, in any target; and with a moment what it showed then."""
+def product_history(
+    request: Request, opened: Here, product_id: RowId, as_of: AsOf = "", image: PictureName = ""
+) -> Response:
+    """What was done to a product's pictures, or to one of them, in any target; with a moment what it showed then."""
     view = queries.product_view(opened.engine, product_id, opened.showing)
     if view is None:
         raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
-    lines, since, is_cut = past.timeline(opened.engine, product_id, view.sku)
+    lines, since, is_cut = past.timeline(opened.engine, product_id, view.sku, image)
+    by_name = {one.name: one for one in connectors()}
     at = moment_of(as_of, ZoneInfo(opened.shared.timezone))
     shown, unknown = None, ""
     if at is not None:
@@ -162,7 +167,8 @@ def product_history(request: Request, opened: Here, product_id: RowId, as_of: As
             unknown = str(error)
     context = {
         "product": view,
-        "lines": lines,
+        "image": image,
+        "lines": with_pictures(opened.engine, opened.storage, by_name, lines),
         "since": since,
         "is_cut": is_cut,
         "as_of": as_of,

@@ -15,7 +15,7 @@ from imagesync_pipelines.web.catalogue import queries
 from imagesync_pipelines.web.catalogue.pages.products import moment_of
 from imagesync_pipelines.web.catalogue.past import timeline
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, is_problem
-from imagesync_pipelines_tests.web.catalogue.world import Site, World
+from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
 
 RUN = Author("0123456789abcdef", "anna", 7)
 
@@ -129,10 +129,12 @@ def test_images_lent_by_a_parent_are_those_that_it_had_then(world: World, caller
 
 def test_the_timeline_has_what_every_connector_did_about_the_product(site: Site, world: World) -> None:
     engel, other = world.product("100", "Engel"), world.product("200")
-    world.image(engel, "1")
+    front = world.image(engel, "1")
     removed(world, engel, world.image(engel, "2", is_primary=False), "2")
     pin_image(world.engine, engel, "image_db", "1", "bert")
-    listed = {"account": "jakarta", "group_key": "ho 1", "fingerprint": "f", "payload": {"product_sku": "100"}}
+    # The head office lists it no longer.
+    listed = {"account": "jakarta", "group_key": "ho 1", "fingerprint": "f", "payload": {"product_sku": "100"},
+              "gone_at": NOW, "gone_because": "deleted"}  # fmt: skip
     found_by = {"entity_key": "product:1", "child_id": "c", "field": "article", "value": "100", "child": "berlin"}
     row = EffectRow("k<b>", "add", "new", after={"name": "b.jpg"}, lost="nobody kept it")
     groups = (("plytix", "main", "100"), ("moysklad", "berlin", "product:1"), ("edge", "jakarta", "ho 1"))
@@ -149,7 +151,13 @@ def test_the_timeline_has_what_every_connector_did_about_the_product(site: Site,
     assert f'href="/products/{engel}/history"' in site.get(f"/products/{engel}").text
     text = site.get(f"/products/{engel}/history").text
     assert "<b>" not in text
+    assert "no picture kept" in text
+    page = site.get(f"/products/{engel}/history?image=k%3Cb%3E").text
+    assert page.count('class="change ') == 3
+    assert "History of picture k&lt;b&gt; of Engel" in page
+    shown = site.get(f"/products/{engel}/pictures/{front}").text
+    assert f'href="/products/{engel}/history?image=1"' in shown
     told = re.sub(r"<[^>]*>|\s+", " ", text)
-    assert re.search(r"Picture 2: removed .* anna, run 01234567 · Image database .* gone at the source", told)
-    assert re.search(r"Picture 1: chosen as primary .* bert · Image database", told)
+    assert re.search(r"Picture 2 : removed .* anna, run 01234567 · Image database .* gone at the source", told)
+    assert re.search(r"Picture 1 : chosen as primary .* bert · Image database", told)
     assert "It cannot be brought back: nobody kept it" in told
