@@ -327,7 +327,7 @@ def read_for(world: World, ask: Callable[[], object]) -> float:
 
     with world.engine.connect() as connection:
         # Of so few products PostgreSQL may read all.
-        connection.execute(sa.text("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"))
+        connection.execute(sa.text("SET enable_seqscan = off"))
         plans = [connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", given).scalar_one()
                  for text, given in asked]  # fmt: skip
     return sum(of(plan[0]["Plan"]) for plan in plans)
@@ -354,4 +354,4 @@ def test_what_a_page_and_its_number_read_does_not_grow_with_the_catalogue(
     showing = shop.opened.showing
     listed = read_for(shop, lambda: list_products(shop.engine, filters, None, 2, showing, ""))
     counted = read_for(shop, lambda: count_found(shop.engine, filters, showing))
-    assert [listed < 500, counted < 500] == [True, True], (listed, counted)
+    assert [listed < 1000, counted < 1000] == [True, True], (listed, counted)
