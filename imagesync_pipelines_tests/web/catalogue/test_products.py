@@ -341,7 +341,6 @@ def read_for(world: World, ask: Callable[[], object]) -> float:
         Filters(q="nobody"),
         Filters(q="Kerze", without_front=True),
         Filters(unmatched=True),
-        Filters(changed_since=NOW - timedelta(days=9)),
     ],
 )
 def test_what_a_page_and_its_number_read_does_not_grow_with_the_catalogue(
