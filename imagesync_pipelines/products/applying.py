@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import READ_SINCE, Planned, limits_of, restored_note
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.sync.tally import Applied
-from imagesync_pipelines.sync.undoing import marking
+from imagesync_pipelines.sync.undoing import limits_of_undo, marking
 from imagesync_pipelines.upstream.canonical import stable_address
 
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
@@ -107,9 +107,7 @@ def plan_images(
             change=built["change"].mask(due, str(Change.UPDATE)), reason=built["reason"].mask(due, EXPIRING)
         )
     pa.default_memory_pool().release_unused()
-    limits = limits_of(context, lifted=allow_mass_delete)
-    if undoing:
-        limits = replace(limits, memory=replace(limits.memory, undone={}, excluded={}))
+    limits = limits_of_undo(context) if undoing else limits_of(context, lifted=allow_mass_delete)
     guarded = guard(built, scope, limits, owned=current[["key", "group"]])
     effects = approved(guarded.plan)
     effects = effects.loc[effects["change"].isin(EFFECTS), ["key", "group"]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,26 +12,17 @@ from imagesync_pipelines.products.applying import plan_images
 from imagesync_pipelines.products.primaries import pin_image, pins_of, unpin_image
 from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, read_current
-from imagesync_pipelines.storage.effects import changed_after, effects_about, effects_to_undo
+from imagesync_pipelines.storage.effects import effects_about
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.liveness import living
-from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.storage.schema_effects import effect
-from imagesync_pipelines.sync.connector import UNDO, Job, Step
+from imagesync_pipelines.sync import undoing
+from imagesync_pipelines.sync.connector import Job
 from imagesync_pipelines.sync.frames import among, only
 from imagesync_pipelines.sync.model import EFFECTS, Scope
-from imagesync_pipelines.sync.planned import plan_result, rows_to_show, store_plan
-from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.sync.steps import RunContext, StepResult
 from imagesync_pipelines.sync.undo import BY_COMMAND, reverse
-from imagesync_pipelines.sync.undoing import (
-    ASKED_BY,
-    UndoOptions,
-    UndoRefusedError,
-    nothing_known,
-    still_writing,
-    warnings,
-)
+from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError, undo_result, what_to_undo
 from imagesync_pipelines.upstream.canonical import expires_at
 
 _GONE = "there is no such product any more"
@@ -44,26 +36,14 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
 
     Raises UndoRefusedError.
     """
-    engine, run = context.installation.engine, options.run
-    with engine.connect() as connection:
-        if living(connection, [run]):
-            raise still_writing(run)
+    engine = context.installation.engine
     products, current = read_products(engine), read_current(engine, context.connector)
-    effects = list(effects_to_undo(engine, run, context.connector))
-    if options.skus:
-        asked = _groups_of(products, options.skus)
-        effects = [one for one in effects if one.group in asked]
-    if not any(row.change in EFFECTS for one in effects for row in one.rows):
-        raise nothing_known(run, context.installation.settings.undo_days)
-    groups = {one.group for one in effects}
-    judged = only(current, among(current["group"], pd.Series(list(groups), dtype="str")))
-    with engine.connect() as connection:
-        since = changed_after(connection, context.connector, context.account, run, effects[-1].id)
-    found = reverse(effects, judged, since)
-    refused = {**found.refused, **dict.fromkeys(groups - set(products["id"].astype("str")), _GONE)}
-    # What an undo that was killed has done, or one of chosen products, is done.
-    already = {group for group in refused if group in since and since[group].undoes_run == run}
-    stay = pd.Series(list(refused), dtype="str")
+    asked = what_to_undo(context, options, partial(_groups_of, products))
+    judged = only(current, among(current["group"], pd.Series(list(asked.groups), dtype="str")))
+    found = reverse(asked.effects, judged, asked.since)
+    gone = asked.groups - set(products["id"].astype("str"))
+    found = replace(found, refused={**found.refused, **dict.fromkeys(gone, _GONE)})
+    stay = pd.Series(list(found.refused), dtype="str")
     judged, wanted = (rows[~among(rows["group"], stay)] for rows in (judged, found.wanted))
     payload = _payload(found.values)
     contents = dict(zip(payload["key"], payload["original_url"], strict=True))
@@ -71,23 +51,12 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         context,
         wanted.drop(columns="content"),
         current,
-        Scope(frozenset(groups - refused.keys()), BY_COMMAND),
+        Scope(frozenset(asked.groups - found.refused.keys()), BY_COMMAND),
         payload=payload,
         products=products,
         contents=lambda keys: keys.map(contents),
         judged=judged,
         undoing=True,
-    )
-    rows, said = planned.plan, f"undo of run {run}"
-    rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), said))
-    names = dict(zip(products["id"].astype("str"), products["sku"], strict=True))
-    told = [f"{names.get(group, group)}: {why}" for group, why in sorted(refused.items()) if group not in already]
-    lost = [f"{key}: {why}" for key, why in sorted(found.lost.items())]
-    planned = replace(
-        planned,
-        plan=rows,
-        scope={UNDOES: run, ASKED_BY: context.person or ""},
-        warnings=(*planned.warnings, *warnings(told, lost, "products")),
     )
     again = payload[among(payload["key"], wanted["key"])]
     over = [
@@ -95,21 +64,21 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         for key, *urls in zip(again["key"], again["image_url"], again["thumbnail_url"], strict=True)
         if any(isinstance(url, str) and (end := expires_at(url)) and end < context.clock() for url in urls)
     ]
-    if over:
-        expired = (
-            f"{len(over)} images come back with an address that expired, such as {min(over)}: only their source can "
-            "give a new one."
-        )
-        planned = replace(planned, warnings=(*planned.warnings, expired))
-    changes = rows_to_show(rows[["change", "product", "key", "reason"]])
-    nothing = changes.empty and planned.held.empty
-    return plan_result(
+    expired = (
+        f"{len(over)} images come back with an address that expired, such as {min(over, default='')}: only their source "
+        "can give a new one."
+    )
+    number = int(planned.plan["change"].isin(EFFECTS).sum())
+    return undo_result(
         context,
-        planned,
-        None if nothing else store_plan(context, planned, made_for=f"the {said}", kept=kept),
-        cost=f"{len(changes)} rows of our own database",
-        changes=changes,
-        shown={"undoes_run": run, "refused": Texts(told), "lost": Texts(lost), "taken_back_before": len(already)},
+        replace(planned, scope={}),
+        asked,
+        found,
+        names=dict(zip(products["id"].astype("str"), products["sku"], strict=True)),
+        groups="products",
+        cost=f"{number} rows of our own database",
+        told=[expired] if over else (),
+        kept=kept,
     )
 
 
@@ -142,18 +111,12 @@ def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
 
 def undo_job(connector: str, needed_runs: Callable[[Installation], Collection[str]] = lambda place: ()) -> Job:
     """The job of a connector that plans undos. needed_runs: as the connector declares them."""
-    return Job(
-        UNDO,
-        "Plans to take back what a run changed; `imagesync apply` does it then.",
-        alone=Step(
-            f"{connector}__plan_undo",  # Dagster has one op of a name
-            "Plans to take back what a run changed, product by product.",
-            lambda context, options: undo(context, options, needed_runs(context.installation)),
-            kinds=("postgres",),
-            options=UndoOptions,
-            partitions="",
-        ),
-        about="plan",
+    return undoing.undo_job(
+        connector,
+        lambda context, options: undo(context, options, needed_runs(context.installation)),
+        "product",
+        kinds=("postgres",),
+        partitions="",
     )
 
 

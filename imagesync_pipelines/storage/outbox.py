@@ -78,10 +78,10 @@ def close_intents(
     owner: str,
     groups: Collection[str],
     done: Callable[[EffectRow], EffectRow | None] = lambda row: None,
-) -> None:
+) -> list[Effect]:
     """Take intents away in the caller's transaction, the one that writes what their groups now hold.
 
-    What was done of them goes into the history; done: a row as it was done, None when it was not.
+    What was done of them goes into the history and is returned; done: a row as it was done, None when it was not.
     """
     gone = intents.delete().where(intents.c.connector == owner, among(intents.c.group_key, groups))
     connector, _, account = owner.partition("/")
@@ -91,6 +91,7 @@ def close_intents(
         if rows:
             effects.append(Effect(connector, account, one.group_key, rows, Author(**one.by)))
     note_effects(connection, effects)
+    return effects
 
 
 def _as_done(

@@ -1,7 +1,7 @@
 """Undo: what groups of a target held before a run, from what is noted of its effects and what they hold now. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,12 +16,18 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, Proof
 # A person's command is the proof of what an undo takes away.
 BY_COMMAND = Proof(0, True, "")
 _CHANGED = "{} was changed since by {}"
+# Of a row of an effect, what marks_of looks at as it is.
+_MARKED = ("key", "fingerprint_before", "fingerprint_after", "position", "position_before")
 
 
 class _Held(NamedTuple):
+    """A row of a group. back: its position was just given back. lost: it only holds its place in a list."""
+
     fingerprint: str
     position: int | None
     values: Mapping[str, Any] | None = None
+    back: bool = False
+    lost: bool = False
 
 
 class _ChangedError(Exception):
@@ -43,12 +49,14 @@ class Reversal:
     lost: Mapping[str, str]
 
 
-def reverse(effects: Iterable[Effect], current: pd.DataFrame, since: Mapping[str, Author]) -> Reversal:
+def reverse(
+    effects: Iterable[Effect], current: pd.DataFrame, since: Mapping[str, Author], *, listed: bool = False
+) -> Reversal:
     """Take back effects of one run on one account, the newest first; rows that it did not touch stay as they are.
 
     effects: the newest last. current: key, group, position and fingerprint of these groups, as they are now. since: by
     group, who changed it after the run, as far as it is known. A group is refused when a row of it is not as the run
-    left it.
+    left it. listed: a position is a place in a list, so what is given back moves the others.
     """
     by_group: defaultdict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
@@ -61,17 +69,16 @@ def reverse(effects: Iterable[Effect], current: pd.DataFrame, since: Mapping[str
             now[group][key] = _Held(fingerprint, position)
     refused, lost = dict[str, str](), dict[str, str]()
     for group, done in by_group.items():
-        rows = [row for effect in reversed(done) for row in reversed(effect.rows) if row.change in EFFECTS]
-        gone = {row.key: row.lost for row in rows if row.lost}
+        gone = {row.key: row.lost for effect in done for row in effect.rows if row.change in EFFECTS and row.lost}
         state = dict(now[group])
         try:
-            for row in rows:
-                if row.key not in gone:
-                    _take_back(state, row)
+            for effect in reversed(done):
+                rows = [row for row in reversed(effect.rows) if row.change in EFFECTS]
+                state = _taken_back(state, rows, gone, listed=listed)
         except _ChangedError as error:
             refused[group] = _CHANGED.format(error, _who(since.get(group, NOBODY), done[-1].by.run_id))
         else:
-            now[group], lost = state, lost | gone
+            now[group], lost = {key: held for key, held in state.items() if not held.lost}, lost | gone
     wanted = [
         (key, group, held.position, held.fingerprint, None)
         for group, rows in now.items()
@@ -107,6 +114,20 @@ def left_by(rows: pd.DataFrame) -> dict[str, str]:
     return {**dict.fromkeys(gone, ""), **dict(zip(rows["key"], wants(rows), strict=True))}
 
 
+def rows_of_effects(effects: Iterable[Effect]) -> pd.DataFrame:
+    """What was done as rows of the plan that was carried out, as marks_of takes them."""
+    rows = [
+        {**{name: getattr(row, name) for name in _MARKED}, "key_before": before, "group": effect.group}
+        for effect in effects
+        for row in effect.rows
+        if row.change in EFFECTS
+        for before in (None if row.change == Change.ADD else row.key_before or row.key,)
+    ]
+    texts = dict.fromkeys(("key", "key_before", "group", "fingerprint_before", "fingerprint_after"), "str")
+    numbers = dict.fromkeys(("position", "position_before"), "Int64")
+    return pd.DataFrame(rows, columns=[*_MARKED, "key_before", "group"]).astype({**texts, **numbers})
+
+
 def _who(by: Author, undone: str | None) -> str:
     """Who changed something after the run `undone`, for people."""
     if by.run_id is None:
@@ -114,7 +135,46 @@ def _who(by: Author, undone: str | None) -> str:
     return f"run {by.run_id}" + (", which took it back" if by.undoes_run == undone else "")
 
 
-def _take_back(state: dict[str, _Held], row: EffectRow) -> None:
+def _taken_back(
+    state: Mapping[str, _Held], rows: Sequence[EffectRow], gone: Collection[str], *, listed: bool
+) -> dict[str, _Held]:
+    """The rows of a group as they were before one effect, but those of `gone`. Raises _ChangedError."""
+    if listed:
+        _refuse_other_order(state, rows)
+    before = dict(state)
+    for row in rows:
+        if row.key not in gone:
+            _take_back(before, row, listed=listed)
+        elif listed and row.change == Change.REMOVE and row.key not in before:
+            before[row.key] = _Held(row.fingerprint_before or "", row.position_before, back=True, lost=True)
+    return _in_line(before) if listed else before
+
+
+def _refuse_other_order(state: Mapping[str, _Held], rows: Sequence[EffectRow]) -> None:
+    """Raise _ChangedError where rows of a list are not in the order any more in which they were put."""
+    put = [row for row in rows if row.position is not None and row.change != Change.REMOVE and row.key in state]
+    if any(moved_only(row) for row in put):
+        wanted = [row.key for row in sorted(put, key=lambda row: row.position or 0)]
+        for key, there in zip(wanted, sorted(wanted, key=lambda key: state[key].position or 0), strict=True):
+            if key != there:
+                raise _ChangedError(key)
+
+
+def _in_line(state: Mapping[str, _Held]) -> dict[str, _Held]:
+    """The rows of a list: what was given back at its former places, the others between that in their order."""
+    at = {key: held.position or 0 for key, held in state.items()}
+    line = sorted((key for key, held in state.items() if not held.back), key=at.__getitem__)
+    for key in sorted((key for key, held in state.items() if held.back), key=at.__getitem__):
+        line.insert(at[key], key)
+    return {key: state[key]._replace(position=place, back=False) for place, key in enumerate(line)}
+
+
+def moved_only(row: EffectRow) -> bool:
+    """Whether nothing but the place of a row was changed."""
+    return row.key_before in (None, row.key) and row.fingerprint_before == row.fingerprint_after
+
+
+def _take_back(state: dict[str, _Held], row: EffectRow, *, listed: bool) -> None:
     """Change the rows of a group to what they were before one row of an effect. Raises _ChangedError."""
     old = row.key_before or row.key
     there = state.pop(row.key, None)
@@ -124,9 +184,12 @@ def _take_back(state: dict[str, _Held], row: EffectRow) -> None:
         raise _ChangedError(row.key)
     if row.change == Change.ADD:
         return
-    moved = there is not None and old == row.key and row.fingerprint_before == row.fingerprint_after
-    if moved and there is not None and row.position is not None and there.position != row.position:
+    moved = there is not None and moved_only(row)
+    if moved and not listed and row.position is not None and there is not None and there.position != row.position:
         raise _ChangedError(row.key)
     if old in state:
         raise _ChangedError(old)
-    state[old] = _Held(row.fingerprint_before or "", row.position_before, row.before)
+    values = there.values if moved and there is not None and row.before is None else row.before
+    unknown = listed and row.position_before is None
+    position = (there.position if there is not None else len(state)) if unknown else row.position_before
+    state[old] = _Held(row.fingerprint_before or "", position, values, back=not unknown)

@@ -1,6 +1,9 @@
-"""What every undo shares: what it refuses, what its plan keeps for applying, and the marks that it leaves."""
+"""What every undo shares: what it refuses, what its plan keeps for applying and tells, and the marks that it leaves."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -8,12 +11,24 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.errors import ImagesyncError
-from imagesync_pipelines.storage.effects import ended_at, undone_by
+from imagesync_pipelines.storage.effects import (
+    NOBODY,
+    Author,
+    Effect,
+    changed_after,
+    effects_to_undo,
+    ended_at,
+    undone_by,
+)
+from imagesync_pipelines.storage.liveness import living
 from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import Loaded
-from imagesync_pipelines.sync.steps import RunContext
-from imagesync_pipelines.sync.undo import left_by, marks_of
+from imagesync_pipelines.sync.connector import UNDO, Job, Step
+from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits
+from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.sync.undo import Reversal, left_by, marks_of, rows_of_effects
 
 
 class UndoOptions(BaseModel):
@@ -25,6 +40,7 @@ class UndoOptions(BaseModel):
 
 # In the scope of an undo's plan: who asked for it.
 ASKED_BY = "asked_by"
+SOMEBODY = "somebody"
 
 Marking = Callable[[sa.Connection, pd.DataFrame], None]
 """Hears in a transaction which rows of a plan it carries out."""
@@ -34,6 +50,119 @@ class UndoRefusedError(ImagesyncError):
     """What was asked for cannot be taken back; the message says why."""
 
     retryable = False
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """What is to be taken back: the effects of a run on an account, the newest last.
+
+    since: by group, who changed it after the run, as far as it is known.
+    """
+
+    run: str
+    effects: Sequence[Effect]
+    since: Mapping[str, Author]
+
+    @property
+    def groups(self) -> set[str]:
+        """The groups that the run changed."""
+        return {one.group for one in self.effects}
+
+    def taken_back(self, groups: Iterable[str]) -> set[str]:
+        """Those of these groups that an undo of the run changed last: one that was killed, or of chosen products."""
+        return {group for group in groups if self.since.get(group, NOBODY).undoes_run == self.run}
+
+
+def what_to_undo(
+    context: RunContext[Any], options: UndoOptions, groups_of: Callable[[Sequence[str]], Collection[str]]
+) -> Undoing:
+    """What a run did to the context's account, of the products asked for; groups_of: the groups about these SKUs.
+
+    Raises UndoRefusedError where there is nothing or the run has not ended, and what groups_of raises.
+    """
+    engine, run = context.installation.engine, options.run
+    mine = (context.connector, context.account)
+    with engine.connect() as connection:
+        if living(connection, [run]):
+            raise still_writing(run)
+    effects = [one for one in effects_to_undo(engine, run, context.connector) if one.account == context.account]
+    if options.skus:
+        asked = groups_of(options.skus)
+        effects = [one for one in effects if one.group in asked]
+    effects = [one for one in effects if any(row.change in EFFECTS for row in one.rows)]
+    if not effects:
+        raise nothing_known(run, context.installation.settings.undo_days)
+    with engine.connect() as connection:
+        return Undoing(run, effects, changed_after(connection, *mine, run, effects[-1].id))
+
+
+def limits_of_undo(context: RunContext[Any]) -> DeletionLimits:
+    """The deletion limits of a plan that undoes something: what stays undone or is excluded is no matter to it."""
+    limits = limits_of(context, lifted=False)
+    return replace(limits, memory=replace(limits.memory, undone={}, excluded={}))
+
+
+def undo_result(
+    context: RunContext[Any],
+    planned: Planned,
+    undoing: Undoing,
+    found: Reversal,
+    *,
+    names: Mapping[str, str],
+    groups: str,
+    cost: str,
+    told: Sequence[str] = (),
+    kept: Collection[str] = (),
+) -> StepResult:
+    """Store the plan of an undo, which is carried out only by its number, and tell of it.
+
+    names: what people call the groups, by group; groups: all of them in a word. told: what else a person has to know.
+    kept: runs of which no hand-over is forgotten.
+    """
+    rows, said = planned.plan, f"undo of run {undoing.run}"
+    rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), said))
+    already = undoing.taken_back(found.refused)
+    left = [f"{names.get(group, group)}: {why}" for group, why in sorted(found.refused.items()) if group not in already]
+    lost = [f"{key}: {why}" for key, why in sorted(found.lost.items())]
+    planned = replace(
+        planned,
+        plan=rows,
+        scope={**planned.scope, UNDOES: undoing.run, ASKED_BY: context.person or ""},
+        warnings=(*planned.warnings, *warnings(left, lost, groups), *told),
+    )
+    changes = rows_to_show(rows[["change", "product", "key", "reason"]])
+    nothing = changes.empty and planned.held.empty
+    return plan_result(
+        context,
+        planned,
+        None if nothing else store_plan(context, planned, made_for=f"the {said}", kept=kept),
+        cost=cost,
+        changes=changes,
+        shown={
+            "undoes_run": undoing.run,
+            "refused": Texts(left),
+            "lost": Texts(lost),
+            "taken_back_before": len(already),
+        },
+    )
+
+
+def undo_job(
+    connector: str, run: Callable[[RunContext[Any], UndoOptions], StepResult], groups: str, **step: Any
+) -> Job:
+    """The job of a connector that plans undos. groups: what is taken back as one; step: fields of its Step."""
+    return Job(
+        UNDO,
+        "Plans to take back what a run changed; `imagesync apply` does it then.",
+        alone=Step(
+            f"{connector}__plan_undo",  # Dagster has one op of a name
+            f"Plans to take back what a run changed, {groups} by {groups}.",
+            run,
+            options=UndoOptions,
+            **step,
+        ),
+        about="plan",
+    )
 
 
 def nothing_known(run: str, days: int) -> UndoRefusedError:
@@ -67,14 +196,40 @@ def marking(context: RunContext[Any], loaded: Loaded) -> Marking | None:
     run, owner = loaded.scope.get(UNDOES), (context.connector, context.account)
     if not run:
         return None
-    by = loaded.scope.get(ASKED_BY) or context.person or "somebody"
+    by = loaded.scope.get(ASKED_BY) or context.person or SOMEBODY
     with context.installation.engine.connect() as connection:
-        while before := undone_by(connection, run):
-            run = before
-        done_at = ended_at(connection, run)
+        done_at = _done_at(connection, run)
+    return lambda connection, rows: _mark(connection, owner, rows, by, loaded.header.id, done_at)
 
-    def mark(connection: sa.Connection, rows: pd.DataFrame) -> None:
-        held.mark_undone(connection, *owner, marks_of(rows, f"undone by {by}"), by, loaded.header.id, done_at)
-        held.unmark_undone(connection, *owner, left_by(rows))
 
-    return mark
+def mark_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
+    """The same for effects that were just noted, in their transaction; those of a run that undoes nothing are passed.
+
+    What is noted of a call before it is made has all of this, so that it is marked too whose answer nobody heard.
+    """
+    by_author: defaultdict[tuple[str, str, Author], list[Effect]] = defaultdict(list)
+    for one in effects:
+        if one.by.undoes_run:
+            by_author[one.connector, one.account, one.by].append(one)
+    for (connector, account, by), some in by_author.items():
+        done_at = _done_at(connection, str(by.undoes_run))
+        _mark(connection, (connector, account), rows_of_effects(some), by.person or SOMEBODY, by.plan_id, done_at)
+
+
+def _done_at(connection: sa.Connection, run: str) -> datetime | None:
+    """When the run ended that is taken back, or done again by taking back its undo, and so on."""
+    while before := undone_by(connection, run):
+        run = before
+    return ended_at(connection, run)
+
+
+def _mark(
+    connection: sa.Connection,
+    owner: tuple[str, str],
+    rows: pd.DataFrame,
+    by: str,
+    plan_id: int | None,
+    done_at: datetime | None,
+) -> None:
+    held.mark_undone(connection, *owner, marks_of(rows, f"undone by {by}"), by, plan_id, done_at)
+    held.unmark_undone(connection, *owner, left_by(rows))

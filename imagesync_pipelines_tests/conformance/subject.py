@@ -289,7 +289,7 @@ class Subject:
     that reads everything. after_plan: the assets that carry a plan out or need it. applies: the one of them that notes
     the plan as applied. wrong: settings with a value that is refused, and what is said of it. reading_writes: of our
     tables, those that reading a source brings up to date, which has another lock than the target. automation: what it
-    starts by itself.
+    starts by itself. undoing: a moment while an undo is carried out, None: as `planned`.
     """
 
     name: str
@@ -313,6 +313,7 @@ class Subject:
     reading_writes: tuple[str, ...] = ()
     writes: Mapping[str, Callable[[Any], tuple[str, FaultPlan]]] = field(default_factory=dict)
     policies: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
+    undoing: Moment | None = None
 
     @property
     def owner(self) -> str:

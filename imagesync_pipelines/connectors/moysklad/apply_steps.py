@@ -29,6 +29,7 @@ from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_o
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
 from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
@@ -189,7 +190,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         applied = carry_out_remotely(
             context,
             loaded,
-            partial(known_now, child, target.tasks),
+            partial(undo_known_now if loaded.scope.get(UNDOES) else known_now, child, target.tasks),
             target,
             child,
             payload=payload,
@@ -257,13 +258,11 @@ def known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) 
     entities |= {card.key: card for card in as_entities(left.keys() & tasks.keys(), alias)}
     chosen = {key: chosen_keys(entity, child.child.mode) for key, entity in entities.items()}
     planned = set(loaded.rows["key"])
-    moved = {}
+    moved = _other_counterparts(tasks, ids, alias)
     for key, task in tasks.items():
         if key not in entities:
             moved[key] = f"{task.name} ({key}): {NOT_IN_MAIN}"
-        elif ids.get(key) != task.child_id:
-            moved[key] = f"{task.name} ({key}) has {'another' if key in ids else 'no'} counterpart in {alias} now"
-        elif set(chosen[key]) - planned:
+        elif key not in moved and set(chosen[key]) - planned:
             moved[key] = f"{task.name} ({key}) has other images in the main account now"
     yield SourceNow(
         wanted=pd.DataFrame(
@@ -274,6 +273,21 @@ def known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) 
         policy=policy_of(child.child),
         by="the last reading of the main account",
     )
+
+
+def undo_known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) -> Iterator[SourceNow]:
+    """What an undo rests on: where entities are in the child account, and its settings; not what the main one wants."""
+    ids = read_map(child.engine, child.child) | left_cards(child.engine, child.alias)
+    yield SourceNow(moved=_other_counterparts(tasks, ids, child.alias), policy=policy_of(child.child))
+
+
+def _other_counterparts(tasks: Mapping[str, EntityTask], ids: Mapping[str, str], alias: str) -> dict[str, str]:
+    """The entities that have another counterpart than when they were planned, or none, each with that reason."""
+    return {
+        key: f"{task.name} ({key}) has {'another' if key in ids else 'no'} counterpart in {alias} now"
+        for key, task in tasks.items()
+        if ids.get(key) != task.child_id
+    }
 
 
 def no_image_is_in_quarantine(context: Run) -> CheckResult:

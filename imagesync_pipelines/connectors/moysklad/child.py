@@ -41,6 +41,7 @@ from imagesync_pipelines.sync.effects import Done, done_as_seen, done_by
 from imagesync_pipelines.sync.identity import Identity, Told, only
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.undoing import mark_effects
 
 # How long content that a run needs is kept for it, whatever a clean-up is told; a run that takes longer downloads anew.
 HOLD = timedelta(hours=12)
@@ -169,9 +170,9 @@ class ChildRun:
         self.close(groups, done_as_seen(current))
 
     def close(self, groups: Collection[str], done: Done) -> None:
-        """Close the intents of entities whose outcome is known; the history tells what was done."""
+        """Close the intents of entities whose outcome is known; what was done is told and marked."""
         with self.engine.begin() as connection:
-            close_intents(connection, self.context.owner, groups, done)
+            mark_effects(connection, close_intents(connection, self.context.owner, groups, done))
 
     def _put(
         self, records: Mapping[str, ChildRecord], *replaced: str, details: Mapping[str, Details] = MappingProxyType({})

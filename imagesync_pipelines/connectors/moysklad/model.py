@@ -111,7 +111,8 @@ class Wanted(NamedTuple):
 
     key: of its row. source: rules.identity. replaces: the child's id of what is in its place until it is there, or ''.
     child_id: what is to stay as it is in the child account, '' for an image of the main account. limit: it is to be
-    made smaller than so many bytes; 0: sent as it is. The rest is the main account's row.
+    made smaller than so many bytes; 0: sent as it is. The rest is the main account's row. sha256: of kept content that
+    is to come back, '' else.
     """
 
     key: str
@@ -123,6 +124,12 @@ class Wanted(NamedTuple):
     size: int
     download_href: str
     permanent_href: str
+    sha256: str = ""
+
+    @property
+    def content(self) -> str:
+        """By what its content is found: its hash, or the identity of an image of the main account."""
+        return self.sha256 or self.source
 
 
 class EntityTask(NamedTuple):

@@ -67,13 +67,13 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         restored_at, told = restored_note(context)
         check_child = options.check_child or bool(restored_at)
         before = read_map(child.engine, child.child) | left
-        lists = _Lists(child, recogniser, before, limits, options.dry_run, limit)
+        lists = Lists(child, recogniser, before, limits, options.dry_run, limit)
         recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, choice, ids) for entity in some]
         entities += moved.as_entities(left, child.alias)
         ids |= left
-        checked = _Lists(child, recogniser, ids, limits, options.dry_run, limit, recall=bool(restored_at))
+        checked = Lists(child, recogniser, ids, limits, options.dry_run, limit, recall=bool(restored_at))
         looked = {entity.key: ids[entity.key] for entity in entities}
         if not check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
@@ -95,8 +95,8 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
         aside = [one for one in context.quarantine.list() if one.group in groups and one.key not in planned_keys]
         context.quarantine.clear([one.key for one in aside])
-    names = {rules.source_of(source): source for source in planning.needed_of(found.tasks, records)}
-    kept = {names[name] for name in child.contents.find(names)}
+    sources = {rules.source_of(source): source for source in planning.needed_of(found.tasks, records)}
+    kept = {sources[name] for name in child.contents.find(sources)}
     weights = {"main_weight": main.limiter.weight(), "child_weight": api.limiter.weight()}
     lacking = lacking_of(child, leaving_of(found.plan, records))
     cost, said = planning.cost_of(found.tasks, records, child.child, kept, lacking=lacking, **weights)
@@ -107,8 +107,9 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         earlier += planning.earlier_calls(len(known.images) + known.others, len(wanted))
     earlier_steps = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
+    names = {entity.key: entity.name or entity.key for entity in entities}
     planned = Planned(
-        plan=found.plan.assign(product=_labels(found, entities)),
+        plan=found.plan.assign(product=labels_of(found, names)),
         held=found.held,
         owned=found.owned,
         cost=cost,
@@ -158,7 +159,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
 
 
 @dataclass
-class _Lists:
+class Lists:
     """Lists of the account that are read now and noted, for the engine too, which asks where an outcome is unknown.
 
     ids: the map. missing: entities that the account says it does not have any more; gone: those that are given up.
@@ -245,9 +246,8 @@ class _Lists:
         return found
 
 
-def _labels(found: planning.ChildPlan, entities: Iterable[Entity]) -> pd.Series:
+def labels_of(found: planning.ChildPlan, names: Mapping[str, str]) -> pd.Series:
     """For people, of every row: the entity's name, and the image's file where it is to be written."""
-    names = {entity.key: entity.name or entity.key for entity in entities}
     files = {image.key: image.filename for task in found.tasks.values() for image in task.images}
     keys = zip(found.plan["group"], found.plan["key"], strict=True)
     labels = [": ".join(filter(None, (names.get(group, group), files.get(key, "")))) for group, key in keys]

@@ -56,7 +56,7 @@ class ChildPlan:
     warnings: Sequence[str]
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """One row of wanted or current; content is left empty, so that the same picture may be there twice."""
 
     key: str
@@ -66,7 +66,7 @@ class _Row(NamedTuple):
     content: None = None
 
 
-class _Final(NamedTuple):
+class Final(NamedTuple):
     """An image that will be there: its key, the one that it has now (NA: it is new), whether it stays as it is."""
 
     key: str
@@ -77,8 +77,8 @@ class _Final(NamedTuple):
 class _Entity(NamedTuple):
     """What becomes of one entity. unchosen: keys that the main account has and the account is not to get."""
 
-    wanted: list[_Row]
-    current: list[_Row]
+    wanted: list[Row]
+    current: list[Row]
     skipped: dict[str, str]
     unchosen: set[str]
 
@@ -106,7 +106,7 @@ def plan_child(
     wanted_keys = {row.key for row in wanted}
     current = [row for one in planned.values() for row in one.current]
     # Nothing takes the place of an image of the owner: it is never taken for one of ours that changed.
-    owners = {row.key: row for row in current if row.fingerprint.startswith(_OWNERS) and row.key not in wanted_keys}
+    owners = {row.key: row for row in current if is_owners(row.fingerprint) and row.key not in wanted_keys}
     current = [row for row in current if row.key not in owners]
     leaving = list(owners.values()) if child.ownership is Ownership.MIRROR else []
     current_keys = {row.key for row in current}
@@ -138,22 +138,30 @@ def plan_child(
         warnings.append(f"{len(skipped)} images are skipped, such as: {next(iter(skipped.values()))}.")
 
     def tasks_for(rows: pd.DataFrame) -> dict[str, EntityTask]:
-        changing = sorted(set(rows.loc[rows["change"].isin(EFFECTS), "group"]))
-        # What is held back has no place any more and comes last; a picture that is not replaced stays in its place.
-        final: defaultdict[str, list[_Final]] = defaultdict(list)
-        staying = rows[rows["change"].isin([Change.ADD, Change.UPDATE, Change.KEEP]) & rows["group"].isin(changing)]
-        # What was added and then undone is not there.
-        staying = staying[(staying["change"] != Change.KEEP) | staying["key_before"].notna()]
-        kept, after = staying["change"] == Change.KEEP, staying["fingerprint_after"]
-        keys = staying["key"].mask(kept, staying["key_before"])
-        as_it_is = kept & after.notna() & (after != staying["fingerprint_before"])
-        for group, *place in zip(staying["group"], keys, staying["key_before"], as_it_is, strict=True):
-            final[group].append(_Final(*place))
-        return {group: _task(there[group], ids[group], known[group], final[group], limit, child) for group in changing}
+        return {
+            group: _task(there[group], ids[group], known[group], final, limit, child)
+            for group, final in finals_of(rows).items()
+        }
 
     if_approved = tasks_for(approved(plan))
     states = group_states(rows_frame({group: known[group] for group in if_approved}))
     return ChildPlan(plan, guarded.held, guarded.owned, tasks_for(plan), if_approved, states, skipped, warnings)
+
+
+def finals_of(rows: pd.DataFrame) -> dict[str, list[Final]]:
+    """The images that will be there, in their order, of the entities that a guarded plan changes; sorted."""
+    changing = sorted(set(rows.loc[rows["change"].isin(EFFECTS), "group"]))
+    # What is held back has no place any more and comes last; a picture that is not replaced stays in its place.
+    final: dict[str, list[Final]] = {group: [] for group in changing}
+    staying = rows[rows["change"].isin([Change.ADD, Change.UPDATE, Change.KEEP]) & rows["group"].isin(changing)]
+    # What was added and then undone is not there.
+    staying = staying[(staying["change"] != Change.KEEP) | staying["key_before"].notna()]
+    kept, after = staying["change"] == Change.KEEP, staying["fingerprint_after"]
+    keys = staying["key"].mask(kept, staying["key_before"])
+    as_it_is = kept & after.notna() & (after != staying["fingerprint_before"])
+    for group, *place in zip(staying["group"], keys, staying["key_before"], as_it_is, strict=True):
+        final[group].append(Final(*place))
+    return final
 
 
 def payload_of(plan: ChildPlan) -> pd.DataFrame:
@@ -170,7 +178,10 @@ def tasks_of(payload: pd.DataFrame, loaded: Loaded | None = None) -> dict[str, E
         held = loaded.rows.loc[loaded.rows[RULING] == Ruling.LIMIT, "group"]
         texts = payload[_IF_APPROVED].mask(payload["group"].isin(held), texts)
     read = ((group, orjson.loads(text)) for group, text in zip(payload["group"], texts, strict=True) if text)
-    return {group: EntityTask._make([*told, tuple(map(Wanted._make, images))]) for group, (*told, images) in read}
+    return {
+        group: EntityTask(child_id, kind, name, tuple(Wanted(*image) for image in images))
+        for group, (child_id, kind, name, images) in read
+    }
 
 
 def _as_json(task: EntityTask) -> str:
@@ -190,7 +201,7 @@ def _plan_entity(
     before = {row.key: row for row in current}
     keys = _main_keys(entity)
     chosen = choose_images(entity.images or (), child.mode)
-    wanted: list[_Row] = []
+    wanted: list[Row] = []
     skipped: dict[str, str] = {}
     for key, row in zip(keys, chosen, strict=False):
         source = identity(row.id, limit if row.size > limit else None)
@@ -204,19 +215,25 @@ def _plan_entity(
         elif len(wanted) == MOST_IMAGES - record.others:
             skipped[key] = NO_PLACE.format(record.others)
         else:
-            wanted.append(_Row(key, group, len(wanted), source))
+            wanted.append(Row(key, group, len(wanted), source))
     if chosen and not wanted:
         # Nothing of the new list can be written; an entity is not left bare for that.
         wanted = list(current)
     places = {row.key: row.position for row in wanted}
     unchosen = set(keys) & before.keys() - places.keys()
     skipped = {key: why for key, why in skipped.items() if key not in unchosen}
+    return _Entity(wanted, in_places(current, places), skipped, unchosen)
+
+
+def in_places(current: list[Row], places: Mapping[str, int]) -> list[Row]:
+    """What an entity has; places: the wanted ones, by key.
+
+    Where they stand in the wanted order, they are said to have the wanted places; else an image that could not be
+    written would shift all that come after it, in every run again.
+    """
     stays = [places[row.key] for row in current if row.key in places]
-    if stays == sorted(stays):
-        # They stand in the wanted order, so they are said to have the wanted places; else an image that could not be
-        # written would shift all that come after it, in every run again.
-        current = [row._replace(position=places.get(row.key, row.position)) for row in current]
-    return _Entity(wanted, current, skipped, unchosen)
+    in_order = stays == sorted(stays)
+    return [row._replace(position=places.get(row.key, row.position)) for row in current] if in_order else current
 
 
 def chosen_keys(entity: Entity, mode: Mode) -> list[str]:
@@ -233,16 +250,26 @@ def _main_keys(entity: Entity) -> list[str]:
     return row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()])
 
 
-def image_rows(group: str, images: Sequence[Managed]) -> list[_Row]:
+def image_rows(group: str, images: Sequence[Managed]) -> list[Row]:
     """An entity's list of images as the engine's rows."""
     return [
-        _Row(key, group, place, image.source or f"{_OWNERS}{image.id}")
+        Row(key, group, place, fingerprint_of(image))
         for place, (key, image) in enumerate(zip(row_keys(group, images), images, strict=True))
     ]
 
 
+def fingerprint_of(image: Managed) -> str:
+    """What an image of a child account is: the copy of what, or which one of its owner."""
+    return image.source or f"{_OWNERS}{image.id}"
+
+
+def is_owners(fingerprint: str) -> bool:
+    """Whether it is that of an image of the account's owner."""
+    return fingerprint.startswith(_OWNERS)
+
+
 def _task(
-    entity: Entity, child_id: str, record: ChildRecord, final: Sequence[_Final], limit: int, child: MoyskladChild
+    entity: Entity, child_id: str, record: ChildRecord, final: Sequence[Final], limit: int, child: MoyskladChild
 ) -> EntityTask:
     """final: the images that will be there, in their order."""
     main = dict(zip(_main_keys(entity), entity.images or (), strict=True))
@@ -254,9 +281,8 @@ def _task(
         other = there.get(before) if before != key else None
         replaces = other.id if other is not None else ""
         if row is None:
-            # It is held back or was undone, and stays as it is in the child account.
-            kept = here or Managed("", "", "", 0)
-            images.append(Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", ""))
+            # It is held back or was undone.
+            images.append(as_it_is_there(key, here, replaces))
             continue
         smaller = row.size > limit
         source = identity(row.id, limit if smaller else None)
@@ -269,17 +295,26 @@ def _task(
     return EntityTask(child_id, entity.type, entity.name, tuple(images))
 
 
+def as_it_is_there(key: str, image: Managed | None, replaces: str = "") -> Wanted:
+    """An image that stays as it is in the child account."""
+    kept = image or Managed("", "", "", 0)
+    return Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", "")
+
+
 def needed_of(tasks: Mapping[str, EntityTask], records: Mapping[str, ChildRecord]) -> dict[str, Wanted]:
-    """The images of tasks that are not there, as far as we know, by identity: their content is needed."""
+    """The images of tasks that are not there, as far as we know, by identity: the main account has their content."""
     return {
         image.source: image
         for group, task in tasks.items()
         for image in _missing(task, records.get(group, ChildRecord()))
+        if not image.sha256
     }
 
 
 def _missing(task: EntityTask, record: ChildRecord) -> list[Wanted]:
-    return [image for image in beyond(task.images, record.images) if not image.child_id]
+    back = [image for image in task.images if image.sha256]
+    rest = [image for image in task.images if not image.sha256]
+    return [*back, *(image for image in beyond(rest, record.images) if not image.child_id)]
 
 
 def cost_of(
@@ -300,7 +335,12 @@ def cost_of(
     """
     known = {group: records.get(group, ChildRecord()) for group in tasks}
     missing = {group: _missing(task, known[group]) for group, task in tasks.items()}
-    wanted = {image.source: image for images in missing.values() for image in images if image.source not in kept}
+    wanted = {
+        image.source: image
+        for images in missing.values()
+        for image in images
+        if not image.sha256 and image.source not in kept
+    }
     downloads = sum(not image.permanent_href for image in wanted.values())
     writes = 0
     fills: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)

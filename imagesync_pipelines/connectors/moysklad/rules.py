@@ -37,13 +37,15 @@ class Slot(NamedTuple):
     """One place of the list that an entity is to get.
 
     key: of its row in the plan, '' when it is the owner's. image: what it is a copy of, and as what it is sent. keep:
-    the id by which it is there already; '' when it must be sent. fallback: what is there in its place until it is.
+    the id by which it is there already; '' when it must be sent, with this content. fallback: what is there in its
+    place until it is.
     """
 
     key: str
     image: Managed
     keep: str = ""
     fallback: Managed | None = None
+    content: Content | None = None
 
 
 class ImageListing(NamedTuple):
@@ -187,7 +189,7 @@ def awaited(image: Wanted) -> Managed:
     """What is known of how an image was or will be sent, without its content."""
     names = {sent_name(image.filename, image_of(image.source), one) for one in _EXTENSIONS}
     size = UNKNOWN_SIZE if image.limit else image.size
-    return Managed(image.source, "", names.pop() if len(names) == 1 else "", size)
+    return Managed(image.source, "", names.pop() if len(names) == 1 else "", size, image.sha256)
 
 
 def sent_as(image: Wanted, content: Content) -> Managed:
@@ -214,8 +216,8 @@ def listing_of(
 ) -> ImageListing:
     """The list of a task, as far as its images can be written; what cannot leaves what is in its place there.
 
-    there: the entity's images as they are. contents, failed: by the identity of an image. limit: the largest that the
-    account takes. stay: what nobody may take away, see `staying`.
+    there: the entity's images as they are. contents: by what Wanted finds it; failed: by the identity of an image.
+    limit: the largest that the account takes. stay: what nobody may take away, see `staying`.
     """
     rest = list(there)
     slots: list[Slot] = []
@@ -228,7 +230,7 @@ def listing_of(
         if image.child_id:
             continue
         before = pop_image(rest, child_id=image.replaces) if image.replaces else None
-        content = contents.get(image.source)
+        content = contents.get(image.content)
         why = failed.get(image.source, "its content is not there; the next run downloads it") if content is None else ""
         if content is not None and content.size > limit:
             why = too_large(image.filename or image.source, content.size, limit)
@@ -237,7 +239,7 @@ def listing_of(
             if before is not None:
                 slots.append(Slot("", before, keep=before.id))
             continue
-        slots.append(Slot(image.key, sent_as(image, content), fallback=before))
+        slots.append(Slot(image.key, sent_as(image, content), fallback=before, content=content))
     slots = merged(slots, stay)
     for slot in beyond_the_most(slots):
         reasons[slot.key] = NO_PLACE

@@ -60,6 +60,8 @@ def pictures_of(
     if header.applied_at is None and header.begun_run is None:
         for group, record in records_of(engine, str(header.scope.get("account", "")), groups).items():
             there |= dict(zip(row_keys(group, record.images), record.images, strict=True))
+    hashes = {one.sha256 for one in wanted.values() if one.sha256}
+    back = Contents(engine, storage).find_bytes(hashes) if hashes else {}
     named = {*(one.source for one in wanted.values()), *(one.source for one in there.values())}
     sources = {source_of(one) for one in named if one}
     kept = {source: kept_picture(one) for source, one in Contents(engine, storage).find(sources).items()}
@@ -67,7 +69,10 @@ def pictures_of(
     for row in rows:
         key, is_added, is_removed = str(row["key"]), row["change"] == "add", row["change"] == "remove"
         new, old = wanted.get(key), there.get(str(row["key_before"]) if isinstance(row["key_before"], str) else key)
-        after = kept.get(source_of(new.source), new.permanent_href) if new is not None and not is_removed else ""
+        after = ""
+        if new is not None and not is_removed:
+            after = kept.get(source_of(new.source), new.permanent_href)
+            after = kept_picture(back[new.sha256]) if new.sha256 in back else after
         before = kept.get(source_of(old.source), "") if old is not None and not is_added else ""
         size = new.size if new is not None and not is_removed else UNKNOWN_SIZE
         name = (new.filename if new is not None else "") or (old.filename if old is not None else "")

@@ -11,7 +11,7 @@ from itertools import islice
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad import errors, rules
-from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.child import HOLD, ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.keeping import Kept, details_of, done_of
@@ -110,9 +110,11 @@ class ImageTarget:
     def __post_init__(self) -> None:
         self._reading, self._counting = threading.Lock(), threading.Lock()
         self._recogniser = Recogniser(self.child, self.api)
-        sources = {image.source for task in self.tasks.values() for image in task.images if not image.child_id}
-        # Content by the identity of an image, which says as what it is sent, and was.
-        self.kept = self.child.kept_of(sources)
+        images = [image for task in self.tasks.values() for image in task.images if not image.child_id]
+        # Content by the identity of an image, which says as what it is sent, and was; of what comes back by its hash.
+        self.kept = self.child.kept_of({image.source for image in images if not image.sha256})
+        if back := {image.sha256 for image in images if image.sha256}:
+            self.kept |= self.child.contents.hold_bytes(back, HOLD)
         self._order = sorted(self.tasks)
         self._records = self.child.records(self._order)
         self._doubted = set(self.child.doubts.open())
@@ -169,7 +171,6 @@ class ImageTarget:
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
             read=self.child.contents.read,
-            kept=self.kept,
             learn=self.learn,
             now=there,
             limit=self.limit,
@@ -240,7 +241,7 @@ class ImageTarget:
             raise errors.EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
         if isinstance(listed, str):
             raise errors.RowsMissingError(f"{self.tasks[key].name}: {listed}")
-        expected = [image for image in self.tasks[key].images if image.source in self.kept]
+        expected = [image for image in self.tasks[key].images if image.content in self.kept]
         return self._recogniser.recognise(listed, self._records.get(key, ChildRecord()), expected)
 
     def refresh(self, keys: Sequence[str]) -> None:
@@ -333,7 +334,7 @@ class FirstFill:
         read = target.child.contents.read
         try:
             for work, listing in fills:
-                new = [NewImage(slot.image.filename, read(target.kept[slot.image.source])) for slot in listing.slots]
+                new = [NewImage(slot.image.filename, read(slot.content)) for slot in listing.slots if slot.content]
                 lists[target.tasks[work.group].child_id] = new
         except ContentMissingError:
             return []

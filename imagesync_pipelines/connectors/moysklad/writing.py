@@ -5,7 +5,7 @@ take its place. The limit of 20 MB counts the encoded JSON, so sizes here are th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from imagesync_pipelines.connectors.moysklad import errors, rules
@@ -25,7 +25,7 @@ _SAME_TWICE = 3013
 class Writer:
     """Brings an entity's images to a list, and knows after every request what is there.
 
-    send: one request that sets the list. kept: content by the identity of an image; read: its bytes. learn: is told the
+    send: one request that sets the list. read: the bytes of content. learn: is told the
     size that the server names. now: the images that are there, as just read. limit: the largest image, in bytes.
     bad: row key to reason of what was refused. refused: those of them that the account will not take whenever they are
     sent. sent: images that were sent and are there. ids: of the places of the list that are filled as they should be.
@@ -33,7 +33,6 @@ class Writer:
 
     send: Callable[[Sequence[Part]], Sequence[ImageRow]]
     read: Callable[[Content], bytes]
-    kept: Mapping[str, Content]
     learn: Callable[[int], None]
     now: tuple[Managed, ...]
     limit: int
@@ -158,10 +157,10 @@ class Writer:
         return slot.fallback or slot.image
 
     def _part(self, place: int, portion: Sequence[int]) -> Part:
-        image = self._slots[place].image
-        if place not in portion:
+        slot = self._slots[place]
+        if place not in portion or slot.content is None:
             return KeptImage(self._id(place))
-        return NewImage(image.filename, self.read(self.kept[image.source]))
+        return NewImage(slot.image.filename, self.read(slot.content))
 
 
 def packed(sizes: Iterable[tuple[int, int]], first: int, most: int = MOST_REQUEST_BYTES) -> list[list[int]]:

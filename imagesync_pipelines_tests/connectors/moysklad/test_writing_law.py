@@ -69,7 +69,7 @@ def synchronise(
     contents = {name: Content("JPEG", 1, 1, "", name, 10) for name in main}
     judged = [image.id for image in record.images] if child.ownership is Ownership.MIRROR else []
     listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, staying(there, judged))
-    writer = Writer(account.send, lambda _: b"0" * 10, contents, lambda _: None, there, limit=LIMIT)
+    writer = Writer(account.send, lambda _: b"0" * 10, lambda _: None, there, limit=LIMIT)
     writer.write(listing)
     known = seen_of(writer.now, child.ownership)
     return planned, ChildRecord(known.images, (), known.others)
