@@ -302,6 +302,7 @@ SUBJECT = Subject(
         "taking over the history": locked(ours, "imagesync.effect"),
     },
     planned=slow(DOWNLOAD),
+    undoing=locked(store, "product_photo"),
     beside=slow(DOWNLOAD, seconds=1.0),
     quiet_calls=1,
     # A row of each store's listing.

@@ -28,6 +28,7 @@ from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
     Broke,
+    Known,
     Loaded,
     applied_summary,
     applied_warnings,
@@ -83,6 +84,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         whole = listed is not None and listed.full and listed.complete
         if whole or not marking.restored(run.identity, run.engine, run.database):
             marking.move_on(run.identity, run.engine, run.database)
+        is_undo = bool(loaded.scope.get(UNDOES))
         payload = context.plans.payload_portions(loaded.header.id)
         broken_off = _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()
@@ -94,7 +96,8 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
                 done = _write(run, fresh, payload, broke)
             return done.applied
 
-        known = partial(known_now, run)
+        # An undo rests on nothing that the head office lists.
+        known: Known = (lambda _: ()) if is_undo else partial(known_now, run)
         applied = done.applied = carry_out(context, loaded, known, write, spent=lambda: run.api.calls - calls)
     mirror_at = loaded.scope["mirror_at"]
     settled = mirror_at is not None and loaded.is_whole and not applied.refused and not done.gone
@@ -116,7 +119,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         f"{done.downloads} downloads, {done.bytes / MEGABYTE:,.1f} MB."
     )
     # Bytes of photos: what the listing took is told with the plan.
-    summary = replace(summary, bytes_downloaded=done.bytes)
+    summary = replace(summary, bytes_downloaded=0 if is_undo else done.bytes)
     return _told(run, done, datetime.fromisoformat(mirror_at) if settled else None, summary, line)
 
 
@@ -141,6 +144,8 @@ def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepRe
     """
     with at_store(context) as run:
         with run.lock():
+            # What a run that was killed undid stays undone.
+            history.take_over(run.engine, context.account, run.database)
             hashed, differing = store_care.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
         said = f"{context.account}: {hashed} photos were hashed"
         summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
@@ -204,17 +209,19 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
 
 def _write(run: StoreRun, fresh: Loaded, payload: Iterator[pd.DataFrame], broke: Broke) -> PhotosApplied:
     total, capacity = fresh.total, run.account.capacity_gb
-    verdicts = Verdicts(run.engine)
+    verdicts, is_undo = Verdicts(run.engine), bool(fresh.scope.get(UNDOES))
 
     def tell(written: Sequence[PhotoReport]) -> None:
-        queue(run.engine, run.context.account, written)
+        # The head office hears nothing of an undo: it may have others instead of these photos.
+        if not is_undo:
+            queue(run.engine, run.context.account, written)
         verdicts.save()
 
     def check(body: Body, photo: Photo) -> str:
         return verdicts.check(body, photo.checksum, photo.content_type)
 
     store.analyze_if_many(run.database, total)
-    with _source(run) as open_photo:
+    with _kept(run, fresh) if is_undo else _source(run) as open_photo:
         done = apply_photos(
             fresh.rows,
             payload,
@@ -244,13 +251,18 @@ def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> bool:
     Whether it did. When each photo was written is not known any more, so these reports name no time.
     """
     earlier = run.broken_off(plan_id)
-    if earlier is None:
-        return False
+    if earlier is None or earlier.scope.get(UNDOES):
+        return earlier is not None
     rows = run.context.plans.load(earlier.id)
     current = store.read_current(run.database, list(rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]))
     synced = current.loc[current["status"] == "synced", "key"]
     queue(run.engine, run.context.account, [PhotoReport(key, "synced", None, "") for key in synced])
     return True
+
+
+def _kept(run: StoreRun, loaded: Loaded) -> AbstractContextManager[OpenPhoto]:
+    payload = run.context.plans.need_payload(loaded.header.id)
+    return nullcontext(history.from_kept(run.database, dict(zip(payload["key"], payload["sha256"], strict=True))))
 
 
 def _source(run: StoreRun) -> AbstractContextManager[OpenPhoto]:

@@ -4,12 +4,13 @@ from functools import partial
 
 from pydantic import Field
 
-from imagesync_pipelines.connectors.edge import applying, marking, reading, reporting, shown
+from imagesync_pipelines.connectors.edge import applying, marking, reading, reporting, shown, undoing
 from imagesync_pipelines.connectors.edge.doctor import probes
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
+from imagesync_pipelines.sync.undoing import undo_job
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
 _API_STEP = partial(Step.of, pool="edge_api", tries_again_after=10)
@@ -45,6 +46,7 @@ JOBS = (
         alone=_WRITE_STEP(applying.scrub_store, kinds=("postgres",), tries_again_after=None),
         about=BINARIES,
     ),
+    undo_job(EDGE, undoing.plan_undo, "product", kinds=("postgres",)),
 )
 
 _OF_BINARIES = {

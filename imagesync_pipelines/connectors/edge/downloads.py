@@ -272,8 +272,8 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> "BucketPhotos":
 
 
 @dataclass
-class _Object:
-    """An object of a bucket that is being read, from its first byte on."""
+class InPieces:
+    """A picture that is being read from its first byte on."""
 
     chunks: Callable[[], Iterator[Body]]
     start: int = 0
@@ -318,7 +318,7 @@ class BucketPhotos:
                 what = f"the object broke off ({type(error).__name__})"
                 raise where.error(errors.TruncatedBodyError, what) from None
 
-        yield _Object(chunks)
+        yield InPieces(chunks)
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,7 +4,7 @@ From there our history takes it over, once. What is replaced or removed is kept 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +15,15 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from imagesync_pipelines.connectors.edge.downloads import InPieces, OpenBody, OpenPhoto
+from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_effects import effect
 from imagesync_pipelines.sync.model import PlanRow
+from imagesync_pipelines.sync.undoing import mark_effects
 
 NO_ROOM = "the store keeps no more of what it showed before than EDGE_UNDO_MB and EDGE_MAX_STORAGE_SHARE allow"
 NO_DISK = "the store's disk had no room for keeping what it showed before"
@@ -180,11 +183,33 @@ def read_kept(database: StoreDatabase, sha256: str) -> bytes | None:
         raise StorageError(f"What the store keeps cannot be read: {error.orig}") from error
 
 
+def find_kept(database: StoreDatabase, hashes: Iterable[str]) -> set[str]:
+    """Which of these SHA-256 a store keeps the pictures of."""
+    with database.engine.connect() as connection:
+        if not connection.scalar(sa.text(_THERE), {"name": KEPT_PHOTOS}):
+            return set()
+        return set(connection.scalars(sa.text(_IS_KEPT), {"hashes": sorted(set(hashes))}))
+
+
+def from_kept(database: StoreDatabase, hashes: Mapping[str, str]) -> OpenPhoto:
+    """Photos out of what a store keeps; hashes: photo id to SHA-256."""
+
+    @contextmanager
+    def opened(photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
+        with database.engine.connect() as connection:
+            body = connection.scalar(sa.text(_GIVE_KEPT), {"sha256": hashes.get(photo.photo_id, "")})
+        if body is None:
+            raise ObjectMissingError("the store does not keep this picture any more", host="store", path=KEPT_PHOTOS)
+        yield InPieces(lambda: iter((memoryview(body),)))
+
+    return opened
+
+
 def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> int:
     """Take what the store tells into our history, and away from there; returns how many products' effects it were.
 
-    Call it under the store's lock. What an earlier call took over and could not take away is known by its moment. A
-    store that was not written since an earlier release tells nothing.
+    What was undone is marked in the same transaction. Call it under the store's lock. What an earlier call took over
+    and could not take away is known by its moment. A store that was not written since an earlier release tells nothing.
     """
     number = 0
     with database.engine.connect() as connection:
@@ -205,6 +230,7 @@ def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> in
             here = _here(connection, store_name, effects)
             fresh = [one for one in effects if (one.group, one.at) not in here]
             note_effects(connection, fresh)
+            mark_effects(connection, fresh)
         number += len(fresh)
         with database.engine.begin() as connection:
             connection.execute(sa.text(_OVER), {"ids": [row.id for row in rows]})

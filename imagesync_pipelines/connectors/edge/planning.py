@@ -77,7 +77,7 @@ def plan_photos(
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     built = build_plan(listed[usable], current, scope, rejected=rejected, match_position=True)
     guarded = guard(built, scope, deletion_limits, owned=there)
-    written = _written(approved(guarded.plan), listed, current)
+    written = written_of(approved(guarded.plan), listed, current)
     fetched = written[written["needs_bytes"] & among(written["key"], _changed(guarded.plan)["key"])]
     calls, size = len(fetched), int(fetched["size"].sum())
     cost = PlanCost(calls, size, round(calls * pace_seconds / 60, 1))
@@ -167,7 +167,7 @@ def _in_one_piece(texts: pd.Series) -> pa.Array:
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+def written_of(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """The rows that are added or updated, with their size and whether they need bytes."""
     written = _changed(plan)[["key", "key_before"]]
     photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]

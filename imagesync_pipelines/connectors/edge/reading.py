@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge import marking, store
+from imagesync_pipelines.connectors.edge import history, marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING, Photo
@@ -220,6 +220,10 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             if not dry_run:
                 store.mark_pending(run.database, [one for one in photos if one.product_sku not in excluded])
 
+        broken_off = run.broken_off()
+        if broken_off is not None and not dry_run:
+            # What a run that was killed undid stays undone: that is known before this one plans.
+            history.take_over(run.engine, context.account, run.database)
         listed = take_listing(
             run.engine,
             run.account,
@@ -247,7 +251,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             "quiet": settled
             and not listed.full
             and not waiting
-            and run.broken_off() is None
+            and broken_off is None
             and not held.anything_allowed(context),
             "warnings": (*([advice] if what else []), *([restored] if restored else []), *told, *listed.warnings),
         }

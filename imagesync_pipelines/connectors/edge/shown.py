@@ -28,18 +28,23 @@ _BY_HASH = "sha256="
 
 
 def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+    """SKU and name of products by their ids at the head office, with ours."""
+    found = listed_names(engine, str(header.scope.get("account", "")), groups)
+    ours = names_of_skus(engine, header, {one.code for one in found.values() if one.code})
+    return {
+        group: one._replace(product_id=ours[one.code].product_id) if one.code in ours else one
+        for group, one in found.items()
+    }
+
+
+def listed_names(engine: sa.Engine, store: str, groups: Collection[str]) -> dict[str, RowName]:
     """SKU and name of products by their ids at the head office, as its newest listing has them, gone or not."""
     row, texts = mirror.c, [mirror.c.payload[name].astext for name in ("product_sku", "product_name")]
     query = sa.select(row.group_key, *(text.label(name) for name, text in zip(("sku", "name"), texts, strict=True)))
-    mine = (row.connector == EDGE) & (row.account == header.scope.get("account", "")) & among(row.group_key, groups)
+    mine = (row.connector == EDGE) & (row.account == store) & among(row.group_key, groups)
     with engine.connect() as connection:
         found = connection.execute(query.where(mine).order_by(row.gone_at.is_(None))).all()
-    ours = names_of_skus(engine, header, {one.sku for one in found if one.sku})
-    return {
-        one.group_key: RowName(ours[one.sku].product_id if one.sku in ours else None, one.sku or "", one.name or "")
-        for one in found
-        if one.sku or one.name
-    }
+    return {one.group_key: RowName(None, one.sku or "", one.name or "") for one in found if one.sku or one.name}
 
 
 def pictures_of(
