@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from imagesync_pipelines.defs import history, runs
-from imagesync_pipelines.registry import connector_named, connectors
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.effects import Touched, touched_by
-from imagesync_pipelines.sync.connector import UNDO, Connector
+from imagesync_pipelines.sync.connector import UNDO
 from imagesync_pipelines.sync.steps import Progress, silent
 from imagesync_pipelines.sync.undoing import UndoRefusedError, nothing_known
 
@@ -39,29 +39,13 @@ def undo(
 
 
 def undoable(run: str, settings: Settings | None = None) -> Touched:
-    """What a run changed, of a connector whose runs can be taken back. Raises UndoRefusedError."""
-    with runs.opened(settings) as (installation, instance):
+    """Whose images a run changed. Raises UndoRefusedError."""
+    with runs.opened(settings) as (installation, _):
         with installation.engine.connect() as connection:
             found = touched_by(connection, run)
         if len({one.run_id for one in found}) > 1:
             several = ", ".join(sorted(one.run_id for one in found))
             raise UndoRefusedError(f"Several runs begin with {run}: {several}. Write more of its id.")
         if found:
-            refuse_others(connector_named(found[0].connector))
             return found[0]
-        try:
-            name = history.run_line(instance, run).connector
-        except LookupError:
-            name = None
-        if name is not None:
-            refuse_others(connector_named(name))
         raise nothing_known(run, installation.settings.undo_days)
-
-
-def refuse_others(connector: Connector) -> None:
-    """Raise UndoRefusedError for a connector whose runs cannot be taken back."""
-    if not connector.can_undo:
-        able = " and ".join(one.title for one in connectors() if one.can_undo)
-        raise UndoRefusedError(
-            f"What runs of {connector.title} changed cannot be taken back; that of {able} can. Nothing was planned."
-        )

@@ -64,10 +64,8 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         for key, *urls in zip(again["key"], again["image_url"], again["thumbnail_url"], strict=True)
         if any(isinstance(url, str) and (end := expires_at(url)) and end < context.clock() for url in urls)
     ]
-    expired = (
-        f"{len(over)} images come back with an address that expired, such as {min(over, default='')}: only their source "
-        "can give a new one."
-    )
+    first = min(over, default="")
+    expired = f"{len(over)} images come back with an address that expired, such as {first}: only their source can give a new one."
     number = int(planned.plan["change"].isin(EFFECTS).sum())
     return undo_result(
         context,

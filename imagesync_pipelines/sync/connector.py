@@ -340,11 +340,6 @@ class Connector:
         return Job("apply", "Carry out a stored plan by its number (plan_id), without planning.", self.apply_steps)
 
     @property
-    def can_undo(self) -> bool:
-        """Whether what its runs changed can be taken back."""
-        return any(job.name == UNDO for job in self.jobs)
-
-    @property
     def all_checks(self) -> Sequence[Check]:
         """Its checks, and the one that every connector has of what it carried out."""
         return (*self.checks, Check.of(self.apply_steps[-1], nothing_is_held_back))

@@ -257,6 +257,7 @@ SUBJECT = Subject(
         "patching": slow("patch", "product patch", 1),
     },
     planned=slow("patch", "asset create", 0),
+    undoing=slow("patch", "product patch", 0),
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
     doctor_calls=1,

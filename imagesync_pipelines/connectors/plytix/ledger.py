@@ -32,6 +32,7 @@ from imagesync_pipelines.sync.effects import done_as_seen, done_by
 from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.undoing import mark_effects
 
 CONNECTOR = "plytix"
 Run = RunContext[PlytixSettings]
@@ -146,7 +147,7 @@ class Ledger:
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent; what the gallery holds since is in the ledger already (end_links)."""
         with self.engine.begin() as connection:
-            close_intents(connection, self._owner, [work.group], done_by(results))
+            mark_effects(connection, close_intents(connection, self._owner, [work.group], done_by(results)))
 
     def settle(self, current: pd.DataFrame, groups: Collection[str], shown: Collection[str] = ()) -> None:
         """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten.
@@ -163,7 +164,7 @@ class Ledger:
         begun = self._links() & among(sku, groups) & plytix_link.c.linked_at.is_(None)
         there = among(sku + SEPARATOR + plytix_link.c.key, current["key"])
         with self.engine.begin() as connection:
-            close_intents(connection, self._owner, groups, done)
+            mark_effects(connection, close_intents(connection, self._owner, groups, done))
             connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
             connection.execute(plytix_link.delete().where(begun))
 

@@ -64,18 +64,36 @@ PATCH_REMOVING = Policy("patch", remove_missing=True)
 
 
 @dataclass(frozen=True)
+class Back:
+    """What is to be known of a product to take back what a run did to its gallery.
+
+    assets, places: of pictures that were there, by key; places count from 0. before, after: the gallery before the run
+    and as it left it, empty where it only appended. thumbnail: the asset that was the thumbnail when the run set
+    another one. put: the places that it gave to rows that it only put in order.
+    """
+
+    assets: Mapping[str, str]
+    places: Mapping[str, int]
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    thumbnail: str | None = None
+    put: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Task:
     """What is to be known of one product to write it.
 
     images: those of its listing, in order. is_parent: whether the listing is a parent of others. product: as it was
     when the plan was made. whole: its gallery is written whole, whatever the strategy: appending would leave it, or has
-    left it, in an order that is of our making and wrong.
+    left it, in an order that is of our making and wrong. back: of the plan of an undo.
     """
 
     product: PlytixProduct
     images: tuple[ListingImage, ...]
     is_parent: bool = False
     whole: bool = False
+    back: Back | None = None
 
     @property
     def keys(self) -> list[str]:

@@ -211,7 +211,7 @@ class GalleryTarget:
         changed = gallery != list(product.gallery)
         answered = None
         if changed or thumbnail is not None:
-            self.ledger.begin_links(work.group, new, self._details(work, product))
+            self.ledger.begin_links(work.group, new, self._details(work, product, gallery=gallery))
             try:
                 answered = self.api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
             except errors.WriteRefusedError:
@@ -235,11 +235,12 @@ class GalleryTarget:
         return reasons, made, [key for key in removed if held.isdisjoint(taken[key])]
 
     def _details(
-        self, work: GroupWork, product: PlytixProduct, made: Collection[str] | None = None
+        self, work: GroupWork, product: PlytixProduct, made: Collection[str] | None = None, gallery: Sequence[str] = ()
     ) -> dict[str, dict[str, object] | None]:
         """What the history says of a gallery's rows: the assets, which stay in Plytix's library whatever becomes of it.
 
-        product: as it was before the call. made: the keys that were linked; None: it was not called yet.
+        product: as it was before the call. made: the keys that were linked; None: it was not called yet. gallery: all
+        of it as it is to be, where it is written whole; told of the first row, with what it was.
         """
         main, details = _main(work), dict[str, dict[str, object] | None]()
         for row in work.rows:
@@ -258,6 +259,9 @@ class GalleryTarget:
             as_wanted = _is_as_wanted(row, linked_before, product.thumbnail == mine)
             is_gone = row.change is Change.REMOVE and place is None
             details[row.key] = None if as_wanted or is_gone else said
+        told = [said for said in details.values() if said is not None] if list(gallery) != list(product.gallery) else []
+        for name, all_of_it in (("before", product.gallery), ("after", gallery)) if gallery and told else ():
+            told[0][name] = {**dict(told[0].get(name, ())), "gallery": list(all_of_it)}  # type: ignore[call-overload]
         self._said[work.group] = details
         return details
 

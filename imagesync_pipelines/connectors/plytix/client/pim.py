@@ -145,9 +145,14 @@ class PlytixApi(Transport):
         raise answers.refusal_of(reply, product_id, self._gallery, asset_id)
 
     def patch_product(
-        self, product_id: str, *, gallery: Sequence[str] | None = None, thumbnail: str | None = None
+        self,
+        product_id: str,
+        *,
+        gallery: Sequence[str] | None = None,
+        thumbnail: str | None = None,
+        no_thumbnail: bool = False,
     ) -> PlytixProduct | None:
-        """Replace the gallery by these asset ids in this order, set the thumbnail, or both, in one call.
+        """Replace the gallery by these asset ids in this order, set the thumbnail (or take it away), or both, at once.
 
         None leaves a field as it is. Gives the product as Plytix answered, None where it does not say (v2). Raises
         ProductUnfitError, WriteRefusedError (an asset that is gone among them), AnswerLostError.
@@ -155,8 +160,8 @@ class PlytixApi(Transport):
         body: dict[str, object] = {}
         if gallery is not None:
             body["attributes"] = {self._gallery: [{"id": asset_id} for asset_id in gallery]}
-        if thumbnail is not None:
-            body[answers.THUMBNAIL] = {"id": thumbnail}
+        if thumbnail is not None or no_thumbnail:
+            body[answers.THUMBNAIL] = None if no_thumbnail else {"id": thumbnail}
         if not body:
             raise ValueError("nothing to write: name a gallery or a thumbnail")
         reply = self.call(ApiRequest("PATCH", f"{self._products}/{product_id}", json=body))

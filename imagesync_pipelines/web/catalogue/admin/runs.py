@@ -73,7 +73,7 @@ def undo_run(request: Request, opened: Here, who: Admin, run_id: RunId) -> Respo
 @router.get("/admin/runs/{run_id}", name="run")
 def run(request: Request, opened: Here, _: Viewer, run_id: RunId) -> Response:
     """A run: where it is, who started it, and what it changed when it has ended."""
-    can_undo = any(connector_named(one.connector).can_undo for one in _touched(opened, run_id))
+    can_undo = bool(_touched(opened, run_id))
     return private_page(request, "admin/run.html", {**_state(opened, run_id), "can_undo": can_undo})
 
 
@@ -215,8 +215,7 @@ def undo_of(run_id: str, touched: Sequence[Touched]) -> JobRun:
     """The run that plans to take back a run. Raises NothingToStartError for one of which nothing can be taken back."""
     for one in touched:
         connector = connector_named(one.connector)
-        if connector.can_undo:
-            return job_runs.job_run(connector, connector.job(UNDO), one.account, {"run": run_id})
+        return job_runs.job_run(connector, connector.job(UNDO), one.account, {"run": run_id})
     raise NothingToStartError(f"Nothing that run {run_id} changed can be taken back.")
 
 
