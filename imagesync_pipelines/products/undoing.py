@@ -65,7 +65,7 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         if any(isinstance(url, str) and (end := expires_at(url)) and end < context.clock() for url in urls)
     ]
     first = min(over, default="")
-    expired = f"{len(over)} images come back with an address that expired, such as {first}: only their source can give a new one."
+    expired = f"{len(over)} images come back with an address that expired, such as {first}: only their "
     number = int(planned.plan["change"].isin(EFFECTS).sum())
     return undo_result(
         context,
@@ -75,7 +75,7 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
         names=dict(zip(products["id"].astype("str"), products["sku"], strict=True)),
         groups="products",
         cost=f"{number} rows of our own database",
-        told=[expired] if over else (),
+        told=[f"{expired}source can give a new one."] if over else (),
         kept=kept,
     )
 
