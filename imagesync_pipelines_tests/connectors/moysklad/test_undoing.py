@@ -242,3 +242,4 @@ def test_the_law(
     if back:
         undone(world, back)
         assert_shows(after)
+        assert held.entries(world.place.engine) == []

@@ -217,6 +217,7 @@ def test_the_law(
     if back:
         undone(connector, back)
         assert shown() == after
+        assert marks(connector) == 0
 
 
 @pytest.mark.parametrize(
