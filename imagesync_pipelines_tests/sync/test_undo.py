@@ -1,6 +1,7 @@
 """Undo: a group gets back what it had before a run, but for what others changed; undoing that gives the run again."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -82,6 +83,43 @@ def test_a_place_is_given_back_unless_others_moved_it(place: int, wanted: int | 
     )
     found = reverse([effect(row)], frame(("a", "g", place, "f", None)), {})
     assert [row[2] for row in rows_of(found.wanted).values()] == ([] if wanted is None else [wanted])
+
+
+def at(row: EffectRow, before: int | None = None, after: int | None = None) -> EffectRow:
+    """The same with the places that it had and got."""
+    return replace(row, position_before=before, position=after)
+
+
+def moved(key: str, before: int, after: int) -> EffectRow:
+    return at(EffectRow(key, "update", "position", key, fingerprint_before="f", fingerprint_after="f"), before, after)
+
+
+@pytest.mark.parametrize(
+    ("rows", "now", "wanted"),
+    [
+        pytest.param([at(removed("a"), 0)], "bc", "abc", id="what comes back pushes the others"),
+        pytest.param([at(removed("a", lost="no bytes"), 0), at(removed("b"), 1)], "c", "bc", id="lost: none waits"),
+        pytest.param([at(added("n", "f"), None, 1)], "anb", "ab", id="what goes makes room"),
+        pytest.param([moved("a", 0, 1), moved("b", 1, 0)], "ba", "ab", id="the order of before"),
+        pytest.param([moved("a", 0, 1), moved("b", 1, 0)], "boa", "abo", id="others between them"),
+        pytest.param([moved("a", 0, 1), moved("b", 1, 0)], "ab", None, id="others put them in order"),
+        pytest.param([at(removed("a"), 0), at(added("n", "f"), None, 0)], "nb", "ab", id="one in the place of another"),
+    ],
+)
+def test_a_list_gets_its_order_back(rows: list[EffectRow], now: str, wanted: str | None) -> None:
+    current = frame(*((key, "g", place, "f", None) for place, key in enumerate(now)))
+    found = reverse([effect(*rows)], current, {}, listed=True)
+    places = {row[2] or 0: key for key, row in rows_of(found.wanted).items()}
+    assert (None if found.refused else "".join(key for _, key in sorted(places.items()))) == wanted
+
+
+def test_a_picture_that_was_replaced_and_then_moved_is_given_back_whole() -> None:
+    effects = [
+        effect(EffectRow("a", "update", "position", "a", fingerprint_before="old", fingerprint_after="old")),
+        effect(updated("a"), number=2),
+    ]
+    found = reverse(effects, frame(("a", "g", None, "new", None)), {})
+    assert found.values == {"a": {"was": "old"}}
 
 
 @pytest.mark.parametrize(
