@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix import errors, planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.gallery import (
+    IN_GALLERY,
     IN_GALLERY_AND_THUMBNAIL,
     Known,
     Row,
@@ -29,12 +31,12 @@ from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.target import FATAL, NO_PRODUCT, NOT_THERE, OTHER_THUMBNAIL, STILL_THERE
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.effects import Effect, EffectRow, effects_of_run
-from imagesync_pipelines.storage.outbox import Details
+from imagesync_pipelines.storage.outbox import IN_PART
 from imagesync_pipelines.sync import carry_out
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.frames import among, row_frame
 from imagesync_pipelines.sync.guard import approved, guard
-from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanCost, RowResult, Scope
+from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, PlanCost, PlanRow, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned
 from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
@@ -44,6 +46,7 @@ from imagesync_pipelines.sync.undoing import UndoOptions, limits_of_undo, undo_r
 
 _GONE = "Plytix has no product with this SKU any more"
 _NO_ASSET = "nothing is known of its asset"
+_NO_ORDER = "nothing is known of the former order of its gallery"
 _REORDERED = "the order of its gallery was changed since by somebody else"
 
 
@@ -115,7 +118,13 @@ def apply_undo(context: Run, loaded: carry_out.Loaded, api: PlytixApi) -> StepRe
             identify=lambda: identity.record(api.told()),
             spent=lambda: api.calls - calls,
         )
-    warnings = carry_out.applied_warnings(context, loaded, applied, what="product images", stopped=target.stopped)
+    left = [
+        f"{len(target.thumbnails)} products keep their thumbnail, the first is {sku}: {why}; set it in Plytix."
+        for sku, why in sorted(target.thumbnails.items())[:1]
+    ]
+    warnings = carry_out.applied_warnings(
+        context, loaded, applied, what="product images", stopped=target.stopped, found=left
+    )
     summary = carry_out.applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=api.calls - calls)
     return StepResult(
         rows=applied.kept + applied.added + applied.updated,
@@ -132,13 +141,17 @@ def apply_undo(context: Run, loaded: carry_out.Loaded, api: PlytixApi) -> StepRe
 
 @dataclass
 class UndoTarget:
-    """Galleries as an undo writes them; satisfies the engine's RemoteTarget. stopped: why the rest was left."""
+    """Galleries as an undo writes them; satisfies the engine's RemoteTarget.
+
+    stopped: why the rest was left. thumbnails: by SKU, why one is not as it was, though its gallery is.
+    """
 
     api: PlytixApi
     ledger: Ledger
     tasks: Mapping[str, planning.Task]
     clock: Callable[[], datetime]
     stopped: str = ""
+    thumbnails: dict[str, str] = field(default_factory=dict)
     _read: dict[str, tuple[datetime, PlytixProduct | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -159,6 +172,8 @@ class UndoTarget:
     def apply(self, work: GroupWork) -> list[RowResult]:
         """Write one product's gallery and thumbnail in one call; once the account's calls are spent, the rest is left.
 
+        Where the thumbnail is refused, its gallery is written alone.
+
         Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
         """
         with self._reading:
@@ -175,14 +190,12 @@ class UndoTarget:
         gallery = given_back(product.gallery, back, coming, leaving.values())
         thumbnail, clears = _thumbnail(work, back, shown | {picture_key(key): asset for key, asset in coming.items()})
         new = {picture_key(key): asset for key, asset in coming.items() if asset not in product.gallery}
-        self.ledger.begin_links(work.group, new, _details(work, product, back, shown, gallery))
+        said = _details(work, product, back, shown, gallery)
+        self.ledger.begin_links(work.group, new, said)
+        changed, answered, why = gallery if gallery != list(product.gallery) else None, None, ""
         try:
-            answered = self.api.patch_product(
-                product.id,
-                gallery=gallery if gallery != list(product.gallery) else None,
-                thumbnail=thumbnail,
-                no_thumbnail=clears,
-            )
+            if changed is not None or thumbnail is not None or clears:
+                answered, why = self._patch(product.id, changed, thumbnail, clears=clears)
         except errors.HourSpentError as error:
             self.stopped = str(error)
             self.ledger.end_links(work.group, {})
@@ -191,13 +204,22 @@ class UndoTarget:
             self.ledger.end_links(work.group, {})
             return same_for_all(work, Outcome.FAILED, error_reason(error))
         held = answered.gallery if answered is not None else gallery
-        wrong = answered is not None and (thumbnail is not None or clears) and answered.thumbnail != thumbnail
+        if answered is not None and (thumbnail is not None or clears) and answered.thumbnail != thumbnail:
+            why = why or OTHER_THUMBNAIL
         reasons = {key: STILL_THERE for key, asset in leaving.items() if asset in held}
         reasons |= {key: NOT_THERE for key, asset in coming.items() if asset not in held}
-        if wrong:
-            reasons |= {row.key: OTHER_THUMBNAIL for row in work.rows if _is_thumbnail(row.fingerprint_after)}
+        if why:
+            self.thumbnails[work.group] = why
+            # What left the gallery has left it, whatever the thumbnail is.
+            reasons = {row.key: why for row in work.rows if _shows_thumbnail(row)} | reasons
         made = {key: asset for key, asset in new.items() if asset in held}
-        self.ledger.end_links(work.group, made, [picture_key(key) for key in leaving.keys() - reasons.keys()])
+        in_part = {
+            row.key: {**said[row.key], IN_PART: {"fingerprint_after": IN_GALLERY}}
+            for row in work.rows
+            if row.key in reasons and picture_key(row.key) in made
+        }
+        taken = [picture_key(key) for key in leaving.keys() - reasons.keys()]
+        self.ledger.end_links(work.group, made, taken, in_part)
         return [
             RowResult(
                 row.key,
@@ -208,6 +230,18 @@ class UndoTarget:
             )
             for row in work.rows
         ]
+
+    def _patch(
+        self, product_id: str, gallery: list[str] | None, thumbnail: str | None, *, clears: bool
+    ) -> tuple[PlytixProduct | None, str]:
+        """Write what is not None; the product as it was answered, and why its thumbnail was refused, '' if not."""
+        try:
+            return self.api.patch_product(product_id, gallery=gallery, thumbnail=thumbnail, no_thumbnail=clears), ""
+        except errors.WriteRefusedError as error:
+            if thumbnail is None and not clears:
+                raise
+            answered = self.api.patch_product(product_id, gallery=gallery) if gallery is not None else None
+            return answered, error_reason(error)
 
 
 def given_back(
@@ -254,17 +288,22 @@ def _current(products: Mapping[str, PlytixProduct], known: Known, effects: Seque
 def _as_kept(effects: Iterable[Effect]) -> list[Effect]:
     """Effects as they can be taken back: what was put in order gets another place, wherever that was."""
 
-    def judged(row: EffectRow) -> EffectRow:
+    def judged(row: EffectRow, *, ordered: bool) -> EffectRow:
         before = row.before or {}
         if row.change == Change.REMOVE and not before.get("asset"):
             return replace(row, lost=row.lost or _NO_ASSET)
         if row.change == Change.UPDATE and moved_only(row):
+            if not ordered:
+                return replace(row, lost=row.lost or _NO_ORDER)
             # An undo noted which place its row had in the listing.
             place = before.get("place") if row.position_before is None else row.position_before
             return replace(row, position_before=None if place == row.position else place)
         return replace(row, position_before=None)
 
-    return [replace(one, rows=tuple(map(judged, one.rows))) for one in effects]
+    return [
+        replace(one, rows=tuple(map(partial(judged, ordered=any(_galleries(one.group, [one]))), one.rows)))
+        for one in effects
+    ]
 
 
 def _galleries(sku: str, effects: Iterable[Effect]) -> tuple[list[str], list[str]]:
@@ -308,6 +347,12 @@ def _is_thumbnail(fingerprint: str | None) -> bool:
     return fingerprint == IN_GALLERY_AND_THUMBNAIL
 
 
+def _shows_thumbnail(row: PlanRow) -> bool:
+    """Whether a picture that stays or comes is, or is to be, the thumbnail."""
+    there = (row.fingerprint_before, row.fingerprint_after) if row.change is not Change.REMOVE else ()
+    return any(map(_is_thumbnail, there))
+
+
 def _thumbnail(work: GroupWork, back: planning.Back, assets: Mapping[str, str]) -> tuple[str | None, bool]:
     """The asset that has to become the thumbnail, None where it stays; and whether there is to be none."""
     main = next((row for row in work.rows if _is_thumbnail(row.fingerprint_after)), None)
@@ -320,7 +365,7 @@ def _thumbnail(work: GroupWork, back: planning.Back, assets: Mapping[str, str]) 
 
 def _details(
     work: GroupWork, product: PlytixProduct, back: planning.Back, shown: Mapping[str, str], gallery: Sequence[str]
-) -> Details:
+) -> dict[str, dict[str, Any]]:
     """What the history says of the rows, as GalleryTarget does."""
     details: dict[str, dict[str, Any]] = {}
     for row in work.rows:

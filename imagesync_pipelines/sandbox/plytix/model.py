@@ -19,6 +19,8 @@ WaitNamed = Literal["seconds", "decimal", "ttl", "both", "absent"]
 WindowStart = Literal["first call", "clock"]
 # What `count` and `total_count` of a search are: matches and all records, or rows on this page and matches.
 Counts = Literal["matches of account", "page of matches"]
+# What a patch with `thumbnail: null` does, which is nowhere documented: takes it away, is a 422, or is passed over.
+NullThumbnail = Literal["taken", "refused", "ignored"]
 ThumbnailForm = Literal["object", "list"]  # how v2 gives a thumbnail: {"id": "…"} or ["…"]; two examples differ
 
 
@@ -35,6 +37,7 @@ class PlytixSwitches:
     counts: Counts = "matches of account"
     token_names_account: bool = True  # the token says whose account it is, beside the limits
     v2_thumbnail: ThumbnailForm = "object"
+    null_thumbnail: NullThumbnail = "taken"
     bad_image_status: int = 422  # for a URL that gives no image: 422 or 400, not recorded anywhere
     lost_update_race: bool = False  # two links of one product at once: one is lost, though both are answered with 201
     race_seconds: float = 0.05  # real seconds between the read and the write of a link, when the race is on

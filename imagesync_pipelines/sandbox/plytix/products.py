@@ -61,8 +61,12 @@ def changed(account: PimAccount, product: PimProduct, body: Mapping[str, Any]) -
         else:
             media[label] = _media(account, attribute, value)
     thumbnail = product.thumbnail
-    if THUMBNAIL in body:
-        thumbnail = None if body[THUMBNAIL] is None else _asset_id(account, THUMBNAIL, body[THUMBNAIL])
+    if THUMBNAIL in body and body[THUMBNAIL] is not None:
+        thumbnail = _asset_id(account, THUMBNAIL, body[THUMBNAIL])
+    elif THUMBNAIL in body and account.switches.null_thumbnail == "refused":
+        raise product_error((THUMBNAIL, WRONG_TYPE))
+    elif THUMBNAIL in body and account.switches.null_thumbnail == "taken":
+        thumbnail = None
     judge_number_of_assets(media, thumbnail)
     if body.get("status", product.status) not in STATUSES:
         raise product_error(("status", "Not a valid choice."))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.undoing import given_back, plan_undo
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
+from imagesync_pipelines.sandbox.plytix.model import NullThumbnail
 from imagesync_pipelines.storage.effects import effects_of_run
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.steps import StepResult, Texts
@@ -46,6 +47,13 @@ def newest(connector: Connector) -> str:
     """The run that changed something last."""
     with connector.installation.engine.connect() as connection:
         return str(connection.scalar(sa.text("SELECT run_id FROM imagesync.effect ORDER BY id DESC LIMIT 1")))
+
+
+def older(connector: Connector, run: str) -> str:
+    """The run that changed something before this one."""
+    with connector.installation.engine.connect() as connection:
+        query = sa.text("SELECT run_id FROM imagesync.effect WHERE run_id <> :run ORDER BY id DESC LIMIT 1")
+        return str(connection.scalar(query, {"run": run}))
 
 
 def marks(connector: Connector) -> int:
@@ -104,6 +112,36 @@ def test_a_first_run_that_only_linked_leaves_galleries_and_thumbnails_as_people_
         assert connector.shown() == before
         assert connector.sync().summary.api_calls == 1
         assert connector.shown() == before
+
+
+@pytest.mark.parametrize("answer", ["refused", "ignored"])
+def test_where_plytix_does_not_take_a_thumbnail_away_the_gallery_is_as_it_was_and_the_rest_is_told(
+    database: sa.Engine, tmp_path: Path, answer: NullThumbnail
+) -> None:
+    first, second = (replace(one, images=one.images[1:]) for one in FOUR[:2])
+    with open_connector(database, tmp_path, listings=[first], strategy="patch", remove_missing=True) as connector:
+        connector.plytix.mutate("add_image", sku=first.suggested_sku, filename="person.jpg")
+        connector.sync()
+        before = connector.shown()
+        connector.write([FOUR[0], second])
+        connector.sync()
+        moved = replace(second, images=(replace(second.images[0], variant="MAIN"), *second.images[1:]))
+        connector.write([FOUR[0], moved])
+        connector.sync()
+        run, after = newest(connector), connector.shown()
+        connector.plytix.switches.null_thumbnail = answer
+        for one, sku in ((run, second.suggested_sku), (older(connector, run), first.suggested_sku)):
+            _, number = planned(connector, one, sku)
+            with connector.api() as api:
+                done = connector.apply(api, connector.run_id(), number)
+            (told,) = [text for text in done.summary.warnings if "keep their thumbnail" in text]
+            assert told.startswith(f"1 products keep their thumbnail, the first is {sku}: ")
+            assert done.summary.failed == (sku == second.suggested_sku), "its thumbnail is all that was to be changed"
+        gallery, thumbnail = connector.shown()[first.suggested_sku]
+        assert gallery == before[first.suggested_sku][0]
+        assert thumbnail == after[first.suggested_sku][1] is not None
+        assert connector.shown()[second.suggested_sku] == after[second.suggested_sku]
+        assert connector.sync().summary.api_calls == 1, "it stays so"
 
 
 def test_what_others_changed_since_is_left_alone_and_unknown_runs_are_refused(removing: Connector) -> None:
