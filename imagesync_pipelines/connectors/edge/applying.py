@@ -13,6 +13,8 @@ from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
 from imagesync_pipelines.connectors.edge.model import BINARIES, LISTING, Body, Photo
+from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES
+from imagesync_pipelines.connectors.edge.primaries import with_one_primary
 from imagesync_pipelines.connectors.edge.reading import BinariesHandOver, StoreRun, at_store, plan_store
 from imagesync_pipelines.connectors.edge.reporting import PhotosApplied, queue
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
@@ -126,14 +128,16 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
 def known_now(run: StoreRun, loaded: Loaded) -> Iterator[SourceNow]:
     """What the head office lists for the store, where a listing changed our mirror since the plan was made.
 
-    A photo that left the mirror was proven gone.
+    A photo that left the mirror was proven gone. Where several of a product are primary, one is, as in a plan.
     """
     mine = (run.context.connector, run.context.account)
-    with run.engine.connect() as connection:
+    with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         moment = mirror.mirror_at(connection, *mine)
         if moment is None or loaded.scope["mirror_at"] == moment.isoformat():
             return
-        listed = mirror.read_mirror(connection, *mine)
+        listed, current = mirror.read_mirror(connection, *mine, LISTED_VALUES), store.read_current(run.database)
+        there = set(current.loc[current["has_bytes"], "key"])
+        listed, _ = with_one_primary(listed, partial(mirror.read_payloads, connection, *mine), there)
     yield SourceNow(listed[["key", "fingerprint"]], whole=None, by=f"the listing of {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -17,20 +17,23 @@ from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.connectors.edge.downloads import InPieces, OpenBody, OpenPhoto
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
-from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo
+from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo, fingerprint
+from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_effects import effect
-from imagesync_pipelines.sync.model import PlanRow
+from imagesync_pipelines.sync.model import Change, PlanRow
 from imagesync_pipelines.sync.undoing import mark_effects
 
 NO_ROOM = "the store keeps no more of what it showed before than EDGE_UNDO_MB and EDGE_MAX_STORAGE_SHARE allow"
 NO_DISK = "the store's disk had no room for keeping what it showed before"
 NO_PICTURE = "it had no picture"
+GAVE_WAY = "another photo of its product is the primary now"
 # What our history tells of a photo as it is now; the rest is in the store.
 _SHOWN = ("product_sku", "filename", "checksum", "is_primary", "sort_order")
 _AT_ONCE = 1_000
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _EFFECTS = "imagesync_effect"
 KEPT_PHOTOS = "imagesync_photo_kept"
 # Tables of our own, so they are made without asking; a store that an earlier release filled gets them when it is
@@ -144,9 +147,15 @@ class History:
         done: Sequence[tuple[PlanRow, Photo | None]],
         seen: Mapping[str, Seen],
         lost: Mapping[str, str],
+        gave_way: Mapping[str, Seen],
     ) -> None:
-        """Tell of rows that were written, each with its photo as it is now, in the caller's transaction."""
+        """Tell of rows that were written, each with its photo as it is now, in the caller's transaction.
+
+        gave_way: other photos, as they are now, that were the primary of their products until one of these came.
+        """
         products = defaultdict[str, list[dict[str, object]]](list)
+        for photo_id, there in gave_way.items():
+            products[str(there.values["product_id"])].append(_without_none(_second(photo_id, there.values)))
         for row, photo in done:
             before = row.key_before or ""
             products[row.group].append(_without_none(_told(row, photo, seen.get(before), lost.get(before))))
@@ -277,6 +286,29 @@ def _told(row: PlanRow, photo: Photo | None, seen: Seen | None, lost: str | None
         after=None if photo is None else {name: getattr(photo, name) for name in _SHOWN},
         lost=lost,
     )
+
+
+def _second(photo_id: str, values: Mapping[str, Any]) -> EffectRow:
+    """A photo that is the primary of its product no more; values: as it is now."""
+    now, before = (photo_of(photo_id, {**values, "is_primary": is_primary}) for is_primary in (False, True))
+    return EffectRow(
+        photo_id,
+        str(Change.UPDATE),
+        GAVE_WAY,
+        position=now.sort_order,
+        position_before=FIRST,
+        fingerprint_before=fingerprint(before),
+        fingerprint_after=fingerprint(now),
+        before={**values, "is_primary": True},
+        after={name: getattr(now, name) for name in _SHOWN},
+    )
+
+
+def photo_of(photo_id: str, values: Mapping[str, Any]) -> Photo:
+    """A photo as a store had it; values: as the history has them."""
+    known = {name: values[name] for name in KEPT if values.get(name) is not None}
+    moment = datetime.fromisoformat(known["updated_at"]) if "updated_at" in known else _EPOCH
+    return Photo(**{**known, "photo_id": photo_id, "updated_at": moment, "checksum": known.get("checksum", "").lower()})
 
 
 def _without_none(one: EffectRow | Author) -> dict[str, object]:

@@ -88,6 +88,7 @@ UPDATE {table} t SET id = w.after
 _GIVE_WAY = """
 UPDATE {table} SET is_primary = false
  WHERE is_primary AND product_id = ANY(CAST(:products AS uuid[])) AND id <> ALL(CAST(:ids AS uuid[]))
+RETURNING id::text
 """
 _PARK = """
 INSERT INTO imagesync_photo_waiting (photo_id, product_id)
@@ -289,12 +290,17 @@ def rename(connection: sa.Connection, table: str, ids: Sequence[tuple[str, str]]
         _execute(connection, _RENAME, table, before=before, after=after)
 
 
-def give_way(connection: sa.Connection, table: str, photos: Sequence[Photo]) -> None:
-    """Let those of these photos that are primary be the only ones of their products, before they are written."""
+def give_way(connection: sa.Connection, table: str, photos: Sequence[Photo]) -> Sequence[str]:
+    """Let those of these photos that are primary be the only ones of their products, before they are written.
+
+    Returns the ids of those that are not any more.
+    """
     primaries = [photo for photo in photos if photo.is_primary]
-    if primaries:
-        products = [photo.product_id for photo in primaries]
-        _execute(connection, _GIVE_WAY, table, products=products, ids=[photo.photo_id for photo in primaries])
+    if not primaries:
+        return ()
+    products = [photo.product_id for photo in primaries]
+    ids = [photo.photo_id for photo in primaries]
+    return _execute(connection, _GIVE_WAY, table, products=products, ids=ids).scalars().all()
 
 
 def note_unwritten(connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, str, str | None]]) -> None:

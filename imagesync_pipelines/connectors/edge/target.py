@@ -338,7 +338,7 @@ def _write_rows(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowR
         seen = run.history.seen(connection, table, before, [*replaced, *(row.key for row in removed)])
         lost = run.history.keep(connection, table, seen, replaced)
         store.rename(connection, table, renamed)
-        store.give_way(connection, table, [photo for _, photo, _ in written])
+        ways = store.give_way(connection, table, [photo for _, photo, _ in written])
         store.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
         hashed = store.write_without_bytes(connection, table, bare, moment)
         doubted = {photo.photo_id for photo in bare} - hashed
@@ -348,7 +348,9 @@ def _write_rows(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowR
         lost |= run.history.keep(connection, table, seen, [row.key for row in gone])
         store.remove(connection, table, [row.key for row in gone])
         done = [(row, photo) for row, photo, _ in written if row.key not in doubted]
-        run.history.note(connection, [*done, *((row, None) for row in gone)], seen, lost)
+        told: list[tuple[PlanRow, Photo | None]] = [*done, *((row, None) for row in gone)]
+        others = set(ways) - {row.key for row, _ in told}
+        run.history.note(connection, told, seen, lost, run.history.seen(connection, table, others, ()))
     # Only once it is written: a batch that is not accepted is tried again in halves.
     run.unfinished |= unfinished
     troubles = {

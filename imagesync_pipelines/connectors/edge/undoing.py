@@ -5,16 +5,14 @@ Pictures come back from what the store itself keeps of those that left; the head
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import orjson
 import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import history, store
-from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo, fingerprint
+from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import payload_of, written_of
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
@@ -32,7 +30,6 @@ from imagesync_pipelines.sync.undo import BY_COMMAND, reverse
 from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
 
 NOT_KEPT = "the store does not keep its picture any more"
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def plan_undo(context: RunContext[EdgeSettings], options: UndoOptions) -> StepResult:
@@ -60,7 +57,7 @@ def make_undo_plan(run: StoreRun, options: UndoOptions) -> StepResult:
     found = reverse(_as_kept(undoing.effects, kept), there, undoing.since)
     stay = pd.Series(list(found.refused), dtype="str")
     current, wanted = (rows[~among(rows["group"], stay)] for rows in (there, found.wanted))
-    back = {key: _photo(key, values) for key, values in found.values.items()}
+    back = {key: history.photo_of(key, values) for key, values in found.values.items()}
     contents = dict(zip(current["key"], current["content"], strict=True))
     contents |= {key: photo.checksum for key, photo in back.items()}
     wanted = wanted.assign(
@@ -107,7 +104,7 @@ def _as_kept(effects: Sequence[Effect], kept: Collection[str]) -> list[Effect]:
             return row
         if row.before is None:
             return replace(row, lost=row.lost or NOT_KEPT)
-        photo = _photo(row.key_before or row.key, row.before)
+        photo = history.photo_of(row.key_before or row.key, row.before)
         missing = row.before.get("sha256", "") not in {"", *kept}
         return replace(
             row,
@@ -123,13 +120,6 @@ def _hashes(effects: Sequence[Effect]) -> dict[str, str]:
     """The SHA-256 of pictures that left, by the checksum that the head office gives them."""
     before = (row.before for one in effects for row in one.rows if row.before is not None)
     return {str(values["checksum"]).lower(): str(values["sha256"]) for values in before if values.get("sha256")}
-
-
-def _photo(key: str, before: Mapping[str, Any]) -> Photo:
-    """A photo as the store had it."""
-    known = {name: before[name] for name in KEPT if before.get(name) is not None}
-    moment = datetime.fromisoformat(known["updated_at"]) if "updated_at" in known else _EPOCH
-    return Photo(**{**known, "photo_id": key, "updated_at": moment, "checksum": known.get("checksum", "").lower()})
 
 
 def _groups_of(run: StoreRun, skus: Sequence[str]) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from imagesync_pipelines.connectors.edge import applying
-from imagesync_pipelines.connectors.edge.reading import StoreRun
+from imagesync_pipelines.connectors.edge.reading import StoreRun, make_plan, take_photos
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
@@ -84,3 +84,21 @@ def test_what_a_dying_run_wrote_is_reported_by_the_next(
     place.run()
     assert {report.photo_id for report in place.office.reports()[told:]} == {photo_id}
     assert place.run().listed.quiet
+
+
+def test_a_product_with_several_primaries_is_not_stale_because_others_changed(place: EdgeWorld) -> None:
+    two = place.office.mutate("second_primary").product_id
+    place.office.mutate("second_primary", product_id=two)
+    with place.at_store() as run:
+        take_photos(run, full=True, dry_run=False)
+        number = int(str(make_plan(run, allow_mass_delete=False).shown["plan_id"]))
+    place.office.mutate(
+        "add", product_id=next(row.product_id for row in place.listed().values() if row.product_id != two)
+    )
+    with place.at_store() as run:
+        take_photos(run, full=False, dry_run=False)
+        done = applying.apply_plan(run, number).summary
+    assert done is not None
+    assert (done.images_added, done.refused) == (2, 0)
+    place.run()
+    place.assert_converged()

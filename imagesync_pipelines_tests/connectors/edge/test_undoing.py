@@ -62,8 +62,8 @@ def newest(place: EdgeWorld) -> str:
 
 
 def change(place: EdgeWorld) -> None:
-    """A photo is added, one replaced, one gets another place, one goes."""
-    for operator in ("add", "replace", "edit", "delete_row"):
+    """A photo is added, one replaced, one gets another place, one goes, one is first in the place of another."""
+    for operator in ("add", "replace", "edit", "delete_row", "second_primary"):
         place.office.mutate(operator)
 
 
