@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from imagesync_pipelines.storage.database import storable
+from imagesync_pipelines.storage.database import among, storable
 from imagesync_pipelines.storage.schema_effects import effect, effects_known
 
 
@@ -185,10 +185,10 @@ def undone_by(connection: sa.Connection, run_id: str) -> str | None:
     return connection.scalar(sa.select(effect.c.undoes_run).where(mine).limit(1))
 
 
-def ended_at(connection: sa.Connection, run_id: str) -> datetime | None:
-    """When a run did something for the last time; None: nothing of it is known."""
-    at: datetime | None = connection.scalar(sa.select(sa.func.max(effect.c.at)).where(effect.c.run_id == run_id))
-    return at
+def plan_of(connection: sa.Connection, run_id: str) -> int | None:
+    """The newest plan of which a run did something; None: nothing of it is known."""
+    plan_id: int | None = connection.scalar(sa.select(sa.func.max(effect.c.plan_id)).where(effect.c.run_id == run_id))
+    return plan_id
 
 
 def changed_after(connection: sa.Connection, connector: str, account: str, run_id: str, last: int) -> dict[str, Author]:
@@ -196,6 +196,14 @@ def changed_after(connection: sa.Connection, connector: str, account: str, run_i
     asked = {"connector": connector, "account": account, "run_id": run_id, "last": last}
     found = connection.execute(sa.text(_CHANGED_AFTER), asked)
     return {group: Author(*by) for group, *by in found}
+
+
+def effects_after(
+    connection: sa.Connection, connector: str, account: str, groups: Collection[str], last: int
+) -> list[Effect]:
+    """What was done to these groups after the effect `last`, the newest last."""
+    mine = (effect.c.connector == connector) & (effect.c.account == account) & among(effect.c.group_key, groups)
+    return _read(connection, mine & (effect.c.id > last)) if groups else []
 
 
 def known_since(connection: sa.Connection) -> datetime:

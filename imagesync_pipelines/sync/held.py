@@ -202,12 +202,12 @@ def mark_undone(
     rows: Collection[HeldRow],
     by: str,
     plan_id: int | None,
-    done_at: datetime | None,
+    done_by: int | None,
 ) -> None:
     """Note, in the caller's transaction, what a person undid: plans keep it until the source wants something else.
 
-    rows: key, group and change as the source wants it, its word for that (guard.wants) as the fingerprint. done_at:
-    when the run ended that wanted it, None: long ago. A mark of a key that is newer says what the source wanted later,
+    rows: key, group and change as the source wants it, its word for that (guard.wants) as the fingerprint. done_by:
+    the plan that brought it, None: one of long ago. A mark of a key by a newer plan says what the source wanted later,
     which was undone before: that counts.
     """
     if not rows:
@@ -219,7 +219,7 @@ def mark_undone(
     changed: dict[str, sa.ColumnElement[Any]] = {
         name: statement.excluded[name] for name in values[0] if name not in _CONFLICT
     }
-    newer = held.c.since > done_at if done_at is not None else sa.true()
+    newer = held.c.plan_id > done_by if done_by is not None else sa.true()
     changed |= {name: sa.case((newer, held.c[name]), else_=changed[name]) for name in ("fingerprint", "change")}
     connection.execute(statement.on_conflict_do_update(index_elements=_CONFLICT, set_=changed | now), values)
 

@@ -54,9 +54,10 @@ def reverse(
 ) -> Reversal:
     """Take back effects of one run on one account, the newest first; rows that it did not touch stay as they are.
 
-    effects: the newest last. current: key, group, position and fingerprint of these groups, as they are now. since: by
-    group, who changed it after the run, as far as it is known. A group is refused when a row of it is not as the run
-    left it. listed: a position is a place in a list, so what is given back moves the others.
+    effects: the newest last, after them those of undos of the run, which are taken back first. current: key, group,
+    position and fingerprint of these groups, as they are now. since: by group, who changed it after the run, as far as
+    it is known. A group is refused when a row of it is not as the run left it. listed: a position is a place in a list,
+    so what is given back moves the others.
     """
     by_group: defaultdict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
@@ -76,9 +77,11 @@ def reverse(
                 rows = [row for row in reversed(effect.rows) if row.change in EFFECTS]
                 state = _taken_back(state, rows, gone, listed=listed)
         except _ChangedError as error:
-            refused[group] = _CHANGED.format(error, _who(since.get(group, NOBODY), done[-1].by.run_id))
+            refused[group] = _CHANGED.format(error, _who(since.get(group, NOBODY), done[0].by.run_id))
         else:
-            now[group], lost = {key: held for key, held in state.items() if not held.lost}, lost | gone
+            now[group] = {key: held for key, held in state.items() if not held.lost}
+            of_run = {row.key for effect in done if effect.by.run_id == done[0].by.run_id for row in effect.rows}
+            lost |= {key: why for key, why in gone.items() if key in of_run}
     wanted = [
         (key, group, held.position, held.fingerprint, None)
         for group, rows in now.items()
@@ -129,10 +132,10 @@ def rows_of_effects(effects: Iterable[Effect]) -> pd.DataFrame:
 
 
 def _who(by: Author, undone: str | None) -> str:
-    """Who changed something after the run `undone`, for people."""
-    if by.run_id is None:
-        return by.person or "somebody else"
-    return f"run {by.run_id}" + (", which took it back" if by.undoes_run == undone else "")
+    """Who changed something after the run `undone`, for people; what an undo of it did is taken back before."""
+    if by.run_id is None or by.undoes_run == undone:
+        return by.person if by.run_id is None and by.person else "somebody else"
+    return f"run {by.run_id}"
 
 
 def _taken_back(

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -16,8 +15,9 @@ from imagesync_pipelines.storage.effects import (
     Author,
     Effect,
     changed_after,
+    effects_after,
     effects_to_undo,
-    ended_at,
+    plan_of,
     undone_by,
 )
 from imagesync_pipelines.storage.liveness import living
@@ -25,6 +25,7 @@ from imagesync_pipelines.storage.plans import UNDOES
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import Loaded
 from imagesync_pipelines.sync.connector import UNDO, Job, Step
+from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits
 from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
@@ -56,7 +57,8 @@ class UndoRefusedError(ImagesyncError):
 class Undoing:
     """What is to be taken back: the effects of a run on an account, the newest last.
 
-    since: by group, who changed it after the run, as far as it is known.
+    After them what undos of it did last: of one that was killed a group may be half done, and what is taken back with
+    that is whole. since: by group, who changed it after the run, as far as it is known.
     """
 
     run: str
@@ -68,9 +70,10 @@ class Undoing:
         """The groups that the run changed."""
         return {one.group for one in self.effects}
 
-    def taken_back(self, groups: Iterable[str]) -> set[str]:
-        """Those of these groups that an undo of the run changed last: one that was killed, or of chosen products."""
-        return {group for group in groups if self.since.get(group, NOBODY).undoes_run == self.run}
+    @property
+    def begun(self) -> set[str]:
+        """The groups that an undo of the run changed last: one that was killed, or of chosen products."""
+        return {group for group in self.groups if self.since.get(group, NOBODY).undoes_run == self.run}
 
 
 def what_to_undo(
@@ -93,7 +96,21 @@ def what_to_undo(
     if not effects:
         raise nothing_known(run, context.installation.settings.undo_days)
     with engine.connect() as connection:
-        return Undoing(run, effects, changed_after(connection, *mine, run, effects[-1].id))
+        last = effects[-1].id
+        found = Undoing(run, effects, changed_after(connection, *mine, run, last))
+        later = effects_after(connection, *mine, found.begun, last)
+    return replace(found, effects=[*effects, *_last_undos(later, run)])
+
+
+def _last_undos(later: Sequence[Effect], run: str) -> list[Effect]:
+    """Of effects, the newest last, those by which a run was taken back and which nothing else came after."""
+    found, over = list[Effect](), set[str]()
+    for one in reversed(later):
+        if one.by.undoes_run != run and any(row.change in EFFECTS for row in one.rows):
+            over.add(one.group)
+        elif one.by.undoes_run == run and one.group not in over:
+            found.append(one)
+    return found[::-1]
 
 
 def limits_of_undo(context: RunContext[Any]) -> DeletionLimits:
@@ -121,8 +138,9 @@ def undo_result(
     """
     rows, said = planned.plan, f"undo of run {undoing.run}"
     rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), said))
-    already = undoing.taken_back(found.refused)
-    left = [f"{names.get(group, group)}: {why}" for group, why in sorted(found.refused.items()) if group not in already]
+    changing = rows.loc[rows["change"].isin(EFFECTS) | among(rows["key"], planned.held["key"]), "group"]
+    already = undoing.begun - found.refused.keys() - set(changing)
+    left = [f"{names.get(group, group)}: {why}" for group, why in sorted(found.refused.items())]
     lost = [f"{key}: {why}" for key, why in sorted(found.lost.items())]
     planned = replace(
         planned,
@@ -198,8 +216,8 @@ def marking(context: RunContext[Any], loaded: Loaded) -> Marking | None:
         return None
     by = loaded.scope.get(ASKED_BY) or context.person or SOMEBODY
     with context.installation.engine.connect() as connection:
-        done_at = _done_at(connection, run)
-    return lambda connection, rows: _mark(connection, owner, rows, by, loaded.header.id, done_at)
+        done_by = _done_by(connection, run)
+    return lambda connection, rows: _mark(connection, owner, rows, by, loaded.header.id, done_by)
 
 
 def mark_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
@@ -212,15 +230,15 @@ def mark_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
         if one.by.undoes_run:
             by_author[one.connector, one.account, one.by].append(one)
     for (connector, account, by), some in by_author.items():
-        done_at = _done_at(connection, str(by.undoes_run))
-        _mark(connection, (connector, account), rows_of_effects(some), by.person or SOMEBODY, by.plan_id, done_at)
+        done_by = _done_by(connection, str(by.undoes_run))
+        _mark(connection, (connector, account), rows_of_effects(some), by.person or SOMEBODY, by.plan_id, done_by)
 
 
-def _done_at(connection: sa.Connection, run: str) -> datetime | None:
-    """When the run ended that is taken back, or done again by taking back its undo, and so on."""
+def _done_by(connection: sa.Connection, run: str) -> int | None:
+    """The plan of the run that is taken back, or done again by taking back its undo, and so on."""
     while before := undone_by(connection, run):
         run = before
-    return ended_at(connection, run)
+    return plan_of(connection, run)
 
 
 def _mark(
@@ -229,7 +247,7 @@ def _mark(
     rows: pd.DataFrame,
     by: str,
     plan_id: int | None,
-    done_at: datetime | None,
+    done_by: int | None,
 ) -> None:
-    held.mark_undone(connection, *owner, marks_of(rows, f"undone by {by}"), by, plan_id, done_at)
+    held.mark_undone(connection, *owner, marks_of(rows, f"undone by {by}"), by, plan_id, done_by)
     held.unmark_undone(connection, *owner, left_by(rows))

@@ -63,7 +63,10 @@ class World:
         planned = plan(self.database, wanted)
         guarded = guard(planned.rows, WHOLE, limits_of(context, lifted=False))
         held.settle(context, guarded.plan, guarded.held, guarded.owned, 0)
-        done = type(planned)(guarded.plan, planned.states, wanted).apply(self.database, by=Author(context.run_id))
+        with self.database.begin() as connection:
+            number = connection.scalar(sa.text("SELECT nextval(pg_get_serial_sequence('imagesync.plan', 'id'))"))
+        by = Author(context.run_id, plan_id=number)
+        done = type(planned)(guarded.plan, planned.states, wanted).apply(self.database, by=by)
         assert done.errors == ()
         return context.run_id
 

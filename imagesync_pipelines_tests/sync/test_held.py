@@ -328,6 +328,16 @@ def test_an_excluded_product_is_held_no_more_and_its_end_is_work_for_one_run(acc
     assert not held.anything_allowed(context)
 
 
+@pytest.mark.parametrize(("done_by", "word"), [(6, "f"), (8, ""), (None, "f")])
+def test_a_mark_says_what_the_source_wanted_last(account: Account, done_by: int | None, word: str) -> None:
+    engine = account.installation.engine
+    for plan_id, wanted, by in ((7, "f", None), (9, "", done_by)):
+        with engine.begin() as connection:
+            rows = [HeldRow("z", "g", wanted, held.UNDONE, "undone by anna")]
+            held.mark_undone(connection, "toy", "one", rows, "anna", plan_id, by)
+    assert [(one.fingerprint, one.plan_id) for one in held.entries(engine)] == [(word, 9)]
+
+
 def test_only_a_whole_plan_ends_that_an_account_is_not_believed(account: Account) -> None:
     engine = account.installation.engine
     take_as_restored(account.installation)

@@ -76,6 +76,14 @@ def test_several_effects_of_one_run_are_taken_back_from_the_last() -> None:
     assert found.values == {"a": {"was": "old"}}
 
 
+def test_what_an_undo_began_is_ended_and_what_that_lost_is_no_matter() -> None:
+    of_run = effect(updated("a"), added("b"))
+    begun = Effect("toy", "", "g", (removed("b", "new", lost="no bytes"),), Author("r2", undoes_run="r1"), id=2)
+    found = reverse([of_run, begun], frame(("a", "g", None, "new", None)), {"g": begun.by})
+    assert {key: row[3] for key, row in rows_of(found.wanted).items()} == {"a": "old"}
+    assert (found.refused, found.lost) == ({}, {})
+
+
 @pytest.mark.parametrize(("place", "wanted"), [(2, 1), (3, None)], ids=["as it was left", "moved by others"])
 def test_a_place_is_given_back_unless_others_moved_it(place: int, wanted: int | None) -> None:
     row = EffectRow(
@@ -128,7 +136,7 @@ def test_a_picture_that_was_replaced_and_then_moved_is_given_back_whole() -> Non
         (Author(), "somebody else"),
         (Author(person="anna"), "anna"),
         (Author("r2", "anna"), "run r2"),
-        (Author("r2", undoes_run="r1"), "run r2, which took it back"),
+        (Author("r2", person="anna", undoes_run="r1"), "somebody else"),
         (Author("r2", undoes_run="r0"), "run r2"),
     ],
 )
