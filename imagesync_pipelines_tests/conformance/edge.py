@@ -97,6 +97,9 @@ class EdgeSite(Site):
         for operator in ("replace", "replace", "delete_row"):
             self.world.office.mutate(operator)
 
+    def meddle(self, group: str, key: str) -> None:
+        self.world.rows(f"UPDATE product_photo SET filename = 'by-hand.jpg' WHERE id = '{key}' RETURNING 1")
+
     def lose(self) -> None:
         """Photos vanish at the head office without a word, as the original one does it."""
         gone = sorted(self.photos())[:7]

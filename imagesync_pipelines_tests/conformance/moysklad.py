@@ -107,6 +107,12 @@ class MoyskladSite(Site):
         mutate(self.world.main, "replace_image", entity=self.product(0), place=3)
         mutate(self.world.main, "replace_image", entity=self.product(1))
 
+    def meddle(self, group: str, key: str) -> None:
+        main, child = self.world.main, self.world.sandbox.account(CHILD)
+        (code,) = [entity.external_code for entity in main.entities() if group.endswith(str(entity.id))]
+        there = child.by_code(code).id
+        child.set_images(there, [(name, content) for name, content, _ in child.images(there)][:-1])
+
     def lose(self) -> None:
         for entity in self.world.main.entities():
             if entity.external_code != "product-1-00000" and self.world.main.images(entity.id):

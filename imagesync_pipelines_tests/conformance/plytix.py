@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.gallery import picture_key
+from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, make_listings
@@ -119,6 +121,10 @@ class PlytixSite(Site):
         self.world.amazon.mutate("new_image", first, variant="PT03")
         self.world.amazon.mutate("new_image", second, variant="PT01")
         self.write()
+
+    def meddle(self, group: str, key: str) -> None:
+        name = file_name(picture_key(key))
+        self.world.plytix.mutate("remove_image", sku=group, position=self.world.shown(group).index(name))
 
     def lose(self) -> None:
         for asin in self.children():

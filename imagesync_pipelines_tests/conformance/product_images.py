@@ -29,6 +29,10 @@ class ProductImageSite(Site):
     def stamps(self) -> object:
         return self.rows(_STAMPS), self.rows(_PRODUCTS)
 
+    def meddle(self, group: str, key: str) -> None:
+        where = f"product_id = {group} AND external_id = '{key.partition('/')[2]}'"
+        self.rows(f"DELETE FROM imagesync.product_image WHERE {where} RETURNING 1")
+
     @contextmanager
     def another(self) -> Iterator[Callable[[], Held]]:
         """Pages and plans below the storage root are another installation's."""

@@ -68,6 +68,10 @@ class Site(ABC):
         """At the source: what `change` added, or put in another's place, is replaced, so that it is wanted no more."""
 
     @abstractmethod
+    def meddle(self, group: str, key: str) -> None:
+        """At the target: somebody else changes or removes an image that a run added, by its row of the history."""
+
+    @abstractmethod
     def lose(self) -> None:
         """At the source: so many images vanish at once that the deletion limits hold their removal back."""
 

@@ -9,7 +9,10 @@ import pytest
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.undo import undo
+from imagesync_pipelines.storage.effects import effects_of_run
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.model import EFFECTS, Change
 from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
 from imagesync_pipelines_tests.faults.commands import command
 
@@ -25,7 +28,9 @@ def undone(site: Any, run: str) -> runs.RunOutcome:
     return done
 
 
-def test_a_run_is_taken_back_and_stays_so_until_that_is_taken_back(subject: Subject, site: Any) -> None:
+def test_a_run_is_taken_back_stays_so_until_that_is_taken_back_and_others_changes_stay(
+    subject: Subject, site: Any
+) -> None:
     site.sync(**subject.whole)
     before = site.held()
     site.change()
@@ -41,12 +46,22 @@ def test_a_run_is_taken_back_and_stays_so_until_that_is_taken_back(subject: Subj
     assert EXIT_CODES[quiet.status] == 0, quiet
     assert [quiet.summary[change] for change in CHANGES] == [0, 0, 0]
     assert site.held() == before
-    undone(site, first.run_id)
+    again = undone(site, first.run_id).run_id
     assert site.held() == after
     site.assert_quiet(site.sync(**subject.whole))
     site.assert_right()
     with site.opened() as (installation, _):
         assert held.entries(installation.engine) == []
+        told = effects_of_run(installation.engine, again)
+    group, key = next((one.group, row.key) for one in told for row in one.rows if row.change == Change.ADD)
+    site.meddle(group, key)
+    with site.entered():
+        (planned,) = undo(again, dry_run=True, person="anna")
+    assert planned.plan is not None, planned
+    assert any(f"{key} was changed since by somebody else" in warning for warning in planned.summary["warnings"])
+    with site.opened() as (installation, _):
+        rows = Plans(installation.engine, installation.storage).load(planned.plan.id)
+    assert set(rows.loc[rows["change"].isin(EFFECTS), "group"]) == {one.group for one in told} - {group}
 
 
 def test_an_undo_that_is_killed_is_ended_by_the_same_command(subject: Subject, site: Any, tmp_path: Path) -> None:
