@@ -80,8 +80,9 @@ def reverse(
             refused[group] = _CHANGED.format(error, _who(since.get(group, NOBODY), done[0].by.run_id))
         else:
             now[group] = {key: held for key, held in state.items() if not held.lost}
-            of_run = {row.key for effect in done if effect.by.run_id == done[0].by.run_id for row in effect.rows}
-            lost |= {key: why for key, why in gone.items() if key in of_run}
+            # What only an undo lost had been brought by the run.
+            of_run = [row for effect in done if effect.by.run_id == done[0].by.run_id for row in effect.rows]
+            lost |= {row.key: row.lost for row in of_run if row.change in EFFECTS and row.lost}
     wanted = [
         (key, group, held.position, held.fingerprint, None)
         for group, rows in now.items()

@@ -92,9 +92,8 @@ def test_a_product_with_several_primaries_is_not_stale_because_others_changed(pl
     with place.at_store() as run:
         take_photos(run, full=True, dry_run=False)
         number = int(str(make_plan(run, allow_mass_delete=False).shown["plan_id"]))
-    place.office.mutate(
-        "add", product_id=next(row.product_id for row in place.listed().values() if row.product_id != two)
-    )
+    other = next(row.product_id for row in place.listed().values() if row.product_id != two)
+    place.office.mutate("replace", product_id=other)
     with place.at_store() as run:
         take_photos(run, full=False, dry_run=False)
         done = applying.apply_plan(run, number).summary

@@ -49,13 +49,6 @@ def newest(connector: Connector) -> str:
         return str(connection.scalar(sa.text("SELECT run_id FROM imagesync.effect ORDER BY id DESC LIMIT 1")))
 
 
-def older(connector: Connector, run: str) -> str:
-    """The run that changed something before this one."""
-    with connector.installation.engine.connect() as connection:
-        query = sa.text("SELECT run_id FROM imagesync.effect WHERE run_id <> :run ORDER BY id DESC LIMIT 1")
-        return str(connection.scalar(query, {"run": run}))
-
-
 def marks(connector: Connector) -> int:
     return len(held.entries(connector.installation.engine))
 
@@ -118,29 +111,26 @@ def test_a_first_run_that_only_linked_leaves_galleries_and_thumbnails_as_people_
 def test_where_plytix_does_not_take_a_thumbnail_away_the_gallery_is_as_it_was_and_the_rest_is_told(
     database: sa.Engine, tmp_path: Path, answer: NullThumbnail
 ) -> None:
-    first, second = (replace(one, images=one.images[1:]) for one in FOUR[:2])
-    with open_connector(database, tmp_path, listings=[first], strategy="patch", remove_missing=True) as connector:
-        connector.plytix.mutate("add_image", sku=first.suggested_sku, filename="person.jpg")
-        connector.sync()
+    sku, other = (listing.suggested_sku for listing in FOUR[:2])
+    with open_connector(database, tmp_path, listings=FOUR[:2], strategy="patch", remove_missing=True) as connector:
+        connector.plytix.mutate("add_image", sku=sku, filename="person.jpg")
         before = connector.shown()
-        connector.write([FOUR[0], second])
         connector.sync()
-        moved = replace(second, images=(replace(second.images[0], variant="MAIN"), *second.images[1:]))
-        connector.write([FOUR[0], moved])
+        first = newest(connector)
+        connector.plytix.mutate("set_thumbnail", sku=other)
         connector.sync()
-        run, after = newest(connector), connector.shown()
+        second, after = newest(connector), connector.shown()
         connector.plytix.switches.null_thumbnail = answer
-        for one, sku in ((run, second.suggested_sku), (older(connector, run), first.suggested_sku)):
-            _, number = planned(connector, one, sku)
+        # Of the other product nothing but its thumbnail was changed.
+        for run, of, failed in ((second, other, 1), (first, sku, 0)):
+            _, number = planned(connector, run, of)
             with connector.api() as api:
-                done = connector.apply(api, connector.run_id(), number)
-            (told,) = [text for text in done.summary.warnings if "keep their thumbnail" in text]
-            assert told.startswith(f"1 products keep their thumbnail, the first is {sku}: ")
-            assert done.summary.failed == (sku == second.suggested_sku), "its thumbnail is all that was to be changed"
-        gallery, thumbnail = connector.shown()[first.suggested_sku]
-        assert gallery == before[first.suggested_sku][0]
-        assert thumbnail == after[first.suggested_sku][1] is not None
-        assert connector.shown()[second.suggested_sku] == after[second.suggested_sku]
+                done = connector.apply(api, connector.run_id(), number).summary
+            (told,) = [text for text in done.warnings if "keep their thumbnail" in text]
+            assert told.startswith(f"1 products keep their thumbnail, the first is {of}: ")
+            assert done.failed == failed
+        assert connector.shown() == {**after, sku: (before[sku][0], after[sku][1])}
+        assert after[sku][1] is not None
         assert connector.sync().summary.api_calls == 1, "it stays so"
 
 
