@@ -93,7 +93,7 @@ def test_settings_can_be_given(place: World) -> None:
     assert outcome.status is runs.Status.COMPLETED
 
 
-def test_a_plan_that_is_not_there_starts_no_run(place: World) -> None:
+def test_a_plan_that_is_not_there_or_has_expired_starts_no_run(place: World) -> None:
     with place.opened() as (_, instance):
         before = instance.get_runs_count()
     with place.entered(), pytest.raises(PlanMissingError, match="no plan 4711"):
