@@ -154,6 +154,7 @@ def test_the_timeline_has_what_every_connector_did_about_the_product(site: Site,
     assert "no picture kept" in text
     page = site.get(f"/products/{engel}/history?image=k%3Cb%3E").text
     assert page.count('class="change ') == 3
+    assert page.count('src="/plan-pictures/') == 1, "the store shows what was added there"
     assert "History of picture k&lt;b&gt; of Engel" in page
     shown = site.get(f"/products/{engel}/pictures/{front}").text
     assert f'href="/products/{engel}/history?image=1"' in shown
