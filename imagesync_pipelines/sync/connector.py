@@ -210,6 +210,22 @@ class ImagePlace(NamedTuple):
     note: str
 
 
+class WithoutMatch(NamedTuple):
+    """What a source has pictures of, and an account has nothing that would show them.
+
+    key: the same at every run. code, name: what people call it. reason: why, and what to do. images: how many wait;
+    picture: the first of them, as in RowPictures. again: the options of a run about it and nothing else.
+    """
+
+    key: str
+    code: str
+    name: str
+    reason: str
+    images: int
+    picture: str
+    again: Mapping[str, Any]
+
+
 NameGroups = Callable[[sa.Engine, PlanHeader, Collection[str]], Mapping[str, RowName]]
 ShowRows = Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]]
 ShowPast = Callable[[sa.Engine, UPath, str, Sequence[PastPicture]], Sequence[str]]
@@ -263,7 +279,8 @@ class Connector:
     pictures_of: the pictures of its rows, one for each; pages and the command line show both. past_of: where pictures
     are that effects tell of, of one account, '' for one that nobody keeps. read_picture: the bytes that picture_at
     names, by account and key. again: the options of a run about what these quarantined items are about and nothing
-    else, none where it is about the whole account. places_of: where a product's images also are, by its SKU.
+    else, none where it is about the whole account. without_match: what an account has no counterpart for, by what the
+    newest runs saw. places_of: where a product's images also are, by its SKU.
     mirrored_as: under which account the source of an account is in the source mirror. groups_of: the groups of its
     plans that are about a product, by its id with us and its SKU; groups_by_sku: those about SKUs that people exclude
     from an account. declared: what is said of its accounts by who set
@@ -292,6 +309,7 @@ class Connector:
     pictures_of: ShowRows = keys_alone
     past_of: ShowPast = addresses_told
     again: Callable[[Sequence[QuarantineEntry]], Mapping[str, Any]] = lambda entries: {}
+    without_match: Callable[[sa.Engine, UPath, str], Sequence[WithoutMatch]] = lambda engine, storage, account: ()
     read_picture: Callable[[sa.Engine, Settings, str, str], bytes | None] = lambda engine, shared, account, key: None
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
     mirrored_as: Callable[[str], str] = lambda account: account

@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.moysklad import (
     settings,
     shown,
     undoing,
+    unmatched,
 )
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
@@ -126,6 +127,7 @@ CONNECTOR = Connector(
     schedules=SCHEDULES,
     names_of=shown.names_of,
     again=shown.again,
+    without_match=unmatched.without_match,
     pictures_of=shown.pictures_of,
     past_of=shown.past_of,
     places_of=counterparts.places_of,

@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.plytix.settings import (
     job_for,
     plytix_accounts,
 )
+from imagesync_pipelines.connectors.plytix.unmatched import without_match
 from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
@@ -42,6 +43,7 @@ CONNECTOR = Connector(
     options=PlytixOptions,
     names_of=names_of_skus,
     again=again,
+    without_match=without_match,
     pictures_of=pictures_of,
     past_of=past_of,
     places_of=places_of,

@@ -1,6 +1,7 @@
-"""What waits for a person: items that were set aside, and article numbers that no product has."""
+"""What waits for a person: items that were set aside."""
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
@@ -10,7 +11,6 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import distinct_on
 from starlette.responses import Response
 
-from imagesync_pipelines.products.article_rules import list_rules
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.errors import StorageError
@@ -18,15 +18,15 @@ from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
 from imagesync_pipelines.storage.schema import plan as plan_table
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
-from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines.sync.plan_rows import PlanLine, plan_lines
 from imagesync_pipelines.sync.tally import APPLY_STAGE
+from imagesync_pipelines.web.catalogue.admin.articles import Cursor, meant_by, unmatched_articles
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, replay_of, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.plans import declared
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
-from imagesync_pipelines.web.catalogue.queries import products_of_skus, rows_after
+from imagesync_pipelines.web.catalogue.queries import rows_after
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
@@ -45,10 +45,12 @@ ADVICE = {
 }
 # Of a raw record that may be of any length.
 SHOWN_CHARACTERS = 4000
+# So many plans of an account are searched for its items.
+_PLANS = 5
+_ADDRESS = re.compile(r"""https?://[^\s"'<>\\^`{|}]+""")
+_PICTURE = re.compile(r"\.(?:jpe?g|png|webp|gif|avif)(?:[?#]|$)", re.IGNORECASE)
 
 Name = Annotated[str, Query(max_length=300)]
-Number = Annotated[str, Query(max_length=100)]
-Cursor = Annotated[str, Query(max_length=600)]
 
 
 class ChosenItems(BaseModel):
@@ -59,11 +61,26 @@ class ChosenItems(BaseModel):
 
 
 class Aside(NamedTuple):
-    """An item that was set aside. line: its row of the newest plan of its account, None where that has none."""
+    """An item that was set aside. line: its row of a plan of its account, None where that has none.
+
+    picture: as in RowPictures.
+    """
 
     item: sa.Row
     line: PlanLine | None
     advice: str
+
+    @property
+    def picture(self) -> str:
+        """The picture that the plan names, else the first address in what was read; '' where neither names one."""
+        shown = self.line.shown if self.line is not None else None
+        return (shown and (shown.after or shown.before)) or address_in(self.item.payload)
+
+
+def address_in(payload: str) -> str:
+    """The address of a picture in what was read of an item, else its first address; '' without any."""
+    found: list[str] = _ADDRESS.findall(payload.replace("\\/", "/"))
+    return next((one for one in found if _PICTURE.search(one)), next(iter(found), ""))
 
 
 @router.get("/admin/quarantine", name="quarantine")
@@ -83,7 +100,7 @@ def quarantine(request: Request, opened: Here, _: Viewer, connector: Name = "", 
         query = query.where(columns.connector == chosen) if chosen else query
         order = (columns.last_seen, columns.id)
         items, next_cursor = rows_after(connection, query, order, cursor, ROWS, falling=True)
-    articles, total = ([], 0) if chosen or cursor else _unmatched(opened, "", "", FEW_ARTICLES)[::2]
+    articles, total = ([], 0) if chosen or cursor else unmatched_articles(opened, "", "", FEW_ARTICLES)[::2]
     context = {
         "connectors": connectors,
         "connector": chosen,
@@ -94,27 +111,28 @@ def quarantine(request: Request, opened: Here, _: Viewer, connector: Name = "", 
         "cursor": cursor,
         "articles": articles,
         "total": total,
-        "products": _meant(opened, articles),
+        "products": meant_by(opened, articles),
         "token": lambda url: picture_token(opened, url),
     }
     return private_page(request, "admin/quarantine.html", context)
 
 
 def _asides(opened: Opened, items: Sequence[sa.Row]) -> list[Aside]:
-    """Items with the rows that the newest plans of their accounts have of them, where those can be read."""
+    """Items with the rows that a plan has of them: the newest of their account, else that of the run that met them."""
     plans, lines = Plans(opened.engine, opened.storage), dict[tuple[str, str], PlanLine]()
     for owner in {item.connector for item in items}:
         name, _, account = owner.partition("/")
-        part = {"account": account} if account else {}
-        newest = next((one for one in plans.all(name, part) if one.run_id is not None), None)
-        keys = [item.key for item in items if item.connector == owner]
-        try:
-            rows = plans.load(newest.id, keys).drop_duplicates("key") if newest is not None else None
-            if newest is not None and rows is not None:
-                found = plan_lines(opened.engine, opened.storage, newest, declared(name), rows, {})
-                lines |= {(owner, key): line for key, line in zip(rows["key"].tolist(), found, strict=True)}
-        except StorageError as error:
-            log.info("what a plan of %r says of quarantined items cannot be read: %s", owner, error)
+        waiting = {item.key: item.run_id for item in items if item.connector == owner}
+        made = [one for one in plans.all(name, {"account": account} if account else {}) if one.run_id is not None]
+        for plan in [*made[:1], *(one for one in made[1:] if one.run_id in waiting.values())][:_PLANS]:
+            keys = [key for key in waiting if (owner, key) not in lines]
+            try:
+                rows = plans.load(plan.id, keys).drop_duplicates("key")
+                found = plan_lines(opened.engine, opened.storage, plan, declared(name), rows, {})
+            except StorageError as error:
+                log.info("what plan %s says of quarantined items of %r cannot be read: %s", plan.id, owner, error)
+                continue
+            lines |= {(owner, key): line for key, line in zip(rows["key"].tolist(), found, strict=True)}
     return [Aside(item, lines.get((item.connector, item.key)), ADVICE.get(item.stage, AT_THE_SOURCE)) for item in items]
 
 
@@ -175,38 +193,3 @@ def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenIte
     noun = "item is" if gone == 1 else "items are"
     tell(request, f"{gone} {noun} forgotten; what fails again comes back." if gone else "Choose what to forget.")
     return go_on(str(request.app.url_path_for("quarantine")))
-
-
-@router.get("/admin/unmatched", name="unmatched")
-def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cursor: Cursor = "") -> Response:
-    """Article numbers that no product has, or those of them that begin with what was asked for; what people said.
-
-    `products` is our product of each SKU that may be meant, where there still is one.
-    """
-    items, next_cursor, total = _unmatched(opened, number.strip(), cursor, ROWS)
-    context = {
-        "items": items,
-        "products": _meant(opened, items),
-        "next_cursor": next_cursor,
-        "number": number.strip(),
-        "total": total,
-        "rules": [] if cursor else list_rules(opened.engine),
-        "token": lambda url: picture_token(opened, url),
-    }
-    return private_page(request, "admin/unmatched.html", context)
-
-
-def _unmatched(opened: Opened, number: str, cursor: str, limit: int) -> tuple[Sequence[sa.Row], str | None, int]:
-    """Some articles whose number begins so, the next cursor, and how many there are in all."""
-    columns = unmatched_article.c
-    query = sa.select(unmatched_article).where(columns.number.startswith(number, autoescape=True))
-    with opened.engine.connect() as connection:
-        items, next_cursor = rows_after(connection, query, (columns.number, columns.id), cursor, limit)
-        total = connection.execute(sa.select(sa.func.count()).select_from(unmatched_article)).scalar_one()
-    return items, next_cursor, int(total)
-
-
-def _meant(opened: Opened, items: Sequence[sa.Row]) -> dict[str, int]:
-    """Our product of each SKU that may be meant, where there still is one."""
-    meant = {str(one.get("sku")) for item in items for one in item.candidates}
-    return products_of_skus(opened.engine, meant, with_left=True) if meant else {}

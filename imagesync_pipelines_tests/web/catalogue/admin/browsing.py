@@ -87,6 +87,8 @@ class FakeDagster:
                 "image_db__skus_dry_run",
                 "image_db__apply",
                 "image_db__undo",
+                "plytix__skus",
+                "moysklad__entities",
             )
             jobs = [{"name": name} for name in (*self.partitions, *others)]
             node = {"name": "__repository__", "location": {"name": "imagesync_pipelines"}, "jobs": jobs}

@@ -23,7 +23,7 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 CHANGING = (
     "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
-    "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget",
+    "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget", "/admin/unmatched/again",
     *("/admin/bulk", "/admin/bulk/pins", "/admin/bulk/pin", "/admin/bulk/sync"),
     *(f"/admin/exclusions/{word}" for word in ("look/exclude", "look/include", "exclude", "include")),
     "/admin/users", "/admin/users/{carl}/role", "/admin/users/{carl}/disable", "/admin/users/{carl}/password",
@@ -40,6 +40,7 @@ OWN = ("/admin/views", "/admin/views/forget")
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
           "pairs": "{product}:{product}:{image}", "rule": "front",
           "channel": "image_db/", "skus": "100", "number": "101", "sku": "100", "role": "admin",
+          "key": "9",
           "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
 
 

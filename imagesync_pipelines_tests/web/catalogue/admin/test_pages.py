@@ -14,7 +14,7 @@ from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineEntry, QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS
+from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS, address_in
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World
@@ -93,20 +93,43 @@ def test_quarantine_is_paged_by_connector_and_account(world: World, admin: Brows
     assert f'All <span class="count">{ROWS + 2}' in everything
 
 
-def test_an_item_has_the_name_and_picture_of_the_newest_plan_and_what_to_do(world: World, viewer: Browser) -> None:
+READ = [
+    ("", ""),
+    ("no address: ftp://a.example/1.jpg", ""),
+    ("https://a.example/1", "https://a.example/1"),
+    ('{"page": "https://a.example/7", "file": "https:\\/\\/a.example\\/1.JPG?v=2"}', "https://a.example/1.JPG?v=2"),
+    ('{"original": "https://a.example/1.tif", "web": "https://a.example/1.webp"}', "https://a.example/1.webp"),
+]
+
+
+@pytest.mark.parametrize(("payload", "address"), READ)
+def test_the_picture_of_an_item_is_found_in_what_was_read(payload: str, address: str) -> None:
+    assert address_in(payload) == address
+
+
+def test_an_item_has_the_name_and_picture_of_a_plan_or_of_what_was_read_and_what_to_do(
+    world: World, viewer: Browser
+) -> None:
     engel = world.product("7", "Engel")
     world.image(engel, "1", thumbnail_url="https://media.example.com/1.png")
     key = f"{engel}/1"
-    save(world, [{"key": key, "key_before": key, "group": str(engel), "change": "update", "reason": "changed"}])
+    row = {"key": key, "key_before": key, "group": str(engel), "change": "update", "reason": "changed"}
+    met = Plans(world.engine, world.opened.storage).header(save(world, [row])).run_id
+    save(world, [{**row, "key": f"{engel}/2"}])
     rows = [
-        {"connector": name, "stage": stage, "key": key, "reason": "no"}
-        for name, stage in (("image_db", "apply"), ("plytix/gone", "refused"), ("taken out", "listing"))
+        {"connector": name, "stage": stage, "key": key, "reason": "no", "run_id": met, "payload": payload}
+        for name, stage, payload in (
+            ("image_db", "apply", None),
+            ("plytix/gone", "refused", None),
+            ("taken out", "listing", "https://anna:secret@a.example/1.jpg"),
+        )
     ]
     with world.engine.begin() as connection:
         connection.execute(quarantine.insert(), rows)
     text = " ".join(viewer.get("/admin/quarantine").text.split())
     assert f'<a href="/products/{engel}">7 Engel</a>: 1' in text
-    assert text.count("/plan-pictures/") == 1
+    assert text.count("/plan-pictures/") == 2
+    assert "secret" not in text
     for advice in ("Every run tries it again", "The account refuses it", "Correct it where it comes from"):
         assert text.count(advice) == 1
     assert "Try this again" not in text, "a viewer changes nothing"
