@@ -1,6 +1,6 @@
 """What accounts have no counterpart for, on the page of unmatched articles: picture and reason; tried again alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, ChildMap,
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ListingImage, ListingsRead, ProductsRead
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.schema import mirror, unmatched_article
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
+from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, at_dagster, person
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World, serving
@@ -43,17 +45,23 @@ def desk(world: World, dagster: FakeDagster, monkeypatch: pytest.MonkeyPatch, tm
 
 
 def listed(sku: str) -> Listing:
-    image = ListingImage("MAIN", f"https://m.media-amazon.com/images/I/{sku}.jpg", sku, None, None, 1)
+    image = ListingImage("MAIN", f"https://192.0.2.1/{sku}.jpg", sku, None, None, 1)
     return Listing(sku, f"B0{sku}", "DE", False, (image,), 1)
 
 
-def plytix_read(world: World, run: str, skus: str, unknown: str, *, stopped: str = "", chosen: bool = False) -> None:
-    """What a run left that read a mapping file; chosen: only the products of it that a person chose."""
-    left = HandOvers(world.engine, world.opened.storage, "plytix", "main")
-    files = () if chosen else ("mapping.json",)
-    left.keep(
-        run, "listings", ListingsRead(source="mapping.json", files=files, shape="list", entries=len(skus), items=())
-    )
+def plytix_read(
+    place: Installation | Opened,
+    run: str,
+    skus: Iterable[str],
+    unknown: Iterable[str],
+    stopped: str = "",
+    *,
+    whole: bool = True,
+) -> None:
+    """What a run left that read a mapping file; not whole: only the products of it that a person chose."""
+    left = HandOvers(place.engine, place.storage, "plytix", "main")
+    files = ("mapping.json",) if whole else ()
+    left.keep(run, "listings", ListingsRead(source="mapping.json", files=files, shape="list", entries=1, items=()))
     left.keep(run, "images", ImagesChosen(source="mapping.json", listings=tuple(map(listed, skus))))
     left.keep(run, "products", ProductsRead(run_id=run, read_at=NOW, unknown=tuple(unknown), stopped=stopped))
 
@@ -67,10 +75,10 @@ def moysklad_mapped(world: World, run: str, *keys: str) -> None:
 def test_listings_without_a_product_are_those_of_the_newest_run_over_whole_files(
     world: World, desk: Browser, dagster: FakeDagster
 ) -> None:
-    plytix_read(world, "1", "ABC", "AC")
-    plytix_read(world, "2", "ABC", "AB")
-    plytix_read(world, "3", "C", "C", chosen=True)
-    plytix_read(world, "4", "ABC", "", stopped="the hour is spent")
+    plytix_read(world.opened, "1", "ABC", "AC")
+    plytix_read(world.opened, "2", "ABC", "AB")
+    plytix_read(world.opened, "3", "C", "C", whole=False)
+    plytix_read(world.opened, "4", "ABC", "", stopped="the hour is spent")
     text = desk.get("/admin/unmatched").text
     assert [f'class="name">{sku} B0{sku} DE<' in text for sku in "ABC"] == [True, True, False]
     assert text.count("Plytix has no product with this SKU; add it there") == text.count("/plan-pictures/") == 2

@@ -6,6 +6,7 @@ A new page needs a line in PAGES, or in NO_PAGES when nobody opens it: without o
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from imagesync_pipelines.web.catalogue.access import UserRole, set_user
 from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS, ROUTERS
 from imagesync_pipelines.web.catalogue.state import open_catalogue
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, fake_dagster
+from imagesync_pipelines_tests.web.catalogue.admin.test_unmatched import plytix_read
 from imagesync_pipelines_tests.web.catalogue.browser.conftest import (
     PHONE,
     WAIT_MILLISECONDS,
@@ -123,14 +125,19 @@ def parts(place: Place) -> Mapping[str, Any]:
 
 
 @pytest.fixture
-def address(place: Place) -> Iterator[str]:
-    """The catalogue, with a Dagster that knows a run."""
+def address(place: Place, tmp_path: Path) -> Iterator[str]:
+    """The catalogue, with a Dagster that knows a run, and an account that lacks a product."""
+    accounts = tmp_path / "accounts.toml"
+    accounts.write_text('[plytix.accounts.main]\napi_key = "env:KEY"\napi_password = "env:KEY"\n')
     with fake_dagster() as dagster:
         dagster.status = "SUCCESS"
         with (
-            place.world.opened(CATALOGUE_DAGSTER_URL=dagster.address) as (installation, instance),
+            place.world.opened(
+                CATALOGUE_DAGSTER_URL=dagster.address, IMAGESYNC_ACCOUNTS=str(accounts), KEY="a secret"
+            ) as (installation, instance),
             serving(open_catalogue(installation, partial(history, instance))) as site,
         ):
+            plytix_read(installation, RUN_ID, [LONG], [LONG])
             yield site.address
 
 
