@@ -121,6 +121,6 @@ def test_a_picture_that_names_no_product_is_tried_again_alone(
         for source in ("image_db", "folder"):
             connection.execute(unmatched_article.insert().values(**article, source=source))
     text = desk.get("/admin/unmatched").text
-    assert text.count("Try picture 9 again") == 1, "a folder is read as a whole"
+    assert text.count("Try this again: picture 9") == 1, "a folder is read as a whole"
     desk.send_form("/admin/unmatched", "/admin/unmatched/again")
     assert "'external_ids': ['9']" in str(dagster.launched[0]["runConfigData"])
