@@ -23,6 +23,8 @@ from imagesync_pipelines.settings import Settings, SettingsError, check_transpor
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _REFERENCE = "env:"
+# What webhooks are sent is in variables with such names, and in no others; nothing else is.
+OF_WEBHOOKS = "IMAGESYNC_WEBHOOK_"
 
 
 class AccountsError(SettingsError):
@@ -34,6 +36,10 @@ def _from_environment(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str) or not value.startswith(_REFERENCE):
         return value
     name = value.removeprefix(_REFERENCE).strip()
+    if name.startswith(OF_WEBHOOKS):
+        raise ValueError(
+            f"the variable {name} is that of a webhook, which sends it away; name one without {OF_WEBHOOKS}"
+        )
     found = (info.context or {}).get(name)
     if not found:
         raise ValueError(f"the variable {name} is not set; set it in the environment or in .env")

@@ -30,7 +30,12 @@ def _sender() -> Iterator[Sender]:
 @_NAME
 @click.option("--url", default="", help="the address that is told; that of a CDN's API is known")
 @click.option("--form", type=click.Choice(list(FORMS)), default="standard", show_default=True, help="what is sent")
-@click.option("--connector", "connectors", multiple=True, help=f"images that this connector brought; {_OF_ALL}")
+@click.option(
+    "--connector",
+    "connectors",
+    multiple=True,
+    help="changes of this one's images; may be repeated; without it image_db's and folder's",
+)
 @click.option("--event", "events", type=click.Choice(rules.EVENTS), multiple=True, help=_OF_ALL)
 @click.option("--sku", "skus", multiple=True, metavar="PATTERN", help=f"such as 'A-1*'; {_OF_ALL}")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="what its form needs, such as zone=…")

@@ -19,6 +19,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import scaling
 from imagesync_pipelines.defs.metadata import without_secrets
 from imagesync_pipelines.defs.watching import SILENT, daemon_stopped
+from imagesync_pipelines.defs.webhooks_out import unset_secrets
 from imagesync_pipelines.defs.work import secrets_of
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
@@ -133,6 +134,7 @@ def look(instance: dg.DagsterInstance | None = None) -> list[Finding]:
         found += own_health.storage_root(shared, folder, site.engine)
         found += own_health.bucket(shared)
         found += _systems(site)
+        found += unset_secrets(site)
     finally:
         if site.engine is not None:
             site.engine.dispose()

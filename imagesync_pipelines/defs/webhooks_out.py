@@ -4,16 +4,21 @@ What is to be told and how far each receiver is stand in our own database: a run
 next one goes on. What receivers answer fails no run; it is in the delivery log.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
+import sqlalchemy as sa
 
+from imagesync_pipelines.accounts.file import environment_variables
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.health import Finding, Site, State
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 JOB = "webhooks_out__deliver"
@@ -53,6 +58,20 @@ def wanted(place: Installation) -> str:
     from imagesync_pipelines.web.webhooks_out.collecting import has_news
 
     return "" if has_news(place.engine) else "Every receiver has what it wants, or is tried again later."
+
+
+def unset_secrets(site: Site) -> Iterator[Finding]:
+    """The receivers that are told nothing because the variable of their secret is not set."""
+    known, found = environment_variables(), list[subscriptions.Subscription]()
+    # Tables that cannot be read are told where our database is looked at.
+    with suppress(sa.exc.DBAPIError):
+        found = subscriptions.every(site.engine) if site.engine is not None else []
+    for one in found:
+        name = one.secret.removeprefix("env:")
+        if not known.get(name):
+            said = f"the variable {name} of its secret is not set here, and whoever runs without it tells it nothing"
+            todo = f"Set it in .env or in the environment of every host, or type: imagesync webhook remove {one.name}"
+            yield Finding(f"webhook {one.name}", "secret", State.WARNING, said, todo)
 
 
 @dg.op(name="deliver", description="Notes what changed, and tells every receiver in order.")

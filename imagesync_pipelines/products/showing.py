@@ -112,12 +112,12 @@ def pictures_of_rows(
     ]
 
 
-def names_of_products(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+def names_of_products(engine: sa.Engine, account: str, groups: Collection[str]) -> dict[str, RowName]:
     """What people call our products, by their ids, which are the groups of a plan."""
     return _names(engine, product.c.id, {int(group) for group in groups if group.isdecimal()})
 
 
-def names_of_skus(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+def names_of_skus(engine: sa.Engine, account: str, groups: Collection[str]) -> dict[str, RowName]:
     """The same by their SKUs: a variant before a parent, and one that the ERP has before one that left it."""
     return _names(engine, product.c.sku, groups)
 

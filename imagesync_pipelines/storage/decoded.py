@@ -41,6 +41,14 @@ def find(engine: sa.Engine, decoder: str, md5s: Collection[str]) -> list[tuple[D
         return [(Decoded(*values), due) for *values, due in connection.execute(query)]
 
 
+def sha256_of(connection: sa.Connection, md5s: Collection[str]) -> dict[str, str]:
+    """The SHA-256 of contents that were decoded, by MD5; without those of which two have the same MD5."""
+    one = sa.func.min(table.c.sha256)
+    query = sa.select(table.c.md5, one.label("sha256")).where(among(table.c.md5, md5s)).group_by(table.c.md5)
+    found = connection.execute(query.having(one == sa.func.max(table.c.sha256)))
+    return {row.md5: row.sha256 for row in found}
+
+
 def keep(engine: sa.Engine, decoder: str, found: Collection[Decoded]) -> None:
     """Keep what was found, and that it was met now."""
     new = insert(table)

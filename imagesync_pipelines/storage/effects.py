@@ -1,7 +1,8 @@
 """The history of every effect: what was done to a group of a target, by whom, when and why. Rows are only ever added.
 
 Whoever has an effect notes it in the transaction of that effect, or of its outcome where the target is somebody else's.
-Many at a time are noted by effect_frames.py.
+Many at a time are noted by effect_frames.py: they are about our own product images, of whose changes webhooks tell as
+`/changes` does. The others wait to be told of where somebody asked for their connector.
 """
 
 import json
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.storage.database import among, storable
 from imagesync_pipelines.storage.schema_effects import effect, effects_known
+from imagesync_pipelines.storage.schema_webhooks import webhook_effect
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Effect:
     id: int = 0
 
 
+# The second part costs nothing where nobody asked, and no statement of its own where somebody did.
 _NOTE = """
+WITH noted AS (
 INSERT INTO imagesync.effect (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows)
 SELECT coalesce(at, clock_timestamp()), connector, account, group_key, run_id, person, plan_id, undoes_run,
        CAST(rows AS jsonb)
@@ -79,6 +83,10 @@ SELECT coalesce(at, clock_timestamp()), connector, account, group_key, run_id, p
        WITH ORDINALITY
        AS e (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows, place)
  ORDER BY place
+RETURNING id, connector
+)
+INSERT INTO imagesync.webhook_effect (id)
+SELECT id FROM noted WHERE EXISTS (SELECT FROM imagesync.webhook_subscription WHERE noted.connector = ANY(connectors))
 """
 _CHANGED_AFTER = """
 SELECT DISTINCT ON (group_key) group_key, run_id, person, plan_id, undoes_run FROM imagesync.effect
@@ -106,6 +114,22 @@ def note_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
         values |= {name: [getattr(one, name) for one in noted] for name in ("at", "connector", "account")}
         rows = [json.dumps(storable([_told(row) for row in one.rows])) for one in noted]
         connection.execute(sa.text(_NOTE), {**values, "group_key": [one.group for one in noted], "rows": rows})
+
+
+def take_untold(connection: sa.Connection, limit: int) -> list[Effect]:
+    """So many effects that webhooks are still to tell of, the newest last; they wait no more when the caller commits.
+
+    What is committed meanwhile waits for the next call, whatever its number: none is passed over.
+    """
+    some = sa.select(webhook_effect.c.id).order_by(webhook_effect.c.id).limit(limit)
+    taken = webhook_effect.delete().where(webhook_effect.c.id.in_(some)).returning(webhook_effect.c.id)
+    ids = list(connection.scalars(taken))
+    return _read(connection, effect.c.id.in_(ids)) if ids else []
+
+
+def has_untold(connection: sa.Connection) -> bool:
+    """Whether any effect waits to be told of."""
+    return connection.execute(sa.select(webhook_effect.c.id).limit(1)).first() is not None
 
 
 def effects_of_run(engine: sa.Engine, run_id: str, limit: int | None = None) -> list[Effect]:

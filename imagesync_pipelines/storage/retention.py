@@ -25,7 +25,12 @@ from imagesync_pipelines.storage.quarantine import ASKED_FOR, REFUSED_STAGE
 from imagesync_pipelines.storage.scans import PROVEN, being_read, forget_scan
 from imagesync_pipelines.storage.schema import alert, handover, held, plan, quarantine, raw_page, scan
 from imagesync_pipelines.storage.schema_effects import effect, effects_known
-from imagesync_pipelines.storage.schema_webhooks import webhook_delivery, webhook_event, webhook_subscription
+from imagesync_pipelines.storage.schema_webhooks import (
+    webhook_delivery,
+    webhook_effect,
+    webhook_event,
+    webhook_subscription,
+)
 
 T = TypeVar("T")
 Report = Callable[[str, int, int | None], None]
@@ -266,13 +271,18 @@ class Retention:
         return Cleaned("alerts", count)
 
     def effects(self) -> Cleaned:
-        """What was done to images. A run goes whole, so that what is left of one can be taken back."""
+        """What was done to images. A run goes whole, so that what is left of one can be taken back.
+
+        One of which webhooks are still to tell stays as long as what they told.
+        """
         before, c = self.now - self.ages.effects, effect.c
         runs = sa.select(c.run_id).where(c.run_id.is_not(None)).distinct()
         with self.engine.connect() as connection:
             recent = set(connection.scalars(runs.where(c.at >= before)))
             old = set(connection.scalars(runs.where(c.at < before)))
             recent |= living(connection, sorted(old - recent))
+            untold = c.id.in_(sa.select(webhook_effect.c.id))
+            recent |= set(connection.scalars(runs.where(untold, c.at >= self.now - self.ages.webhooks)))
         gone = (c.at < before) & (c.run_id.is_(None) | ~among(c.run_id, recent))
         count, kept = self._count(effect, gone), self._count(effect, (c.at < before) & among(c.run_id, recent))
         if count and not self.dry_run:

@@ -41,6 +41,7 @@ plytix_asset = table(
     sa.Column("filename", sa.Text, nullable=False, server_default=""),
     sa.Column("content_sha256", sa.Text, comment="of the picture at Amazon, when we have looked at it"),
     moment("noted_at", default_now=True),
+    sa.Column("url", sa.Text, nullable=False, server_default="", comment="where Plytix shows it, when it has said so"),
     # One asset per picture; an earlier one that an upload replaced is none of ours any more.
     sa.Index(None, "account", "key", unique=True),
 )

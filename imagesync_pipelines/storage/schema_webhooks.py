@@ -43,6 +43,13 @@ webhook_event = table(
     sa.UniqueConstraint("message_id"),
 )
 
+# Written with the effect itself. It is no cursor: of two transactions at once the later may have the lower numbers.
+webhook_effect = table(
+    "webhook_effect",
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    comment="effects that are still to be told of; filled for connectors that a subscription names",
+)
+
 webhook_seen = table(
     "webhook_seen",
     sa.Column("product_id", sa.BigInteger, primary_key=True, autoincrement=False),

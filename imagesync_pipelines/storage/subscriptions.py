@@ -42,7 +42,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class NewSubscription:
-    """What a person asks for. secret: `env:NAME`. connectors, events, skus (patterns): empty for all."""
+    """What a person asks for. secret: `env:NAME`. connectors, events, skus (patterns): empty for all.
+
+    Of connectors: all that bring product images; one that writes into another system is named.
+    """
 
     name: str
     form: str

@@ -226,7 +226,14 @@ class WithoutMatch(NamedTuple):
     again: Mapping[str, Any]
 
 
-NameGroups = Callable[[sa.Engine, PlanHeader, Collection[str]], Mapping[str, RowName]]
+class KnownPicture(NamedTuple):
+    """What is known of a picture in an account: the SHA-256 of its content, and its address; '' for what is not."""
+
+    sha256: str = ""
+    address: str = ""
+
+
+NameGroups = Callable[[sa.Engine, str, Collection[str]], Mapping[str, RowName]]
 ShowRows = Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]]
 ShowPast = Callable[[sa.Engine, UPath, str, Sequence[PastPicture]], Sequence[str]]
 
@@ -252,7 +259,14 @@ def addresses_told(engine: sa.Engine, storage: UPath, account: str, pictures: Se
     return [str(one.values.get("thumbnail_url") or one.values.get("image_url") or "") for one in pictures]
 
 
-def no_names(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+def as_noted(
+    connection: sa.Connection, shared: Settings, account: str, pictures: Sequence[Mapping[str, Any]]
+) -> list[KnownPicture]:
+    """What the history itself knows of pictures."""
+    return [KnownPicture(str(one.get("sha256") or "")) for one in pictures]
+
+
+def no_names(engine: sa.Engine, account: str, groups: Collection[str]) -> dict[str, RowName]:
     """Of groups that nobody has another name for."""
     return {}
 
@@ -275,18 +289,19 @@ class Connector:
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps
     that carry out a stored plan. report: the report of a run by its id, where runs have one beside their summary; empty
-    for a run without. names_of: what people call the groups of a stored plan, those without a name left out;
+    for a run without. names_of: what people call the groups of an account's plans, those without a name left out;
     pictures_of: the pictures of its rows, one for each; pages and the command line show both. past_of: where pictures
     are that effects tell of, of one account, '' for one that nobody keeps. read_picture: the bytes that picture_at
     names, by account and key. again: the options of a run about what these quarantined items are about and nothing
     else, none where it is about the whole account. without_match: what an account has no counterpart for, by what the
-    newest runs saw. places_of: where a product's images also are, by its SKU.
-    mirrored_as: under which account the source of an account is in the source mirror. groups_of: the groups of its
-    plans that are about a product, by its id with us and its SKU; groups_by_sku: those about SKUs that people exclude
-    from an account. declared: what is said of its accounts by who set
-    them up, name → address and login. forget: what is remembered of one account, which another one does not have.
-    needed_runs: the runs of which no clean-up may take what they left, however old they are. probes: its outside
-    systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be used, '' when it can.
+    newest runs saw. places_of: where a product's images also are, by its SKU. known_pictures: what is known of pictures
+    of an account, each with its `key` and what the history says of it, one for each. mirrored_as: under which account
+    the source of an account is in the source mirror. groups_of: the groups of its plans that are about a product, by
+    its id with us and its SKU; groups_by_sku: those about SKUs that people exclude from an account. declared: what is
+    said of its accounts by who set them up, name → address and login. forget: what is remembered of one account, which
+    another one does not have. needed_runs: the runs of which no clean-up may take what they left, however old they are.
+    probes: its outside systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be
+    used, '' when it can.
     """
 
     name: str
@@ -313,6 +328,9 @@ class Connector:
     read_picture: Callable[[sa.Engine, Settings, str, str], bytes | None] = lambda engine, shared, account, key: None
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
     mirrored_as: Callable[[str], str] = lambda account: account
+    known_pictures: Callable[[sa.Connection, Settings, str, Sequence[Mapping[str, Any]]], Sequence[KnownPicture]] = (
+        as_noted
+    )
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}

@@ -208,4 +208,4 @@ def _names(
     engine: sa.Engine, header: PlanHeader, connector: Connector | None, groups: Collection[str] | Sequence[str]
 ) -> Mapping[str, RowName]:
     names_of = no_names if connector is None else connector.names_of
-    return names_of(engine, header, groups)
+    return names_of(engine, header.scope.get("account", ""), groups)

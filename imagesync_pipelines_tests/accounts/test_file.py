@@ -192,6 +192,8 @@ def _store(lines: str = "", name: str = "bali", office: str = OFFICE) -> str:
         (_store(name='"Bali 1"'), r"\[edge.stores.Bali 1\]: a store's name has lower-case letters"),
         (_store().replace("env:HO_PASSWORD", "plain"), r"\[edge.head_office\] password: a secret is not written"),
         (_store().replace("HO_PASSWORD", "NOT_SET"), r"password: the variable NOT_SET is not set"),
+        (_store().replace("HO_PASSWORD", "IMAGESYNC_WEBHOOK_SHOP_SECRET"), r"password: .* is that of a webhook"),
+        (_store('photos_url = "photos.example"'), r"\[edge.stores.bali\] photos_url: not an http or https URL"),
         (_store('dsn = "postgresql://u:hidden@h/d"'), r"\[edge.stores.bali\] dsn: it holds a password"),
         (_store('dsn = "mysql://u@h/d"'), r"\[edge.stores.bali\] dsn: not a PostgreSQL URL"),
         (_store('dsn = "env:HO_PASSWORD"'), r"\[edge.stores.bali\] dsn: not a PostgreSQL URL"),
@@ -209,6 +211,7 @@ def _store(lines: str = "", name: str = "bali", office: str = OFFICE) -> str:
     ids=[
         "no TOML", "no head office", "an unknown key", "no capacity", "no id", "an id that is none",
         "half a head office", "a name that is no partition", "a plain password", "a variable that is not set",
+        "a variable of a webhook", "photos that are nowhere",
         "a password in a dsn", "another database", "a secret that is no dsn", "a number for an id",
         "an unknown key of the connector", "no section", "another protocol", "a password in a URL",
         "one database for two stores",

@@ -7,8 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.defs.resources import InstallationResource
-from imagesync_pipelines.defs.webhooks_out import build_sensor, deliver_job
+from imagesync_pipelines.defs.webhooks_out import build_sensor, deliver_job, unset_secrets
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.subscriptions import NewSubscription
+from imagesync_pipelines.sync.health import Site, State
 from imagesync_pipelines.web.webhooks_out import managing
 from imagesync_pipelines_tests.web.catalogue.api.test_changes import settle
 from imagesync_pipelines_tests.web.catalogue.world import open_world
@@ -36,6 +38,11 @@ def test_a_run_is_started_for_news_alone_and_tells_them(
     settle(world)
     with receiver() as shop:
         managing.add(sender(database), NewSubscription("shop", "standard", shop.url, f"env:{VARIABLE}"))
+        assert list(unset_secrets(Site(Settings(), database))) == []
+        with monkeypatch.context() as without:
+            without.delenv(VARIABLE)
+            (found,) = unset_secrets(Site(Settings(), database))
+        assert (found.part, found.state, VARIABLE in found.said) == ("webhook shop", State.WARNING, True)
         assert "Every receiver has what it wants" in str(look())
         world.image(engel, last_synced=sa.func.clock_timestamp())
         settle(world)

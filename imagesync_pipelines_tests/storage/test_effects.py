@@ -1,6 +1,7 @@
 """The history of effects: noted in the caller's transaction, with one statement, and read as it was noted."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -20,9 +21,12 @@ from imagesync_pipelines.storage.effects import (
     effects_of_group,
     effects_of_run,
     effects_to_undo,
+    has_untold,
     known_since,
     note_effects,
+    take_untold,
 )
+from imagesync_pipelines.storage.subscriptions import NewSubscription, add
 
 RUN = Author("run 1", plan_id=7)
 ANNA = Author(person="anna")
@@ -106,6 +110,30 @@ def test_rows_of_a_frame_are_one_effect_for_each_group(database: sa.Engine, grou
         note_rows(connection, "folder", "", RUN, frame(rows))
     found = effects_of_run(database, "run 1")
     assert noted(found) == [("folder", "", str(group), (ADDED, CHANGED, GONE), RUN) for group in range(groups)]
+
+
+def test_effects_of_two_transactions_at_once_wait_to_be_told_and_none_is_passed_over(database: sa.Engine) -> None:
+    """Numbers are given before a transaction ends: the lower ones may come later."""
+
+    def told() -> list[str]:
+        with database.begin() as connection:
+            return [one.group for one in take_untold(connection, 10)]
+
+    add(database, NewSubscription("shop", "standard", "https://x", "env:X", connectors=["edge", "folder"]))
+    with database.connect() as slow, slow.begin():
+        note_effects(slow, [Effect("edge", "a", "slow", (ADDED,), RUN)])
+        with database.begin() as connection:
+            effects = [Effect(name, "a", name, (ADDED,), RUN) for name in ("edge", "plytix")]
+            note_effects(connection, effects)
+            note_rows(connection, "folder", "", RUN, frame([("own", ADDED)]))
+        with suppress(InterruptedError), database.begin() as connection:
+            assert [one.group for one in take_untold(connection, 10)] == ["edge"]
+            raise InterruptedError("killed before what is told of them is committed")
+        assert told() == ["edge"], "nobody asked for Plytix; our own product images are told as /changes has them"
+    with database.connect() as connection:
+        assert has_untold(connection)
+    assert told() == ["slow"]
+    assert told() == []
 
 
 def test_nothing_is_said_of_nothing(database: sa.Engine) -> None:

@@ -235,6 +235,17 @@ def test_a_run_is_forgotten_whole_and_since_when_all_is_known_is_told(kept: Rete
     assert since(kept) == YOUNG
 
 
+def test_a_run_of_which_webhooks_are_still_to_tell_stays_as_long_as_what_they_told(kept: Retention) -> None:
+    with kept.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO imagesync.webhook_effect SELECT id FROM imagesync.effect WHERE run_id = 'gone'"
+        )
+    replace(kept, ages=replace(AGES, webhooks=timedelta(days=60))).effects()
+    assert [one.by.run_id for one in effects_of_group(kept.engine, "edge", "a", "g")] == ["gone", "lasting", "lasting"]
+    kept.effects()
+    assert [one.by.run_id for one in effects_of_group(kept.engine, "edge", "a", "g")] == ["lasting", "lasting"]
+
+
 @pytest.mark.parametrize("kind", ["plans", "handovers", "pages"])
 def test_a_clean_up_that_was_interrupted_lost_nothing_protected_and_goes_on(
     kept: Retention, kind: str, monkeypatch: pytest.MonkeyPatch

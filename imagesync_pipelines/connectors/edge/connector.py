@@ -116,6 +116,7 @@ CONNECTOR = Connector(
         missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
     ),
     names_of=shown.names_of,
+    known_pictures=shown.known_pictures,
     pictures_of=shown.pictures_of,
     past_of=shown.past_of,
     read_picture=shown.picture_of,

@@ -119,6 +119,7 @@ class EdgeStore:
     """One edge store. dsn: its database, None: the embedded database `database_name`; capacity_gb: None is unknown.
 
     account_id: what the row of ours in its database says, '' when it was not given; no other database passes.
+    photos_url: where browsers find its photo server, '' when it was not given.
     """
 
     name: str
@@ -127,6 +128,7 @@ class EdgeStore:
     dsn: SecretStr | None = field(default=None, repr=False)
     capacity_gb: float | None = None
     account_id: str = ""
+    photos_url: str = ""
 
     @property
     def database_name(self) -> str:
@@ -142,6 +144,7 @@ class _Store(Section):
     password: Secret | None = None
     capacity_gb: Annotated[float, Field(gt=0)] | None = None
     account_id: UUID | None = None
+    photos_url: Text | None = None
 
 
 class EdgeSection(Section):
@@ -162,6 +165,7 @@ def edge_stores(accounts: Accounts) -> KnownAccounts[EdgeStore]:
         if owner != name:
             raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owner}; each needs its own")
     urls = {f"[edge.stores.{name}] url": store.head_office.url for name, store in stores.items()}
+    urls |= {f"[edge.stores.{name}] photos_url": store.photos_url for name, store in stores.items() if store.photos_url}
     return KnownAccounts("edge store", stores, accounts.check_urls(urls))
 
 
@@ -175,5 +179,11 @@ def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None) -
     if head_office is None:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
     return EdgeStore(
-        name, str(section.store_id), head_office, section.dsn, section.capacity_gb, str(section.account_id or "")
+        name,
+        str(section.store_id),
+        head_office,
+        section.dsn,
+        section.capacity_gb,
+        str(section.account_id or ""),
+        section.photos_url or "",
     )

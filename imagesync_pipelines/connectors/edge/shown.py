@@ -4,33 +4,35 @@ A photo that is not there yet is with the head office, which is not asked for a 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.accounts.file import AccountsError, load_accounts
 from imagesync_pipelines.connectors.edge import history
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import open_store, read_picture
 from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage import decoded
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import mirror
-from imagesync_pipelines.sync.connector import PastPicture, RowName, RowPictures, picture_at
+from imagesync_pipelines.sync.connector import KnownPicture, PastPicture, RowName, RowPictures, picture_at
 
 KILOBYTE = 1000
 # Before the SHA-256 of what a store keeps beside its photos.
 _BY_HASH = "sha256="
 
 
-def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+def names_of(engine: sa.Engine, account: str, groups: Collection[str]) -> dict[str, RowName]:
     """SKU and name of products by their ids at the head office, with ours."""
-    found = listed_names(engine, str(header.scope.get("account", "")), groups)
-    ours = names_of_skus(engine, header, {one.code for one in found.values() if one.code})
+    found = listed_names(engine, account, groups)
+    ours = names_of_skus(engine, account, {one.code for one in found.values() if one.code})
     return {
         group: one._replace(product_id=ours[one.code].product_id) if one.code in ours else one
         for group, one in found.items()
@@ -45,6 +47,25 @@ def listed_names(engine: sa.Engine, store: str, groups: Collection[str]) -> dict
     with engine.connect() as connection:
         found = connection.execute(query.where(mine).order_by(row.gone_at.is_(None))).all()
     return {one.group_key: RowName(None, one.sku or "", one.name or "") for one in found if one.sku or one.name}
+
+
+def known_pictures(
+    connection: sa.Connection, shared: Settings, account: str, pictures: Sequence[Mapping[str, Any]]
+) -> list[KnownPicture]:
+    """Photos of a store: their SHA-256 as our decoder knows it, and where its photo server shows them."""
+    contents = decoded.sha256_of(connection, {str(one["checksum"]) for one in pictures if one.get("checksum")})
+    store = None
+    # An accounts file that is wrong costs addresses, and nothing else.
+    with suppress(AccountsError):
+        store = edge_stores(load_accounts(shared)).by_name.get(account)
+    base = "" if store is None else store.photos_url
+    return [
+        KnownPicture(
+            str(one.get("sha256") or contents.get(str(one.get("checksum")), "")),
+            f"{base.rstrip('/')}/photos/{one['key']}" if base else "",
+        )
+        for one in pictures
+    ]
 
 
 def pictures_of(

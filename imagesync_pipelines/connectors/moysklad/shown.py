@@ -22,14 +22,14 @@ from imagesync_pipelines.sync.connector import PastPicture, RowName, RowPictures
 KILOBYTE = 1000
 
 
-def names_of(engine: sa.Engine, header: PlanHeader, groups: Collection[str]) -> dict[str, RowName]:
+def names_of(engine: sa.Engine, account: str, groups: Collection[str]) -> dict[str, RowName]:
     """Code and name of entities as the main account has them; our product is the one whose SKU both have."""
     card = moysklad_entity_map.c
-    mine = (card.child == header.scope.get("account", "")) & among(card.entity_key, groups)
+    mine = (card.child == account) & among(card.entity_key, groups)
     with engine.connect() as connection:
         entities = entities_of(connection, sorted(groups))
         values = {row.entity_key: row.value for row in connection.execute(sa.select(moysklad_entity_map).where(mine))}
-    ours = names_of_skus(engine, header, set(values.values()))
+    ours = names_of_skus(engine, account, set(values.values()))
     found = {}
     for entity in entities:
         product = ours.get(values.get(entity.key, ""))

@@ -7,7 +7,14 @@ from imagesync_pipelines.connectors.plytix.doctor import probes
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.ledger import declared, forget_account
 from imagesync_pipelines.connectors.plytix.reading import with_pim
-from imagesync_pipelines.connectors.plytix.report import again, past_of, pictures_of, places_of, read_report
+from imagesync_pipelines.connectors.plytix.report import (
+    again,
+    known_pictures,
+    past_of,
+    pictures_of,
+    places_of,
+    read_report,
+)
 from imagesync_pipelines.connectors.plytix.settings import (
     GalleryCleanupOptions,
     GalleryPlanOptions,
@@ -46,6 +53,7 @@ CONNECTOR = Connector(
     without_match=without_match,
     pictures_of=pictures_of,
     past_of=past_of,
+    known_pictures=known_pictures,
     places_of=places_of,
     groups_of=lambda connection, product_id, sku: (sku,),
     groups_by_sku=lambda connection, account, skus: {sku: sku for sku in skus},

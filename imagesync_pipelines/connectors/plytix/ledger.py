@@ -39,11 +39,12 @@ Run = RunContext[PlytixSettings]
 
 
 class NotedAsset(NamedTuple):
-    """An asset to be noted; key is None when it is none of our pictures."""
+    """An asset to be noted; key is None when it is none of our pictures. url: where Plytix shows it, '' if unknown."""
 
     asset_id: str
     key: str | None
     filename: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Ledger:
         statement = insert(plytix_asset)
         statement = statement.on_conflict_do_update(
             index_elements=["account", "asset_id"],
-            set_={name: statement.excluded[name] for name in ("key", "filename")} | {"noted_at": sa.func.now()},
+            set_={name: statement.excluded[name] for name in ("key", "filename", "url")} | {"noted_at": sa.func.now()},
         )
         with self.engine.begin() as connection:
             older = plytix_asset.update().where(self._assets(), among(plytix_asset.c.key, keys))

@@ -92,11 +92,15 @@ class PlytixProduct(NamedTuple):
 
 
 class Asset(NamedTuple):
-    """A file in Plytix. filename: as Plytix stored it, which need not be the one asked for. size: bytes, or None."""
+    """A file in Plytix. filename: as Plytix stored it, which need not be the one asked for. size: bytes, or None.
+
+    url: where Plytix shows it to everybody, '' where the answer does not say.
+    """
 
     id: str
     filename: str
     size: int | None = None
+    url: str = ""
 
 
 class _HandOver(BaseModel):

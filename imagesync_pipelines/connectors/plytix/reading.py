@@ -235,7 +235,8 @@ def recognise(
             ours[asset_id] = key
         elif key is not None and anew:
             also[asset_id] = key
-        noted.append(NotedAsset(asset_id, ours.get(asset_id), name))
+        url = named[asset_id].url if asset_id in named else ""
+        noted.append(NotedAsset(asset_id, ours.get(asset_id), name, url))
     ledger.note_assets(noted)
     if not ours:
         return 0
@@ -251,7 +252,7 @@ def recognise(
     by_key |= {key: asset_id for key, asset_id in known.assets().items() if key not in by_key}
     missing = {rules.file_name(key): key for keys in wanted.values() for key in sorted(keys) if key not in by_key}
     by_name = api.assets_by_filename(list(missing))
-    ledger.note_assets([NotedAsset(asset.id, missing[name], name) for name, asset in by_name.items()])
+    ledger.note_assets([NotedAsset(asset.id, missing[name], name, asset.url) for name, asset in by_name.items()])
     return len(ours) + len(by_name)
 
 

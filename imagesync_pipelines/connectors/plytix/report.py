@@ -13,12 +13,14 @@ from imagesync_pipelines.connectors.plytix.gallery import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN, address_of
 from imagesync_pipelines.products.showing import pixels
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
-from imagesync_pipelines.storage.schema_accounts import plytix_link
-from imagesync_pipelines.sync.connector import ImagePlace, PastPicture, RowPictures
+from imagesync_pipelines.storage.schema_accounts import plytix_asset, plytix_link
+from imagesync_pipelines.sync.connector import ImagePlace, KnownPicture, PastPicture, RowPictures
 from imagesync_pipelines.sync.steps import Json
 
 _REPORTS = "reports/plytix"
@@ -168,6 +170,19 @@ def again(entries: Sequence[QuarantineEntry]) -> dict[str, Any]:
     """The products of quarantined items; the whole account where an item is of none."""
     skus = sorted({entry.group or "" for entry in entries})
     return {"skus": skus} if all(skus) else {}
+
+
+def known_pictures(
+    connection: sa.Connection, shared: Settings, account: str, pictures: Sequence[Mapping[str, Any]]
+) -> list[KnownPicture]:
+    """Pictures in galleries, by their assets: where Plytix shows them, and their content where we have looked at it."""
+    row, assets = plytix_asset.c, {str(one["asset"]) for one in pictures if one.get("asset")}
+    query = sa.select(row.asset_id, row.content_sha256, row.url)
+    mine = (row.account == account) & among(row.asset_id, assets)
+    known = {
+        one.asset_id: KnownPicture(one.content_sha256 or "", one.url) for one in connection.execute(query.where(mine))
+    }
+    return [known.get(str(one.get("asset")), KnownPicture()) for one in pictures]
 
 
 def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:

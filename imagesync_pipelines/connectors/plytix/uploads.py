@@ -49,7 +49,7 @@ class Uploads:
             except AnswerLostError:
                 asset, _ = self._api.create_asset(url, name)
                 existed = False
-            self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename)])
+            self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename, asset.url)])
             self._assets[key] = asset.id
             (self.existed if existed else self.uploaded).add(key)
             return asset.id

@@ -1,27 +1,39 @@
-"""From changes to events: what a product shows is compared with what it showed, in the order of `/changes`.
+"""From changes to events: what a product shows is compared with what it showed, in the order of `/changes`; and what
+was written into other systems, as the history noted it.
 
-One writer at a time: the events, what was seen and the cursor of `/changes` are one transaction. A process that is
-killed loses none and doubles none.
+One writer at a time: the events, what was seen, the cursor of `/changes` and which effects still wait are one
+transaction. A process that is killed loses none and doubles none.
 """
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.products.showing import images_of, whose_images
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.effects import Effect, has_untold, take_untold
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursor
 from imagesync_pipelines.storage.schema import cursor as cursors
 from imagesync_pipelines.storage.schema import product
-from imagesync_pipelines.storage.schema_webhooks import webhook_event, webhook_seen, webhook_subscription
-from imagesync_pipelines.storage.subscriptions import write_events
+from imagesync_pipelines.storage.schema_webhooks import (
+    webhook_effect,
+    webhook_event,
+    webhook_seen,
+    webhook_subscription,
+)
+from imagesync_pipelines.storage.subscriptions import Event, write_events
+from imagesync_pipelines.sync.connector import our_product
 from imagesync_pipelines.upstream.addresses import web_address
 from imagesync_pipelines.web.catalogue.changes import changes_since, from_now_on
 from imagesync_pipelines.web.webhooks_out.rules import Shown, event_of
+from imagesync_pipelines.web.webhooks_out.targets import pictures_of, target_event, written_by
 
 FEED = "webhooks_out"
 PAGE, AT_ONCE = 200, 1000
@@ -62,14 +74,15 @@ def end_without_readers(engine: sa.Engine) -> None:
             connection.execute(cursors.delete().where(cursors.c.connector == FEED))
             connection.execute(webhook_seen.delete())
             connection.execute(webhook_event.delete())
+            connection.execute(webhook_effect.delete())
 
 
 def has_news(engine: sa.Engine) -> bool:
-    """Whether a product changed that was not looked at since."""
+    """Whether a product changed that was not looked at since, or something was written elsewhere."""
     with engine.connect() as connection:
         at = read_cursor(connection, FEED, "")
-    if at is None:
-        return False
+        if at is None or has_untold(connection):
+            return at is not None
     page = changes_since(engine, None, at, 1)
     # A stretch of writes that are all told further on is empty, and still to be gone through.
     return bool(page.items) or page.has_more
@@ -82,8 +95,10 @@ class Collected(NamedTuple):
     more: bool
 
 
-def collect(engine: sa.Engine, *, own_images_first: bool, new_id: Callable[[], str] = message_id) -> Collected:
-    """Look at the next page of changes, and write what is worth telling."""
+def collect(
+    engine: sa.Engine, shared: Settings, *, own_images_first: bool, new_id: Callable[[], str] = message_id
+) -> Collected:
+    """Look at the next page of changes and of effects, and write what is worth telling."""
     with engine.begin() as connection:
         mine = sa.select(cursors.c.value).where(cursors.c.connector == FEED, cursors.c.account == "")
         at = connection.execute(mine.with_for_update()).scalar()
@@ -101,10 +116,30 @@ def collect(engine: sa.Engine, *, own_images_first: bool, new_id: Callable[[], s
                 was = Shown.of(before.get(one.product_id))
                 if (event := event_of(one.product_id, sku, one.changed_at, was, shown, new_id())) is not None:
                     events.append(event)
+        untold = take_untold(connection, PAGE)
+        events += _elsewhere(connection, engine, shared, untold, new_id)
         write_events(connection, events)
         _remember(connection, {one: shown for one, (_, shown) in now.items() if shown.as_json() != before.get(one)})
         move_cursor(connection, FEED, "", page.next_cursor)
-        return Collected(len(events), page.has_more)
+        return Collected(len(events), page.has_more or len(untold) == PAGE)
+
+
+def _elsewhere(
+    connection: sa.Connection, engine: sa.Engine, shared: Settings, effects: Sequence[Effect], new_id: Callable[[], str]
+) -> list[Event]:
+    """What there is to tell of effects in other systems, in their order."""
+    targets = {one.name: one for one in connectors() if one.groups_of is not our_product}
+    told = [(one, written) for one in effects if one.connector in targets and (written := written_by(one))]
+    found = []
+    for (name, account), some in groupby(told, lambda one: (one[0].connector, one[0].account)):
+        connector, these = targets[name], list(some)
+        names = connector.names_of(engine, account, {effect.group for effect, _ in these})
+        pictures = [picture for _, written in these for picture in pictures_of(written)]
+        of_each = iter(connector.known_pictures(connection, shared, account, pictures))
+        for effect, written in these:
+            mine = list(islice(of_each, len(pictures_of(written))))
+            found.append(target_event(effect, written, names.get(effect.group), mine, new_id()))
+    return found
 
 
 def _look(connection: sa.Connection, ids: Collection[int], own_images_first: bool) -> dict[int, tuple[str, Shown]]:

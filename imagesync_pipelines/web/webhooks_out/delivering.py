@@ -100,7 +100,7 @@ def deliver(sender: Sender, seconds: float) -> Delivered:
             in_time = sender.timing.clock() < until
             more = False
             if in_time:
-                collected = collect(sender.engine, own_images_first=sender.own_images_first)
+                collected = collect(sender.engine, sender.shared, own_images_first=sender.own_images_first)
                 done.noted, more = done.noted + collected.events, collected.more
                 for one in subscriptions.waiting(sender.engine, sender.now()):
                     if one.id not in at_work:

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from imagesync_pipelines.accounts.file import OF_WEBHOOKS
 from imagesync_pipelines.products.settings import ShowingSettings
-from imagesync_pipelines.registry import CONNECTORS
+from imagesync_pipelines.registry import CONNECTORS, connectors
 from imagesync_pipelines.settings import check_transport, load_settings
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.alerts import end_alerts, kept_alerts
@@ -23,19 +24,21 @@ from imagesync_pipelines.storage.subscriptions import (
     Subscription,
     SubscriptionError,
 )
+from imagesync_pipelines.sync.connector import our_product
 from imagesync_pipelines.upstream.addresses import has_user, judge_url
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.purging import FORMS, NEW_BEGINNING, REVALIDATE, STANDARD, TEST_PATH, Message
 from imagesync_pipelines.upstream.signing import PREFIX, WebhookSecretError, key_of, new_secret
 from imagesync_pipelines.web.webhooks_out import collecting
 from imagesync_pipelines.web.webhooks_out.delivering import REFERENCE, Outcome, Sender, send, usable_secrets
-from imagesync_pipelines.web.webhooks_out.rules import EVENTS, TEST_TYPE, message
+from imagesync_pipelines.web.webhooks_out.rules import EVENTS, TARGETS_EVENTS, TEST_TYPE, message
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-# No setting has such a name, so no subscription sends a secret that was given to us for something else.
-_VARIABLE = re.compile(r"env:IMAGESYNC_WEBHOOK_[A-Za-z0-9_]{1,80}")
-_NO_VARIABLE = "A secret is not kept here; set a variable IMAGESYNC_WEBHOOK_… and write env: and its name."
+# No setting has such a name, and the accounts file may name none, so no subscription sends a secret that was given to
+# us for something else.
+_VARIABLE = re.compile(rf"env:{OF_WEBHOOKS}[A-Za-z0-9_]{{1,80}}")
+_NO_VARIABLE = f"A secret is not kept here; set a variable {OF_WEBHOOKS}… and write env: and its name."
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
 
 
@@ -92,6 +95,7 @@ def checked(sender: Sender, new: NewSubscription) -> NewSubscription:
         raise SubscriptionError(_NO_VARIABLE)
     _known("event", new.events, EVENTS)
     _known("connector", new.connectors, CONNECTORS)
+    _possible(new)
     options = {name: value for name, value in new.options.items() if value}
     _known(f"option of {form.name}", list(options), form.options)
     if missing := [name for name in form.needed if name not in options]:
@@ -118,9 +122,27 @@ def _known(what: str, given: Sequence[str], known: Sequence[str] | Mapping[str, 
             raise SubscriptionError(f"There is no {what} {one!r}; there are: {', '.join(known) or 'none'}.")
 
 
+def targets() -> list[str]:
+    """The connectors that write into other systems; the others bring our own product images."""
+    return [one.name for one in connectors() if one.groups_of is not our_product]
+
+
+def _possible(new: NewSubscription) -> None:
+    """Refuse events that no connector of the subscription has: it would never be told of them."""
+    elsewhere = [one for one in new.connectors if one in targets()]
+    of_target = [one for one in new.events if one in TARGETS_EVENTS]
+    if of_target and not elsewhere:
+        raise SubscriptionError(
+            f"{of_target[0]} is about what is written into other systems; name the connector that writes it: "
+            f"{', '.join(targets())}."
+        )
+    if elsewhere and new.events and not of_target:
+        raise SubscriptionError(f"Of {elsewhere[0]} the events are {', '.join(TARGETS_EVENTS)}; name any of them, too.")
+
+
 def variable_of(name: str) -> str:
     """The variable that a subscription's secret is in, where none is named."""
-    return f"IMAGESYNC_WEBHOOK_{name.upper().replace('-', '_')}_SECRET"
+    return f"{OF_WEBHOOKS}{name.upper().replace('-', '_')}_SECRET"
 
 
 def next_variable(reference: str) -> str:
@@ -237,7 +259,7 @@ PAUSED = "a person paused it"
 def wanted_by(one: Subscription) -> str:
     """What a subscription wants, for people."""
     parts = [*one.connectors, *one.events, *(f"SKU {pattern}" for pattern in one.skus)]
-    return ", ".join(parts) or "everything"
+    return ", ".join(parts) or "every change of product images"
 
 
 def state_of(one: Subscription) -> str:

@@ -12,8 +12,11 @@ from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
 ADDED, CHANGED, REMOVED, PRIMARY = "image.added", "image.changed", "image.removed", "primary.changed"
 LEFT, BACK = "product.left", "product.returned"
-EVENTS = (ADDED, CHANGED, REMOVED, PRIMARY, LEFT, BACK)
-TYPE, TEST_TYPE = "product.images.changed", "webhook.test"
+OWN_EVENTS = (ADDED, CHANGED, REMOVED, PRIMARY, LEFT, BACK)
+# Of what is written into other systems, see targets.py.
+TARGETS_EVENTS = ("target.added", "target.changed", "target.removed", "target.moved")
+EVENTS = (*OWN_EVENTS, *TARGETS_EVENTS)
+TYPE, TARGET_TYPE, TEST_TYPE = "product.images.changed", "target.images.changed", "webhook.test"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def event_of(product_id: int, sku: str, at: datetime, before: Shown, after: Show
     data: dict[str, Any] = {
         "sku": sku,
         "product_id": product_id,
-        "events": [one for one in EVENTS if one in kinds],
+        "events": [one for one in OWN_EVENTS if one in kinds],
         "images_from": after.images_from,
         "left_erp": after.left,
         "changes": changes,
@@ -106,9 +109,13 @@ def _said(image: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wants(one: Subscription, event: Event) -> bool:
-    """Whether a subscription is told of an event; what it does not name it takes all of."""
+    """Whether a subscription is told of an event; what it does not name it takes all of.
+
+    Without a connector these are the changes of our own product images: what is written elsewhere has to be asked for.
+    """
+    is_own = set(TARGETS_EVENTS).isdisjoint(event.events)
     return (
-        (not one.connectors or not set(one.connectors).isdisjoint(event.connectors))
+        (is_own if not one.connectors else not set(one.connectors).isdisjoint(event.connectors))
         and (not one.events or not set(one.events).isdisjoint(event.events))
         and (not one.skus or any(fnmatchcase(event.sku, pattern) for pattern in one.skus))
     )

@@ -90,6 +90,12 @@ def test_who_is_told(asked: dict[str, list[str]], is_wanted: bool) -> None:
     assert wants(replace(NOBODY, **asked), TOLD) is is_wanted
 
 
+@pytest.mark.parametrize(("connectors", "is_wanted"), [([], False), (["image_db"], False), (["edge", "folder"], True)])
+def test_what_is_written_elsewhere_is_told_to_whoever_names_it(connectors: list[str], is_wanted: bool) -> None:
+    told = Event("msg_1", "A-100", ["edge"], ["target.added"], [], "{}", AT)
+    assert wants(replace(NOBODY, connectors=connectors), told) is is_wanted
+
+
 SETTINGS = WebhooksOutSettings(backoff_first_seconds=5, backoff_max_seconds=3600, disable_after_hours=72)
 
 

@@ -96,7 +96,7 @@ def asset_from_row(row: Mapping[str, Any], filename: str = "") -> Asset:
     if not asset_id:
         raise BadAnswerError("an asset came without id")
     counted = isinstance(size, int) and not isinstance(size, bool)
-    return Asset(asset_id, text_in(row, "filename") or filename, size if counted else None)
+    return Asset(asset_id, text_in(row, "filename") or filename, size if counted else None, text_in(row, "url"))
 
 
 def existing_asset_id(data: object) -> str | None:

@@ -134,7 +134,8 @@ def _page(
         "wrong": wrong,
         "forms": FORMS.values(),
         "events": EVENTS,
-        "connectors": [name for name in CONNECTORS if name in ("image_db", "folder")],
+        "connectors": [name for name in CONNECTORS if name not in managing.targets()],
+        "targets": managing.targets(),
         **_WORDS,
     }
     return private_page(request, "admin/webhooks.html", context, status=409 if wrong else 200)
