@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.storage.effects import touched_by
 from imagesync_pipelines.storage.plan_words import dismissal, words_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.connector import Connector
@@ -78,9 +79,16 @@ def plan(
         "address": lambda **said: "?" + urlencode({"change": shown, **({"q": q.strip()} if q.strip() else {}), **said}),
         "words": words_of(opened.engine, plan_id),
         "dismissed": dismissal(opened.engine, plan_id),
+        "can_undo": _can_undo(opened, header),
         "token": lambda url: picture_token(opened, url),
     }
     return render(request, "plan.html", context)
+
+
+def _can_undo(opened: Opened, header: PlanHeader) -> bool:
+    """Whether the run that carried the plan out changed something that is still known."""
+    with opened.engine.connect() as connection:
+        return header.applied_run is not None and bool(touched_by(connection, header.applied_run))
 
 
 def declared(name: str) -> Connector | None:

@@ -236,6 +236,7 @@ def test_what_a_run_changed_is_taken_back_by_a_plan(
         launching.undo_of(RUN_ID, [Touched(RUN_ID, "plytix", "main")])
     plan_id = save(world, [{"key": "1/2", "change": "add", "reason": "new", "group": "1", "product": "100"}])
     Plans(world.engine, world.opened.storage).mark_applied(plan_id, RUN_ID)
+    assert admin.send_form(f"/plans/{plan_id}", f"{page}/undo").url.endswith(page)
     assert f'href="{page}"' in admin.get(f"/plans/{plan_id}").text
 
 
