@@ -87,8 +87,10 @@ def plan(
 
 def _can_undo(opened: Opened, header: PlanHeader) -> bool:
     """Whether the run that carried the plan out changed something that is still known."""
+    if header.applied_run is None:
+        return False
     with opened.engine.connect() as connection:
-        return header.applied_run is not None and bool(touched_by(connection, header.applied_run))
+        return bool(touched_by(connection, header.applied_run))
 
 
 def declared(name: str) -> Connector | None:
