@@ -8,7 +8,7 @@ import pytest
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.registry import connector_named
-from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.excluding import Channel
 from imagesync_pipelines.sync.guard import wants
@@ -37,12 +37,12 @@ def decide(site: Any, ids: list[int], decision: str) -> None:
         assert held.decide(installation.engine, ids, decision, "anna") == len(ids)
 
 
-def exclude(site: Any, subject: Subject, plan: PlanHeader, groups: set[str]) -> Callable[[], object]:
-    """Exclude the products that groups of a plan are about, by their SKUs; gives the way back."""
+def exclude(site: Any, subject: Subject, groups: set[str]) -> Callable[[], object]:
+    """Exclude the products that groups are about, by their SKUs; gives the way back."""
     connector = connector_named(subject.name)
     channel = Channel(subject.name, subject.account, connector.groups_by_sku)
     with site.opened() as (installation, _):
-        names = connector.names_of(installation.engine, plan, groups)
+        names = connector.names_of(installation.engine, subject.account, groups)
         skus = sorted({names[group].code if group in names else group for group in groups})
         assert excluding.exclude(installation.engine, channel, skus, "anna") == skus
 
@@ -124,7 +124,7 @@ def test_what_a_person_undid_or_excluded_stays_so_until_it_is_released(subject: 
     with site.opened() as (installation, _):
         marks = held.entries(installation.engine, subject.name, subject.account)
     assert {one.key for one in marks} == {row.key for row in undone}
-    back = exclude(site, subject, look.plan, set(rows["group"]))
+    back = exclude(site, subject, set(rows["group"]))
     decide(site, [one.id for one in marks], held.ALLOW)
     done = site.sync(**subject.whole)
     assert done.plan is not None
