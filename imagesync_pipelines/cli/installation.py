@@ -22,6 +22,7 @@ from imagesync_pipelines.storage.installation import open_installation, open_loc
 # Databases of the embedded server, what people made there, and its table.
 _OF_PEOPLE = (
     ("imagesync", "pins", "imagesync.pin"),
+    ("imagesync", "orders of pictures", "imagesync.picture_order"),
     ("imagesync", "users", "imagesync.web_user"),
     ("imagesync", "API keys", "imagesync.api_key"),
     ("head_office", "head office accounts", "head_office.account"),

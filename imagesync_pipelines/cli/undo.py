@@ -13,7 +13,9 @@ from imagesync_pipelines.products.undoing import undo_choice
 @click.command("undo")
 @click.argument("run", metavar="RUN", required=False)
 @click.option("--sku", "skus", metavar="SKU", multiple=True, help="of this product only; may be given several times")
-@click.option("--choice", "choice", metavar="SKU", help="the last choice of this product's primary picture instead")
+@click.option(
+    "--choice", "choice", metavar="SKU", help="the last choice of this product's primary picture, or order, instead"
+)
 @click.option("--dry-run", is_flag=True, help="only plan it; `imagesync apply` carries it out later")
 @click.pass_context
 def undo(context: click.Context, run: str | None, skus: tuple[str, ...], choice: str | None, dry_run: bool) -> None:

@@ -24,13 +24,14 @@ RECIPE = 1
 _CHUNK = 1 << 20
 # A number that is another one as soon as any value differs that a row of the exports is made from, in any order.
 _STATE = sa.text("""
-SELECT format('products %s, images %s, shown %s',
+SELECT format('products %s, images %s, shown %s, orders %s',
   (SELECT sum(hash_record_extended(ROW(id, sku, kind, variant_code, name, parent_id, left_erp_at IS NULL), 0))
      FROM imagesync.product),
   (SELECT sum(hash_record_extended(ROW(id, product_id, external_id, image_url, thumbnail_url, image_type, is_primary,
                                        is_front, priority, alt_text, source, newest_export, image_format, width,
                                        height, last_synced), 0)) FROM imagesync.product_image),
-  (SELECT sum(hash_record_extended(ROW(product_id, owner_id, own_first_id), 0)) FROM imagesync.shown_image))
+  (SELECT sum(hash_record_extended(ROW(product_id, owner_id, own_first_id), 0)) FROM imagesync.shown_image),
+  (SELECT sum(hash_record_extended(ROW(product_id, pictures), 0)) FROM imagesync.picture_order))
 """)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.products import rules
-from imagesync_pipelines.products.primaries import PRIMARY
+from imagesync_pipelines.products.orders import ORDER, UNORDER, order_of, renamed
+from imagesync_pipelines.products.primaries import PRIMARY, name_of
 from imagesync_pipelines.products.target import image_key
 from imagesync_pipelines.storage.effects import Effect, effects_about
 from imagesync_pipelines.sync.model import EFFECTS
@@ -26,7 +27,10 @@ def images_at(connection: sa.Connection, sources: Collection[str], product_id: i
     Right for moments since known_since, and as far as nobody else wrote the table.
     """
     since = effects_about(connection, [(source, str(product_id)) for source in sources], after=at)
-    return sorted(images_before(images_now(connection, [product_id]), since).values(), key=_order)
+    there = images_before(images_now(connection, [product_id]), since).values()
+    order = order_before(order_of(connection, product_id), since)
+    places = {name: at for at, name in enumerate(order)}
+    return sorted(there, key=lambda image: _order(image, places))
 
 
 def images_now(connection: sa.Connection, product_ids: Collection[int]) -> dict[Key, Image]:
@@ -54,8 +58,26 @@ def images_before(images: Mapping[Key, Image], effects: Sequence[Effect]) -> dic
     return there
 
 
-def _order(image: Image) -> tuple[object, ...]:
+def order_before(order: Sequence[str], effects: Sequence[Effect]) -> Sequence[str]:
+    """The order that a person had given a product's pictures before these effects, which made `order` of it."""
+    for effect in reversed(effects):
+        names = {
+            name_of(effect.connector, row.key.partition("/")[2]): name_of(
+                effect.connector, row.key_before.partition("/")[2]
+            )
+            for row in effect.rows
+            if row.change in EFFECTS and row.key_before not in (None, row.key)
+        }
+        order = renamed(order, names)
+        for row in reversed(effect.rows):
+            if row.change in (ORDER, UNORDER):
+                order = (row.before or {}).get("pictures", [])
+    return order
+
+
+def _order(image: Image, places: Mapping[str, int]) -> tuple[object, ...]:
     newest = image["newest_export"]
     moment = None if newest is None else datetime.fromisoformat(newest)
     shown = rules.Shown(image["external_id"], image["priority"], moment, image["source"])
+    shown = shown._replace(place=places.get(name_of(*shown.name)))
     return (not image["is_primary"], *rules.display_order(shown))

@@ -4,9 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.orders import PLACE
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.products.rules import Shown, display_order
 from imagesync_pipelines.storage.database import among
@@ -28,10 +30,18 @@ class Picture:
     is_primary: bool
     width: int | None
     height: int | None
+    image_type: str = ""
+    fingerprint: str = ""
+    place: int | None = None
 
     @property
-    def order(self) -> tuple[object, ...]:
+    def order(self) -> tuple[Any, ...]:
         """Its place among the pictures of the product, as the catalogue shows them."""
+        return display_order(Shown(self.external_id, self.priority, self.newest_export, self.source, self.place))
+
+    @property
+    def own_order(self) -> tuple[Any, ...]:
+        """The same as the sources' rules have it, whatever order a person gave them."""
         return display_order(Shown(self.external_id, self.priority, self.newest_export, self.source))
 
 
@@ -58,13 +68,20 @@ class Choice:
 
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def newest_first(one: Picture) -> tuple[Any, ...]:
+    """The key that sorts pictures by their moments; those that are alike stand as their sources' rules order them."""
+    return (-((one.newest_export or _LONG_AGO) - _LONG_AGO).total_seconds(), *one.own_order)
+
+
 UNPIN = "unpin"
 # How each rule orders the pictures that it may choose, the best first.
-_BEST: Mapping[str, Callable[[Picture], tuple[object, ...]]] = MappingProxyType(
+_BEST: Mapping[str, Callable[[Picture], tuple[Any, ...]]] = MappingProxyType(
     {
         "front": lambda one: one.order,
         "largest": lambda one: (-(one.width or 0) * (one.height or 0), *one.order),
-        "newest": lambda one: (-((one.newest_export or _LONG_AGO) - _LONG_AGO).total_seconds(), *one.order),
+        "newest": newest_first,
     }
 )
 RULES: Mapping[str, str] = MappingProxyType(
@@ -86,16 +103,22 @@ def chosen(pictures: Iterable[Picture], rule: str) -> Picture | None:
 def plan_choices(engine: sa.Engine, product_ids: Collection[int], rule: str) -> list[Choice]:
     """What a rule would choose for these products, in the order of their SKUs; nothing is changed."""
     names = sa.select(product.c.id, product.c.sku, product.c.name).where(among(product.c.id, product_ids))
-    columns = [product_image.c[name] for name in Picture.__dataclass_fields__]
-    images = sa.select(*columns).where(among(product_image.c.product_id, product_ids))
     pins = sa.select(pin).where(among(pin.c.product_id, product_ids))
     with engine.connect() as connection:
         products = connection.execute(names.order_by(product.c.sku, product.c.id)).all()
         pinned = {row.product_id: row for row in connection.execute(pins)}
-        by_product: dict[int, list[Picture]] = {}
-        for row in connection.execute(images):
-            by_product.setdefault(row.product_id, []).append(Picture(**row._mapping))
+        by_product = read_pictures(connection, product_ids)
     return [_choice(one, by_product.get(one.id, []), pinned.get(one.id), rule) for one in products]
+
+
+def read_pictures(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, list[Picture]]:
+    """The pictures of their own that products have, in no order."""
+    columns = [product_image.c[name] for name in Picture.__dataclass_fields__ if name in product_image.c]
+    query = sa.select(*columns, PLACE.label("place")).where(among(product_image.c.product_id, product_ids))
+    found: dict[int, list[Picture]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.product_id, []).append(Picture(**row._mapping))
+    return found
 
 
 def _choice(one: sa.Row, pictures: Sequence[Picture], pinned: sa.Row | None, rule: str) -> Choice:

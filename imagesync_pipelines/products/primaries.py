@@ -1,11 +1,13 @@
 """Primaries in the database: images under lock, the flag of those whose flag is wrong, and a person's own choice.
 
+The order that a person gave pictures decides as well, where no pin does; it is kept by orders.py.
+
 No synchronisation undoes that choice, a pin. One whose image is gone stays and is dormant: when the image returns, so
 does the choice.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,17 +55,26 @@ SELECT count(*) FROM locked
 """  # noqa: S608 - names are constants of this module
 _PRESENT_OF = f"SELECT {', '.join(_PRESENT.names)} FROM imagesync.product_image WHERE product_id = {_AMONG}"  # noqa: S608
 _PINS_OF = f"SELECT product_id, source, external_id FROM imagesync.pin WHERE product_id = {_AMONG}"  # noqa: S608
+_CHOICES_OF = f"""
+SELECT product_id, source, external_id, NULL AS pictures FROM imagesync.pin WHERE product_id = {_AMONG}
+ UNION ALL
+SELECT product_id, NULL, NULL, pictures FROM imagesync.picture_order WHERE product_id = {_AMONG}
+"""  # noqa: S608 - names are constants of this module
 
 _TO_CHECK = "DELETE FROM imagesync.primary_to_check RETURNING product_id"
 
 _WRONG = """
-SELECT i.product_id FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
- WHERE i.product_id = ANY(CAST(:products AS bigint[]))
- GROUP BY i.product_id
-HAVING count(*) FILTER (WHERE i.is_primary) <> 1
-    OR (bool_or((i.source, i.external_id) = (p.source, p.external_id))
-        AND NOT bool_or(i.is_primary AND (i.source, i.external_id) = (p.source, p.external_id)))
- ORDER BY i.product_id
+SELECT product_id
+  FROM (SELECT i.product_id, i.is_primary, (i.source, i.external_id) = (p.source, p.external_id) AS is_pinned,
+               array_position(o.pictures, i.source || '/' || i.external_id) AS place
+          FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
+          LEFT JOIN imagesync.picture_order o USING (product_id)
+         WHERE i.product_id = ANY(CAST(:products AS bigint[]))) AS image
+ GROUP BY product_id
+HAVING count(*) FILTER (WHERE is_primary) <> 1
+    OR CASE WHEN bool_or(is_pinned) THEN NOT bool_or(is_primary AND is_pinned)
+            ELSE min(place) IS DISTINCT FROM min(place) FILTER (WHERE is_primary) END
+ ORDER BY product_id
 """
 
 # What the history calls a flag that moved, and why it did.
@@ -72,10 +83,19 @@ _IS_PRIMARY, _WAS_PRIMARY = "it is the primary picture now", "another picture is
 
 
 class Locked(NamedTuple):
-    """Products that nobody else writes until the transaction ends: their images (as _PRESENT says), and their pins."""
+    """Products that nobody else writes until the transaction ends: images (as _PRESENT says), pins, people's orders.
+
+    orders: of those that have one the pictures as name_of writes them, the first one first.
+    """
 
     images: pd.DataFrame
     pins: dict[int, tuple[str, str]]
+    orders: dict[int, Sequence[str]]
+
+
+def name_of(source: str, external_id: str) -> str:
+    """An image among those of its product, as orders have it."""
+    return f"{source}/{external_id}"
 
 
 def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Locked:
@@ -91,14 +111,22 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
     there = connection.execute(sa.text(_PRESENT_OF), asked).all()
     values = [pa.array(column, kind) for column, kind in zip(zip(*there, strict=True), _PRESENT.types, strict=False)]
     images = pa.table(values, _PRESENT) if there else _PRESENT.empty_table()
-    return Locked(frame_of(images), pins_of(connection, product_ids))
+    locked = Locked(frame_of(images), {}, {})
+    for product_id, source, external_id, pictures in connection.execute(sa.text(_CHOICES_OF), asked):
+        if pictures is None:
+            locked.pins[product_id] = (source, external_id)
+        else:
+            locked.orders[product_id] = pictures
+    return locked
 
 
-def primary_flags(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> pd.Series:
+def primary_flags(
+    images: pd.DataFrame, pins: Mapping[int, tuple[str, str]], orders: Mapping[int, Sequence[str]]
+) -> pd.Series:
     """Which images of whole products are primary (True/False), of all sources together, as rules.choose_primary says.
 
     images: product_id, source, external_id, priority, newest_export. Works on columns; the rule itself is asked about
-    products with a pin, and where two images are alike in priority and moment.
+    products with a pin or a person's order, and where two images are alike in priority and moment.
     """
     flags = ~images["product_id"].duplicated(keep=False)  # most products have one
     several = images[~flags]
@@ -112,21 +140,27 @@ def primary_flags(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> 
     alike = same & (priority[order][1:] == priority[order][:-1]) & (newest[order][1:] == newest[order][:-1])
     first = np.concatenate([[True], ~same])
     flags[several.index[order[first]]] = True
-    asked = np.union1d(products[order][1:][alike & first[:-1]], np.fromiter(pins, np.int64, len(pins)))
+    decided = np.array([*pins, *orders], np.int64)
+    asked = np.union1d(products[order][1:][alike & first[:-1]], decided)
     if len(asked):
         unclear = several[np.isin(products, asked)]
-        flags[unclear.index] = np.array(_chosen(unclear, pins), bool)
+        flags[unclear.index] = np.array(_chosen(unclear, pins, orders), bool)
     return flags
 
 
-def _chosen(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> list[bool]:
+def _chosen(
+    images: pd.DataFrame, pins: Mapping[int, tuple[str, str]], orders: Mapping[int, Sequence[str]]
+) -> list[bool]:
     """The same by the rule itself, image by image."""
     shown: dict[int, list[rules.Shown]] = {}
     moments = images["newest_export"].astype(object).where(images["newest_export"].notna(), None)
     columns = (images["product_id"], images["external_id"], images["priority"], moments, images["source"])
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    places = {product_id: {one: at for at, one in enumerate(names)} for product_id, names in orders.items()}
     for product_id, *values in rows:
-        shown.setdefault(product_id, []).append(rules.Shown(*values))
+        one = rules.Shown(*values)
+        place = places.get(product_id, {}).get(name_of(*one.name))
+        shown.setdefault(product_id, []).append(one._replace(place=place))
     chosen = {product_id: rules.choose_primary(of, pins.get(product_id)) for product_id, of in shown.items()}
     return [chosen[product_id] == (source, external_id) for product_id, external_id, *_, source in rows]
 
@@ -172,8 +206,8 @@ def repair_primaries(engine: sa.Engine, connector: str = DEFAULT_SOURCE, by: Aut
         if touched:
             products = list(connection.scalars(sa.text(_WRONG), {"products": sorted(touched)}))
         if products:
-            images, pins = lock_products(connection, products)
-            flags = primary_flags(images, pins)
+            images, pins, orders = lock_products(connection, products)
+            flags = primary_flags(images, pins, orders)
             set_flags(connection, images, flags)
             note_rows(connection, connector, "", by, flipped(images, flags, connector))
     return len(products)
@@ -185,7 +219,7 @@ def pin_image(engine: sa.Engine, product_id: int, source: str, external_id: str,
     Raises PinRefusedError when the product does not have the image; then nothing is changed.
     """
     with engine.begin() as connection:
-        images, _ = lock_products(connection, [product_id])
+        images = lock_products(connection, [product_id]).images
         pinned = (images["source"] == source) & (images["external_id"] == external_id)
         if not pinned.any():
             raise PinRefusedError(f"Product {product_id} has no image {external_id}; nothing was pinned.")
@@ -195,25 +229,25 @@ def pin_image(engine: sa.Engine, product_id: int, source: str, external_id: str,
         if before is None or (before["source"], before["external_id"]) != (source, external_id):
             chosen = {"source": source, "external_id": external_id}
             row = EffectRow(f"{product_id}/{external_id}", "pin", f"{who} chose it", before=before, after=chosen)
-            _note_choice(connection, product_id, source, who, row, flipped(images, pinned, source))
+            note_choice(connection, product_id, source, who, row, flipped(images, pinned, source))
 
 
 def unpin_image(engine: sa.Engine, product_id: int, who: str) -> bool:
     """Let the rules choose the product's primary again, at once; says whether there was a pin."""
     with engine.begin() as connection:
-        images, _ = lock_products(connection, [product_id])
+        images, _, orders = lock_products(connection, [product_id])
         before = _pin_of(connection, product_id)
-        flags = primary_flags(images, {})
+        flags = primary_flags(images, {}, orders)
         unset_pin(connection, product_id)
         set_flags(connection, images, flags)
         if before is not None:
             source, key = before["source"], f"{product_id}/{before['external_id']}"
             row = EffectRow(key, "unpin", f"{who} lets the rules choose again", before=before)
-            _note_choice(connection, product_id, source, who, row, flipped(images, flags, source))
+            note_choice(connection, product_id, source, who, row, flipped(images, flags, source))
     return before is not None
 
 
-def _note_choice(
+def note_choice(
     connection: sa.Connection, product_id: int, source: str, who: str, row: EffectRow, flips: pd.DataFrame
 ) -> None:
     """Note a person's choice with the flags that moved by it."""

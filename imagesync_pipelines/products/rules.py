@@ -32,12 +32,16 @@ class StoredProduct(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What of a product image decides where it is shown; those of all sources of a product stand in one order."""
+    """What of a product image decides where it is shown; those of all sources of a product stand in one order.
+
+    place: the one that a person gave it, None where nobody did.
+    """
 
     external_id: str
     priority: int
     newest_export: datetime | None
     source: str = DEFAULT_SOURCE
+    place: int | None = None
 
     @property
     def name(self) -> tuple[str, str]:
@@ -53,11 +57,15 @@ def priority(image_type: str, is_front: bool) -> int:
     return 3 if is_front else 4
 
 
-def display_order(image: Shown) -> tuple[int, float, int, str, str]:
-    """The key that sorts images for display: priority, newest export first, then file_id as a number, then source."""
+def display_order(image: Shown) -> tuple[float, int, float, int, str, str]:
+    """The key that sorts images for display: the place that a person gave, those without one behind.
+
+    Then priority, newest export first, then file_id as a number, then source.
+    """
     newest = (image.newest_export - _EPOCH).total_seconds() if image.newest_export else float("-inf")
     number = int(image.external_id) if image.external_id.isdecimal() else 0
-    return image.priority, -newest, number, image.external_id, image.source
+    place = float("inf") if image.place is None else image.place
+    return place, image.priority, -newest, number, image.external_id, image.source
 
 
 def choose_primary(images: Iterable[Shown], pin: tuple[str, str] | None = None) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.orders import PLACE
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import UNDOES, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product, product_image
@@ -51,7 +52,8 @@ def whose_images(
 
 def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, list[sa.Row]]:
     """The images of these products by product, in display order, the primary first; rows with the columns _IMAGE."""
-    query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(among(product_image.c.product_id, product_ids))
+    columns = (product_image.c[name] for name in _IMAGE)
+    query = sa.select(*columns, PLACE.label("place")).where(among(product_image.c.product_id, product_ids))
     found: dict[int, list[sa.Row]] = {}
     for image in connection.execute(query):
         found.setdefault(image.product_id, []).append(image)
@@ -62,7 +64,7 @@ def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[i
 
 
 def _order(image: sa.Row) -> tuple[object, ...]:
-    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.source)
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.source, image.place)
     return (not image.is_primary, *rules.display_order(shown))
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.errors import NumericValueOutOfRange
 
+from imagesync_pipelines.products.orders import follow_renames
 from imagesync_pipelines.products.primaries import PRIMARY, Locked, flipped, lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_columns, frame_of, read_columns
 from imagesync_pipelines.storage.effect_frames import note_rows
@@ -220,7 +221,7 @@ class ProductImageTarget:
         self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The outcomes of the rows, and what was done as note_rows takes it."""
-        images, pins = lock_products(connection, [int(group) for group in rows["group"].unique()])
+        images, pins, orders = lock_products(connection, [int(group) for group in rows["group"].unique()])
         settled = self._settled(rows, digests, images)
         rows = rows[~among(rows["group"], settled["group"])]
         done = outcomes(rows, Outcome.DONE)
@@ -230,6 +231,7 @@ class ProductImageTarget:
         renamed = written[written["key_before"].notna() & (written["key_before"] != written["key"])]
         renamed = renamed.assign(before=external_ids_of(renamed["key_before"]))
         effects = [self._noted(connection, rows), *self._told_of_pins(rows[removed], renamed, pins)]
+        follow_renames(connection, orders, self.source, renamed)
         values = self.payload(written["key"]) if len(written) else VALUES.empty_table()
         touched = pd.concat([rows["key"], rows["key_before"].dropna()])
         stay = images[(images["source"] != self.source) | ~among(_keys(images), touched)]
@@ -242,7 +244,7 @@ class ProductImageTarget:
                 "newest_export": values["newest_export"],
             }
         )
-        primary = primary_flags(pd.concat([stay, frame_of(come)], ignore_index=True), pins)
+        primary = primary_flags(pd.concat([stay, frame_of(come)], ignore_index=True), pins, orders)
         _change(connection, _REMOVE, self.source, rows[removed], "product_id", "external_id")
         for rename in _RENAMES:
             _change(connection, rename, self.source, renamed, "product_id", "before", "external_id")

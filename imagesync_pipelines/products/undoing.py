@@ -9,6 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.applying import plan_images
+from imagesync_pipelines.products.orders import ORDER, UNORDER, order_of, set_order
 from imagesync_pipelines.products.primaries import pin_image, pins_of, unpin_image
 from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, read_current
@@ -81,7 +82,9 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
 
 
 def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
-    """Take back the last choice of a product's primary picture, or the end of one; says what holds now.
+    """Take back the last choice of a product's primary picture, or order of its pictures, or the end of one.
+
+    Says what holds now.
 
     It is noted as a choice itself, so doing it again brings that back. Raises UndoRefusedError and PinRefusedError.
     """
@@ -93,11 +96,18 @@ def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
         sources = connection.scalars(sa.select(effect.c.connector).where(effect.c.group_key == str(product_id)))
         done = effects_about(connection, [(source, str(product_id)) for source in sorted(set(sources))])
         now = pins_of(connection, [product_id or 0]).get(product_id or 0)
-    choices = (row for one in reversed(done) for row in one.rows if row.change in ("pin", "unpin"))
+        ordered = order_of(connection, product_id or 0)
+    choices = (row for one in reversed(done) for row in one.rows if row.change in ("pin", "unpin", ORDER, UNORDER))
     last = next(choices, None)
     if product_id is None or last is None:
-        raise UndoRefusedError(f"No choice of a primary picture is known of a product {sku}; nothing was changed.")
+        raise UndoRefusedError(f"No choice of a picture or an order is known of a product {sku}; nothing was changed.")
     made, before = last.after or {}, last.before or {}
+    if last.change in (ORDER, UNORDER):
+        if ordered != made.get("pictures", []):
+            raise UndoRefusedError(f"The order of the pictures of {sku} was changed since; nothing was changed.")
+        with engine.begin() as connection:
+            set_order(connection, product_id, before.get("pictures", ()), who)
+        return f"{sku}: {'its pictures have their earlier order' if before else 'the rules order its pictures'} again"
     if now != (None if last.change == "unpin" else (made.get("source"), made.get("external_id"))):
         raise UndoRefusedError(f"The choice of the primary picture of {sku} was changed since; nothing was changed.")
     if not before:

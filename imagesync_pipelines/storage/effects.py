@@ -24,9 +24,9 @@ from imagesync_pipelines.storage.schema_webhooks import webhook_effect
 class EffectRow:
     """What became of one image of a group.
 
-    change: as in plans; primary, pin, unpin, pin_moved, pin_dormant, rule and rule_ended beside. before: what the
-    target had, enough to write it again; None for what was not there. after: what cannot be read anywhere else later.
-    lost: why what was before cannot be brought back.
+    change: as in plans; primary, pin, unpin, pin_moved, pin_dormant, order, unorder, rule and rule_ended beside.
+    before: what the target had, enough to write it again; None for what was not there. after: what cannot be read
+    anywhere else later. lost: why what was before cannot be brought back.
     """
 
     key: str

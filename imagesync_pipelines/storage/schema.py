@@ -137,6 +137,15 @@ pin = table(
     _source(),
 )
 
+# The order that a person gave the pictures of a product; those that are not in it come behind.
+picture_order = table(
+    "picture_order",
+    _product_id(primary_key=True),
+    sa.Column("pictures", sa.ARRAY(sa.Text), nullable=False, comment="source/external_id, the first one first"),
+    sa.Column("ordered_by", sa.Text, nullable=False),
+    moment("ordered_at", default_now=True),
+)
+
 # What a person said of an article number that pictures name, in canonical form.
 article_rule = table(
     "article_rule",

@@ -114,6 +114,7 @@ def _make_triggers(_: object, connection: sa.Connection, **__: object) -> None:
         "product_lists.sql",
         "trigger_rights.sql",
         "new_images.sql",
+        "picture_order.sql",
     ):
         text = Path(__file__).parent / "migrations" / "versions" / name
         connection.exec_driver_sql(text.read_text(encoding="utf-8"))

@@ -25,6 +25,8 @@ _WORDS = {
     "rule_ended": "an article number that is this product no longer",
     "exclude": "excluded from here, by a person's word",
     "include": "excluded from here no longer, by a person's word",
+    "order": "first in the order that a person gave the pictures",
+    "unorder": "no longer first in a person's order of the pictures",
     "pin_moved": "still chosen as primary",
     "pin_dormant": "chosen as primary, should it come back",
 }
@@ -146,6 +148,8 @@ def _line(
     written = row.change in EFFECTS
     places = (row.position_before, row.position) if row.position != row.position_before else (None, None)
     labels = [_label(values, place) if written else "" for values, place in zip((before, after), places, strict=True)]
+    if row.change in ("order", "unorder"):
+        labels = [", ".join(map(_image, (values or {}).get("pictures", ()))) for values in (row.before, row.after)]
     left, came = (None, None)
     if written and before is not None:
         left = PastPicture(row.key_before or row.key, before, later, is_last, is_lost=bool(row.lost))

@@ -17,7 +17,7 @@ from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
 
 # What a dry run may not touch: what people see, and what the next run builds on.
 KEPT = (
-    *("product", "product_image", "unmatched_article", "unused_image", "pin"),
+    *("product", "product_image", "unmatched_article", "unused_image", "pin", "picture_order"),
     *("moysklad_queue", "quarantine", "cursor", "intent", "report_outbox", "held", "removal", "doubt"),
 )
 WRONG = [(name, variable) for name, subject in SUBJECTS.items() for variable in subject.wrong]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.products.primaries import primary_flags
+from imagesync_pipelines.products.primaries import name_of, primary_flags
 from imagesync_pipelines.products.rules import Shown, alt_text, choose_primary, display_order, priority
 
 OLD, NEW = datetime(2023, 5, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
@@ -36,6 +36,11 @@ ORDERED = {
     "by priority first": [Shown("9", 1, None), Shown("1", 2, NEW)],
     "the newest export first": [Shown("9", 1, NEW), Shown("1", 1, OLD)],
     "an image without exports last": [Shown("9", 1, OLD), Shown("1", 1, None)],
+    "a person's order before all of it": [
+        Shown("9", 4, None, place=0),
+        Shown("1", 4, None, place=3),
+        Shown("2", 1, NEW),
+    ],
     "then the file_id as a number": [Shown("9", 1, NEW), Shown("10", 1, NEW)],
     "moments of different offsets are compared as moments": [
         Shown("9", 1, datetime(2024, 2, 1, 1, tzinfo=UTC)),
@@ -86,15 +91,30 @@ def test_exactly_one_image_is_primary_and_the_same_every_night(images: list, pin
         assert chosen == pin
 
 
-@given(st.dictionaries(st.integers(1, 4), some_images), st.dictionaries(st.integers(1, 5), names))
-def test_in_columns_the_same_images_are_primary(of: dict[int, list[Shown]], pins: dict[int, tuple[str, str]]) -> None:
-    rows = [(product, *image) for product, images in of.items() for image in images]
+@given(
+    st.dictionaries(st.integers(1, 4), some_images),
+    st.dictionaries(st.integers(1, 5), names),
+    st.dictionaries(st.integers(1, 5), st.lists(names, max_size=4, unique=True)),
+)
+def test_in_columns_the_same_images_are_primary(
+    of: dict[int, list[Shown]], pins: dict[int, tuple[str, str]], orders: dict[int, list[tuple[str, str]]]
+) -> None:
+    rows = [(product, *image[:4]) for product, images in of.items() for image in images]
+    placed = {
+        product: [
+            one._replace(place=orders[product].index(one.name) if one.name in orders.get(product, []) else None)
+            for one in images
+        ]
+        for product, images in of.items()
+    }
     frame = pd.DataFrame(rows, columns=["product_id", "external_id", "priority", "newest_export", "source"]).astype(
         {"product_id": "int64", "priority": "int64", "newest_export": "datetime64[us, UTC]"}
     )
-    flags = primary_flags(frame, pins)
+    flags = primary_flags(frame, pins, {product: [name_of(*one) for one in order] for product, order in orders.items()})
     assert [tuple(row) for row in frame.loc[flags, ["product_id", "source", "external_id"]].to_numpy()] == [
-        (product, *choice) for product, images in of.items() if (choice := choose_primary(images, pins.get(product)))
+        (product, *choice)
+        for product, images in placed.items()
+        if (choice := choose_primary(images, pins.get(product)))
     ]
 
 

@@ -76,6 +76,7 @@ def test_a_picture_that_only_moved_says_from_where_to_where() -> None:
         (EffectRow("12/7", "primary", "r", before={"is_primary": True}), "no longer primary"),
         (EffectRow("12/7", "primary", "r", before={"is_primary": False}), "primary now"),
         (EffectRow("12/7", "pin", "r"), "chosen as primary"),
+        (EffectRow("12/7", "order", "r"), "first in the order that a person gave the pictures"),
         (EffectRow("12/7", "something new", "r"), "something new"),
     ],
 )

@@ -30,6 +30,7 @@ from imagesync_pipelines.web.catalogue.admin import (
     exclusions,
     fleet,
     held,
+    ordering,
     plan_words,
     quarantine,
     runs,
@@ -53,7 +54,8 @@ RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
-    *(articles.router, bulk.router, exclusions.router, fleet.router, subscriptions.router, users.router, views.router),
+    *(articles.router, bulk.router, ordering.router, exclusions.router, fleet.router, subscriptions.router),
+    *(users.router, views.router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
 

@@ -63,6 +63,7 @@ class Image(BaseModel):
     last_synced: datetime = Field(description="when what we know of it last changed")
     connector: str = Field(exclude=True)
     newest_export: datetime | None = Field(exclude=True)
+    place: int | None = Field(None, exclude=True)
     fingerprint: str = Field(exclude=True)
 
     @property
@@ -106,6 +107,15 @@ class Pin(BaseModel):
     is_dormant: bool
 
 
+class PictureOrder(BaseModel):
+    """That a person put the product's own images in order, which `images` follows."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    ordered_by: str = Field(examples=["anna"])
+    ordered_at: datetime
+
+
 class FamilyMember(BaseModel):
     """A parent or a variant of a product."""
 
@@ -128,6 +138,7 @@ class Product(ListedProduct):
     parent: FamilyMember | None
     variants: list[FamilyMember] = Field(description="of a parent; empty for a variant")
     pin: Pin | None
+    order: PictureOrder | None
     # The variants, or the parent's; then the images that are shown, the product that they are on when it is another
     # one, how many the product has itself, and rows of unmatched_article that may mean it.
     family: list[FamilyMember] = Field(exclude=True)

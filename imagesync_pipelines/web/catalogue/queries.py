@@ -15,10 +15,11 @@ from pydantic import Field, TypeAdapter
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.orders import PLACE
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.products.showing import Showing, whose_images
 from imagesync_pipelines.storage.database import among, read_rows
-from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
+from imagesync_pipelines.storage.schema import picture_order, pin, product, product_image, unmatched_article
 from imagesync_pipelines.web.catalogue import models
 from imagesync_pipelines.web.service import Moment, Text
 
@@ -26,6 +27,7 @@ MAX_CANDIDATES = 20
 _IMAGE = (
     *(column for column in product_image.c if column.name not in {"source", "metadata"}),
     product_image.c.source.label("connector"),
+    PLACE.label("place"),
     sa.func.coalesce(product_image.c.metadata["original_file"]["uploaded_from"].astext, "").label("source"),
 )
 
@@ -46,7 +48,9 @@ def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -
     owner = shown.images[0].product_id if shown.images else product_id
     own = sa.select(sa.func.count()).where(product_image.c.product_id == product_id).scalar_subquery()
     names = (product.c[name] for name in models.Product.model_fields if name in product.c)
-    query = sa.select(*names, product.c.parent_id, own.label("own")).where(product.c.id == product_id)
+    order = (picture_order.c.ordered_by, picture_order.c.ordered_at)
+    query = sa.select(*names, product.c.parent_id, own.label("own"), *order).where(product.c.id == product_id)
+    query = query.outerjoin_from(product, picture_order, picture_order.c.product_id == product.c.id)
     with engine.connect() as connection:
         row = connection.execute(query).one()
         relatives = _kin(connection, product_id, row.parent_id, owner)
@@ -60,6 +64,7 @@ def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -
             image_count=len(shown.images),
             images_from=shown.images_from,
             pin=_pin(connection, product_id),
+            order=models.PictureOrder.model_validate(row) if row.ordered_by is not None else None,
             family=family,
             images=shown.images,
             lent_by=next((one for one in relatives if one.id == owner != product_id), None),
@@ -162,7 +167,7 @@ def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int
 
 
 def _order(image: models.Image) -> tuple[object, ...]:
-    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.connector)
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.connector, image.place)
     return (not image.is_primary, *rules.display_order(shown))
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.products import pins_by_rule
+from imagesync_pipelines.products import ordering, pins_by_rule
 from imagesync_pipelines.web.catalogue import listing, queries
 from imagesync_pipelines.web.catalogue.admin.exclusions import channels
 from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, NothingToStartError, launched, sync_of_skus
@@ -61,6 +61,8 @@ def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, For
         "ids": ids,
         "first": [first[one] for one in ids[:SHOWN] if one in first],
         "rules": pins_by_rule.RULES,
+        "orders": ordering.RULES,
+        "types": ordering.TYPES,
         "channels": channels(opened),
     }
     return private_page(request, "admin/bulk.html", context)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from fastapi.routing import APIRoute
 
 from imagesync_pipelines.products.article_rules import add_rule
+from imagesync_pipelines.products.ordering import by_hand, plan_orders
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
@@ -26,6 +27,7 @@ CHANGING = (
     "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget", "/admin/unmatched/again",
     *("/admin/bulk", "/admin/bulk/pins", "/admin/bulk/pin", "/admin/bulk/sync"),
     *(f"/admin/exclusions/{word}" for word in ("look/exclude", "look/include", "exclude", "include")),
+    *("/admin/bulk/orders", "/admin/bulk/order", "/admin/products/{product}/order"),
     "/admin/users", "/admin/users/{carl}/role", "/admin/users/{carl}/disable", "/admin/users/{carl}/password",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
@@ -33,7 +35,7 @@ CHANGING = (
 LOOKING = ("/admin/products/{product}", "/admin/exclusions", "/admin/held", "/admin/quarantine", "/admin/unmatched",
            "/admin/fleet", "/admin/webhooks", "/admin/webhooks/shop",
            f"/admin/runs/{RUN_ID}", f"/admin/runs/{RUN_ID}/state")  # fmt: skip
-FOR_ADMINS = ("/admin/start", "/admin/users")
+FOR_ADMINS = ("/admin/start", "/admin/users", "/admin/products/{product}/order")
 # What everybody who is signed in keeps of their own.
 OWN = ("/admin/views", "/admin/views/forget")
 # What would have an effect, were it let through.
@@ -41,6 +43,7 @@ FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "i
           "pairs": "{product}:{product}:{image}", "rule": "front",
           "channel": "image_db/", "skus": "100", "number": "101", "sku": "100", "role": "admin",
           "key": "9",
+          "by": "number", "types": "", "orders": "{product}:{stamp}", "order": "{image}", "stamp": "{stamp}",
           "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
 
 
@@ -60,7 +63,9 @@ def there(world: World) -> dict[str, int]:
         connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))
         item = connection.execute(quarantine.insert().values(**values).returning(quarantine.c.id)).scalar_one()
     carl = access.set_user(world.engine, "carl", access.UserRole.VIEWER, "a long password").id
-    return {"product": engel, "image": image, "item": item, "carl": carl}
+    with world.engine.connect() as connection:
+        [plan] = plan_orders(connection, [engel], by_hand([image]))
+    return {"stamp": plan.stamp, "product": engel, "image": image, "item": item, "carl": carl}
 
 
 def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
@@ -73,8 +78,10 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         told = connection.execute(sa.text("SELECT name, secret, state, cursor FROM imagesync.webhook_subscription"))
         said = connection.execute(sa.text("SELECT number, product_id FROM imagesync.article_rule"))
         excluded = connection.execute(sa.text("SELECT sku, ended_at FROM imagesync.exclusion"))
+        orders = connection.execute(sa.text("SELECT product_id, ordered_by FROM imagesync.picture_order"))
         people = connection.execute(sa.text("SELECT name, role, is_active, password_hash FROM imagesync.web_user"))
-        rows = (*excluded.all(), *said.all(), *people.all(), *primaries.all(), *pins.all(), *decided.all(), *told.all())
+        rows = (*orders.all(), *excluded.all(), *said.all(), *people.all(), *primaries.all(), *pins.all())
+        rows = (*rows, *decided.all(), *told.all())
         return (*rows, items.scalar_one(), len(dagster.launched))
 
 
@@ -128,7 +135,7 @@ def test_a_viewer_looks_at_everything_and_changes_nothing(
     for path in CHANGING:
         assert viewer.post(path.format(**there), {**filled(there), "csrf": csrf}).status_code == 403, path
     for path in FOR_ADMINS:
-        assert viewer.get(path).status_code == 403
+        assert viewer.get(path.format(**there)).status_code == 403
     assert state(world, dagster) == before
 
 

@@ -54,6 +54,7 @@ PAGES = {
     "plan": ("/plans/1", "/plans/1?q=zzzzz"),
     "login": ("/login",),
     "product_data": ("/admin/products/{product}",),
+    "order": ("/admin/products/{product}/order", "/admin/products/{product}/order?order={image}"),
     "start": ("/admin/start",),
     "run": (f"/admin/runs/{RUN_ID}",),
     "quarantine": ("/admin/quarantine", "/admin/quarantine?connector=image_db"),
