@@ -71,7 +71,10 @@ def known_pictures(
 def pictures_of(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
-    """The photos as the store has them: those before of a plan that was not applied, else those after."""
+    """The photos as the store has them: those before of a plan that was not applied, else those after.
+
+    What an undo brings back is what the store keeps.
+    """
     store, is_applied = str(header.scope.get("account", "")), header.applied_at is not None
     planned = _planned(Plans(engine, storage), header, {str(row["key"]) for row in rows})
     shown = []
@@ -79,7 +82,14 @@ def pictures_of(
         key, photo = str(row["key"]), planned.get(str(row["key"]), {})
         old = str(row["key_before"]) if isinstance(row["key_before"], str) else key
         before = "" if is_applied or row["change"] == "add" else picture_at(EDGE, store, old, header.id)
-        after = picture_at(EDGE, store, key, header.id) if is_applied and row["change"] in {"add", "update"} else ""
+        after = ""
+        if row["change"] in {"add", "update"}:
+            kept = f"{_BY_HASH}{photo['kept']}" if photo.get("kept") else ""
+            after = (
+                picture_at(EDGE, store, key, header.id)
+                if is_applied
+                else kept and picture_at(EDGE, store, kept, "kept")
+            )
         size = f"{photo['size'] / KILOBYTE:,.0f} kB" if photo.get("size") else ""
         shown.append(RowPictures(str(photo.get("filename") or key), before, after, size))
     return shown
@@ -122,5 +132,7 @@ def _planned(plans: Plans, header: PlanHeader, keys: Collection[str]) -> dict[st
     found: dict[str, dict[str, Any]] = {}
     for portion in plans.payload_portions(header.id) if PAYLOAD in header.files else ():
         mine = portion[portion["key"].isin(list(keys))]
-        found |= {key: orjson.loads(text) for key, text in zip(mine["key"], mine["photo"], strict=True)}
+        kept = mine["sha256"].fillna("") if "sha256" in mine else [""] * len(mine)
+        rows = zip(mine["key"], mine["photo"], kept, strict=True)
+        found |= {key: {**orjson.loads(text), "kept": sha256} for key, text, sha256 in rows}
     return found

@@ -9,9 +9,11 @@ import pytest
 
 from imagesync_pipelines.connectors.edge import history
 from imagesync_pipelines.connectors.edge.applying import apply_plan
+from imagesync_pipelines.connectors.edge.shown import pictures_of
 from imagesync_pipelines.connectors.edge.undoing import NOT_KEPT, make_undo_plan
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.steps import StepResult
 from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError
@@ -83,6 +85,11 @@ def test_a_run_is_taken_back_without_a_call_of_the_head_office_and_stays_so(plac
     after, run, earlier, reports = place.photos(), newest(place), calls(place), len(place.office.reports())
     result, number = planned(place, run)
     assert str(result.shown["cost"]).startswith("no downloads, 2 pictures with")
+    with place.at_store() as at:
+        plans = Plans(at.engine, at.context.installation.storage)
+        rows = [{str(name): value for name, value in row.items()} for row in plans.load(number).to_dict("records")]
+        pictures = pictures_of(at.engine, at.context.installation.storage, plans.header(number), rows)
+        assert sum("sha256=" in one.after for one in pictures) == 2, "what comes back is shown from what is kept"
     back = applied(place, number)
     assert place.photos() == before
     assert (calls(place), len(place.office.reports())) == (earlier, reports)
