@@ -18,7 +18,7 @@ from imagesync_pipelines.storage.effects import Effect, effects_about, effects_o
 from imagesync_pipelines.storage.plan_words import words_of
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.connector import our_product
-from imagesync_pipelines.sync.plan_rows import changing_rows, newer_plans, plan_lines, stale_by
+from imagesync_pipelines.sync.plan_rows import changing_rows, excluded_since, newer_plans, plan_lines, stale_by
 from imagesync_pipelines.sync.timeline import called, groups_about, lines_of
 
 SHOWN = 40
@@ -40,6 +40,7 @@ def plan(plan_id: int | None, connector: str) -> None:
         rows = plans.load(found.id)
         declared = next((one for one in connectors() if one.name == found.connector), None)
         changes, stale = changing_rows(rows), stale_by(plans, found, newer_plans(plans, found), rows)
+        stale = {**excluded_since(installation.engine, found, declared, rows), **stale}
         place = (installation.engine, installation.storage)
         lines = plan_lines(*place, found, declared, changes.head(SHOWN), stale)
         words = words_of(installation.engine, found.id)

@@ -21,6 +21,7 @@ from imagesync_pipelines.storage.plans import (
     Plans,
 )
 from imagesync_pipelines.sync.connector import Connector, RowName, RowPictures, keys_alone, no_names
+from imagesync_pipelines.sync.excluding import Channel, excluded_groups
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.model import EFFECTS
@@ -141,6 +142,18 @@ def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
     account = {name: value for name, value in header.scope.items() if name == "account"}
     newer = (one for one in plans.all(header.connector, account) if one.id > header.id)
     return [one for one in newer if not one.scope.get(ONLY_NAMED) and one.scope.get(KIND) != PAGES][:_NEWER]
+
+
+def excluded_since(
+    engine: sa.Engine, header: PlanHeader, connector: Connector | None, rows: pd.DataFrame
+) -> dict[str, str]:
+    """The groups that change or may in a plan, and that are excluded by now, each with why; none of an undo."""
+    if connector is None or header.applied_at is not None or header.scope.get(UNDOES):
+        return {}
+    channel = Channel(header.connector, str(header.scope.get("account", "")), connector.groups_by_sku)
+    excluded = excluded_groups(engine, channel)
+    changing = excluded and {*rows.loc[rows["change"].isin(EFFECTS), "group"], *held_rows(rows)["group"]}
+    return {group: why for group, why in excluded.items() if group in changing}
 
 
 def stale_by(plans: Plans, header: PlanHeader, newer: Sequence[PlanHeader], rows: pd.DataFrame) -> dict[str, str]:

@@ -25,7 +25,8 @@ from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say, words_
 from imagesync_pipelines.storage.plans import Lineage, NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
-from imagesync_pipelines.sync.connector import picture_at
+from imagesync_pipelines.sync.connector import our_products, picture_at
+from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
 from imagesync_pipelines.sync.plan_rows import part_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
@@ -234,7 +235,7 @@ def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site,
     newer = save(world, [{**rows[0], "change": "keep"}, rows[1]], account="a")
     text = site.get(f"/plans/{old}").text
     assert f"{engel}/1: plan {newer} says keep" in text
-    assert "1 of its 2 groups that change are judged otherwise" in text
+    assert "1 of its 2 groups that change are refused now" in text
     save(world, [{**rows[1], "fingerprint_after": "b"}], account="a")
     assert "It expired" in site.get(f"/plans/{old}").text
     Plans(world.engine, world.opened.storage).mark_applied(old, "run")
@@ -242,6 +243,19 @@ def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site,
     undo = save(world, rows, account="a", undoes_run="run", only_named="the undo of run run")
     save(world, [{**one, "change": "keep"} for one in rows], account="a")
     assert "expired" not in site.get(f"/plans/{undo}").text
+
+
+def test_what_was_excluded_since_is_told_on_the_page_of_a_plan(site: Site, world: World) -> None:
+    groups = [str(world.product(sku, sku)) for sku in ("100", "200")]
+    rows = [{"key": f"{group}/1", "group": group, "change": "add", "reason": "new"} for group in groups]
+    plan, undo = save(world, rows), save(world, rows, undoes_run="run", only_named="the undo of run run")
+    exclude(world.engine, Channel("image_db", "", our_products), ["100"], "anna")
+    text = site.get(f"/plans/{plan}").text
+    assert "100 is excluded by anna since" in text
+    assert "1 of its 2 groups that change are refused now" in text
+    exclude(world.engine, Channel("image_db", "", our_products), ["200"], "anna")
+    assert "It expired: all of it is refused now" in site.get(f"/plans/{plan}").text
+    assert "excluded" not in site.get(f"/plans/{undo}").text
 
 
 def test_neither_a_plan_of_some_pages_nor_what_is_held_back_expires_a_plan(world: World) -> None:

@@ -15,6 +15,7 @@ from imagesync_pipelines.sync.plan_rows import (
     CHANGES,
     HELD,
     PlanLine,
+    excluded_since,
     found_rows,
     groups_of_changes,
     newer_plans,
@@ -105,6 +106,7 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     newer = newer_plans(store, header)
     asked = (header.id, *(one.id for one in newer))
     stale = opened.stale.get(asked, lambda: stale_by(store, header, newer, rows)) if newer else {}
+    stale = {**excluded_since(opened.engine, header, connector, rows), **stale}
     found = found_rows(rows_of(rows, change), text, opened.engine, header, connector)
     part = found.iloc[start : start + limit]
     lines = plan_lines(opened.engine, opened.storage, header, connector, part, stale)
