@@ -122,7 +122,7 @@ def world(database: sa.Engine, tmp_path: Path) -> World:
     return World(database, tmp_path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=7, deadline=None)
 @given(first=wholes, second=wholes, pinned=places, changes=others, dies_at=st.integers(0, 3))
 def test_the_law(
     world: World, first: Any, second: Any, pinned: Any, changes: list[tuple[Any, str]], dies_at: int

@@ -182,7 +182,7 @@ def small(database: sa.Engine, tmp_path: Path) -> object:
 
 
 @pytest.mark.slow
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5, deadline=None)
 @given(
     first=LISTS, second=LISTS, gone=st.none() | st.tuples(st.integers(0, 1), st.sampled_from(NAMES)), own=st.booleans()
 )

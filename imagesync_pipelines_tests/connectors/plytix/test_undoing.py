@@ -186,7 +186,7 @@ LISTS = st.tuples(PICTURES, PICTURES)
 CLEAN = "TRUNCATE imagesync.effect, imagesync.held"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5, deadline=None)
 @given(
     first=LISTS,
     second=LISTS,
