@@ -213,10 +213,10 @@ def apply_of(plan: PlanHeader) -> JobRun:
 
 def undo_of(run_id: str, touched: Sequence[Touched]) -> JobRun:
     """The run that plans to take back a run. Raises NothingToStartError for one of which nothing can be taken back."""
-    for one in touched:
-        connector = connector_named(one.connector)
-        return job_runs.job_run(connector, connector.job(UNDO), one.account, {"run": run_id})
-    raise NothingToStartError(f"Nothing that run {run_id} changed can be taken back.")
+    if not touched:
+        raise NothingToStartError(f"Nothing that run {run_id} changed can be taken back.")
+    connector = connector_named(touched[0].connector)
+    return job_runs.job_run(connector, connector.job(UNDO), touched[0].account, {"run": run_id})
 
 
 def skus_of(text: str) -> tuple[str, ...]:

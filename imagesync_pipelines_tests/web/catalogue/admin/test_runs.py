@@ -231,9 +231,10 @@ def test_what_a_run_changed_is_taken_back_by_a_plan(
     (asked,) = dagster.launched
     assert asked["selector"]["jobName"] == "image_db__undo"
     assert asked["runConfigData"]["ops"]["image_db__plan_undo"]["config"]["run"] == RUN_ID
-    check_config(definitions, launching.undo_of(RUN_ID, [Touched(RUN_ID, "image_db", "")]))
+    for of in (Touched(RUN_ID, "image_db", ""), Touched(RUN_ID, "plytix", "main")):
+        check_config(definitions, launching.undo_of(RUN_ID, [of]))
     with pytest.raises(NothingToStartError, match="can be taken back"):
-        launching.undo_of(RUN_ID, [Touched(RUN_ID, "plytix", "main")])
+        launching.undo_of(RUN_ID, [])
     plan_id = save(world, [{"key": "1/2", "change": "add", "reason": "new", "group": "1", "product": "100"}])
     Plans(world.engine, world.opened.storage).mark_applied(plan_id, RUN_ID)
     assert admin.send_form(f"/plans/{plan_id}", f"{page}/undo").url.endswith(page)
