@@ -83,8 +83,8 @@ def _place(one: Picture, places: Mapping[str, int]) -> int:
 
 def _natural(text: str) -> tuple[list[tuple[bool, int, str]]]:
     """Text in which 2 stands before 10."""
-    parts = (one for one in _PARTS.split(text) if one)
-    return ([(not one[0].isdigit(), int(one) if one[0].isdigit() else 0, one) for one in parts],)
+    parts, digits = (one for one in _PARTS.split(text) if one), "0123456789"
+    return ([(one[0] not in digits, int(one) if one[0] in digits else 0, one) for one in parts],)
 
 
 def plan_orders(connection: sa.Connection, product_ids: Collection[int], arrange: Arrange) -> list[Order]:

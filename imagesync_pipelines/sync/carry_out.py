@@ -9,14 +9,14 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.memory import note_read
-from imagesync_pipelines.storage.plans import PART_OF, UNDOES, PlanHeader
+from imagesync_pipelines.storage.plans import ONLY_NAMED, PART_OF, UNDOES, PlanHeader
 from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.acknowledging import WHOLE, acknowledge
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
 from imagesync_pipelines.sync.identity import move_installation_on
 from imagesync_pipelines.sync.model import EFFECTS, Change
-from imagesync_pipelines.sync.planned import POLICY, READ_SINCE, STATE
+from imagesync_pipelines.sync.planned import POLICY, READ_SINCE, RUN_BEGAN, STATE
 from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.stale import SourceNow, stale_groups
 from imagesync_pipelines.sync.steps import RunContext, Summary
@@ -153,6 +153,9 @@ def carry_out(
         rows = loaded.rows[loaded.rows["group"].isin(list(stale))]
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
+    # One that is only named (a look, an undo) is no work of a synchronisation.
+    if loaded.is_whole and not loaded.scope.get(ONLY_NAMED) and (began := loaded.scope.get(RUN_BEGAN)):
+        excluding.forget_ended(context, datetime.fromisoformat(began))
     in_all = applied if before is None else before.plus(applied)
     whole, again = loaded.is_whole and bool(loaded.scope.get(WHOLE)), before is not None
     acknowledge(context, loaded.header, loaded.rows, in_all, whole=whole, again=again)

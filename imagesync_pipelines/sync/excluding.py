@@ -150,15 +150,15 @@ def include(engine: sa.Engine, channel: Channel, skus: Collection[str], by: str)
 
 
 def anything_included(context: RunContext[Any]) -> bool:
-    """Whether an exclusion ended of which no run has planned yet: a run has work though nothing is new."""
+    """Whether an exclusion ended since which no plan was carried out: a run has work though nothing is new."""
     mine = in_channel(context.connector, context.account) & table.c.ended_at.is_not(None)
     with context.installation.engine.connect() as connection:
         return connection.scalar(sa.select(sa.exists().where(mine))) or False
 
 
-def forget_ended(context: RunContext[Any]) -> None:
-    """Forget exclusions that had ended when the run began, which has planned now."""
-    mine = in_channel(context.connector, context.account) & (table.c.ended_at < context.started_at)
+def forget_ended(context: RunContext[Any], began: datetime) -> None:
+    """Forget exclusions that had ended when a run began, whose plan is carried out now."""
+    mine = in_channel(context.connector, context.account) & (table.c.ended_at < began)
     with context.installation.engine.begin() as connection:
         connection.execute(table.delete().where(mine))
 

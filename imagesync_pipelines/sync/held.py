@@ -240,7 +240,7 @@ def settle(
 
     What is wanted again, and what the target does not hold any more, is forgotten, a person's KEEP included; what the
     plan does not judge stays as it was. So are marks of what was undone, where the source wants something else, and
-    what is excluded by now.
+    what is excluded by now, unless a person keeps it: that holds when the exclusion ends.
     """
     import pandas as pd
 
@@ -248,7 +248,6 @@ def settle(
     from imagesync_pipelines.sync.guard import RULING
 
     before = entries(context.installation.engine, context.connector, context.account)
-    excluding.forget_ended(context)
     # An undo may have ended since the run looked at the target: of that the plan knows nothing.
     if marks := [one for one in before if one.origin == UNDONE and one.since < context.started_at]:
         _end_marks(context, marks, plan)
@@ -263,6 +262,8 @@ def settle(
     # A replacement that is held has the new fingerprint, and the old key.
     wanted = plan.loc[plan["fingerprint_after"].notna() & (plan["key_before"] == plan["key"]), "key"]
     left = plan.loc[(plan[RULING] == Ruling.EXCLUDED) & plan["key_before"].notna(), "key_before"]
+    kept = pd.Series([one.key for one in before if one.origin == GUARD and one.decision == KEEP], dtype="str")
+    left = left[~among_rows(left, kept)]
     over = known[among_rows(known, pd.concat([wanted, left])) | ~among_rows(known, owned["key"])]
     if rows or len(over):
         looked_at = {*over, *(row.key for row in rows)}

@@ -25,6 +25,8 @@ STATE = "state"
 POLICY = "policy"
 # In a plan's scope: when our database was restored, where the plan was made from all of a target that was read since.
 READ_SINCE = "read_since_restored"
+# In a plan's scope: when the run that made it began.
+RUN_BEGAN = "run_began"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def store_plan(
             "held_back": len(planned.held),
             "calls": planned.calls,
             "received": planned.received,
+            RUN_BEGAN: context.started_at.isoformat(),
             WHOLE: is_whole(planned.plan, planned.owned),
         },
         counts=planned.counts,

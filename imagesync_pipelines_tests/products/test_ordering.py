@@ -27,8 +27,8 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ONE = Looked(1, 7, "image_db", "9", 1, NOON, True, True, None, None, "Produktfoto")
 SCENE = replace(ONE, id=2, external_id="10", priority=4, is_front=False, image_type="Szene")
 DETAIL = replace(SCENE, id=3, external_id="8", priority=5, image_type=" detailfoto ", newest_export=NOON + timedelta(1))
-OTHER = replace(SCENE, id=4, source="folder", external_id="a/7-2.jpg", image_type="", newest_export=None)
-LATER = replace(OTHER, id=5, external_id="a/7-10.jpg")
+OTHER = replace(SCENE, id=4, source="folder", external_id="a/7²-2.jpg", image_type="", newest_export=None)
+LATER = replace(OTHER, id=5, external_id="a/7²-10.jpg")
 A, B, C = Picture(1), Picture(2), Picture(3)
 
 

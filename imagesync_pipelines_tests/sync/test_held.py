@@ -301,6 +301,7 @@ def test_an_excluded_product_is_held_no_more_and_its_end_is_work_for_one_run(acc
     engine, context = account.installation.engine, account.context()
     channel = Channel("toy", "one", lambda connection, name, skus: {"g": "100"} if "100" in skus else {})
     account.sync("abcdefg")
+    held.decide(engine, [one.id for one in account.waiting() if one.key == "h"], held.KEEP, "anna")
     with pytest.raises(ExclusionRefusedError, match="'200'"):
         excluding.exclude(engine, channel, ["100", "200"], "anna")
     assert excluding.look_at(engine, channel, ["100", "200"], EXCLUDE) == {
@@ -317,15 +318,21 @@ def test_an_excluded_product_is_held_no_more_and_its_end_is_work_for_one_run(acc
     found = guard(plan, PROVEN, limits_of(context, lifted=False))
     planned = Planned(found.plan, found.held, PlanCost(0, 0, 0), owned=found.owned)
     number = store_plan(context, planned)
-    assert account.waiting() == []
+    assert [one.key for one in held.entries(engine)] == ["h"], "what a person keeps is kept when the exclusion ends"
     said = str(context.plans.header(number).scope[EXCLUDED])
     assert said.startswith("4 images stay as they are: 100 is excluded by anna since ")
     assert said.endswith(" (sold out); `imagesync include` ends that.")
     assert not held.anything_allowed(context)
     assert excluding.include(engine, channel, ["100", "200"], "anna") == ["100"]
     assert (excluding.list_exclusions(engine), held.anything_allowed(context)) == ([], True)
-    account.plan(replace(account.context(), started_at=datetime.now(UTC) + timedelta(days=1)), ALL)
-    assert not held.anything_allowed(context)
+    account.apply(context)
+    later = datetime.now(UTC) + timedelta(days=1)
+    for named in (True, False):
+        run = replace(account.context(), started_at=later)
+        number, _ = account.plan(run, ALL, dry_run=named)
+        assert held.anything_allowed(context), "neither a plan of before nor one that is only named is that work"
+        account.apply(run, number if named else None)
+    assert not held.anything_allowed(context), "a plan without anything to do ends it too"
 
 
 @pytest.mark.parametrize(("done_by", "word"), [(6, "f"), (8, ""), (None, "f")])

@@ -65,9 +65,14 @@ def plan_photos(
     it, without what is gone, with one primary of each product. A photo with other bytes in the place of one that is
     gone is one update of that row. unknown_products: those that the store does not have. max_bytes: of one photo.
     Only rows whose checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an
-    update without them. Raises ValueError for frames that are otherwise.
+    update without them. A photo that moved out of an excluded product (deletion_limits.memory) counts as gone there, so
+    that the guard keeps it. Raises ValueError for frames that are otherwise.
     """
     listed, there = _listed(mirror, unknown_products, max_bytes), current[["key", "group"]]
+    if deletion_limits.memory.excluded:
+        excluded = pd.Series(list(deletion_limits.memory.excluded), dtype="str")
+        theirs = current.loc[among(current["group"], excluded), "key"]
+        listed = listed[~among(listed["key"], theirs) | among(listed["group"], excluded)]
     waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
     waiting = waiting[~among(waiting["key"], current["key"])]
     # Photos that are only marked as pending: writing them is an addition, or the end of a rename.

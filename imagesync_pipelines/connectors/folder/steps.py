@@ -131,7 +131,9 @@ def plan_files(
     """
     products = products.assign(sku=products["sku"].map(canonical))
     matcher = Matcher(products_of(products), rules)
-    said = frozenset(number for number, _ in rules)
+    in_erp = set(products.loc[products["in_erp"], "id"])
+    # A name has no code, and the rule of a product that left rests.
+    said = frozenset(number for (number, code), product in rules.items() if not code and product in in_erp)
     skus = frozenset(products.loc[products["in_erp"], "sku"])
     rows: list[dict[str, Any]] = []
     lost: list[tuple[Any, ...]] = []

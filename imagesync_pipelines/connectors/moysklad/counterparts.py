@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.moved import LEFT
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
@@ -36,7 +37,10 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
 
 
 def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
-    """The entities of the main account with these codes or articles, or whose counterparts were found by these."""
+    """The entities of the main account with these codes or articles, or whose counterparts were found by these.
+
+    The cards that these entities lost are theirs still, as long as they are nobody's.
+    """
     row = mirror.c
     codes = [row.payload[name].astext for name in ("code", "article")]
     named = [
@@ -45,7 +49,10 @@ def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]
     ]
     mine = (table.c.child == account) & among(table.c.value, skus)
     found = sa.union(*named, sa.select(table.c.entity_key, table.c.value).where(mine))
-    return {one.key: one.sku for one in connection.execute(found)}
+    groups = {one.key: one.sku for one in connection.execute(found)}
+    lost = (table.c.child == account) & (table.c.field == LEFT) & among(table.c.value, list(groups))
+    cards = connection.execute(sa.select(table.c.entity_key, table.c.value).where(lost)) if groups else ()
+    return groups | {card: groups[owner] for card, owner in cards}
 
 
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:

@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.moysklad.model import MATCHED_BY, NAME, Enti
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
 
-# The field of a card that was a counterpart and is nobody's any more.
+# The field of a card that was a counterpart and is nobody's any more; its value is the entity that lost it.
 LEFT = "left"
 
 _MOVED_IN_MAIN = """
@@ -106,11 +106,12 @@ def pass_on(
         connection.execute(lists.insert(), rows)
     ids = {key: child_id for child_id, key in gives_way.items()}
     lost = {moving[key]: ids[key] for key in moving if ids[key] not in owners and key != left_key(key, ids[key])}
+    losers = {after: before for before, after in moving.items()}
     noted_keys = {row["entity_key"] for row in rows if row["images"] or row["writing"]}
     # The rows of the map that were not true any more have to go first.
     connection.execute(table.delete().where(table.c.child == alias, table.c.entity_key.in_(passed)))
     for key in lost.keys() & noted_keys:
-        values = {"child": alias, "entity_key": key, "child_id": lost[key], "field": LEFT, "value": ""}
+        values = {"child": alias, "entity_key": key, "child_id": lost[key], "field": LEFT, "value": losers[key]}
         connection.execute(table.insert().values(values))
     return passed.keys()
 

@@ -1,5 +1,7 @@
 """What is written, what needs bytes, what is kept: from the mirror and a store's table."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -22,7 +24,7 @@ from imagesync_pipelines.connectors.edge.planning import (
 )
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.store import CURRENT_COLUMNS
-from imagesync_pipelines.sync.model import DeletionLimits, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Memory, Scope
 from imagesync_pipelines_tests.connectors.edge.photos import (
     NO_LIMITS,
     PARTIAL,
@@ -92,6 +94,15 @@ def test_a_photo_that_cannot_be_used_keeps_what_is_there(listed: Photo, reason: 
     assert sorted(made.plan["change"]) == ["keep", "reject"]
     assert made.plan["reason"].str.contains(reason, regex=False).all()
     assert made.written.empty
+
+
+def test_a_photo_that_moves_out_of_an_excluded_product_stays_there() -> None:
+    excluded = replace(NO_LIMITS, memory=Memory(excluded={some_id("product", 1): "anna excluded it"}))
+    moved, held = mirror_of([photo(1, product_id=some_id("product", 2)), photo(2)]), current_of(row_of(photo(1)))
+    made = plan_photos(moved, held, PROVEN, excluded, max_bytes=ENOUGH)
+    rows = made.plan.set_index("key").loc[:, ["group", "change"]]
+    assert tuple(rows.loc[some_id("photo", 1)]) == (some_id("product", 1), "keep")
+    assert tuple(rows.loc[some_id("photo", 2)]) == (some_id("product", 2), "add")
 
 
 def test_photos_of_unknown_products_wait() -> None:

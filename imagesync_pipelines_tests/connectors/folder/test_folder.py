@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from PIL import Image
@@ -19,10 +20,11 @@ from imagesync_pipelines.connectors.folder.connector import CONNECTOR
 from imagesync_pipelines.connectors.folder.model import FolderError
 from imagesync_pipelines.connectors.folder.reading import files
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
-from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, product_images
+from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, plan_files, product_images
 from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.article_rules import add_rule
+from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Contents, own_address, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
@@ -315,6 +317,15 @@ def test_a_file_belongs_to_the_product_that_people_say_its_name_is(world: World)
     assert world.images() == {"99_2.jpg": ("30", True, 2), "§§.jpg": ("40", True, 1), "20.jpg": ("20", True, 1)}
     assert world.scalars(unmatched_article.c.number) == []
     assert changes(world.sync()[1]) == {}
+
+
+def test_only_a_rule_that_holds_for_a_name_makes_a_number_of_the_whole_name() -> None:
+    products = pd.DataFrame([StoredProduct(1, "variant", "ABC"), StoredProduct(2, "variant", "OLD", in_erp=False)])
+    files = pd.DataFrame([{"key": "ABC_2.jpg", "sha256": "5a", "width": 1, "height": 1, "format": "JPEG"}])
+    pattern = FolderSettings(_env_file=None, path="x", url=URL).pattern  # type: ignore[call-arg]
+    for rules in ({("ABC_2", "BE"): 1}, {("ABC_2", ""): 2}):
+        images, _ = plan_files(files, products, pattern, URL, rules)
+        assert [*images["group"], *images["priority"]] == ["1", 2]
 
 
 def test_content_that_was_lost_is_read_again(world: World) -> None:

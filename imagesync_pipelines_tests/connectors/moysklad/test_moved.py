@@ -8,9 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, Ownership
+from imagesync_pipelines.connectors.moysklad.counterparts import groups_by_sku
 from imagesync_pipelines.connectors.moysklad.model import Entity
-from imagesync_pipelines.connectors.moysklad.moved import Match, moved_there
+from imagesync_pipelines.connectors.moysklad.moved import Match, moved_there, pass_on
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
+from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
+from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as entity_map
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, MAIN, World, open_world
 
@@ -133,6 +136,18 @@ def test_a_full_run_asks_for_what_the_child_has_once_per_type_and_an_hourly_one_
     assert world.calls(CHILD) == 0
     world.sync(full=True)
     assert world.calls(CHILD) == 3, "products, bundles and variants, fewer than 1,000 of each"
+
+
+def test_a_card_that_an_excluded_product_lost_is_excluded_with_it(database: sa.Engine) -> None:
+    match = {"child": CHILD, "entity_key": "product:p1", "field": "code", "value": "100"}
+    images = [{"name": "ours.jpg"}]
+    with database.begin() as connection:
+        connection.execute(entity_map.insert().values({**match, "child_id": "c1"}))
+        connection.execute(lists.insert().values(child=CHILD, entity_key="product:p1", images=images, others=0))
+        pass_on(connection, CHILD, {"c1": "product:p1"}, {"c2": "product:p1"})
+        connection.execute(entity_map.insert().values({**match, "child_id": "c2"}))
+        assert groups_by_sku(connection, CHILD, ["100", "200"]) == {"product:p1": "100", "product:c1": "100"}
+        assert groups_by_sku(connection, CHILD, ["200"]) == {}
 
 
 THERE = [entity("c1", code="a"), entity("c2", code="b"), entity("c3", code="c")]
