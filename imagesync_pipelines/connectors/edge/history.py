@@ -82,6 +82,7 @@ SELECT e.product_id, CAST(:by AS jsonb), CAST(e.rows AS jsonb)
  ORDER BY e.place
 """  # noqa: S608 - a constant of this module
 _GIVE_KEPT = f"SELECT image_binary FROM {KEPT_PHOTOS} WHERE sha256 = :sha256"  # noqa: S608 - a constant of this module
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 _WAITING = f"SELECT id, at, product_id::text, by, rows FROM {_EFFECTS} ORDER BY id LIMIT :number"  # noqa: S608 - ours
 _OVER = f"DELETE FROM {_EFFECTS} WHERE id = ANY(:ids)"  # noqa: S608 - a constant of this module
 
@@ -171,7 +172,7 @@ def begin(database: StoreDatabase, by: Author, *, most_bytes: int, most_of_all: 
     most_bytes: what may be kept in all; most_of_all: how large the whole database may become by it, None: any size.
     """
     with database.engine.begin() as connection:
-        if not connection.scalar(sa.text(_THERE), {"name": KEPT_PHOTOS}):
+        if not all(connection.scalar(sa.text(_THERE), {"name": name}) for name in (KEPT_PHOTOS, _EFFECTS)):
             for statement in _MAKE:
                 connection.execute(sa.text(statement))
         connection.execute(sa.text(_FORGET), {"days": days})
@@ -236,6 +237,8 @@ def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> in
             for row in rows
         ]
         with engine.begin() as connection:
+            # One at a time, also where the store's lock was lost.
+            connection.execute(sa.text(_ALONE), {"name": f"edge effects {store_name}"})
             here = _here(connection, store_name, effects)
             fresh = [one for one in effects if (one.group, one.at) not in here]
             note_effects(connection, fresh)

@@ -155,14 +155,16 @@ def _images(
     there: dict[object, Managed] = dict(zip(rules.row_keys(group, record.images), record.images, strict=True))
     images = []
     for key, before, as_it_is in finals:
-        here, fingerprint = there.get(key), fingerprints.get(key, "")
+        here = there.get(key)
         other = here if before == key else there.get(before)
-        if as_it_is or (here is not None and planning.fingerprint_of(here) == fingerprint):
+        # What is there and not wanted is held back: it stays.
+        if as_it_is or (here is not None and fingerprints.get(key) in (None, planning.fingerprint_of(here))):
             images.append(planning.as_it_is_there(key, here))
             continue
         values = back[key]
         content, replaces = kept[values["sha256"]], other.id if other is not None else ""
-        images.append(Wanted(key, fingerprint, replaces, "", 0, values["name"], content.size, "", "", content.sha256))
+        name = values["name"]
+        images.append(Wanted(key, fingerprints[key], replaces, "", 0, name, content.size, "", "", content.sha256))
     return images
 
 

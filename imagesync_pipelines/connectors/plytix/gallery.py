@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from typing import NamedTuple
 
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
@@ -52,6 +53,11 @@ class Row(NamedTuple):
 def row_key(sku: str, key: str) -> str:
     """The engine's key of a picture on a product."""
     return f"{sku}{SEPARATOR}{key}"
+
+
+def order_of(gallery: Sequence[str]) -> str:
+    """What tells a gallery's order, all of it, from another one."""
+    return sha256("\n".join(gallery).encode()).hexdigest()[:16]
 
 
 def picture_key(row: str) -> str:

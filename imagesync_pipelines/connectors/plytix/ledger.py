@@ -5,6 +5,7 @@ A ledger that was lost is no harm: assets are recognised by our file names (read
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -32,6 +33,7 @@ from imagesync_pipelines.sync.effects import done_as_seen, done_by
 from imagesync_pipelines.sync.identity import Identity
 from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.undo import moved_only
 from imagesync_pipelines.sync.undoing import mark_effects
 
 CONNECTOR = "plytix"
@@ -150,14 +152,25 @@ class Ledger:
         with self.engine.begin() as connection:
             mark_effects(connection, close_intents(connection, self._owner, [work.group], done_by(results)))
 
-    def settle(self, current: pd.DataFrame, groups: Collection[str], shown: Collection[str] = ()) -> None:
+    def settle(
+        self,
+        current: pd.DataFrame,
+        groups: Collection[str],
+        shown: Collection[str] = (),
+        orders: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten.
 
-        shown: the keys of rows of which the gallery shows a picture, by whatever asset: those were not removed.
+        shown: the keys of rows of which the gallery shows a picture, by whatever asset: those were not removed. orders:
+        of the galleries, by SKU, as gallery.order_of tells them: what an undo put in order has the places of the
+        gallery that it wrote, not those of a listing.
         """
         seen = done_as_seen(current)
 
         def done(row: EffectRow) -> EffectRow | None:
+            order = (row.after or {}).get("order")
+            if order is not None and moved_only(row):
+                return row if orders.get(row.key.rpartition(SEPARATOR)[0]) == order else None
             is_left = row.fingerprint_after is None and (row.key_before or row.key) in shown
             return None if is_left else seen(row)
 

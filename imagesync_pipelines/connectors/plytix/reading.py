@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix import model, rules
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.gallery import keys_shown, row_key, rows_of
+from imagesync_pipelines.connectors.plytix.gallery import keys_shown, order_of, row_key, rows_of
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
@@ -190,7 +190,8 @@ def settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
             for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
         ]
         shown = {row_key(one.sku, key) for one in found for key in keys_shown(one, known, as_linked=True)}
-        ledger.settle(row_frame(rows), [product.sku for product in found], shown)
+        orders = {product.sku: order_of(product.gallery) for product in found}
+        ledger.settle(row_frame(rows), list(orders), shown, orders)
 
 
 def recognise(

@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.plytix.gallery import (
     Known,
     Row,
     keys_shown,
+    order_of,
     picture_key,
     rows_of,
 )
@@ -181,6 +182,8 @@ class UndoTarget:
             if self.clock() - read_at > WHOLE_FRESH_FOR:
                 self.read([work.group])
                 product = self._read[work.group][1]
+        if self.stopped:
+            return same_for_all(work, Outcome.REFUSED, self.stopped)
         if product is None:
             return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
         back = self.tasks[work.group].back or planning.Back({}, {})
@@ -366,8 +369,9 @@ def _thumbnail(work: GroupWork, back: planning.Back, assets: Mapping[str, str]) 
 def _details(
     work: GroupWork, product: PlytixProduct, back: planning.Back, shown: Mapping[str, str], gallery: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """What the history says of the rows, as GalleryTarget does."""
+    """What the history says of the rows, as GalleryTarget does, and by which order it is known that this was done."""
     details: dict[str, dict[str, Any]] = {}
+    order = order_of(gallery)
     for row in work.rows:
         key, before = picture_key(row.key), dict[str, object]()
         asset = shown.get(key)
@@ -376,7 +380,7 @@ def _details(
         if _is_thumbnail(row.fingerprint_after):
             before["thumbnail"] = product.thumbnail
         mine = asset or back.assets.get(key)
-        after = None if row.change is Change.REMOVE else {"asset": mine, "name": file_name(key)}
+        after = None if row.change is Change.REMOVE else {"asset": mine, "name": file_name(key), "order": order}
         said = {"before": before or None, "after": after, "position_before": back.put.get(row.key)}
         details[row.key] = {name: value for name, value in said.items() if value is not None}
     for name, assets in (("before", product.gallery), ("after", gallery)):

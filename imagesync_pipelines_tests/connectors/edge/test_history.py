@@ -1,7 +1,9 @@
 """A store tells in its own database what became of its photos; our history takes it over, once."""
 
 import hashlib
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -197,6 +199,34 @@ def test_what_another_run_tells_meanwhile_stays_until_it_is_taken_over(
 
     monkeypatch.setattr(history, "note_effects", noted)
     assert history.take_over(database, STORE, store) == 3
+
+
+def test_two_that_take_over_at_once_note_everything_once(
+    store: StoreDatabase, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(store, "run-1", FIRST)
+    note, other = history.note_effects, ThreadPoolExecutor(1)
+    second = list[Future[int]]()
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def noted(connection: sa.Connection, effects: Sequence[Effect]) -> None:
+        if not second:
+            second.append(other.submit(history.take_over, database, STORE, store))
+            while not second[0].done() and not connection.scalar(waits):
+                time.sleep(0.01)
+        note(connection, effects)
+
+    monkeypatch.setattr(history, "note_effects", noted)
+    with other:
+        assert (history.take_over(database, STORE, store), second[0].result()) == (3, 0)
+    assert len(effects_of_run(database, "run-1")) == 3
+
+
+def test_a_store_that_lost_the_table_of_what_is_told_gets_it_again(store: StoreDatabase, database: sa.Engine) -> None:
+    apply(store, "run-1", FIRST)
+    run_sql(store, "DROP TABLE imagesync_effect")
+    apply(store, "run-2", SECOND)
+    assert history.take_over(database, STORE, store) == 4
 
 
 def test_what_was_kept_goes_after_the_days_of_an_undo(store: StoreDatabase) -> None:

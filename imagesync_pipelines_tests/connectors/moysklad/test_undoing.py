@@ -9,13 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership
-from imagesync_pipelines.connectors.moysklad.undoing import NOT_KEPT, make_undo_plan
+from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Managed
+from imagesync_pipelines.connectors.moysklad.undoing import NOT_KEPT, make_undo_plan, plan_reversal
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
-from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.effects import effects_of_run
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.frames import row_frame
+from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.steps import StepResult
+from imagesync_pipelines.sync.undo import Reversal
 from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
@@ -168,6 +172,31 @@ def test_an_undo_whose_answer_nobody_heard_is_marked_when_it_is_read(database: s
         world.count_anew()
         world.sync(full=True, check_child=True)
         assert world.calls(CHILD, "images post") == 0
+
+
+def test_an_addition_that_the_limits_do_not_let_go_stays_beside_what_comes_back() -> None:
+    groups, body = [f"product:{number}" for number in range(30)], Content("JPEG", 9, 9, "sha256", "kept", 9)
+    records = {
+        group: ChildRecord(
+            tuple(Managed(f"{name}{group}", f"id {name}", f"{name}.jpg", 9) for name in ("new", "added"))
+        )
+        for group in groups
+    }
+    old = [(f"{group}#old{group}#0", group, 0, f"old{group}", None) for group in groups]
+    values = {key: {"sha256": body.sha256, "name": "old.jpg"} for key, *_ in old}
+    plan = plan_reversal(
+        Reversal(row_frame(old), values, {}, {}),
+        groups,
+        {group: f"child {group}" for group in groups},
+        records,
+        {},
+        {body.sha256: body},
+        DeletionLimits(share=0.1, count=1_000, bare=50, floor=10, replaced_floor=100),
+    )
+    assert len(plan.held) == 30
+    shown = {tuple(image.filename for image in task.images) for task in plan.tasks.values()}
+    assert (len(plan.tasks), shown) == (30, {("old.jpg", "added.jpg")})
+    assert {len(task.images) for task in plan.if_approved.values()} == {1}
 
 
 NAMES = "abcdef"

@@ -2,21 +2,28 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY, Row
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import Task
+from imagesync_pipelines.connectors.plytix.planning import Back, Task
 from imagesync_pipelines.connectors.plytix.reading import settle
 from imagesync_pipelines.connectors.plytix.target import GalleryTarget
+from imagesync_pipelines.connectors.plytix.undoing import UndoTarget
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.effects import Author, effects_of_run
 from imagesync_pipelines.storage.outbox import Intent
+from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.effects import planned_rows
 from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow
+from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
 from imagesync_pipelines_tests.connectors.plytix.worlds import PATCH, listing, product
 
 A, B = "A.jpg", "B.jpg"
@@ -86,6 +93,48 @@ def test_a_removal_that_broke_off_is_told_where_no_asset_of_its_picture_is_shown
     settle(ledger, [product("S", *gallery)])
     assert ledger.open_intents() == []
     assert len(effects_of_run(database, "run")) == removed
+
+
+BACK = Back({A: "a", B: "b"}, {}, before=("a", "x", "b"), after=("b", "x", "a"))
+
+
+@pytest.mark.parametrize(("gallery", "noted"), [(["a", "x", "b"], 1), (["b", "x", "a"], 0), (["a", "b", "x"], 0)])
+def test_an_order_given_back_is_told_and_marked_where_the_gallery_has_it_though_nobody_heard(
+    ledger: Ledger, database: sa.Engine, gallery: list[str], noted: int
+) -> None:
+    ledger.note_assets([NotedAsset("a", A), NotedAsset("b", B)])
+    now, places = datetime.now(UTC), {A: 0, B: 2}
+    rows = (
+        PlanRow(f"S/{key}", f"S/{key}", "S", place, Change.UPDATE, "", IN_GALLERY, IN_GALLERY)
+        for key, place in places.items()
+    )
+    moved = GroupWork("S", tuple(rows), None)
+    api = create_autospec(PlytixApi, instance=True)
+    api.search_products.return_value = {"S": product("S", "b", "x", "a")}
+    api.patch_product.side_effect = AnswerLostError("nobody heard")
+    target = UndoTarget(api, ledger, {"S": Task(product("S"), (), back=BACK)}, lambda: now)
+    target.read(["S"])
+    ledger.begin(Intent("S", "f", planned_rows(moved), Author("run", plan_id=2, undoes_run="other")))
+    with pytest.raises(AnswerLostError):
+        target.apply(moved)
+    settle(ledger, [product("S", *gallery)])
+    assert ledger.open_intents() == []
+    assert len(effects_of_run(database, "run")) == noted
+    assert len(held.entries(database)) == 2 * noted
+
+
+def test_an_undo_writes_no_gallery_that_it_cannot_read_again(ledger: Ledger) -> None:
+    now, api = [datetime.now(UTC)], create_autospec(PlytixApi, instance=True)
+    api.search_products.side_effect = [
+        {"S": product("S", "b", "x", "a")},
+        HourSpentError("none is left", host="plytix", path="/"),
+    ]
+    target = UndoTarget(api, ledger, {"S": Task(product("S", "b"), (), back=BACK)}, lambda: now[0])
+    target.read(["S"])
+    now[0] += WHOLE_FRESH_FOR * 2
+    (result,) = target.apply(work(Change.UPDATE, IN_GALLERY, IN_GALLERY))
+    assert (result.outcome, result.reason) == (Outcome.REFUSED, "plytix/: none is left")
+    api.patch_product.assert_not_called()
 
 
 def test_what_was_so_already_is_not_told(ledger: Ledger, database: sa.Engine) -> None:
