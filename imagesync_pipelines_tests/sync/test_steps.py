@@ -16,11 +16,14 @@ from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import CLEAN_UP, Lineage
 from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.guard import RULING
 from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, store_plan
 from imagesync_pipelines.sync.steps import RunContext
 
-NOTHING = Planned(pd.DataFrame(columns=list(PLAN_COLUMNS)), pd.DataFrame(columns=["key", "reason"]), PlanCost(0, 0, 0))
+NOTHING = Planned(
+    pd.DataFrame(columns=[*PLAN_COLUMNS, RULING]), pd.DataFrame(columns=["key", "reason"]), PlanCost(0, 0, 0)
+)
 
 
 class Counted(BaseModel):
