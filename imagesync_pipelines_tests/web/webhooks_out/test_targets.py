@@ -16,6 +16,7 @@ from imagesync_pipelines_tests.web.catalogue.world import World
 from imagesync_pipelines_tests.web.webhooks_out.receivers import Receiver, sender, subscribed
 
 PLACES = {"is_primary": True, "sort_order": 0}
+REORDERED = {"asset": "a", "gallery": ["b", "a"]}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,7 @@ PLACES = {"is_primary": True, "sort_order": 0}
         (EffectRow("k", "update", "", position=1, fingerprint_before="1", fingerprint_after="1"), "moved"),
         (EffectRow("k", "update", "", "k", before={"checksum": "1"} | PLACES, after={"checksum": "1"}), "moved"),
         (EffectRow("k", "update", "", before={"asset": "a", "thumbnail": "b"}, after={"asset": "a"}), "moved"),
+        (EffectRow("k", "update", "", before={"asset": "a", "gallery": ["a", "b"]}, after=REORDERED), "moved"),
         (EffectRow("k", "update", "", "k", before=PLACES | {"filename": "a"}, after={"filename": "b"}), "changed"),
         (EffectRow("k", "keep", "a person said so"), None),
         (EffectRow("k", "pin", "a person said so"), None),
