@@ -273,7 +273,7 @@ class Retention:
     def effects(self) -> Cleaned:
         """What was done to images. A run goes whole, so that what is left of one can be taken back.
 
-        One of which webhooks are still to tell stays as long as what they told.
+        One of which webhooks are still to tell stays as long as what they told; then its mark goes with it.
         """
         before, c = self.now - self.ages.effects, effect.c
         runs = sa.select(c.run_id).where(c.run_id.is_not(None)).distinct()
@@ -291,6 +291,8 @@ class Retention:
             since = sa.func.greatest(effects_known.c.since, newest)
             write_rows(self.engine, effects_known.update().values(since=since))
             self._rows("history", effect, gone, count)
+        orphan = ~sa.exists().where(effect.c.id == webhook_effect.c.id)
+        self._rows("webhook marks", webhook_effect, orphan, self._count(webhook_effect, orphan))
         return Cleaned("effects in the history", count, kept=kept)
 
     def webhook_deliveries(self) -> Cleaned:

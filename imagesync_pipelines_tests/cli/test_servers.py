@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,8 +50,8 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def sandbox_ports() -> Iterator[None]:
-    """Demo and dev use the sandbox's own ports: one test at a time, of all pytest workers of this machine."""
-    with (Path(tempfile.gettempdir()) / "imagesync-tests-sandbox-ports.lock").open("w") as lock:
+    """Demo and dev use the sandbox's own ports: one test at a time, of all test runs of this machine."""
+    with Path("/tmp/imagesync-tests-sandbox-ports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for port in SANDBOX_PORTS:
             with socket.socket() as probe:

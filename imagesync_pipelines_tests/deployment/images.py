@@ -54,7 +54,7 @@ class Image:
     entrypoint: Sequence[str]
     config: Mapping[str, Any]
 
-    def run(self, *command: str, volume: Path, seconds: float = 400, **variables: str) -> str:
+    def run(self, *command: str, volume: Path, seconds: float = 800, **variables: str) -> str:
         """What a command says, run as the image's user with a read-only root; fails when its exit status is not 0."""
         volume.mkdir(mode=0o700, exist_ok=True)
         os.chown(volume, USER, USER)

@@ -77,6 +77,7 @@ def test_doctor_finds_nothing_wrong(image: Image, tmp_path: Path) -> None:
     assert "nothing is wrong" in image.run("imagesync", "doctor", volume=tmp_path / "volume")
 
 
+@pytest.mark.timeout(1800)
 def test_a_demo_synchronises_everything_and_the_servers_are_well_on_what_it_left(image: Image, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     said = image.run("imagesync", "demo", volume=volume)

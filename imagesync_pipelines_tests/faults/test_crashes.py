@@ -16,6 +16,7 @@ from imagesync_pipelines_tests.faults.commits import CrashError, crash, files_of
 pytestmark = pytest.mark.slow
 
 STAGES = ("products", "pages", "records", "plan", "apply", "unmatched")
+WRITE_FILES = {"pages", "plan", "apply"}
 MOST_COMMITS = 40
 
 
@@ -104,4 +105,7 @@ def test_a_crash_at_any_commit_of_a_stage_and_a_second_run_end_where_an_undistur
             assert connector.sync().written == (0, 0, 0)
             assert connector.stamps() == stamps
         connector.place.engine.dispose()
-    assert after or 1 < nth < MOST_COMMITS - 1, f"{stage} commits nothing, or too much"
+    if after:
+        assert bool(chosen) == (stage in WRITE_FILES), f"{stage} tells of its files at {chosen}"
+    else:
+        assert 1 < nth < MOST_COMMITS - 1, f"{stage} commits nothing, or too much"

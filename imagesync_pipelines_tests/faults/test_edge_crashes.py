@@ -39,6 +39,7 @@ def telling(server: EmbeddedServer, before: EdgeWorld, folder: Path, full: bool)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])
 @pytest.mark.parametrize("after", [False, True], ids=["commit not done", "commit done, process gone"])
 def test_a_crash_at_any_commit_and_a_second_run_end_where_an_undisturbed_run_ends(

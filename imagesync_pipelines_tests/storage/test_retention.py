@@ -14,7 +14,15 @@ from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage import retention, subscriptions
 from imagesync_pipelines.storage.alerts import Alert, note_alert
 from imagesync_pipelines.storage.contents import COPY_SOURCE, Contents, own_source
-from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, effects_of_group, known_since, note_effects
+from imagesync_pipelines.storage.effects import (
+    Author,
+    Effect,
+    EffectRow,
+    effects_of_group,
+    has_untold,
+    known_since,
+    note_effects,
+)
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import BATCH, NewPlan, Plans
@@ -242,8 +250,12 @@ def test_a_run_of_which_webhooks_are_still_to_tell_stays_as_long_as_what_they_to
         )
     replace(kept, ages=replace(AGES, webhooks=timedelta(days=60))).effects()
     assert [one.by.run_id for one in effects_of_group(kept.engine, "edge", "a", "g")] == ["gone", "lasting", "lasting"]
+    with kept.engine.connect() as connection:
+        assert has_untold(connection)
     kept.effects()
     assert [one.by.run_id for one in effects_of_group(kept.engine, "edge", "a", "g")] == ["lasting", "lasting"]
+    with kept.engine.connect() as connection:
+        assert not has_untold(connection), "no mark outlasts what it is of"
 
 
 @pytest.mark.parametrize("kind", ["plans", "handovers", "pages"])

@@ -12,7 +12,7 @@ from imagesync_pipelines.upstream.addresses import web_address
 from imagesync_pipelines.web.webhooks_out.rules import TARGET_TYPE, TARGETS_EVENTS, message
 
 # Where a picture stands, of what the history keeps of it.
-_PLACE = frozenset({"is_primary", "sort_order", "place", "thumbnail", "gallery"})
+_PLACE = frozenset({"is_primary", "sort_order", "place", "thumbnail", "gallery", "order"})
 Picture = Mapping[str, Any]
 
 
