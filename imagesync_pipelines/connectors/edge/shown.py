@@ -71,22 +71,24 @@ def known_pictures(
 def pictures_of(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
-    """The photos as the store has them: those before of a plan that was not applied, else those after.
+    """The photos as the store has them: those before of a plan not begun, those after of an applied one.
 
     What an undo brings back is what the store keeps.
     """
     store, is_applied = str(header.scope.get("account", "")), header.applied_at is not None
+    is_begun = is_applied or header.begun_run is not None
     planned = _planned(Plans(engine, storage), header, {str(row["key"]) for row in rows})
     shown = []
     for row in rows:
         key, photo = str(row["key"]), planned.get(str(row["key"]), {})
         old = str(row["key_before"]) if isinstance(row["key_before"], str) else key
-        before = "" if is_applied or row["change"] == "add" else picture_at(EDGE, store, old, header.id)
+        before = "" if is_begun or row["change"] == "add" else picture_at(EDGE, store, old, header.id)
         after = ""
         if row["change"] in {"add", "update"}:
             kept = f"{_BY_HASH}{photo['kept']}" if photo.get("kept") else ""
             after = (
-                picture_at(EDGE, store, key, header.id)
+                # Another address than that of the photo before, of which a copy may be kept.
+                picture_at(EDGE, store, key, f"{header.id}-applied")
                 if is_applied
                 else kept and picture_at(EDGE, store, kept, "kept")
             )

@@ -176,6 +176,10 @@ def count_found(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -
         fitting = query.limit(MOST_COUNTED + 1).subquery("fitting")
         sizes = (sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in (fitting, looked_at))
         number, looked = connection.execute(sa.select(*sizes)).one()
+        if looked > MOST_HITS and number <= MOST_COUNTED and not filters.q.strip():
+            # Of so many images with a change some were cut off: the products are counted themselves.
+            every = _fitting(filters, showing).limit(MOST_COUNTED + 1).subquery("every")
+            number, looked = connection.scalar(sa.select(sa.func.count()).select_from(every)) or 0, 0
         return Found(min(number, MOST_COUNTED), number <= MOST_COUNTED and looked <= MOST_HITS, kept[PRODUCTS])
 
 

@@ -4,6 +4,8 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +18,7 @@ from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_curren
 from imagesync_pipelines.connectors.edge.target import apply_photos
 from imagesync_pipelines.storage.effects import Author, Effect, effects_of_run
 from imagesync_pipelines.storage.errors import LockLostError
+from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.timeline import Line, lines_of
 from imagesync_pipelines_tests.connectors.edge.photos import (
     PROVEN,
@@ -73,6 +76,19 @@ def pictures_of(store: StoreDatabase, database: sa.Engine, line: Line) -> list[b
         body = history.read_kept(store, sha256) if sha256 != key else read_picture(store, key) if key else b""
         pictures.append(bytes(body or b""))
     return pictures
+
+
+def test_the_photo_after_a_plan_has_another_address_than_the_one_before(database: sa.Engine) -> None:
+    """Copies are kept by their address: with the same one the old photo would be shown as the new one."""
+    made = datetime(2026, 11, 30, tzinfo=UTC)
+    plan = PlanHeader(EDGE, "run", {"account": STORE}, {}, {}, None, 7, made, "", {}, None, None)
+    row = {"key": "a", "key_before": "a", "change": "update"}
+    sides = []
+    for header in (plan, replace(plan, begun_run="run"), replace(plan, applied_at=made)):
+        (one,) = shown.pictures_of(database, UPath("unused"), header, [row])
+        sides.append((one.before, one.after))
+    assert [(bool(before), bool(after)) for before, after in sides] == [(True, False), (False, False), (False, True)]
+    assert sides[0][0] != sides[2][1]
 
 
 @pytest.mark.parametrize("room", ROOM)

@@ -334,6 +334,9 @@ def test_a_picture_that_is_kept_is_shown_without_asking_anybody(site: Site, worl
     )
     answer = site.get(f"/plan-pictures/{picture_token(world.opened, kept_picture(kept))}")
     assert answer.headers["Content-Type"] == "image/jpeg"
+    earlier = kept_picture(replace(kept, sha256="ab" * 32))
+    answer = site.get(f"/plan-pictures/{picture_token(world.opened, earlier)}")
+    assert answer.headers["Content-Type"] == "image/svg+xml", "what is kept under its name now is another picture"
 
 
 def test_many_rows_are_paged(site: Site, world: World) -> None:

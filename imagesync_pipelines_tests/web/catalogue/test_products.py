@@ -274,6 +274,8 @@ def test_of_very_many_products_that_fit_it_is_said_that_there_are_more(
     assert count_found(shop.engine, Filters(kind="variant"), shop.opened.showing) == Found(2, False, 5)
     assert count_found(shop.engine, Filters(), shop.opened.showing) == Found(5, True, 5)
     monkeypatch.setattr(listing, "MOST_HITS", 1)
+    since = Filters(changed_since=NOW - timedelta(days=31), without_front=True)
+    assert count_found(shop.engine, since, shop.opened.showing) == Found(1, True, 5)
     assert count_found(shop.engine, Filters(q="kleiner"), shop.opened.showing) == Found(1, True, 5)
     assert count_found(shop.engine, Filters(q="fuchs", kind="parent"), shop.opened.showing) == Found(1, True, 5)
     assert count_found(shop.engine, Filters(q="fuchs", without_front=True), shop.opened.showing).is_exact is False

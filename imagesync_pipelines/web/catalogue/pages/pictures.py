@@ -243,6 +243,8 @@ class Derivatives:
     def _original(self, original: OriginalPicture) -> tuple[bytes, PictureFacts]:
         """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
         with self._contents.fetching(original.source) as kept:
+            if original.kept_sha256 and (kept is None or kept.sha256 != original.kept_sha256):
+                raise BadImageError(Fault.NO_IMAGE, "it is kept no longer")
             body = self.read(kept) if kept is not None else None
             if kept is not None and body is not None:
                 return body, kept
