@@ -50,7 +50,7 @@ _CONFLICT = ["connector", "account", "origin", "key"]
 
 @dataclass(frozen=True)
 class HeldRow:
-    """What somebody holds back. kind: LIMIT, DOUBT, PRODUCTS_GONE or UNSEEN; change: what would have happened to it."""
+    """What somebody holds back. kind: LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN or UNDONE; change: what would be done."""
 
     key: str
     group: str
@@ -208,7 +208,7 @@ def mark_undone(
 
     rows: key, group and change as the source wants it, its word for that (guard.wants) as the fingerprint. done_by:
     the plan that brought it, None: one of long ago. A mark of a key by a newer plan says what the source wanted later,
-    which was undone before: that counts.
+    which was undone before: that counts, unless the source wants nothing there by now (its change is KEEP).
     """
     if not rows:
         return
@@ -219,7 +219,7 @@ def mark_undone(
     changed: dict[str, sa.ColumnElement[Any]] = {
         name: statement.excluded[name] for name in values[0] if name not in _CONFLICT
     }
-    newer = held.c.plan_id > done_by if done_by is not None else sa.true()
+    newer = (held.c.plan_id > done_by if done_by is not None else sa.true()) & (held.c.change != Change.KEEP)
     changed |= {name: sa.case((newer, held.c[name]), else_=changed[name]) for name in ("fingerprint", "change")}
     connection.execute(statement.on_conflict_do_update(index_elements=_CONFLICT, set_=changed | now), values)
 
@@ -250,7 +250,7 @@ def settle(
     before = entries(context.installation.engine, context.connector, context.account)
     # An undo may have ended since the run looked at the target: of that the plan knows nothing.
     if marks := [one for one in before if one.origin == UNDONE and one.since < context.started_at]:
-        _end_marks(context, marks, plan)
+        _end_marks(context, marks, plan, owned)
     known = pd.Series([one.key for one in before if one.origin == GUARD], dtype="str")
     rows = [
         HeldRow(str(key), str(group), str(fingerprint), str(ruling), str(reason), str(change))
@@ -278,8 +278,15 @@ def settle(
         )
 
 
-def _end_marks(context: RunContext[Any], marks: Sequence[HeldEntry], plan: "pd.DataFrame") -> None:
-    """Forget marks by which a plan kept nothing, though it says what the source wants there; and those released."""
+def _end_marks(
+    context: RunContext[Any], marks: Sequence[HeldEntry], plan: "pd.DataFrame", owned: "pd.DataFrame"
+) -> None:
+    """Forget marks by which a plan kept nothing, though it says what the source wants there; and those released.
+
+    A mark where nothing is, and of which a proven plan of all says nothing, stays for the case that the source wants
+    that again. Till then its change is KEEP: what an undo brings back there, the source wants to be gone.
+    """
+    from imagesync_pipelines.sync.acknowledging import is_whole
     from imagesync_pipelines.sync.guard import RULING
 
     kept = set(plan.loc[plan[RULING] == Ruling.KEPT, "key"])
@@ -288,6 +295,15 @@ def _end_marks(context: RunContext[Any], marks: Sequence[HeldEntry], plan: "pd.D
     over = [one.key for one in marks if one.key not in kept and (one.key in said or one.decision == ALLOW)]
     if over:
         release(context.installation.engine, context.connector, context.account, over, UNDONE)
+    again = [one.id for one in marks if one.change == Change.KEEP and one.key in kept]
+    gone = list[int]()
+    if not (plan[RULING] == Ruling.UNPROVEN).any() and is_whole(plan, owned):
+        listed = {*plan["key"], *over}
+        gone = [one.id for one in marks if one.change != Change.KEEP and one.fingerprint and one.key not in listed]
+    for ids, change in ((again, Change.ADD), (gone, Change.KEEP)):
+        if ids:
+            with context.installation.engine.begin() as connection:
+                connection.execute(held.update().where(among(held.c.id, ids)).values(change=str(change)))
 
 
 def note_leaving(context: RunContext[Any], plan: "pd.DataFrame") -> None:

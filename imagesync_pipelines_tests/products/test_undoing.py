@@ -227,6 +227,31 @@ def test_whatever_is_undone_in_whatever_order_no_synchronisation_does_it_again(
         known += undone(known[what % len(known)]) if isinstance(what, int) else [sync(what)]
 
 
+def test_what_an_undo_brings_back_stays_though_its_source_has_dropped_it_since(world: World) -> None:
+    """While it was away, no plan had a row of it."""
+    (product,) = add_products(world.database, 1)
+    at, other = (product, "1"), {(product, "2"): Picture()}
+    first, second = ({at: Picture(version=version)} for version in "12")
+    world.sync({**first, **other})
+    gone = world.sync(other)
+    away = world.undo(world.sync({**second, **other}))
+    for wanted, said in ((other, "keep"), ({**second, **other}, "add"), (other, "keep")):
+        world.sync(wanted)
+        assert at not in world.rows()
+        assert [(one.key, one.change) for one in held.entries(world.database)] == [(f"{product}/1", said)]
+    for again, there in ((away, second), (gone, first)):
+        undo = world.undo(again)
+        assert world.wants(other) == set()
+        world.sync(other)
+        assert world.rows()[at][0] == there[at].fingerprint()
+        if again == away:
+            world.undo(undo)
+            world.sync(other)
+    assert world.wants({**second, **other}) == {str(product)}
+    world.sync({**first, **other})
+    assert held.entries(world.database) == []
+
+
 def by_hand(database: sa.Engine, place: tuple[int, str], what: str) -> None:
     """Somebody else changes a row, or takes it away."""
     mine = "WHERE product_id = :product AND external_id = :image"
@@ -300,7 +325,7 @@ def test_others_are_refused_by_name_and_chosen_products_alone_are_given_back(wor
 def test_a_choice_of_primary_is_taken_back_and_again(world: World) -> None:
     (product,) = add_products(world.database, 1)
     world.sync({(product, "1"): Picture(), (product, "2"): Picture()})
-    with pytest.raises(UndoRefusedError, match="No choice of a primary picture is known"):
+    with pytest.raises(UndoRefusedError, match="No choice of a picture or an order is known"):
         undo_choice(world.database, "0", "bert")
     pin_image(world.database, product, "image_db", "2", "anna")
     assert undo_choice(world.database, "0", "bert") == "0: the rules choose the primary picture again"
