@@ -15,6 +15,7 @@ from imagesync_pipelines.storage.schema_catalogue import wrong_login
 from imagesync_pipelines.storage.wrong_logins import BY_PAIR, WrongLogins
 from imagesync_pipelines.web.logins import HASHED_AT_ONCE, TooManyTriesError, address_of, let_in
 from imagesync_pipelines.web.service import behind_proxies
+from imagesync_pipelines_tests import loops
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ def seen_by_an_app(trusted: list[str], peer: str, headers: list[tuple[bytes, byt
         return {}
 
     scope = {"type": "http", "client": (peer, 1), "headers": headers}
-    asyncio.run(behind_proxies(app, trusted)(scope, nothing, nothing))  # type: ignore[arg-type]
+    loops.run(behind_proxies(app, trusted)(scope, nothing, nothing))  # type: ignore[arg-type]
     return seen[0]
 
 
@@ -83,7 +84,7 @@ def test_few_passwords_are_looked_at_together_whoever_asks(database: sa.Engine) 
     async def eighty() -> list[str | None]:
         return await asyncio.gather(*(let_in(tries, "anna", "192.0.2.1", NOON, check) for _ in range(80)))
 
-    assert asyncio.run(eighty()) == ["anna"] * 80
+    assert loops.run(eighty()) == ["anna"] * 80
     assert most <= HASHED_AT_ONCE
 
 
@@ -98,6 +99,6 @@ def test_wrong_passwords_at_the_same_moment_do_not_pass_together(database: sa.En
         asked = (let_in(tries, "anna", "192.0.2.66", NOON, check) for _ in range(60))
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    answers = asyncio.run(sixty())
+    answers = loops.run(sixty())
     assert BY_PAIR.at_once <= len(looked_at) < BY_PAIR.at_once + HASHED_AT_ONCE
     assert sum(isinstance(one, TooManyTriesError) for one in answers) == 60 - len(looked_at)

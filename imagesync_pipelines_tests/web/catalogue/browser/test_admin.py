@@ -146,7 +146,6 @@ def _address(shown: Path) -> list[str]:
     return re.findall(r"Catalogue: (http://\S+)", shown.read_text())
 
 
-@pytest.mark.long
 def test_a_synchronisation_is_started_from_a_product_and_its_run_is_watched_to_its_end(
     browser: Browser, place: Place, tmp_path: Path
 ) -> None:
