@@ -3,30 +3,35 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 from upath import UPath
 
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap
+from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.reading import entities_of
 from imagesync_pipelines.connectors.moysklad.rules import identity, source_of
 from imagesync_pipelines.storage.contents import Contents, kept_picture
-from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
 from imagesync_pipelines.sync.connector import WithoutMatch
 
 
 def without_match(engine: sa.Engine, storage: UPath, account: str) -> Sequence[WithoutMatch]:
     """What the newest run found no counterpart for, and what earlier ones did that nobody looked for since."""
-    table, reasons = moysklad_entity_map.c, dict[str, str]()
-    maps = HandOvers(engine, storage, NAME, account).all(ENTITY_MAP, ChildMap)
+    table, column = moysklad_entity_map.c, handover.c
+    there = sa.select(table.entity_key).where(table.child == account, table.gone_at.is_(None))
+    mine = (column.connector == NAME) & (column.account == account) & (column.step == ENTITY_MAP)
+    # Unpacked by PostgreSQL: whole documents of all runs are many times as large as what is told of them.
+    is_list = sa.func.jsonb_typeof(column.value["unmapped"]) == "array"
+    unmapped = sa.case((is_list, column.value["unmapped"]), else_=sa.literal([], JSONB))
+    one = sa.func.jsonb_array_elements(unmapped).table_valued(sa.column("value", JSONB), name="one").lateral()
+    key, reason = one.c.value["key"].astext.label("key"), one.c.value["reason"].astext.label("reason")
+    newest = sa.select(sa.func.max(column.number)).where(mine).scalar_subquery()
+    found = sa.select(key, reason).ext(distinct_on(key)).select_from(handover.join(one, sa.true())).where(mine)
+    found = found.where(key.is_not(None) & reason.is_not(None))
+    found = found.where((column.number == newest) | key.not_in(there)).order_by(key, column.number.desc())
     with engine.connect() as connection:
-        there = sa.select(table.entity_key).where(table.child == account, table.gone_at.is_(None))
-        mapped = set(connection.scalars(there))
-        for one in maps:
-            newest = one is maps[0]
-            for entity in one.unmapped:
-                if newest or entity.key not in mapped:
-                    reasons.setdefault(entity.key, entity.reason)
+        reasons = {row.key: row.reason for row in connection.execute(found)}
         entities = [entity for entity in entities_of(connection, sorted(reasons)) if entity.images]
     first = {entity.key: entity.images[0] for entity in entities if entity.images}
     sources = {key: source_of(identity(image.id)) for key, image in first.items()}

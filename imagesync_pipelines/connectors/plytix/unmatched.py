@@ -23,8 +23,9 @@ def without_match(engine: sa.Engine, storage: UPath, account: str) -> Sequence[W
     newest = sa.select(column.run_id).where(whole, column.run_id.in_(read)).order_by(column.number.desc()).limit(1)
     with engine.connect() as connection:
         runs = connection.scalars(newest).all()
-    products, chosen = handovers.find(runs, "products", ProductsRead), handovers.find(runs, "images", ImagesChosen)
+    products = handovers.find(runs, "products", ProductsRead)
     unknown = set(products.unknown) if products is not None else set()
+    chosen = handovers.find(runs, "images", ImagesChosen) if unknown else None
     return [
         WithoutMatch(
             one.sku,
