@@ -5,13 +5,14 @@ worst one (every key is new).
 """
 
 import multiprocessing
-import resource
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from benchmarks.measuring import peak_of
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import apply_database, outcomes
 from imagesync_pipelines.sync.guard import guard
@@ -80,10 +81,10 @@ def measure(case: str, count: int = ROWS) -> Measured:
     """Plan `count` rows; the case is `quiet` or `renamed`."""
     current = rows(count)
     wanted = rows(count, changed_every=100) if case == "quiet" else rows(count, keys="picture")
-    input_bytes = _peak()
+    input_bytes = peak_of(os.getpid())
     plan, plan_seconds = _timed(lambda: build_plan(wanted, current, SCOPE))
     guarded, guard_seconds = _timed(lambda: guard(plan, SCOPE, LIMITS))
-    peak = _peak()
+    peak = peak_of(os.getpid())
     _, states_seconds = _timed(lambda: group_states(current))
     changes = {str(change): int(number) for change, number in guarded.plan["change"].value_counts().items()}
     return Measured(case, changes, plan_seconds, guard_seconds, states_seconds, peak, input_bytes)
@@ -118,11 +119,6 @@ def main() -> None:
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
     started = time.perf_counter()
     return work(), time.perf_counter() - started
-
-
-def _peak() -> int:
-    """Bytes; Linux counts in kB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
