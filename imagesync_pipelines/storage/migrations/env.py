@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import context
 
 # Their tables belong to the metadata.
-from imagesync_pipelines.storage import schema_catalogue, schema_effects, schema_webhooks  # noqa: F401
+from imagesync_pipelines.storage import schema_catalogue, schema_effects, schema_quality, schema_webhooks  # noqa: F401
 from imagesync_pipelines.storage.database import VERSION_TABLE
 from imagesync_pipelines.storage.schema import SCHEMA, metadata
 
