@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings, M
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
+from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import LogSettings, Settings
 from imagesync_pipelines.telemetry.spans import TelemetrySettings
@@ -43,6 +44,7 @@ _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Plytix", PlytixSettings),
     ("МойСклад", MoyskladSettings),
     ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", MoyskladWebhookSettings),
+    ("Quality of main pictures (imagesync quality)", QualitySettings),
     ("The catalogue (imagesync serve)", CatalogueSettings),
     ("Webhooks out: receivers that are told of changes (imagesync webhook)", WebhooksOutSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),

@@ -1,0 +1,47 @@
+"""The settings of picture quality, from the environment and from `.env`; see docs/quality.md."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from imagesync_pipelines.settings import EnvironmentSettings
+
+_CHANNEL = re.compile(r"([a-z0-9_]+(?:/[^\s=/]+)?)=([a-z0-9_]+(?:,[a-z0-9_]+)*)")
+
+
+class QualitySettings(EnvironmentSettings):
+    """How pictures are judged; every field is the variable QUALITY_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="QUALITY_", extra="ignore", env_ignore_empty=True)
+
+    rules_folder: Path | None = Field(
+        None,
+        description="folder of own rule sets, one .toml file each; one of the same name takes a shipped one's place",
+    )
+    channels: str = Field(
+        "plytix=amazon,own image_db=google,own folder=google,own moysklad=ozon,wildberries,own edge=own",
+        description="rule sets by which the main pictures of a connector are judged, or of one account of it: "
+        "moysklad/shop=ozon,own",
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _are_channels(cls, value: str) -> str:
+        wrong = [part for part in value.split() if not _CHANNEL.fullmatch(part)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is no channel with its rule sets; it should look like plytix=amazon,own")
+        return value
+
+
+def sets_of_channels(settings: QualitySettings) -> Mapping[str, tuple[str, ...]]:
+    """The rule sets by channel: a connector, or connector/account."""
+    parts = (part.partition("=") for part in settings.channels.split())
+    return {channel: tuple(dict.fromkeys(named.split(","))) for channel, _, named in parts}
+
+
+def sets_for(channels: Mapping[str, tuple[str, ...]], connector: str, account: str) -> tuple[str, ...]:
+    """The rule sets by which an account of a connector is judged: what is said of it, else of its connector."""
+    return channels.get(f"{connector}/{account}", channels.get(connector, ()))
