@@ -5,7 +5,7 @@ the step's options that returns a StepResult.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -22,6 +22,7 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync.channel_picture import ChannelPicture
 from imagesync_pipelines.sync.excluding import Channel, ExclusionRefusedError
 from imagesync_pipelines.sync.health import Probe, Site
 from imagesync_pipelines.sync.held import nothing_is_held_back
@@ -236,6 +237,7 @@ class KnownPicture(NamedTuple):
 NameGroups = Callable[[sa.Engine, str, Collection[str]], Mapping[str, RowName]]
 ShowRows = Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]]
 ShowPast = Callable[[sa.Engine, UPath, str, Sequence[PastPicture]], Sequence[str]]
+ListPictures = Callable[[sa.Engine, Settings, str], Iterator[ChannelPicture]]
 
 
 # Before what read_picture of a connector gives: connector, account, version and key.
@@ -295,11 +297,12 @@ class Connector:
     names, by account and key. again: the options of a run about what these quarantined items are about and nothing
     else, none where it is about the whole account. without_match: what an account has no counterpart for, by what the
     newest runs saw. places_of: where a product's images also are, by its SKU. known_pictures: what is known of pictures
-    of an account, each with its `key` and what the history says of it, one for each. mirrored_as: under which account
-    the source of an account is in the source mirror. groups_of: the groups of its plans that are about a product, by
-    its id with us and its SKU; groups_by_sku: those about SKUs that people exclude from an account. declared: what is
-    said of its accounts by who set them up, name → address and login. forget: what is remembered of one account, which
-    another one does not have. needed_runs: the runs of which no clean-up may take what they left, however old they are.
+    of an account, each with its `key` and what the history says of it, one for each. channel_pictures: what an account
+    shows, by our own tables and the last runs alone. mirrored_as: under which account the source of an account is in
+    the source mirror. groups_of: the groups of its plans that are about a product, by its id with us and its SKU;
+    groups_by_sku: those about SKUs that people exclude from an account. declared: what is said of its accounts by who
+    set them up, name → address and login. forget: what is remembered of one account, which another one does not have.
+    needed_runs: the runs of which no clean-up may take what they left, however old they are.
     probes: its outside systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be
     used, '' when it can.
     """
@@ -331,6 +334,7 @@ class Connector:
     known_pictures: Callable[[sa.Connection, Settings, str, Sequence[Mapping[str, Any]]], Sequence[KnownPicture]] = (
         as_noted
     )
+    channel_pictures: ListPictures = lambda engine, shared, account: iter(())
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}

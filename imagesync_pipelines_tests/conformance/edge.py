@@ -75,6 +75,10 @@ class EdgeSite(Site):
         done = {key: {name: one for name, one in rows.items() if one.status == "synced"} for key, rows in shown.items()}
         return {key: rows for key, rows in done.items() if rows}
 
+    def mains(self) -> Mapping[str, str]:
+        skus = {str(row.product_id): row.sku for row in self.world.listed().values()}
+        return {skus[one.product_id]: f"md5:{one.md5}" for one in self.photos().values() if one.is_primary}
+
     def wanted(self) -> Held:
         found: dict[str, dict[str, Photo]] = defaultdict(dict)
         primaries = self.world.primaries()

@@ -1,5 +1,6 @@
 """МойСклад in the conformance tests: one child account that shows all images of the main one."""
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -55,6 +56,11 @@ class MoyskladSite(Site):
 
     def wanted(self) -> Held:
         return self.world.shown(MAIN)
+
+    def mains(self) -> Mapping[str, str]:
+        child = self.world.sandbox.account(CHILD)
+        lists = {entity.code or entity.article: child.images(entity.id) for entity in child.entities()}
+        return {code: f"sha256:{hashlib.sha256(images[0][1]).hexdigest()}" for code, images in lists.items() if images}
 
     def stamps(self) -> object:
         child = self.world.sandbox.account(CHILD)

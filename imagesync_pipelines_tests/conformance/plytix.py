@@ -72,6 +72,11 @@ class PlytixSite(Site):
             for listing in self.world.amazon.listings
         }
 
+    def mains(self) -> Mapping[str, str]:
+        skus = [listing.suggested_sku for listing in self.world.amazon.listings]
+        shown = {sku: self.world.plytix.thumbnail(sku) for sku in skus}
+        return {sku: asset for sku, asset in shown.items() if asset is not None}
+
     def stamps(self) -> object:
         return self.held(), sorted((asset.id, asset.modified) for asset in self.world.plytix.assets())
 

@@ -1,7 +1,7 @@
 """A site whose target is our `product_image`: what holds of it, whichever source brings the images."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,10 @@ from imagesync_pipelines_tests.conformance.subject import Held, Site
 
 _STAMPS = "SELECT id, xmin::text, last_synced FROM imagesync.product_image ORDER BY id"
 _PRODUCTS = "SELECT id, xmin::text FROM imagesync.product ORDER BY id"
+_MAINS = """
+SELECT p.sku, i.image_url FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id
+ WHERE i.is_primary
+"""
 _WITHOUT_ONE_PRIMARY = """
 SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) FILTER (WHERE is_primary) <> 1
 """
@@ -28,6 +32,9 @@ class ProductImageSite(Site):
 
     def stamps(self) -> object:
         return self.rows(_STAMPS), self.rows(_PRODUCTS)
+
+    def mains(self) -> Mapping[str, str]:
+        return dict(self.rows(_MAINS))  # type: ignore[arg-type]
 
     def meddle(self, group: str, key: str) -> None:
         where = f"product_id = {group} AND external_id = '{key.partition('/')[2]}'"

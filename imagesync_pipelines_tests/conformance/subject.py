@@ -101,6 +101,10 @@ class Site(ABC):
         One in the reading of bytes, one in their validation, one in a write, where the connector does that.
         """
 
+    @abstractmethod
+    def mains(self) -> Mapping[str, str]:
+        """The main pictures that the target shows: code → its key, its version or its address, as it is listed."""
+
     def reasons(self) -> list[str]:
         """Why items are set aside."""
         return [row[0] for row in self.rows("SELECT reason FROM imagesync.quarantine")]

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import SettingsError, load_settings
+from imagesync_pipelines_tests.conformance.quality import assert_listed, quality_rows
 from imagesync_pipelines_tests.conformance.subject import CHANGES, Held, Subject
 from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
 
@@ -90,6 +91,8 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
     site.assert_right()
     state, images = site.acknowledged()
     assert images == site.number()
+    assert_listed(subject, site)
+    judged = quality_rows(site)
 
     stamps, calls = site.stamps(), site.calls()
     site.sign(2)
@@ -111,6 +114,8 @@ def test_the_target_holds_what_the_source_wants_and_a_second_run_writes_nothing(
     assert third.status is not runs.Status.FAILED, third.error
     assert any(third.summary[change] for change in CHANGES)
     site.assert_right()
+    assert quality_rows(site) == judged, "no synchronisation touches what is known of quality"
+    assert_listed(subject, site)
     whole = site.sync(**subject.whole)
     assert whole.status is not runs.Status.FAILED, whole.error
     assert site.acknowledged()[0] != state

@@ -4,7 +4,7 @@ from functools import partial
 
 from pydantic import Field
 
-from imagesync_pipelines.connectors.edge import applying, marking, reading, reporting, shown, undoing
+from imagesync_pipelines.connectors.edge import applying, channel, marking, reading, reporting, shown, undoing
 from imagesync_pipelines.connectors.edge.doctor import probes
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
@@ -116,6 +116,7 @@ CONNECTOR = Connector(
         missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
     ),
     names_of=shown.names_of,
+    channel_pictures=channel.channel_pictures,
     known_pictures=shown.known_pictures,
     pictures_of=shown.pictures_of,
     past_of=shown.past_of,

@@ -4,6 +4,7 @@ from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.sync.carry_out import ApplyOptions
@@ -18,6 +19,7 @@ CONNECTOR = Connector(
     settings=FolderSettings,
     options=steps.FolderPlanOptions,
     names_of=names_of_products,
+    channel_pictures=channel_pictures.of_source(NAME),
     pictures_of=steps.pictures_of,
     groups_of=our_product,
     groups_by_sku=our_products,

@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
+from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.settings import Settings
@@ -60,6 +61,7 @@ CONNECTOR = Connector(
     settings=ImageDbSettings,
     options=ImageDbOptions,
     names_of=names_of_products,
+    channel_pictures=channel_pictures.of_source(NAME),
     # A key is the image's number, or a product and the image's number.
     again=lambda entries: {"external_ids": sorted({entry.key.rpartition("/")[2] for entry in entries})},
     pictures_of=plan_steps.pictures_of,

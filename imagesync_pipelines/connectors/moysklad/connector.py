@@ -8,6 +8,7 @@ from functools import partial
 
 from imagesync_pipelines.connectors.moysklad import (
     apply_steps,
+    channel,
     counterparts,
     mapping,
     plan_step,
@@ -126,6 +127,7 @@ CONNECTOR = Connector(
     checks=CHECKS,
     schedules=SCHEDULES,
     names_of=shown.names_of,
+    channel_pictures=channel.channel_pictures,
     again=shown.again,
     without_match=unmatched.without_match,
     pictures_of=shown.pictures_of,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading, undoing
+from imagesync_pipelines.connectors.plytix import apply_steps, channel, plan_steps, quality, reading, undoing
 from imagesync_pipelines.connectors.plytix.doctor import probes
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.ledger import declared, forget_account
@@ -49,6 +49,7 @@ CONNECTOR = Connector(
     settings=PlytixSettings,
     options=PlytixOptions,
     names_of=names_of_skus,
+    channel_pictures=channel.channel_pictures,
     again=again,
     without_match=without_match,
     pictures_of=pictures_of,
