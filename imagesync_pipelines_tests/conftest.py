@@ -30,7 +30,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 OUR_VARIABLES = (
     "IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "CATALOGUE_", "MOYSKLAD_",
-    "FOLDER_", "DAGSTER_HOME", "OTEL_",
+    "FOLDER_", "QUALITY_", "DAGSTER_HOME", "OTEL_",
 )  # fmt: skip
 
 

@@ -42,14 +42,20 @@ class Severity(StrEnum):
 SEVERITIES = {Severity.REFUSED: "refused by the marketplace", Severity.RANK: "costs rank", Severity.ADVICE: "advice"}
 """The severities as people read them."""
 
+
+def _is_scene(one: Measures) -> bool:
+    # Where there is no background at all, all of it counts as the product.
+    return not one.white_background and len(one.touched_sides) == _ALL_SIDES
+
+
 # What can be judged, each from what was measured; None: not known of this picture.
 MEASURES: Mapping[str, Callable[[Measures], Value | None]] = {
     "longer_side": lambda one: float(max(one.width, one.height)),
     "shorter_side": lambda one: float(min(one.width, one.height)),
     "aspect": lambda one: one.width / one.height,
     "white_background": lambda one: one.white_background,
-    "fill": lambda one: one.fill or None,
-    "touched_sides": lambda one: one.touched_sides,
+    "fill": lambda one: None if _is_scene(one) else one.fill or None,
+    "touched_sides": lambda one: None if _is_scene(one) else one.touched_sides,
     "sharpness": lambda one: one.sharpness,
     "transparent": lambda one: one.transparent,
     "words": lambda one: one.words,
@@ -58,6 +64,7 @@ MEASURES: Mapping[str, Callable[[Measures], Value | None]] = {
 _SHARES = frozenset({"white_background", "fill", "transparent"})
 _PIXELS = frozenset({"longer_side", "shorter_side"})
 _WORDS_TOLD = 5
+_ALL_SIDES = 4
 
 TO_DO = {
     "larger": "Take or ask for a larger picture",
@@ -111,9 +118,10 @@ class Rule(_Model):
             raise ValueError(f"there is no measure {self.measure}; there are {', '.join(MEASURES)}")
         bounds = [bound for bound in (self.at_least, self.at_most) if bound is not None]
         if (self.measure == "format") != bool(self.one_of) or bool(self.one_of) == bool(bounds):
-            raise ValueError("a rule has at_least, at_most or both; that of the format has one_of")
-        if len(bounds) == 2 and bounds[0] > bounds[1]:
-            raise ValueError("at_least is above at_most")
+            raise ValueError("a rule has at_least or at_most; that of the format has one_of")
+        # What a person does about the other bound is something else, and so it is a rule of its own.
+        if len(bounds) == 2 and self.measure != "aspect":
+            raise ValueError("at_least and at_most are two rules; only that of the aspect has both")
         try:
             self.says.format(value="", bound="")
         except (KeyError, IndexError, ValueError, AttributeError):
@@ -222,9 +230,9 @@ def _words(measure: str, value: Value) -> str:
     return f"{value:.0f} px" if measure in _PIXELS else f"{value:.2f}"
 
 
-def what_to_do(rule: Rule, value: Value) -> str:
-    """What a person does about the finding, a key of TO_DO."""
-    is_too_much = isinstance(value, float) and rule.at_most is not None and value > rule.at_most
+def what_to_do(rule: Rule) -> str:
+    """What a person does about a picture that breaks the rule, a key of TO_DO."""
+    is_too_much = rule.at_most is not None
     if rule.measure in _PIXELS:
         return "smaller" if is_too_much else "larger"
     if rule.measure == "fill":

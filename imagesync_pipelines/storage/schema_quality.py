@@ -47,10 +47,23 @@ picture_score = table(
     "picture_score",
     *keys("rule_set", "connector", "account", "code"),
     sa.Column("score", sa.SmallInteger, nullable=False, comment="0 to 100"),
-    json_of("findings", "[]", comment="what is wrong: rule, severity, value; the worst first"),
-    sa.Column("judged_by", sa.Text, nullable=False, comment="the version of the rule set"),
+    json_of(
+        "findings",
+        "[]",
+        comment="rule, severity and value of what is wrong, the worst first; not_looked_at: rules without a value",
+    ),
+    sa.Column(
+        "failed", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'"), comment="the rules that it breaks"
+    ),
+    sa.Column(
+        "judged_by",
+        sa.Text,
+        nullable=False,
+        comment="of rules, picture and measures: another one, and it is judged again",
+    ),
     moment("judged_at", default_now=True),
-    sa.Index(None, "rule_set", "score"),
+    sa.Index(None, "rule_set", "score", "connector", "account", "code"),
+    sa.Index(None, "failed", postgresql_using="gin"),
     sa.Index(None, "connector", "account", "code"),
 )
 
