@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from imagesync_pipelines.settings import EnvironmentSettings
+from imagesync_pipelines.settings import Cron, EnvironmentSettings
 
 _CHANNEL = re.compile(r"([a-z0-9_]+(?:/[^\s=/]+)?)=([a-z0-9_]+(?:,[a-z0-9_]+)*)")
 
@@ -26,6 +26,25 @@ class QualitySettings(EnvironmentSettings):
         description="rule sets by which the main pictures of a connector are judged, or of one account of it: "
         "moysklad/shop=ozon,own",
     )
+
+    schedule: Cron | None = Field(
+        None,
+        description="when main pictures are measured (cron, in IMAGESYNC_TIMEZONE), e.g. 0 6 * * *; empty: by hand",
+    )
+    pictures_per_run: int = Field(
+        20_000, ge=0, description="so many pictures are fetched and measured in a run, the next one goes on; 0: all"
+    )
+    workers: int = Field(4, ge=1, le=32, description="pictures that are fetched and measured at the same time")
+    fetch_seconds: float = Field(30, gt=0, le=300, description="how long a media host may take for a picture")
+    max_megabytes: float = Field(50, gt=0, description="a larger picture is not fetched")
+    retry_hours: float = Field(
+        24, ge=0, description="a picture that could not be measured is tried again after so long, if it stays the same"
+    )
+    words: bool = Field(
+        False,
+        description="read the text in main pictures: the extra words, 2 to 3 s of processor for each that changed",
+    )
+    keep_days: int = Field(400, ge=1, description="days of the trend that are kept")
 
     @field_validator("channels")
     @classmethod

@@ -15,12 +15,13 @@ from PIL import Image
 
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.imaging.derivatives import Encoding
+from imagesync_pipelines.products.originals import FAILED_SECONDS, Failed
 from imagesync_pipelines.sandbox.head_office.photos import bomb
 from imagesync_pipelines.storage.schema import image_content
 from imagesync_pipelines.sync.connector import picture_at
 from imagesync_pipelines.upstream.errors import NotFoundError, UnavailableError
 from imagesync_pipelines.web.catalogue.pages import pictures
-from imagesync_pipelines.web.catalogue.pages.pictures import CHECKED_EVERY, FAILED_SECONDS, Failed, wanted_encoding
+from imagesync_pipelines.web.catalogue.pages.pictures import CHECKED_EVERY, wanted_encoding
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World, serving

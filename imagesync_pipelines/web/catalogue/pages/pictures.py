@@ -3,15 +3,12 @@
 A picture that cannot be had is never an error page.
 """
 
-import hashlib
 import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from importlib.resources import files
-from threading import Lock
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -25,16 +22,15 @@ from starlette.responses import Response
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
 from imagesync_pipelines.imaging.errors import Fault
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
+from imagesync_pipelines.products.originals import Failed, fetch_original
 from imagesync_pipelines.registry import connector_named
-from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import contents
-from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.connector import AT
 from imagesync_pipelines.upstream.addresses import web_address
-from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
-from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, Validators, fetch_changed, fetch_image
+from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, Validators, fetch_changed
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.gate import is_known
@@ -54,8 +50,6 @@ RENEWED_EVERY = timedelta(days=1)
 # Each holds a connection to the database and a picture in memory while it waits for a media host.
 MAKERS = 4
 CONNECT_SECONDS = 5.0
-# What could not be had is not asked for again so soon: a page has many pictures, and people reload it.
-FAILED_SECONDS, MOST_FAILED = 60.0, 10_000
 OUTCOMES = ("kept", "made", "failed")
 
 Purpose = Literal["thumb", "small", "web"]
@@ -92,32 +86,6 @@ def copy_name(sha256: str, purpose: Purpose, encoding: Encoding) -> str:
 
 
 Originals = Sequence[OriginalPicture]
-
-
-@dataclass
-class Failed:
-    """What could not be had lately: addresses, and hosts that did not answer. Used from several threads."""
-
-    clock: Callable[[], float] = time.monotonic
-    _until: dict[str, float] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-
-    def note(self, url: str, error: Exception) -> None:
-        """Note that an address failed, and its host when it is the host that did not answer."""
-        until = self.clock() + FAILED_SECONDS
-        with self._lock:
-            if len(self._until) >= MOST_FAILED:
-                self._until.clear()
-            self._until[url] = until
-            if isinstance(error, DeadlineExceededError) or (
-                isinstance(error, UnavailableError) and error.status is None
-            ):
-                self._until[_host(url)] = until
-
-    def knows(self, url: str) -> bool:
-        """Whether an address or its host failed a moment ago."""
-        with self._lock:
-            return max(self._until.get(url, 0.0), self._until.get(_host(url), 0.0)) > self.clock()
 
 
 class Derivatives:
@@ -254,19 +222,11 @@ class Derivatives:
             return fetched.body, facts
 
     def _fetch(self, url: str) -> Fetched:
-        """What an address gives, or an account (sync.connector.picture_at). Raises UpstreamError, BadImageError."""
-        if not url.startswith(AT):
-            return fetch_image(url, self._policy)
-        name, account, _, key = url.removeprefix(AT).split(":", 3)
-        try:
-            body = connector_named(name).read_picture(self._engine, self._shared, account, key)
-        except StorageError as error:
-            raise UnavailableError(f"the picture {key} of {account} cannot be read: {error}") from error
-        except SettingsError as error:
-            raise BadImageError(Fault.NO_IMAGE, f"the picture {key} of {account} cannot be read: {error}") from error
-        if body is None:
-            raise BadImageError(Fault.NO_IMAGE, f"{account} has no picture {key}")
-        return Fetched(url, "", hashlib.sha256(body).hexdigest(), bytes(body))
+        """What an address gives, or an account. Raises UpstreamError, BadImageError."""
+        return fetch_original(url, self._policy, self._read)
+
+    def _read(self, connector: str, account: str, key: str) -> bytes | None:
+        return connector_named(connector).read_picture(self._engine, self._shared, account, key)
 
     def _take(self, original: OriginalPicture, fetched: Fetched, facts: PictureFacts | None = None) -> str:
         """Keep a picture that was fetched, and note what its address gives; the SHA-256. Raises BadImageError."""
@@ -308,15 +268,6 @@ def wanted_encoding(accept: str) -> Encoding:
     offered = [(weights.get(f"image/{one}", 0.0), one) for one in (Encoding.AVIF, Encoding.WEBP)]
     best, encoding = max(offered, key=lambda pair: pair[0])
     return encoding if best > 0 and best >= weights.get("image/jpeg", 0.0) else Encoding.JPEG
-
-
-def _host(url: str) -> str:
-    if url.startswith(AT):
-        return ":".join(url.split(":")[:3])
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return url
 
 
 @router.get("/media/{image_id}/{purpose}", name="derivative")

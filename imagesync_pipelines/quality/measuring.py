@@ -1,0 +1,308 @@
+"""Pictures measured: those that changed, each content once, in threads; a bad one is set aside and stops no other.
+
+What was measured is written in portions: a run that is killed loses one of them, and the next run goes on.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.imaging.errors import BadImageError
+from imagesync_pipelines.products.originals import Failed
+from imagesync_pipelines.quality.storing import put_measures
+from imagesync_pipelines.storage.contents import ContentMissingError, Contents
+from imagesync_pipelines.storage.facts import Measures
+from imagesync_pipelines.storage.schema_quality import channel_picture, picture_measure
+from imagesync_pipelines.sync.apply import item_failure
+from imagesync_pipelines.sync.channel_picture import MD5, SHA256
+from imagesync_pipelines.sync.steps import Progress, silent
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+# So many are lost by a kill at most; in memory is one picture for each worker.
+PORTION = 32
+# So many contents of a run are known by their names; of more, some are fetched twice.
+_MOST_KNOWN = 100_000
+SHOWN_PROBLEMS = 20
+NO_ADDRESS = "its content is not kept here, and it has no address"
+ANOTHER = "another picture is there than the one that was listed; it is looked at again"
+
+_row, _measure = channel_picture.c, picture_measure.c
+_ORDER = (_row.connector, _row.account, _row.code, _row.key)
+_TELLS = sa.or_(_row.version.startswith(SHA256), _row.version.startswith(MD5))
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What pictures are got and measured with.
+
+    fetch: the bytes of a picture, as ChannelPicture names it. measure: raises BadImageError. measured_by: the version
+    of the measures. words: reads text in a main picture; None: nobody does. words_by: what does.
+    """
+
+    fetch: Callable[[str], bytes]
+    measure: Callable[[bytes], Measures]
+    measured_by: str
+    words: Callable[[bytes], tuple[str, ...]] | None = None
+    words_by: str = ""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a run goes. limit: so many contents are looked at; None: all. retry: after which one that was bad is
+    tried again."""
+
+    now: datetime
+    limit: int | None
+    workers: int
+    retry: timedelta
+
+
+@dataclass
+class Looked:
+    """What came of a run. measured: contents that are known now; problems: those that were set aside, with the first
+    of their reasons. waiting: pictures that the limit left for the next run; away: those whose host did not answer.
+    """
+
+    measured: int = 0
+    problems: int = 0
+    reasons: list[str] = field(default_factory=list)
+    waiting: int = 0
+    away: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many were looked at."""
+        return self.measured + self.problems
+
+
+class _Due(NamedTuple):
+    connector: str
+    account: str
+    code: str
+    key: str
+    is_main: bool
+    picture: str
+    version: str
+    sha256: str
+
+    @property
+    def content(self) -> str:
+        """The same one: the same content."""
+        return self.version if self.version.startswith((SHA256, MD5)) else f"{self.picture} {self.version}"
+
+
+class _Seen(NamedTuple):
+    """What became of a content. measures: None where it was measured before; words: whether they were looked for."""
+
+    sha256: str = ""
+    problem: str = ""
+    measures: Measures | None = None
+    words: bool = False
+    is_away: bool = False
+
+
+def measure_due(
+    engine: sa.Engine,
+    contents: Contents,
+    tools: Tools,
+    bounds: Bounds,
+    *,
+    others_of: sa.Select | None = None,
+    progress: Progress = silent,
+) -> Looked:
+    """Measure the main pictures that are due. others_of: instead the other pictures of these products, by their ids.
+
+    Raises what says that our database does not answer; whatever a single picture does is its problem.
+    """
+    which = _row.is_main if others_of is None else sa.and_(~_row.is_main, _row.product_id.in_(others_of))
+    due = sa.and_(which, _is_due(tools, bounds))
+    with engine.begin() as connection:
+        _adopt(connection, which)
+        total = _number_due(connection, due)
+    found, known = Looked(), dict[str, _Seen]()
+    looker = _Looker(engine, contents, tools)
+    stage = "main pictures measured" if others_of is None else "other pictures measured"
+    wanted = total if bounds.limit is None else min(total, bounds.limit)
+    with ThreadPoolExecutor(bounds.workers, thread_name_prefix="measure") as pool:
+        for portion in _portions(engine, due) if total else ():
+            new = {one.content: one for one in portion if one.content not in known}
+            if bounds.limit is not None:
+                new = dict(list(new.items())[: max(0, bounds.limit - found.done)])
+            if len(known) + len(new) > _MOST_KNOWN:
+                known.clear()
+            seen = dict(zip(new, pool.map(looker.look, new.values()), strict=True))
+            known |= seen
+            _write(engine, tools, bounds.now, [(one, known[one.content]) for one in portion if one.content in known])
+            _count(found, seen)
+            progress(stage, found.done, wanted)
+            if bounds.limit is not None and found.done >= bounds.limit:
+                break
+    with engine.connect() as connection:
+        left = _number_due(connection, due) if total else 0
+    if bounds.limit is not None and found.done >= bounds.limit:
+        found.waiting = left
+    else:
+        found.away = left
+    return found
+
+
+class _Looker:
+    """Looks at one picture after the other. Used from several threads."""
+
+    def __init__(self, engine: sa.Engine, contents: Contents, tools: Tools) -> None:
+        self._engine, self._contents, self._tools = engine, contents, tools
+        self._failed = Failed()
+        self._reading, self._guard = threading.Lock(), threading.Lock()
+        self._under_way: dict[str, threading.Lock] = {}
+        self._done: dict[str, _Seen] = {}
+
+    def look(self, one: _Due) -> _Seen:
+        """What is known of a picture now."""
+        try:
+            body = self._kept(one)
+            if body is None:
+                if not one.picture:
+                    return _Seen(problem=NO_ADDRESS)
+                if self._failed.knows(one.picture):
+                    return _Seen(is_away=True)
+                body = self._tools.fetch(one.picture)
+            return self._seen(one, body)
+        except Exception as error:  # noqa: BLE001 - whatever one picture does to a library, the others are looked at
+            self._failed.note(one.picture, error)
+            why = item_failure(error)
+            is_told = isinstance(error, UpstreamError | BadImageError | OSError)
+            return _Seen(problem=str(error) if is_told else why)
+
+    def _kept(self, one: _Due) -> bytes | None:
+        """Content that we keep, whatever it is kept for."""
+        sha256 = one.version.removeprefix(SHA256) if one.version.startswith(SHA256) else one.sha256
+        content = self._contents.find_bytes([sha256]).get(sha256) if sha256 else None
+        try:
+            return None if content is None else self._contents.read(content)
+        except ContentMissingError:
+            return None
+
+    def _seen(self, one: _Due, body: bytes) -> _Seen:
+        sha256 = hashlib.sha256(body).hexdigest()
+        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if one.version.startswith((SHA256, MD5)) and one.version not in (f"{SHA256}{sha256}", f"{MD5}{md5}"):
+            return _Seen(problem=ANOTHER)
+        with self._guard:
+            if len(self._done) >= _MOST_KNOWN:
+                self._done.clear()
+                self._under_way.clear()
+            alone = self._under_way.setdefault(sha256, threading.Lock())
+        # The same content may come from two addresses at once.
+        with alone:
+            seen = self._done.get(sha256) or self._measured(one, body, sha256)
+            self._done[sha256] = seen
+        return seen
+
+    def _measured(self, one: _Due, body: bytes, sha256: str) -> _Seen:
+        with self._engine.connect() as connection:
+            known = sa.select(_measure.measured_by, _measure.words_by).where(_measure.sha256 == sha256)
+            before = connection.execute(known).one_or_none()
+        wants_words = self._tools.words is not None and one.is_main
+        has_words = before is not None and before.words_by == self._tools.words_by
+        if before is not None and before.measured_by == self._tools.measured_by and (has_words or not wants_words):
+            return _Seen(sha256)
+        measures = self._tools.measure(body)
+        if not wants_words:
+            return _Seen(sha256, measures=measures)
+        return _Seen(sha256, measures=replace(measures, words=self._words(body)), words=True)
+
+    def _words(self, body: bytes) -> tuple[str, ...] | None:
+        """The text in a picture; None where it cannot be read, which costs no measure."""
+        try:
+            # One picture at a time: the reader is a process of its own.
+            with self._reading:
+                return None if self._tools.words is None else self._tools.words(body)
+        except Exception as error:  # noqa: BLE001 - as above
+            item_failure(error)
+            return None
+
+
+def _is_due(tools: Tools, bounds: Bounds) -> sa.ColumnElement[bool]:
+    """Whether nothing is known of a picture as it is now, by what measures today; of a bad one, after a while."""
+    is_known = _measure.measured_by == tools.measured_by
+    if tools.words is not None:
+        is_known = sa.and_(is_known, sa.or_(~_row.is_main, _measure.words_by == tools.words_by))
+    is_new = sa.and_(_row.problem == "", sa.func.coalesce(is_known, sa.false()).is_(False))
+    return sa.or_(is_new, sa.and_(_row.problem != "", _row.measured_at < bounds.now - bounds.retry))
+
+
+def _of(which: sa.ColumnElement[bool], *columns: sa.ColumnElement) -> sa.Select:
+    query = sa.select(*columns).select_from(channel_picture)
+    return query.outerjoin(picture_measure, _measure.sha256 == _row.sha256).where(which)
+
+
+def _number_due(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
+    return int(connection.scalar(_of(which, sa.func.count())) or 0)
+
+
+def _portions(engine: sa.Engine, which: sa.ColumnElement[bool]) -> Iterator[Sequence[_Due]]:
+    """The pictures that are due, each once, also where it fails; no transaction lasts while they are looked at."""
+    columns = [_row[name] for name in _Due._fields]
+    last: tuple[str, ...] | None = None
+    while True:
+        query = _of(which, *columns).order_by(*_ORDER).limit(PORTION)
+        if last is not None:
+            query = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*map(sa.literal, last)))
+        with engine.connect() as connection:
+            rows = [_Due(*row) for row in connection.execute(query)]
+        if rows:
+            yield rows
+        if len(rows) < PORTION:
+            return
+        last = rows[-1][:4]
+
+
+def _adopt(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Know new pictures by what is known of the same content elsewhere."""
+    is_new = sa.and_(_row.sha256 == "", _row.problem == "", which)
+    if not connection.scalar(sa.select(sa.exists().where(is_new))):
+        return
+    content = sa.case((_TELLS, _row.version), else_=_row.picture + " " + _row.version)
+    other = sa.select(content.label("content"), _row.sha256).where(_row.sha256 != "").subquery("other")
+    measured = sa.select((sa.literal(SHA256) + _measure.sha256).label("content"), _measure.sha256).subquery("measured")
+    for known in (other, measured):
+        same = channel_picture.update().where(is_new, content == known.c.content)
+        connection.execute(same.values(sha256=known.c.sha256, measured_at=sa.func.now()))
+
+
+def _write(engine: sa.Engine, tools: Tools, now: datetime, portion: Sequence[tuple[_Due, _Seen]]) -> None:
+    """Keep what became of a portion; of pictures that are listed otherwise by now nothing."""
+    told = [(one, seen) for one, seen in portion if not seen.is_away]
+    names = ("connector", "account", "code", "key", "version")
+    rows = [
+        {
+            **{f"its_{name}": getattr(one, name) for name in names},
+            "sha256": seen.sha256 or one.sha256,
+            "problem": seen.problem,
+            "measured_at": now,
+        }
+        for one, seen in told
+    ]
+    if not rows:
+        return
+    mine = sa.and_(*(_row[name] == sa.bindparam(f"its_{name}") for name in names))
+    with engine.begin() as connection:
+        for words in (False, True):
+            found = [one.measures for _, one in told if one.measures is not None and one.words is words]
+            put_measures(connection, found, tools.measured_by, tools.words_by if words else "")
+        # The values are those of the rows.
+        connection.execute(channel_picture.update().where(mine), rows)
+
+
+def _count(found: Looked, seen: dict[str, _Seen]) -> None:
+    for one in seen.values():
+        found.measured += bool(one.sha256)
+        found.problems += bool(one.problem)
+        if one.problem and len(found.reasons) < SHOWN_PROBLEMS:
+            found.reasons.append(one.problem)
