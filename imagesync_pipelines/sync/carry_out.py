@@ -16,7 +16,7 @@ from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING, approved
 from imagesync_pipelines.sync.identity import move_installation_on
 from imagesync_pipelines.sync.model import EFFECTS, Change
-from imagesync_pipelines.sync.planned import POLICY, READ_SINCE, RUN_BEGAN, STATE
+from imagesync_pipelines.sync.planned import OF_SOME, POLICY, READ_SINCE, RUN_BEGAN, STATE
 from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.stale import SourceNow, stale_groups
 from imagesync_pipelines.sync.steps import RunContext, Summary
@@ -60,6 +60,11 @@ class Loaded:
     def is_whole(self) -> bool:
         """Whether it is all that was planned, and not some groups of a stored plan."""
         return PART_OF not in self.scope
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it is whole, and of no products that somebody chose."""
+        return self.is_whole and OF_SOME not in self.scope
 
     @property
     def scope(self) -> Mapping[str, Any]:
@@ -154,7 +159,7 @@ def carry_out(
         applied = applied.refusing(rows[rows["change"].isin(EFFECTS)], stale)
     context.plans.mark_applied(loaded.header.id, context.run_id)
     # One that is only named (a look, an undo) is no work of a synchronisation.
-    if loaded.is_whole and not loaded.scope.get(ONLY_NAMED) and (began := loaded.scope.get(RUN_BEGAN)):
+    if loaded.is_of_all and not loaded.scope.get(ONLY_NAMED) and (began := loaded.scope.get(RUN_BEGAN)):
         excluding.forget_ended(context, datetime.fromisoformat(began))
     in_all = applied if before is None else before.plus(applied)
     whole, again = loaded.is_whole and bool(loaded.scope.get(WHOLE)), before is not None

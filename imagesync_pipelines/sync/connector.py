@@ -278,6 +278,10 @@ def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterabl
     return (str(product_id),)
 
 
+# Why a run of such a connector is about no product with a SKU.
+NOT_OURS = "the ERP has no product with this SKU"
+
+
 def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
     """The same by SKUs, of all products that have one of them."""
     found = sa.select(product.c.id, product.c.sku).where(among(product.c.sku, skus))
@@ -300,9 +304,10 @@ class Connector:
     of an account, each with its `key` and what the history says of it, one for each. channel_pictures: what an account
     shows, by our own tables and the last runs alone. mirrored_as: under which account the source of an account is in
     the source mirror. groups_of: the groups of its plans that are about a product, by its id with us and its SKU;
-    groups_by_sku: those about SKUs that people exclude from an account. declared: what is said of its accounts by who
-    set them up, name → address and login. forget: what is remembered of one account, which another one does not have.
-    needed_runs: the runs of which no clean-up may take what they left, however old they are.
+    groups_by_sku: those about SKUs that people choose for an account. known_skus: those of SKUs that a run about them
+    would find, None: those with a group; unknown_sku: why it finds none of another. declared: what is said of its
+    accounts by who set them up, name → address and login. forget: what is remembered of one account, which another one
+    does not have. needed_runs: the runs of which no clean-up may take what they left, however old they are.
     probes: its outside systems, as `imagesync doctor` asks them; missing: what a person has to set before it can be
     used, '' when it can.
     """
@@ -337,6 +342,8 @@ class Connector:
     channel_pictures: ListPictures = lambda engine, shared, account: iter(())
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
+    known_skus: Callable[[sa.Engine, UPath, str, Collection[str]], Collection[str]] | None = None
+    unknown_sku: str = "it knows no product with this SKU"
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
     needed_runs: Callable[[Installation], Collection[str]] = lambda installation: ()
@@ -361,6 +368,13 @@ class Connector:
             one = f"; name one of {', '.join(known)}" if known != ("",) else ""
             raise ExclusionRefusedError(f"{self.title} has {wrong}{one}. Nothing was changed.")
         return Channel(self.name, account, self.groups_by_sku)
+
+    def skus_known(self, engine: sa.Engine, storage: UPath, account: str, skus: Collection[str]) -> set[str]:
+        """Those of SKUs about which a run of an account can be."""
+        if self.known_skus is not None:
+            return set(self.known_skus(engine, storage, account, skus))
+        with engine.connect() as connection:
+            return set(self.groups_by_sku(connection, account, skus).values())
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

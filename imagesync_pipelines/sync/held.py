@@ -234,13 +234,19 @@ def unmark_undone(connection: sa.Connection, connector: str, account: str, left:
 
 
 def settle(
-    context: RunContext[Any], plan: "pd.DataFrame", held_rows: "pd.DataFrame", owned: "pd.DataFrame", plan_id: int
+    context: RunContext[Any],
+    plan: "pd.DataFrame",
+    held_rows: "pd.DataFrame",
+    owned: "pd.DataFrame",
+    plan_id: int,
+    says: Collection[str] = (),
 ) -> None:
     """Bring what is held of this account up to a guarded plan that is stored now; never for one that is only looked at.
 
     What is wanted again, and what the target does not hold any more, is forgotten, a person's KEEP included; what the
     plan does not judge stays as it was. So are marks of what was undone, where the source wants something else, and
-    what is excluded by now, unless a person keeps it: that holds when the exclusion ends.
+    what is excluded by now, unless a person keeps it: that holds when the exclusion ends. says: the groups of which the
+    plan has all that the source wants, where it is not of all that we own.
     """
     import pandas as pd
 
@@ -250,7 +256,7 @@ def settle(
     before = entries(context.installation.engine, context.connector, context.account)
     # An undo may have ended since the run looked at the target: of that the plan knows nothing.
     if marks := [one for one in before if one.origin == UNDONE and one.since < context.started_at]:
-        _end_marks(context, marks, plan, owned)
+        _end_marks(context, marks, plan, owned, says)
     known = pd.Series([one.key for one in before if one.origin == GUARD], dtype="str")
     rows = [
         HeldRow(str(key), str(group), str(fingerprint), str(ruling), str(reason), str(change))
@@ -279,12 +285,17 @@ def settle(
 
 
 def _end_marks(
-    context: RunContext[Any], marks: Sequence[HeldEntry], plan: "pd.DataFrame", owned: "pd.DataFrame"
+    context: RunContext[Any],
+    marks: Sequence[HeldEntry],
+    plan: "pd.DataFrame",
+    owned: "pd.DataFrame",
+    all_of: Collection[str],
 ) -> None:
     """Forget marks by which a plan kept nothing, though it says what the source wants there; and those released.
 
-    A mark where nothing is, and of which a proven plan of all says nothing, stays for the case that the source wants
-    that again. Till then its change is KEEP: what an undo brings back there, the source wants to be gone.
+    A mark where nothing is, and of which a plan says nothing that has all that the source wants in its group (a proven
+    one of all, or one of `all_of`), stays for the case that the source wants that again. Till then its change is KEEP:
+    what an undo brings back there, the source wants to be gone.
     """
     from imagesync_pipelines.sync.acknowledging import is_whole
     from imagesync_pipelines.sync.guard import RULING
@@ -296,10 +307,10 @@ def _end_marks(
     if over:
         release(context.installation.engine, context.connector, context.account, over, UNDONE)
     again = [one.id for one in marks if one.change == Change.KEEP and one.key in kept]
-    gone = list[int]()
-    if not (plan[RULING] == Ruling.UNPROVEN).any() and is_whole(plan, owned):
-        listed = {*plan["key"], *over}
-        gone = [one.id for one in marks if one.change != Change.KEEP and one.fingerprint and one.key not in listed]
+    of_all = not (plan[RULING] == Ruling.UNPROVEN).any() and is_whole(plan, owned)
+    groups, listed = frozenset(all_of), {*plan["key"], *over}
+    silent = [one for one in marks if (of_all or one.group in groups) and one.key not in listed]
+    gone = [one.id for one in silent if one.change != Change.KEEP and one.fingerprint]
     for ids, change in ((again, Change.ADD), (gone, Change.KEEP)):
         if ids:
             with context.installation.engine.begin() as connection:

@@ -27,6 +27,8 @@ POLICY = "policy"
 READ_SINCE = "read_since_restored"
 # In a plan's scope: when the run that made it began.
 RUN_BEGAN = "run_began"
+# In a plan's scope: it is of products that were chosen, so nothing is settled by it elsewhere.
+OF_SOME = "of_some"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Planned:
     plan: the engine's PLAN columns, the guard's RULING, and text columns for people. held: the rows that the guard held
     back. owned: key and group of all that we own in the target; None: nothing was judged. states: the digests of the
     groups that change or would if a person approved what is held (plan.group_states); None: the target compares rows
-    itself. payload: frames with what these rows need, each a portion. scope: what else applying needs, as JSON. calls,
-    received: of the run so far.
+    itself. payload: frames with what these rows need, each a portion. scope: what else applying needs, as JSON.
+    of_some: it is of products that were chosen. says: the groups of which it has all that the source wants, whatever it
+    says of others. calls, received: of the run so far.
     """
 
     plan: pd.DataFrame
@@ -47,6 +50,8 @@ class Planned:
     states: Mapping[str, str] | None = None
     payload: Iterable[pd.DataFrame] | None = None
     scope: Mapping[str, Any] = field(default_factory=dict)
+    of_some: bool = False
+    says: Collection[str] = ()
     warnings: tuple[str, ...] = ()
     scan_id: int | None = None
     calls: int = 0
@@ -107,6 +112,7 @@ def store_plan(
             **planned.scope,
             **({ONLY_NAMED: why_named} if why_named else {}),
             **({EXCLUDED: said} if said else {}),
+            **({OF_SOME: True} if planned.of_some else {}),
             "warnings": list(planned.warnings),
             "held_back": len(planned.held),
             "calls": planned.calls,
@@ -120,7 +126,7 @@ def store_plan(
     )
     plan_id = context.plans.save(rows, planned.payload, new)
     if not why_named and planned.owned is not None:
-        held.settle(context, planned.plan, planned.held, planned.owned, plan_id)
+        held.settle(context, planned.plan, planned.held, planned.owned, plan_id, planned.says)
     shown = {one.plan_id for one in held.undecided(context.installation.engine, context.connector, context.account)}
     context.plans.prune(context.connector, KEPT_PLANS, context.part, but={one for one in shown if one is not None})
     stored = context.plans.all(context.connector, context.part)

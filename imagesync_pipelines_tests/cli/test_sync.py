@@ -21,9 +21,9 @@ OPTIONS = {
         "--dry-run", "--limit", "--page-size", "--skip-pages", "--force", "--sku", "--allow-products-gone",
         *MASS_DELETE,
     },
-    "moysklad": {"--account", "--entity-type", "--entity", "--full", "--dry-run", *MASS_DELETE},
-    "edge": {"--store", "--full", "--dry-run", *MASS_DELETE},
-    "folder": {"--dry-run", "--force", *MASS_DELETE},
+    "moysklad": {"--account", "--entity-type", "--entity", "--sku", "--full", "--dry-run", *MASS_DELETE},
+    "edge": {"--store", "--sku", "--full", "--dry-run", *MASS_DELETE},
+    "folder": {"--sku", "--dry-run", "--force", *MASS_DELETE},
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_the_registry_names_each_connector_as_it_names_itself() -> None:
         (("image-db", "--limit", "0"), "'--limit': 0 is not in the range x>=1"),
         (("image-db", "--skip-pages", "-1"), "'--skip-pages': -1 is not in the range x>=0"),
         (("moysklad", "--entity-type", "person"), "'person' is not one of 'product', 'bundle', 'variant'"),
-        (("edge", "--sku", "1"), "No such option"),
+        (("edge", "--entity", "1"), "No such option"),
     ],
     ids=["no page", "fewer than no page", "no type", "another connector's option"],
 )

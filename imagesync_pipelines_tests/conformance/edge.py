@@ -101,6 +101,9 @@ class EdgeSite(Site):
         for operator in ("replace", "replace", "delete_row"):
             self.world.office.mutate(operator)
 
+    def drop(self, group: str, key: str) -> None:
+        self.world.office.mutate("delete_row", photo_id=uuid.UUID(key))
+
     def meddle(self, group: str, key: str) -> None:
         self.world.rows(f"UPDATE product_photo SET filename = 'by-hand.jpg' WHERE id = '{key}' RETURNING 1")
 

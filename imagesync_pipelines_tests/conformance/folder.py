@@ -99,6 +99,9 @@ class FolderSite(ProductImageSite):
         self.put("A1_3.png")
         self.put("A2_1.png")
 
+    def drop(self, group: str, key: str) -> None:
+        (self.pictures / key.partition("/")[2]).unlink()
+
     @contextmanager
     def unreachable(self) -> Iterator[set[str]]:
         with self.with_variables(FOLDER_PATH=str(self.pictures.with_name("not-mounted"))):

@@ -85,6 +85,9 @@ class ImageDbSite(ProductImageSite):
     def change_again(self) -> None:
         self.change()
 
+    def drop(self, group: str, key: str) -> None:
+        self.world.sandbox.mutate("delete", file_id=int(key.partition("/")[2]))
+
     def sign(self, number: int) -> None:
         """The addresses of originals that no browser shows; those of the exports stay."""
         catalogue = self.world.sandbox.catalogue

@@ -113,6 +113,10 @@ class MoyskladSite(Site):
         mutate(self.world.main, "replace_image", entity=self.product(0), place=3)
         mutate(self.world.main, "replace_image", entity=self.product(1))
 
+    def drop(self, group: str, key: str) -> None:
+        assert group.endswith(str(self.product(0)))
+        mutate(self.world.main, "remove_image", entity=self.product(0), place=3)
+
     def meddle(self, group: str, key: str) -> None:
         main, child = self.world.main, self.world.sandbox.account(CHILD)
         (code,) = [entity.external_code for entity in main.entities() if group.endswith(str(entity.id))]

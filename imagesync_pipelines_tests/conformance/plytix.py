@@ -127,6 +127,12 @@ class PlytixSite(Site):
         self.world.amazon.mutate("new_image", second, variant="PT01")
         self.write()
 
+    def drop(self, group: str, key: str) -> None:
+        first = self.children()[0]
+        asin = group.rpartition("-")[2]
+        self.world.amazon.mutate("remove_image", asin, variant="PT03" if asin == first else "PT01")
+        self.write()
+
     def meddle(self, group: str, key: str) -> None:
         name = file_name(picture_key(key))
         self.world.plytix.mutate("remove_image", sku=group, position=self.world.shown(group).index(name))

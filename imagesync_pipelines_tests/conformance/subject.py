@@ -68,6 +68,10 @@ class Site(ABC):
         """At the source: what `change` added, or put in another's place, is replaced, so that it is wanted no more."""
 
     @abstractmethod
+    def drop(self, group: str, key: str) -> None:
+        """At the source: an image that `change` added, and a run brought, is gone; by its row of the history."""
+
+    @abstractmethod
     def meddle(self, group: str, key: str) -> None:
         """At the target: somebody else changes or removes an image that a run added, by its row of the history."""
 

@@ -9,6 +9,7 @@ import pytest
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.undo import undo
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.effects import effects_of_run
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import held
@@ -80,3 +81,32 @@ def test_an_undo_that_is_killed_is_ended_by_the_same_command(subject: Subject, s
     undone(site, run)
     assert site.held() == before
     site.assert_sound()
+
+
+def test_a_run_of_chosen_products_is_of_no_others_and_what_is_undone_of_it_hears_that_its_source_dropped_it(
+    subject: Subject, site: Any
+) -> None:
+    site.environment["IMAGE_API_CACHE_ENABLED"] = "false"  # a run for a product reads as well
+    site.sync(**subject.whole)
+    site.change()
+    look = site.sync(**subject.whole, dry_run=True)
+    assert look.plan is not None
+    with site.opened() as (installation, _):
+        rows = Plans(installation.engine, installation.storage).load(look.plan.id)
+        changing = rows[rows["change"].isin(EFFECTS)]
+        group, key = changing.loc[changing["change"] == Change.ADD, ["group", "key"]].iloc[0]
+        named = connector_named(subject.name).names_of(installation.engine, subject.account, [group])
+    chosen = {"skus": [named[group].code if group in named else group]}
+    assert len(set(changing["group"])) > 1
+    done = site.sync(**chosen)
+    with site.opened() as (installation, _):
+        told = effects_of_run(installation.engine, done.run_id)
+    assert {one.group for one in told} == {group}
+    first = undone(site, done.run_id).run_id
+    site.drop(group, key)
+    site.sync(**chosen)
+    again = undone(site, first).run_id
+    assert (Change.ADD, key) in {(row["change"], row["key"]) for row in site.told(again)}
+    whole = site.sync(**subject.whole)
+    assert whole.status is not runs.Status.FAILED, whole
+    assert key not in {row.get("key_before") or row["key"] for row in site.told(whole.run_id)}

@@ -102,7 +102,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         known: Known = (lambda _: ()) if is_undo else partial(known_now, run)
         applied = done.applied = carry_out(context, loaded, known, write, spent=lambda: run.api.calls - calls)
     mirror_at = loaded.scope["mirror_at"]
-    settled = mirror_at is not None and loaded.is_whole and not applied.refused and not done.gone
+    settled = mirror_at is not None and loaded.is_of_all and not applied.refused and not done.gone
     # Photos that failed are told by their causes, of which the engine knows nothing.
     warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos", found=told)
     troubles = (

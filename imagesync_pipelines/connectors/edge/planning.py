@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.primaries import Payloads, places
-from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.frames import among, in_scope
 from imagesync_pipelines.sync.guard import Guarded, approved, guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
@@ -78,6 +78,7 @@ def plan_photos(
     # Photos that are only marked as pending: writing them is an addition, or the end of a rename.
     bare = current.loc[~current["has_bytes"], "key"]
     current = _in_group_of(listed, current.drop(index=bare.index[among(bare, listed["key"])]))
+    listed = listed[in_scope(listed["group"], scope)]
     usable = listed["reject"] == ""
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     built = build_plan(listed[usable], current, scope, rejected=rejected, match_position=True)

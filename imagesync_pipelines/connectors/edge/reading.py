@@ -1,6 +1,6 @@
 """A store in one run, and the run's first steps: what the head office lists for the store, in our mirror; the plan."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,18 +15,16 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import history, marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import PROVEN_GONE, ListingHandOver, take_listing
-from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING, Photo
+from imagesync_pipelines.connectors.edge.model import BINARIES, LISTING, Photo
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos, product_labels
 from imagesync_pipelines.connectors.edge.primaries import with_one_primary
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage import mirror
-from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineItem
-from imagesync_pipelines.storage.schema import mirror as mirror_table
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.sync.choosing import ChosenProducts, chosen_groups
 from imagesync_pipelines.sync.excluding import in_channel, list_exclusions
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.guard import RULING
@@ -40,14 +38,14 @@ from imagesync_pipelines.upstream.retries import Timing
 LISTING_STAGE = "listing"
 
 
-class ListingOptions(BaseModel):
+class ListingOptions(ChosenProducts):
     """How to list a store's photos."""
 
     full: bool = Field(False, description="list everything, not only what changed; finds what vanished")
     dry_run: bool = Field(False, description="write nothing into the store's database")
 
 
-class StorePlanOptions(BaseModel):
+class StorePlanOptions(ChosenProducts):
     """How to plan."""
 
     allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
@@ -152,7 +150,7 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
     cursor is the head office's own time and moves only when every page was read.
     """
     with at_store(context) as run:
-        listed = take_photos(run, full=options.full, dry_run=options.dry_run)
+        listed = take_photos(run, full=options.full, dry_run=options.dry_run, skus=options.skus)
     # The run may end here.
     summary = Summary(
         status="completed",
@@ -201,10 +199,11 @@ def every_page_was_read(context: RunContext[EdgeSettings]) -> CheckResult:
     return CheckResult(not left.full or left.complete, left.reason or "every page was read", shown)
 
 
-def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
+def take_photos(run: StoreRun, *, full: bool, dry_run: bool, skus: Collection[str] = ()) -> ListingHandOver:
     """Bring the mirror of a store up to its head office, and leave what the next step needs to know.
 
-    A dry run marks nothing in the store's database; the next run finds the same work in the mirror. Nor is a photo of a
+    skus: of the products that the run is about, which are compared whatever is new; empty: all. A dry run marks nothing
+    in the store's database; the next run finds the same work in the mirror. Nor is a photo of a
     product marked that is excluded from the store. Raises AccountBusyError when another run works on the store,
     IdentityRefusedError, StoreNotReadyError, and the errors of the head office.
     """
@@ -250,6 +249,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
             # A run that died may have written photos of which the head office has not heard.
             "quiet": settled
             and not listed.full
+            and not skus
             and not waiting
             and broken_off is None
             and not held.anything_allowed(context),
@@ -280,15 +280,18 @@ def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepRe
     is new and nothing waits, no plan is made.
     """
     with at_store(context) as run:
-        return make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
+        return make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run, skus=options.skus)
 
 
-def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) -> StepResult:
+def make_plan(
+    run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False, skus: Collection[str] = ()
+) -> StepResult:
     """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
 
     What the listing found is that of this run's lineage; a plan by itself is made from the mirror as the newest listing
-    left it. dry_run: the plan is carried out only by its number. Photos of products that the store does not have wait
-    for them. Raises HandOverMissingError without a listing.
+    left it. dry_run: the plan is carried out only by its number. skus: of the products that it is about; empty: all.
+    Photos of products that the store does not have wait for them. Raises HandOverMissingError without a listing, and
+    UnknownSkuError.
     """
     context, plan_id = run.context, None
     listed = context.find(LISTING, ListingHandOver)
@@ -297,7 +300,7 @@ def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) 
         planned = Planned(nothing, nothing, PlanCost(0, 0, 0.0), warnings=listed.warnings, **_spent(run, listed))
     else:
         listed = listed or context.look_at(LISTING, ListingHandOver)
-        plan_id, planned = plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+        plan_id, planned = plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run, skus=skus)
     rows, cost = planned.plan, planned.cost
     pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
     reasons = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
@@ -313,10 +316,19 @@ def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) 
 
 
 def plan_store(
-    run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: bool, dry_run: bool = False
+    run: StoreRun,
+    listed: ListingHandOver,
+    *,
+    allow_mass_delete: bool,
+    dry_run: bool = False,
+    skus: Collection[str] = (),
 ) -> tuple[int, Planned]:
-    """Plan from the mirror and the store's database whatever the listing found, and store the plan; with its number."""
+    """Plan from the mirror and the store's database whatever the listing found, and store the plan; with its number.
+
+    skus: of the products that it is about; empty: all. Raises UnknownSkuError.
+    """
     context, mine = run.context, (run.context.connector, run.context.account)
+    groups = chosen_groups(context, skus)
     # One snapshot, so that the payloads are those of the rows that were planned.
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         mirror_at = mirror.mirror_at(connection, *mine)
@@ -336,7 +348,7 @@ def plan_store(
             wanted,
             # What is listed in a form that cannot be read is left alone.
             current[~current["key"].isin(listed.illegible)],
-            Scope(None, proof, absent),
+            Scope(groups, proof, absent),
             limits_of(context, lifted=allow_mass_delete),
             unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
             max_bytes=run.settings.max_photo,
@@ -351,6 +363,8 @@ def plan_store(
             cost=found.cost,
             payload=payload_of(found.written, payloads_of),
             scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},
+            of_some=groups is not None,
+            says=groups or (),
             warnings=(*listed.warnings, *found.warnings),
             scan_id=listed.scan_id,
             **_spent(run, listed),
@@ -361,31 +375,3 @@ def plan_store(
 def _spent(run: StoreRun, listed: ListingHandOver) -> dict[str, Any]:
     """Calls and bytes of the listing, when it was this run's."""
     return {"calls": listed.calls, "received": listed.bytes} if listed.run_id == run.context.run_id else {}
-
-
-def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
-    """For the pages: the stores for which the head office lists photos of a product, in order."""
-    row = mirror_table.c
-    query = (
-        sa.select(row.account, sa.func.count(), sa.func.max(row.changed_at))
-        .where(row.connector == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)
-        .group_by(row.account)
-        .order_by(row.account)
-    )
-    for store_name, images, since in connection.execute(query):
-        yield ImagePlace(store_name, images, since, "listed for this store by its head office")
-
-
-def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
-    """For the history: the head office's products of which it lists photos for this SKU, or did."""
-    row = mirror_table.c
-    listed = (row.connector == EDGE) & (row.payload["product_sku"].astext == sku)
-    return connection.scalars(sa.select(row.group_key).where(listed).distinct()).all()
-
-
-def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> Mapping[str, str]:
-    """The head office's products of which it lists photos for these SKUs in a store, now or earlier."""
-    row, sku_of = mirror_table.c, mirror_table.c.payload["product_sku"].astext
-    mine = (row.connector == EDGE) & (row.account == account) & among(sku_of, skus)
-    found = connection.execute(sa.select(row.group_key, sku_of.label("sku")).where(mine).distinct())
-    return {row.group_key: row.sku for row in found}

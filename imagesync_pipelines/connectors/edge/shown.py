@@ -3,7 +3,7 @@
 A photo that is not there yet is with the head office, which is not asked for a page.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from imagesync_pipelines.storage import decoded
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import mirror
-from imagesync_pipelines.sync.connector import KnownPicture, PastPicture, RowName, RowPictures, picture_at
+from imagesync_pipelines.sync.connector import ImagePlace, KnownPicture, PastPicture, RowName, RowPictures, picture_at
 
 KILOBYTE = 1000
 # Before the SHA-256 of what a store keeps beside its photos.
@@ -138,3 +138,31 @@ def _planned(plans: Plans, header: PlanHeader, keys: Collection[str]) -> dict[st
         rows = zip(mine["key"], mine["photo"], kept, strict=True)
         found |= {key: {**orjson.loads(text), "kept": sha256} for key, text, sha256 in rows}
     return found
+
+
+def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
+    """The stores for which the head office lists photos of a product, in order."""
+    row = mirror.c
+    query = (
+        sa.select(row.account, sa.func.count(), sa.func.max(row.changed_at))
+        .where(row.connector == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)
+        .group_by(row.account)
+        .order_by(row.account)
+    )
+    for store_name, images, since in connection.execute(query):
+        yield ImagePlace(store_name, images, since, "listed for this store by its head office")
+
+
+def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
+    """The head office's products of which it lists photos for this SKU, or did."""
+    row = mirror.c
+    listed = (row.connector == EDGE) & (row.payload["product_sku"].astext == sku)
+    return connection.scalars(sa.select(row.group_key).where(listed).distinct()).all()
+
+
+def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> Mapping[str, str]:
+    """The head office's products of which it lists photos for these SKUs in a store, now or earlier."""
+    row, sku_of = mirror.c, mirror.c.payload["product_sku"].astext
+    mine = (row.connector == EDGE) & (row.account == account) & among(sku_of, skus)
+    found = connection.execute(sa.select(row.group_key, sku_of.label("sku")).where(mine).distinct())
+    return {row.group_key: row.sku for row in found}

@@ -8,7 +8,16 @@ from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.sync.carry_out import ApplyOptions
-from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step, our_product, our_products
+from imagesync_pipelines.sync.connector import (
+    NOT_OURS,
+    Connector,
+    External,
+    Job,
+    Schedule,
+    Step,
+    our_product,
+    our_products,
+)
 
 RETRY_SECONDS = 30
 
@@ -23,6 +32,7 @@ CONNECTOR = Connector(
     pictures_of=steps.pictures_of,
     groups_of=our_product,
     groups_by_sku=our_products,
+    unknown_sku=NOT_OURS,
     probes=probes,
     missing=lambda shared, settings: f"not set: {', '.join(settings.missing)}" if settings.missing else "",
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
@@ -38,7 +48,7 @@ CONNECTOR = Connector(
         ),
     ),
     jobs=(
-        Job("sync", "Read the folder, plan, and write the images of the products."),
+        Job("sync", "Read the folder, plan, and write the images of the products, of all or of some (skus)."),
         Job(
             "dry_run",
             "Read the folder and plan; product_image stays as it is. Apply it later with its number.",

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from pydantic import BaseModel, Field
+from pydantic import Field
 from upath import UPath
 
 from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named
@@ -30,7 +30,9 @@ from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.carry_out import ApplyOptions, Loaded, load_plan
+from imagesync_pipelines.sync.choosing import ChosenProducts, chosen_groups
 from imagesync_pipelines.sync.connector import RowPictures
+from imagesync_pipelines.sync.frames import in_scope
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import plan_result, store_plan
 from imagesync_pipelines.sync.stale import SourceNow
@@ -40,7 +42,7 @@ _FIELDS = dict.fromkeys(("sha256", "width", "height", "format"), pa.large_string
 _UNMATCHED = ["number", "variant", "external_id", "image_type", "image_url", "reason", "candidates"]
 
 
-class FolderPlanOptions(BaseModel):
+class FolderPlanOptions(ChosenProducts):
     """What a person may ask of a run: all of it is about the plan."""
 
     dry_run: bool = Field(False, description="nobody applies the plan without naming its number")
@@ -54,9 +56,10 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     A file belongs to the product whose SKU its name says; files that name none are told. A dry run stores its plan and
     no more.
 
-    Raises FolderError, which says what to do first.
+    Raises FolderError, which says what to do first, and UnknownSkuError.
     """
     engine, settings = context.installation.engine, context.settings
+    groups = chosen_groups(context, options.skus)
     products = read_products(engine)
     if not products["in_erp"].any():
         raise FolderError("there are no products yet; set ERP_DATABASE_URL and run `imagesync sync image-db` first")
@@ -67,12 +70,14 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
     payload, lost = plan_files(files, products, settings.pattern, settings.url, read_rules(engine))
+    scope = Scope(groups, Proof(scan.id, scan.state == scans.PROVEN, scan.reason))
     wanted = payload.loc[:, ["key", "group", "fingerprint"]].astype("str")
+    wanted = wanted[in_scope(wanted["group"], scope)]
     planned = plan_images(
         context,
         wanted.assign(position=pd.Series(pd.NA, index=wanted.index, dtype="Int64")),
         read_current(engine, NAME),
-        Scope(None, Proof(scan.id, scan.state == scans.PROVEN, scan.reason)),
+        scope,
         payload=payload.drop(columns="group"),
         products=products,
         contents=lambda keys: keys.map(dict(zip(payload["key"], payload["original_url"], strict=True))),
@@ -82,10 +87,11 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     warnings = [*(found.warnings if found is not None else ()), *planned.warnings]
     if len(lost):
         warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
-    planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id)
+    says = groups if groups is not None and scan.state == scans.PROVEN else ()
+    planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id, of_some=groups is not None, says=says)
     plan_id, rows = store_plan(context, planned, dry_run=options.dry_run), planned.plan
     changes = rows.loc[rows["change"].isin(EFFECTS), ["product", "change", "key", "reason"]]
-    if not options.dry_run:
+    if not options.dry_run and groups is None:
         write_unmatched(engine, NAME, Unmatched(lost, lost.iloc[:0]))
     return plan_result(
         context,

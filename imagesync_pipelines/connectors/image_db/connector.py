@@ -26,6 +26,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.connector import (
+    NOT_OURS,
     Connector,
     External,
     Job,
@@ -67,6 +68,7 @@ CONNECTOR = Connector(
     pictures_of=plan_steps.pictures_of,
     groups_of=our_product,
     groups_by_sku=our_products,
+    unknown_sku=NOT_OURS,
     declared=declared,
     probes=probes,
     missing=lambda shared, settings: (

@@ -169,6 +169,8 @@ def make_plan(
             *planned.warnings,
         ),
         scan_id=about.scan_id,
+        of_some=about.scope != "all" or groups is not None,
+        says=groups if groups is not None and _sees_all(about) else (),
         calls=about.api_calls,
         received=about.bytes_downloaded,
     )
@@ -317,6 +319,11 @@ def pictures_of(
         return {key: urls[image] for key, image in images.items() if image in urls}
 
     return pictures_of_rows(engine, storage, header, rows, of_plan)
+
+
+def _sees_all(about: About) -> bool:
+    """Whether a batch has all images of the products that it is about."""
+    return about.scope in {"all", "skus"} and about.complete and not about.rejects
 
 
 def _groups_in_scope(

@@ -64,7 +64,7 @@ STEPS = (
 
 JOBS = (
     Job("sync", "Read the main account, find the child's entities, plan, download images, set the lists."),
-    Job("entities", "The same for one entity, one type, or what requests in the queue name; and for no other."),
+    Job("entities", "The same for some (skus), one entity, one type, or what requests name; and for no other."),
     Job(
         "dry_run",
         "Read and plan; nothing is written into a child account. Apply it later with its number.",
@@ -135,6 +135,7 @@ CONNECTOR = Connector(
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,
     groups_by_sku=counterparts.groups_by_sku,
+    unknown_sku="nothing in the main account has this code or article, as it was read last",
     mirrored_as=lambda child: MAIN,
     declared=declared,
     probes=probes,

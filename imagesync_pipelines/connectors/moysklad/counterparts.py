@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,7 +13,9 @@ from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
+from imagesync_pipelines.sync.choosing import require_known
 from imagesync_pipelines.sync.connector import ImagePlace
+from imagesync_pipelines.sync.steps import RunContext
 
 
 def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
@@ -41,18 +44,31 @@ def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]
 
     The cards that these entities lost are theirs still, as long as they are nobody's.
     """
+    groups = _entities_by_sku(connection, account, skus)
+    lost = (table.c.child == account) & (table.c.field == LEFT) & among(table.c.value, list(groups))
+    cards = connection.execute(sa.select(table.c.entity_key, table.c.value).where(lost)) if groups else ()
+    return groups | {card: groups[owner] for card, owner in cards}
+
+
+def entities_of_skus(context: RunContext[Any], skus: Collection[str]) -> tuple[str, ...]:
+    """The entities of the main account that a run about these SKUs is about. Raises UnknownSkuError."""
+    with context.installation.engine.connect() as connection:
+        found = _entities_by_sku(connection, context.account, skus)
+    require_known(context.owner, skus, found.values())
+    return tuple(sorted(found))
+
+
+def _entities_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+    """The entities of the main account with these codes or articles, or whose counterparts were found by these."""
     row = mirror.c
     codes = [row.payload[name].astext for name in ("code", "article")]
     named = [
         sa.select(row.key, code.label("sku")).where(row.connector == NAME, row.account == MAIN, among(code, skus))
         for code in codes
     ]
-    mine = (table.c.child == account) & among(table.c.value, skus)
+    mine = (table.c.child == account) & (table.c.field != LEFT) & among(table.c.value, skus)
     found = sa.union(*named, sa.select(table.c.entity_key, table.c.value).where(mine))
-    groups = {one.key: one.sku for one in connection.execute(found)}
-    lost = (table.c.child == account) & (table.c.field == LEFT) & among(table.c.value, list(groups))
-    cards = connection.execute(sa.select(table.c.entity_key, table.c.value).where(lost)) if groups else ()
-    return groups | {card: groups[owner] for card, owner in cards}
+    return {one.key: one.sku for one in connection.execute(found)}
 
 
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:

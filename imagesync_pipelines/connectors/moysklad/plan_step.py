@@ -115,6 +115,8 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         cost=cost,
         states=found.states,
         payload=[planning.payload_of(found)],
+        of_some=choice != EVERYTHING,
+        says=found.says,
         scope={
             "limit": limit,
             "skipped": skipped,

@@ -43,7 +43,7 @@ class ChildPlan:
     plan: the engine's PLAN columns. held: removals that were held back. owned: key and group of all that is ours in the
     account. tasks: by group, of those that change. if_approved: the same, with what the limits hold back carried out.
     states: the digests of these as they were. skipped: what is told of images that the account does not take, by row
-    key.
+    key. says: the entities whose images all came.
     """
 
     plan: pd.DataFrame
@@ -54,6 +54,7 @@ class ChildPlan:
     states: Mapping[str, str]
     skipped: Mapping[str, str]
     warnings: Sequence[str]
+    says: frozenset[str]
 
 
 class Row(NamedTuple):
@@ -145,7 +146,8 @@ def plan_child(
 
     if_approved = tasks_for(approved(plan))
     states = group_states(rows_frame({group: known[group] for group in if_approved}))
-    return ChildPlan(plan, guarded.held, guarded.owned, tasks_for(plan), if_approved, states, skipped, warnings)
+    says = frozenset(key for key, entity in there.items() if entity.delivered is not None)
+    return ChildPlan(plan, guarded.held, guarded.owned, tasks_for(plan), if_approved, states, skipped, warnings, says)
 
 
 def finals_of(rows: pd.DataFrame) -> dict[str, list[Final]]:

@@ -7,12 +7,14 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from imagesync_pipelines.connectors.moysklad.counterparts import entities_of_skus
 from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType, key_parts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.settings import Cron, EnvironmentSettings
+from imagesync_pipelines.sync.choosing import ChosenProducts
 from imagesync_pipelines.sync.steps import RunContext
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
@@ -86,7 +88,7 @@ class EntityChoice(NamedTuple):
 EVERYTHING, NOTHING = EntityChoice(), EntityChoice(types=())
 
 
-class ChosenEntities(BaseModel):
+class ChosenEntities(ChosenProducts):
     """Which entities of the main account a run is about; the same for its reading, its map and its plan."""
 
     entity_type: Literal["", "product", "bundle", "variant"] = Field("", description="of this type only; empty: all")
@@ -99,7 +101,12 @@ class ChosenEntities(BaseModel):
         return EntityChoice(types, tuple(f"{kind}:{self.entity}" for kind in types) if self.entity else ())
 
     def of_run(self, context: RunContext[Any]) -> EntityChoice:
-        """The entities that the run is about; where it is about requests, those that it has taken, or none."""
+        """The entities that the run is about; where it is about requests, those that it has taken, or none.
+
+        Raises UnknownSkuError.
+        """
+        if self.skus:
+            return self.choice()._replace(keys=entities_of_skus(context, self.skus))
         if not self.requests:
             return self.choice()
         keys = tuple(sorted({request.entity for request in Queue(context.installation.engine).held(context.run_id)}))
@@ -143,4 +150,5 @@ def job_for(options: ChildSyncOptions) -> str:
     """The job that does what is asked: all entities of the main account, or some."""
     if options.dry_run:
         return "dry_run"
-    return "entities" if options.entity or options.entity_type or options.requests else "sync"
+    chosen = options.skus or options.entity or options.entity_type or options.requests
+    return "entities" if chosen else "sync"

@@ -139,7 +139,7 @@ def plan_reversal(
     if_approved = tasks_for(approved(plan))
     states = group_states(planning.rows_frame({group: known[group] for group in if_approved}))
     return planning.ChildPlan(
-        plan, guarded.held, guarded.owned, tasks_for(plan), if_approved, states, {}, guarded.warnings
+        plan, guarded.held, guarded.owned, tasks_for(plan), if_approved, states, {}, guarded.warnings, frozenset()
     )
 
 

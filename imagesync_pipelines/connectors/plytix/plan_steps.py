@@ -56,8 +56,12 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
     )
     restored_at, told = restored_note(context)
     everything = bool(restored_at) and not read.stopped and _is_everything(context, chosen)
+    listed = context.find("listings", ListingsRead)
     galleries = replace(
-        galleries, scope={READ_SINCE: restored_at if everything else ""}, warnings=(*told, *galleries.warnings)
+        galleries,
+        scope={READ_SINCE: restored_at if everything else ""},
+        of_some=listed is None or not listed.whole,
+        warnings=(*told, *galleries.warnings),
     )
     return _stored(context, api, galleries, policy, chosen, read, dry_run=options.dry_run)
 

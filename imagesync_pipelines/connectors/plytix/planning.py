@@ -174,6 +174,7 @@ def plan_galleries(
         owned=guarded.owned,
         cost=_cost(guarded.plan, tasks, len(uploads), policy.strategy, windows),
         states=group_states(held),
+        says=frozenset(whole & tasks.keys()),
         payload=(payload_of(approved(guarded.plan), tasks),),
         uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),

@@ -1,6 +1,6 @@
-"""Listings whose SKU no product of Plytix has, as the newest run over whole files saw it."""
+"""Listings as the newest run over whole files saw them, and those of them whose SKU no product of Plytix has."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from upath import UPath
@@ -16,13 +16,7 @@ REASON = "Plytix has no product with this SKU; add it there, or correct the SKU 
 
 def without_match(engine: sa.Engine, storage: UPath, account: str) -> Sequence[WithoutMatch]:
     """The listings with pictures that wait for a product; a run over chosen SKUs says nothing of the others."""
-    column, handovers = handover.c, HandOvers(engine, storage, CONNECTOR, account)
-    mine = (column.connector == CONNECTOR) & (column.account == account)
-    read = sa.select(column.run_id).where(mine, column.step == "products", column.value["stopped"].astext == "")
-    whole = mine & (column.step == "listings") & (sa.func.jsonb_array_length(column.value["files"]) > 0)
-    newest = sa.select(column.run_id).where(whole, column.run_id.in_(read)).order_by(column.number.desc()).limit(1)
-    with engine.connect() as connection:
-        runs = connection.scalars(newest).all()
+    handovers, runs = HandOvers(engine, storage, CONNECTOR, account), _newest_whole(engine, account)
     products = handovers.find(runs, "products", ProductsRead)
     unknown = set(products.unknown) if products is not None else set()
     chosen = handovers.find(runs, "images", ImagesChosen) if unknown else None
@@ -39,3 +33,21 @@ def without_match(engine: sa.Engine, storage: UPath, account: str) -> Sequence[W
         for one in (chosen.listings if chosen is not None else ())
         if one.sku in unknown and one.images
     ]
+
+
+def listed_skus(engine: sa.Engine, storage: UPath, account: str, skus: Collection[str]) -> set[str]:
+    """Those of SKUs that a mapping file has a listing of."""
+    handovers = HandOvers(engine, storage, CONNECTOR, account)
+    chosen = handovers.find(_newest_whole(engine, account), "images", ImagesChosen)
+    return {one.sku for one in (chosen.listings if chosen is not None else ())} & set(skus)
+
+
+def _newest_whole(engine: sa.Engine, account: str) -> Sequence[str]:
+    """The newest run over whole mapping files that read the products too."""
+    column = handover.c
+    mine = (column.connector == CONNECTOR) & (column.account == account)
+    read = sa.select(column.run_id).where(mine, column.step == "products", column.value["stopped"].astext == "")
+    whole = mine & (column.step == "listings") & (sa.func.jsonb_array_length(column.value["files"]) > 0)
+    newest = sa.select(column.run_id).where(whole, column.run_id.in_(read)).order_by(column.number.desc()).limit(1)
+    with engine.connect() as connection:
+        return connection.scalars(newest).all()

@@ -9,9 +9,12 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from imagesync_pipelines.products import ordering, pins_by_rule
+from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.sync import excluding
+from imagesync_pipelines.sync.excluding import EXCLUDE
 from imagesync_pipelines.web.catalogue import listing, queries
-from imagesync_pipelines.web.catalogue.admin.exclusions import channels
-from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, NothingToStartError, launched, sync_of_skus
+from imagesync_pipelines.web.catalogue.admin.exclusions import Meant, called, channel_named, channels
+from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, NothingToStartError, launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.products import CHIPS, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
@@ -69,11 +72,35 @@ def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, For
 
 
 @router.post("/admin/bulk/sync", name="bulk_sync")
-def plan_sync(request: Request, opened: Here, who: Admin, chosen: Annotated[Chosen, Form()]) -> Response:
-    """Start the run that plans the synchronisation of these products; its plan is applied on its page."""
+def look_at_sync(request: Request, opened: Here, _: Admin, meant: Annotated[Meant, Form()]) -> Response:
+    """With which of these products a run of a channel would start, and why not with the others; nothing is started."""
+    channel = channel_named(opened, meant.channel)
+    declared = connector_named(channel.connector)
     with opened.engine.connect() as connection:
-        skus = queries.skus_of(connection, chosen.ids)
-    return launched(request, opened, who, sync_of_skus(sorted(set(skus.values())), dry_run=True))
+        products = {sku: product_id for product_id, sku in queries.skus_of(connection, meant.ids).items()}
+    if not products:
+        raise NothingToStartError("Choose products in the list first; nothing was started.")
+    known = declared.skus_known(opened.engine, opened.storage, channel.account, list(products))
+    excluded = excluding.look_at(opened.engine, channel, sorted(known), EXCLUDE)
+    why = {sku: excluded.get(sku, "") if sku in known else declared.unknown_sku for sku in sorted(products)}
+    context = {
+        "channel": meant.channel,
+        "called": called(channel.connector, channel.account),
+        "changing": [sku for sku in why if not why[sku]],
+        "staying": {sku: stays for sku, stays in why.items() if stays},
+        "products": products,
+    }
+    return private_page(request, "admin/bulk_sync.html", context)
+
+
+@router.post("/admin/bulk/sync/plan", name="bulk_sync_plan")
+def plan_sync(request: Request, opened: Here, who: Admin, meant: Annotated[Meant, Form()]) -> Response:
+    """Start the run that plans the synchronisation of what was looked at; its plan is applied on its page."""
+    channel = channel_named(opened, meant.channel)
+    if not meant.skus:
+        raise NothingToStartError("Choose products in the list first; nothing was started.")
+    run = sync_of_account(opened, channel.connector, channel.account, dry_run=True, skus=meant.skus)
+    return launched(request, opened, who, run)
 
 
 @router.post("/admin/bulk/pins", name="bulk_pins")

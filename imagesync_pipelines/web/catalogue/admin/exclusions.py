@@ -55,7 +55,7 @@ def listed(request: Request, opened: Here, _: Viewer, cursor: Cursor = "") -> Re
 @router.post("/admin/exclusions/look/{doing}", name="look_at_exclusions")
 def look(request: Request, opened: Here, _: Admin, doing: Doing, meant: Annotated[Meant, Form()]) -> Response:
     """What it would mean for each product; nothing is changed."""
-    channel = _channel(opened, meant.channel, doing)
+    channel = channel_named(opened, meant.channel, doing)
     with opened.engine.connect() as connection:
         skus = sorted({*meant.skus, *queries.skus_of(connection, meant.ids).values()})
     if not skus:
@@ -75,7 +75,7 @@ def look(request: Request, opened: Here, _: Admin, doing: Doing, meant: Annotate
 @router.post("/admin/exclusions/{doing}", name="decide_exclusions")
 def decide(request: Request, opened: Here, who: Admin, doing: Doing, meant: Annotated[Meant, Form()]) -> Response:
     """Exclude what was looked at, or end that, in this person's name."""
-    channel = _channel(opened, meant.channel, doing)
+    channel = channel_named(opened, meant.channel, doing)
     if doing == EXCLUDE:
         done = excluding.exclude(opened.engine, channel, meant.skus, who.name, meant.why)
         said = "excluded. What is there stays, and nothing of it is changed."
@@ -104,7 +104,7 @@ def called(connector: str, account: str) -> str:
     return f"{title}: {account}" if account else title
 
 
-def _channel(opened: Opened, name: str, doing: str) -> Channel:
+def channel_named(opened: Opened, name: str, doing: str = EXCLUDE) -> Channel:
     """The channel that a form names. Raises HTTPException, ExclusionRefusedError and AccountsError."""
     connector, _, account = name.partition("/")
     if connector not in connector_titles():

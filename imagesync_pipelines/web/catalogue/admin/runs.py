@@ -172,7 +172,9 @@ def sync_of_connector(
     Raises NothingToStartError when there are none, or when the account is none of them.
     """
     declared = connector_named(connector)
-    if declared.pages is not None and not partitions:
+    # Products that were chosen are of no pages.
+    has_pages = declared.pages is not None and not asked.get("skus")
+    if has_pages and not partitions:
         raise NothingToStartError(
             f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
             f"{connector}__page_discovery finds them, or run `imagesync sync {connector.replace('_', '-')}` once."
@@ -180,7 +182,7 @@ def sync_of_connector(
     if declared.accounts is not None and account not in partitions:
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    tags = all_blocks_tags() if declared.pages is not None else None
+    tags = all_blocks_tags() if has_pages else None
     return job_runs.run_of(
         declared, account if declared.accounts is not None else "", {"dry_run": dry_run, **asked}, tags
     )

@@ -113,6 +113,7 @@ def fake_dagster() -> Iterator[FakeDagster]:
     listener = bind()
     fake = FakeDagster(f"http://127.0.0.1:{listener.getsockname()[1]}")
     for kind in ("sync", "dry_run"):
+        fake.partitions[f"folder__{kind}"] = []
         fake.partitions[f"image_db__{kind}"] = ["000001-000010", "000011-000020"]
         for connector, account in (("plytix", "main"), ("moysklad", "north"), ("edge", "store1")):
             fake.partitions[f"{connector}__{kind}"] = [account]

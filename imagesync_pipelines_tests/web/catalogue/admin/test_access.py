@@ -26,6 +26,7 @@ CHANGING = (
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
     "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget", "/admin/unmatched/again",
     *("/admin/bulk", "/admin/bulk/pins", "/admin/bulk/pin", "/admin/bulk/sync"),
+    "/admin/bulk/sync/plan",
     *(f"/admin/exclusions/{word}" for word in ("look/exclude", "look/include", "exclude", "include")),
     *("/admin/bulk/orders", "/admin/bulk/order", "/admin/products/{product}/order"),
     "/admin/users", "/admin/users/{carl}/role", "/admin/users/{carl}/disable", "/admin/users/{carl}/password",

@@ -6,7 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import pin
-from imagesync_pipelines.sync.excluding import list_exclusions
+from imagesync_pipelines.sync.connector import our_products
+from imagesync_pipelines.sync.excluding import Channel, exclude, list_exclusions
 from imagesync_pipelines.web.catalogue.admin import bulk
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.world import World
@@ -77,15 +78,35 @@ def test_all_that_fit_are_those_of_the_lists_address(
 
 
 def test_a_synchronisation_of_the_chosen_ones_is_planned_only(
-    admin: Browser, dagster: FakeDagster, products: list[int]
+    world: World, admin: Browser, dagster: FakeDagster, products: list[int]
 ) -> None:
     page = admin.send_form("/", "/admin/bulk", ids=[str(products[1]), str(products[0])])
     assert {"/admin/bulk/pins", "/admin/bulk/sync"} < set(forms_of(page.text))
-    started = admin.post("/admin/bulk/sync", {"csrf": admin.csrf(), "ids": [str(one) for one in products[:2]]})
-    assert started.url.endswith(f"/admin/runs/{RUN_ID}")
-    [run] = dagster.launched
-    assert run["selector"]["jobName"] == "image_db__skus_dry_run"
-    assert run["runConfigData"]["ops"]["image_db__records"]["config"]["skus"] == ["100", "101"]
+    csrf = admin.csrf()
+    exclude(world.engine, Channel("folder", "", our_products), ["101"], "anna", "sold out")
+    for connector, job, op, skus in (
+        ("image_db", "image_db__skus_dry_run", "image_db__records", ["100", "101"]),
+        ("folder", "folder__dry_run", "folder__plan", ["100"]),
+    ):
+        fields = {"csrf": csrf, "channel": f"{connector}/"}
+        shown = admin.post("/admin/bulk/sync", {**fields, "ids": [str(one) for one in products[:2]]})
+        assert f"Plan these {len(skus)}" in shown.text
+        assert ("101 is excluded by anna" in shown.text) is (len(skus) == 1)
+        assert dagster.launched == [], "it is looked at first"
+        assert re.findall(r'name="skus" value="([^"]*)"', shown.text) == skus
+        started = admin.post("/admin/bulk/sync/plan", {**fields, "skus": skus})
+        assert started.url.endswith(f"/admin/runs/{RUN_ID}")
+        run = dagster.launched.pop()
+        assert run["selector"]["jobName"] == job
+        assert run["runConfigData"]["ops"][op]["config"]["skus"] == skus
+    for path, wrong, status in (
+        ("sync", {"channel": "nothing/", "ids": [str(products[0])]}, 404),
+        ("sync", {"channel": "folder/"}, 409),
+        ("sync/plan", {"channel": "folder/"}, 409),
+        ("sync/plan", {"channel": "edge/nowhere", "skus": ["100"]}, 409),
+    ):
+        assert admin.post(f"/admin/bulk/{path}", {"csrf": csrf, **wrong}).status_code == status, (path, wrong)
+    assert dagster.launched == []
 
 
 def test_products_are_excluded_from_a_channel_and_back_each_looked_at_first(

@@ -9,6 +9,7 @@ import pytest
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP
 from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, ChildMap, ImageRow, WithoutCounterpart
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ListingImage, ListingsRead, ProductsRead
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
@@ -79,6 +80,9 @@ def test_listings_without_a_product_are_those_of_the_newest_run_over_whole_files
     plytix_read(world.opened, "2", "ABC", "AB")
     plytix_read(world.opened, "3", "C", "C", whole=False)
     plytix_read(world.opened, "4", "ABC", "", stopped="the hour is spent")
+    opened = world.opened
+    known = connector_named("plytix").skus_known(opened.engine, opened.storage, "main", ["A", "C", "Z"])
+    assert known == {"A", "C"}, "a run about it would find no listing of Z"
     text = desk.get("/admin/unmatched").text
     assert [f'class="name">{sku} B0{sku} DE<' in text for sku in "ABC"] == [True, True, False]
     assert text.count("Plytix has no product with this SKU; add it there") == text.count("/plan-pictures/") == 2
