@@ -28,11 +28,14 @@ OPERATIONS = {
     "copy": "imagesync_pipelines.imaging.derivatives:make_copy",
     "shrink": "imagesync_pipelines.imaging.derivatives:shrunk",
     "look": "imagesync_pipelines.imaging.hashes:looked_at",
+    "measure": "imagesync_pipelines.imaging.measures:measured",
 }
 # What all processes of a home may decode at once outside of children. As measured, a pixel takes at most 6 bytes where
 # the decoder streams and twice as many where not, shrinking three times as many, and one of a copy four times: 120 MB.
 HERE_PLACES, PIXELS_A_PLACE = 20, 1_000_000
 _NOT_STREAMED, _ENCODED, _WEIGHTS = 2, 4, {"shrink": 3}
+# What the measures take beside the picture, whatever its size, in pixels too.
+_BESIDE = {"measure": 3_000_000}
 # A longer line than any camera makes: decoders keep several of them.
 _LONGEST_HERE = 16_384
 _NEXT_LOOK = 0.005
@@ -66,6 +69,7 @@ def decode(operation: str, body: bytes, limits: DecodeLimits, *arguments: str) -
         header = header_of(body)
         judge_size(header, limits.max_pixels)
         cost = header.width * header.height * _WEIGHTS.get(operation, 1) * (1 if header.streams else _NOT_STREAMED)
+        cost += _BESIDE.get(operation, 0)
         if operation == "copy":
             cost += _ENCODED * int(arguments[0]) ** 2
         if cost <= limits.here_pixels and max(header.width, header.height) <= _LONGEST_HERE:

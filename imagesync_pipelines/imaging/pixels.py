@@ -17,7 +17,7 @@ from typing import Any
 
 import pyvips
 import simplejpeg
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import Kind, kind_of_body
@@ -33,6 +33,8 @@ _WORTH_REDUCING = 512
 _HARMLESS_BYTES = 64
 # libpng calls a picture with a longer side damaged.
 _LONGEST_SIDE = 1_000_000
+# How EXIF says that width and height are changed for each other.
+_ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 # An animation of more pixels, all frames together, is looked at by its first frame only.
 _LATER_PIXELS = 50_000_000
 _LATER_TOO_MANY = "the frames after the first are too many or too large to be looked at"
@@ -171,6 +173,19 @@ def upright(body: bytes, side: int = _ANY_SIDE) -> pyvips.Image:
             return _in_srgb(body, kind, side, with_profile=True)
         except pyvips.Error:
             return _in_srgb(body, kind, side, with_profile=False)
+
+
+def upright_size(body: bytes) -> tuple[int, int]:
+    """Width and height of the first frame, turned as EXIF says; decodes nothing. Raises BadImageError."""
+    kind = header_of(body).kind
+    with readable():
+        if _is_for_vips(body, kind):
+            image = _loaded(body, kind).autorot()
+            return image.width, image.height
+        with _by_pillow(body, kind) as picture:
+            size = picture.size
+            is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+    return size[::-1] if is_turned else size
 
 
 def on_white(image: pyvips.Image) -> pyvips.Image:

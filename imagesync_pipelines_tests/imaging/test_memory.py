@@ -1,7 +1,7 @@
 """The memory of every way of decoding, as the kernel counts it: ours stays small, a child's in its limit.
 
-Each set of files goes through validation, smaller copies, hashes, shrinking and the thumbnails of the Dagster UI, in a
-process that has loaded Dagster as a run has.
+Each set of files goes through validation, smaller copies, hashes, measures, shrinking and the thumbnails of the
+Dagster UI, in a process that has loaded Dagster as a run has.
 """
 
 import io
@@ -28,6 +28,7 @@ import imagesync_pipelines.defs.metadata
 from imagesync_pipelines.imaging.derivatives import CannotDeriveError, Encoding, derive, icon, shrink
 from imagesync_pipelines.imaging.errors import BadImageError
 from imagesync_pipelines.imaging.hashes import look_at
+from imagesync_pipelines.imaging.measures import measure
 from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.facts import PictureFacts
 from imagesync_pipelines.storage.installation import give_back_what_is_freed
@@ -36,6 +37,7 @@ WAYS = {
     "check": check_image,
     "copy": lambda body: derive(body, PictureFacts("", 1, 1, ""), 1200, Encoding.AVIF),
     "look": look_at,
+    "measure": measure,
     "shrink": lambda body: shrink(body, 200_000),
     "thumbnail": lambda body: icon(body, 48),
 }
