@@ -21,6 +21,7 @@ class Measures:
     share of the frame that the product takes along the side where it takes more, 0 where none is seen. touched_sides:
     those that the product touches, of left, top, right, bottom. sharpness: 0, blurred, to 1. transparent: share of
     points that are not opaque. hash: perceptual, 64 bits. words: text that was read in it; None: nobody looked for any.
+    signature: tells whether two pictures are the same one (imaging/signatures.py); empty: not known.
     """
 
     sha256: str
@@ -34,3 +35,4 @@ class Measures:
     transparent: float
     hash: int
     words: tuple[str, ...] | None = None
+    signature: bytes = b""

@@ -40,6 +40,20 @@ picture_measure = table(
     sa.Column("words", sa.ARRAY(sa.Text), comment="text that was read in it; NULL: nobody looked for any"),
     sa.Column("words_by", sa.Text, nullable=False, server_default="", comment="what read it"),
     moment("measured_at", default_now=True),
+    sa.Column(
+        "signature",
+        sa.LargeBinary,
+        nullable=False,
+        server_default=sa.text("''::bytea"),
+        comment="tells whether two pictures are the same one; empty: not known",
+    ),
+    sa.Column(
+        "compared",
+        sa.Text,
+        nullable=False,
+        server_default="",
+        comment="how it was compared with all others; empty: it was not",
+    ),
 )
 
 # How a rule set judges a main picture.
@@ -53,15 +67,15 @@ picture_score = table(
         comment="rule, severity and value of what is wrong, the worst first; not_looked_at: rules without a value",
     ),
     sa.Column(
-        "failed", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'"), comment="the rules that it breaks"
-    ),
-    sa.Column(
         "judged_by",
         sa.Text,
         nullable=False,
         comment="of rules, picture and measures: another one, and it is judged again",
     ),
     moment("judged_at", default_now=True),
+    sa.Column(
+        "failed", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'"), comment="the rules that it breaks"
+    ),
     sa.Index(None, "rule_set", "score", "connector", "account", "code"),
     sa.Index(None, "failed", postgresql_using="gin"),
     sa.Index(None, "connector", "account", "code"),
@@ -76,7 +90,7 @@ quality_day = table(
     sa.Column("score_sum", sa.BigInteger, nullable=False),
 )
 
-# Pictures that look alike, the lesser SHA-256 first; a suggestion that a person may dismiss.
+# Contents that show the same picture, the lesser SHA-256 first; one beside itself where several products show it.
 picture_alike = table(
     "picture_alike",
     *keys("sha256", "other_sha256"),
@@ -84,6 +98,14 @@ picture_alike = table(
     moment("found_at", default_now=True),
     sa.Column("dismissed_by", sa.Text),
     moment("dismissed_at", nullable=True),
+    sa.Column(
+        "kinds",
+        sa.ARRAY(sa.Text),
+        nullable=False,
+        server_default=sa.text("'{}'::text[]"),
+        comment="what is suggested because of it, as of the last run that looked",
+    ),
     sa.Index(None, "other_sha256"),
-    sa.CheckConstraint("sha256 < other_sha256", name="order"),
+    sa.Index(None, "found_at", "sha256", "other_sha256", postgresql_where=sa.text("kinds <> '{}'::text[]")),
+    sa.CheckConstraint("sha256 <= other_sha256", name="order"),
 )
