@@ -88,7 +88,7 @@ def test_every_asset_returns_metadata_only_and_always_unless_its_step_may_end_th
 ) -> None:
     ops = asset_ops(definitions)
     said = {name: op.compute_fn.decorated_fn.__annotations__["return"] for name, op in ops.items()}  # type: ignore[union-attr]
-    assert len(ops) == 26
+    assert len(ops) == 27
     assert set(said.values()) <= {dg.MaterializeResult, Iterator[dg.MaterializeResult]}
     assert {name for name, op in ops.items() if not op.output_defs[0].is_required} == MAY_YIELD_NOTHING
 
@@ -122,7 +122,7 @@ def test_every_job_is_named_by_its_connector_and_described(definitions: dg.Defin
         if not name.startswith("__"):
             job = repository.get_job(name)
             assert (job.description or "").endswith("."), name
-            others = ("prune_events_job", "cleanup_job", "doctor_job", "webhooks_out__deliver")
+            others = ("prune_events_job", "cleanup_job", "doctor_job", "quality__measure", "webhooks_out__deliver")
             assert name.startswith(CONNECTOR_PREFIXES) or name in others
             assert job.executor_def is dg.in_process_executor
 
@@ -173,7 +173,7 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
         cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 34
+    assert int(done.stdout) == 35
     assert done.stderr == ""
     assert not list(tmp_path.iterdir()), "loading wrote files"
 

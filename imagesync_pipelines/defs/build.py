@@ -22,6 +22,7 @@ from imagesync_pipelines.defs import (
     launching,
     liveness,
     pages,
+    quality,
     watching,
     webhooks_out,
 )
@@ -43,23 +44,29 @@ def build_definitions(
     """
     shared, found = load_settings(Settings), connectors() if found is None else found
     with warnings.catch_warnings():
-        looking = doctor.build_job()
+        looking, judging = doctor.build_job(), quality.build_job()
         # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per account.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
-            assets=[*(asset for one in found for asset in assets.build_assets(one)), doctor.build_asset(assets.OWNERS)],
+            assets=[
+                *(asset for one in found for asset in assets.build_assets(one)),
+                doctor.build_asset(assets.OWNERS),
+                quality.build_asset(assets.OWNERS),
+            ],
             asset_checks=[check for one in found for check in assets.build_checks(one)],
             jobs=[
                 *(job for one in found for job in assets.build_jobs(one)),
                 *cleanup.JOBS,
                 looking,
+                judging,
                 webhooks_out.deliver_job,
             ],
             schedules=[
                 *(assets.build_schedule(one, schedule, shared) for one in found for schedule in one.schedules),
                 *cleanup.build_schedules(shared),
                 doctor.build_schedule(shared, looking, on=any(launching.is_set_up(one, shared) for one in found)),
+                quality.build_schedule(shared),
             ],
             sensors=[
                 *(sensor for one in found for sensor in _sensors(one, shared)),

@@ -16,7 +16,7 @@ from dagster._core.definitions.run_request import InstigatorType
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs import scaling
+from imagesync_pipelines.defs import quality, scaling
 from imagesync_pipelines.defs.metadata import without_secrets
 from imagesync_pipelines.defs.watching import SILENT, daemon_stopped
 from imagesync_pipelines.defs.webhooks_out import unset_secrets
@@ -135,6 +135,7 @@ def look(instance: dg.DagsterInstance | None = None) -> list[Finding]:
         found += own_health.bucket(shared)
         found += _systems(site)
         found += unset_secrets(site)
+        found += quality.outlook(site)
     finally:
         if site.engine is not None:
             site.engine.dispose()

@@ -86,12 +86,11 @@ def note_pictures(engine: sa.Engine, connector: str, account: str, pictures: Ite
     return Noted(shown, new, changed, gone)
 
 
-def forget_others(engine: sa.Engine, channels: Collection[tuple[str, str]]) -> int:
-    """Forget what is noted of accounts that are none of these any more; returns how many pictures these had."""
-    known = [f"{connector}/{account}" for connector, account in channels]
+def forget_others(engine: sa.Engine, connector: str, accounts: Collection[str]) -> int:
+    """Forget what is noted of accounts that a connector does not have any more; returns how many pictures these had."""
     gone = 0
     with engine.begin() as connection:
         for table in (picture_score, channel_picture):
-            channel = table.c.connector + "/" + table.c.account
-            gone = int(connection.execute(table.delete().where(~among(channel, known))).rowcount)
+            mine = table.delete().where(table.c.connector == connector, ~among(table.c.account, accounts))
+            gone = int(connection.execute(mine).rowcount)
     return gone

@@ -57,7 +57,7 @@ def test_another_version_is_another_picture_and_what_leaves_takes_its_score_with
     swapped = [FIRST._replace(is_main=False), SECOND._replace(is_main=True)]
     assert note_pictures(database, "edge", "harbour", swapped) == Noted(2, changed=2, gone=1)
     assert scored(database) == []
-    assert forget_others(database, [("edge", "harbour")]) == 1
+    assert forget_others(database, "edge", ["harbour"]) == 1
     assert [row[:3] for row in known(database)] == [("A1", "1", False), ("A1", "2", True)]
 
 

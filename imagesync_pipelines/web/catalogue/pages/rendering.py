@@ -164,6 +164,7 @@ _JOBS = {
     "doctor_job": "Whether each system answers",
     "prune_events_job": "Old events of Dagster removed",
     "deliver": "Webhooks delivered",
+    "measure": "Pictures measured and judged",
     "__ASSET_JOB": "Chosen steps",
 }
 

@@ -1,0 +1,131 @@
+"""Quality of main pictures in Dagster: an asset, the job that makes it, its schedule; and what doctor says of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import sqlalchemy as sa
+
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.defs.metadata import metrics, shown_metadata
+from imagesync_pipelines.defs.work import secrets_of
+from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.schema_quality import quality_day
+from imagesync_pipelines.sync.health import Finding, Site, State
+from imagesync_pipelines.sync.steps import Progress, Texts, silent
+
+if TYPE_CHECKING:
+    from imagesync_pipelines.quality.running import QualityRun
+
+JOB = "quality__measure"
+KEY = dg.AssetKey(["quality", "main_pictures"])
+DAILY = "0 6 * * *"
+# A schedule may be one of each week.
+_LATE = timedelta(days=8)
+
+
+def measure(place: Installation, progress: Progress = silent) -> "QualityRun":
+    """Note, measure and judge what the channels show, now. Raises AccountBusyError while another run does."""
+    # What loads the definitions needs none of it.
+    from imagesync_pipelines.quality.running import run_quality
+
+    settings, now = load_settings(QualitySettings), datetime.now(ZoneInfo(place.settings.timezone))
+    return run_quality(place, settings, connectors(), now, progress)
+
+
+def build_asset(owners: Sequence[str]) -> Any:
+    """The asset: main pictures of all channels, as they were measured and judged last."""
+    decorate: Any = dg.asset(
+        name=KEY.path[-1],
+        key_prefix=KEY.path[:-1],
+        group_name="quality",
+        owners=list(owners),
+        kinds={"postgres", "python"},
+        deps=[dg.AssetKey([one.name, one.apply_steps[-1]]) for one in connectors()],
+        description="The main pictures that every channel shows, measured where they changed and judged by the rules "
+        "of its marketplace (docs/quality.md). It changes no channel, and no synchronisation waits for it.",
+        required_resource_keys={"installation", "progress"},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_LATE),
+    )
+
+    def main_pictures(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """Measure and judge, and say how much."""
+        with context.resources.installation.open() as place:
+            found = measure(place, context.resources.progress)
+        context.log.info(found.said)
+        for problem in found.problems:
+            context.log.warning(problem)
+        numbers = {
+            **{f"pictures/{name}": number for name, number in vars(found.noted).items()},
+            "pictures/measured": found.mains.measured,
+            "pictures/not_measured": found.mains.problems,
+            "pictures/waiting": found.mains.waiting + found.mains.away,
+            "pictures/others_measured": found.others.measured,
+            "pictures/judged": found.judged.judged,
+        }
+        secrets = [secret for one in connectors() for secret in secrets_of(one)]
+        shown = {"problems": Texts(found.problems), "reasons": Texts([*found.mains.reasons, *found.others.reasons])}
+        rows = {"dagster/row_count": dg.MetadataValue.int(found.noted.shown)}
+        return dg.MaterializeResult(metadata={**metrics(numbers), **shown_metadata(shown, secrets), **rows})
+
+    return decorate(main_pictures)
+
+
+def build_job() -> Any:
+    """The job that measures."""
+    return dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(KEY),
+        description="Measures the main pictures that changed and judges them by the rules of marketplaces.",
+    )
+
+
+def build_schedule(shared: Settings) -> dg.ScheduleDefinition:
+    """As QUALITY_SCHEDULE says; off while that is empty."""
+    cron = load_settings(QualitySettings).schedule
+
+    @dg.schedule(
+        name="quality__daily",
+        job_name=JOB,
+        cron_schedule=cron or DAILY,
+        execution_timezone=shared.timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED if cron is None else dg.DefaultScheduleStatus.RUNNING,
+        description="As QUALITY_SCHEDULE says; off while that is empty, and left out while a run is at work.",
+    )
+    def start(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        unfinished = dg.RunsFilter(job_name=JOB, statuses=list(launching.IN_FLIGHT))
+        if context.instance.get_runs(unfinished, limit=1):
+            return dg.SkipReason("A run is measuring pictures.")
+        return dg.RunRequest(tags=launching.BY_ITSELF)
+
+    return start
+
+
+def outlook(site: Site) -> Iterator[Finding]:
+    """Whether the quality of pictures is looked at, and when it was last."""
+    part, check = "quality", "measured"
+    try:
+        settings = load_settings(QualitySettings)
+    except SettingsError as error:
+        yield Finding(part, "settings", State.WRONG, str(error), "Correct it in .env or in the environment.")
+        return
+    newest: date | None = None
+    # Tables that cannot be read are told where our database is looked at.
+    with suppress(sa.exc.DBAPIError):
+        if site.engine is not None:
+            with site.engine.connect() as connection:
+                newest = connection.scalar(sa.select(sa.func.max(quality_day.c.day)))
+    if newest is None and settings.schedule is None:
+        said = "main pictures are not measured here"
+        yield Finding(part, check, State.OFF, said, "Set QUALITY_SCHEDULE, or run the job quality__measure.")
+        return
+    last = "never yet" if newest is None else f"on {newest:%Y-%m-%d}"
+    is_late = settings.schedule is not None and (newest is None or newest < (datetime.now(UTC) - _LATE).date())
+    todo = "Look at the runs of quality__measure in Dagster's UI." if is_late else ""
+    yield Finding(part, check, State.WARNING if is_late else State.FINE, f"judged last {last}", todo)

@@ -1,0 +1,60 @@
+"""Quality of pictures in Dagster: the asset tells what came of a run, the schedule is off until it is set."""
+
+from contextlib import nullcontext
+from datetime import date, timedelta
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.defs import quality
+from imagesync_pipelines.quality.measuring import Looked
+from imagesync_pipelines.quality.noting import Noted
+from imagesync_pipelines.quality.running import QualityRun
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.health import Finding, Site, State
+from imagesync_pipelines.sync.steps import silent
+
+_DAY = """
+INSERT INTO imagesync.quality_day (day, rule_set, connector, account, kind, pictures, failing, score_sum)
+VALUES (:day, 'own', 'edge', '', '', 1, 0, 9)
+"""
+
+
+def looked_at(database: sa.Engine | None) -> Finding:
+    (found,) = quality.outlook(Site(Settings(), database))
+    return found
+
+
+def test_the_asset_tells_what_came_of_a_run(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = QualityRun(Noted(5, new=2), Looked(measured=2, waiting=3), problems=("3 main pictures wait.",))
+    monkeypatch.setattr(quality, "measure", lambda place, progress: done)
+    given = {"installation": SimpleNamespace(open=nullcontext), "progress": silent}
+    resources = {name: dg.ResourceDefinition.hardcoded_resource(value) for name, value in given.items()}
+    result = dg.materialize([quality.build_asset(["team:x"])], instance=instance, resources=resources)
+    (told,) = result.asset_materializations_for_node("quality__main_pictures")
+    values = {name: told.metadata[name].value for name in ("dagster/row_count", "pictures/new", "pictures/waiting")}
+    assert values == {"dagster/row_count": 5, "pictures/new": 2, "pictures/waiting": 3}
+
+
+def test_the_schedule_is_off_until_it_is_set(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert quality.build_schedule(Settings()).default_status is dg.DefaultScheduleStatus.STOPPED
+    monkeypatch.setenv("QUALITY_SCHEDULE", "15 7 * * 1")
+    schedule = quality.build_schedule(Settings())
+    assert (schedule.cron_schedule, schedule.default_status) == ("15 7 * * 1", dg.DefaultScheduleStatus.RUNNING)
+
+
+def test_doctor_says_whether_quality_is_looked_at_and_when_it_was_last(
+    database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (looked_at(None).state, looked_at(database).state) == (State.OFF, State.OFF)
+    monkeypatch.setenv("QUALITY_SCHEDULE", "0 6 * * *")
+    assert "never" in looked_at(database).said
+    for day, state in ((date.today() - timedelta(days=30), State.WARNING), (date.today(), State.FINE)):
+        with database.begin() as connection:
+            connection.execute(sa.text(_DAY), {"day": day})
+        found = looked_at(database)
+        assert (found.state, f"{day}" in found.said) == (state, True)
+    monkeypatch.setenv("QUALITY_CHANNELS", "nonsense")
+    assert (looked_at(database).state, "QUALITY_CHANNELS" in looked_at(database).said) == (State.WRONG, True)
