@@ -8,7 +8,7 @@ is in kept_exports.py.
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -94,6 +94,11 @@ def export(
 
 
 def write_csv(batches: Batches) -> Iterator[bytes]:
+    """See csv_of."""
+    return csv_of(ExportRow._fields, _given_on(batches))
+
+
+def csv_of(names: Sequence[str], batches: Iterable[Iterable[Sequence[object]]]) -> Iterator[bytes]:
     """UTF-8 with a byte order mark, commas, every cell in quotes, lines that end with CR LF.
 
     A text that a spreadsheet would calculate gets an apostrophe before it: `=1+1` becomes `'=1+1`.
@@ -101,8 +106,8 @@ def write_csv(batches: Batches) -> Iterator[bytes]:
     buffer = io.StringIO(_SPREADSHEETS_READ_UTF8_AFTER, newline="")
     buffer.seek(0, io.SEEK_END)
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
-    writer.writerow(ExportRow._fields)
-    for batch in _given_on(batches):
+    writer.writerow(names)
+    for batch in batches:
         writer.writerows([_cell(value) for value in row] for row in batch)
         yield _taken(buffer)
     yield _taken(buffer)
@@ -139,7 +144,7 @@ def write_ndjson(batches: Batches) -> Iterator[bytes]:
 
 def write_parquet(batches: Batches) -> Iterator[bytes]:
     """Row groups of about 5,000 rows, compressed with zstd; a file without rows has its columns."""
-    sink = _Sink()
+    sink = Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), SCHEMA, compression="zstd") as writer:
         waiting: list[ExportRow] = []
         for batch in _given_on(batches):
@@ -153,7 +158,7 @@ def write_parquet(batches: Batches) -> Iterator[bytes]:
     yield sink.taken()
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """A file that only grows; what was written is taken out and given on."""
 
     def __init__(self) -> None:

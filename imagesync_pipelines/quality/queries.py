@@ -41,7 +41,10 @@ class ChannelScore(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """Which pictures are asked for; '' and None: any. rule: a rule of rule_set. highest: with this score or less."""
+    """Which pictures are asked for; '' and None: any. rule: a rule of rule_set. highest: with this score or less.
+
+    to_do: those that need this step (of TO_DO); alone: and that nothing else holds back, so that it frees them.
+    """
 
     rule_set: str = ""
     connector: str = ""
@@ -51,6 +54,8 @@ class Asked:
     highest: int | None = None
     code: str = ""
     product_ids: Collection[int] | None = None
+    to_do: str = ""
+    alone: bool = False
 
 
 class Place(NamedTuple):
@@ -150,7 +155,10 @@ def pictures(
 ) -> tuple[list[JudgedPicture], Place | None]:
     """The judged pictures that are asked for, the worst first, and where the next page begins: None after the last."""
     wanted = [asked.rule_set] if asked.rule_set else sorted(rule_sets)
-    pages = [connection.execute(_page(one, asked, after, limit + 1)).all() for one in wanted]
+    pages = [
+        connection.execute(_page(one, asked, after, limit + 1).where(*_needs(rule_sets.get(one), asked))).all()
+        for one in wanted
+    ]
     rows = list(islice(merge(*pages, key=lambda row: tuple(row[:5])), limit + 1))
     shown = [_shown(row, rule_sets.get(row.rule_set)) for row in rows[:limit]]
     return shown, shown[-1].place if len(rows) > limit else None
@@ -189,6 +197,21 @@ def _page(rule_set: str, asked: Asked, after: Place | None, limit: int) -> sa.Se
     if asked.product_ids is not None:
         query = query.where(shown.product_id == sa.any_(sa.literal(list(asked.product_ids), sa.ARRAY(sa.BigInteger))))
     return query
+
+
+def _needs(rule_set: RuleSet | None, asked: Asked) -> list[sa.ColumnElement[bool]]:
+    """That pictures need the step that is asked for, and (alone) that nothing else holds them back."""
+    if rule_set is None or not asked.to_do:
+        return []
+    mended = {rule.id for rule in rule_set.rules if what_to_do(rule) == asked.to_do}
+    if not asked.alone:
+        return [_breaks(mended)]
+    holding = {rule.id for rule in rule_set.rules if rule.severity == Severity.REFUSED}
+    return [_breaks(mended & holding), ~_breaks(holding - mended)]
+
+
+def _breaks(rules: Collection[str]) -> sa.ColumnElement[bool]:
+    return picture_score.c.failed.op("&&", is_comparison=True)(sa.cast(sorted(rules), sa.ARRAY(sa.Text)))
 
 
 def _shown(row: sa.Row, rule_set: RuleSet | None) -> JudgedPicture:

@@ -19,10 +19,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from imagesync_pipelines.products.article_rules import RuleRefusedError
+from imagesync_pipelines.quality.rules import rule_sets
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.sync.excluding import ExclusionRefusedError
-from imagesync_pipelines.web.catalogue import exporting, metrics, views
+from imagesync_pipelines.web.catalogue import exporting, metrics, standing, views
 from imagesync_pipelines.web.catalogue.access import AccessRefusedError
 from imagesync_pipelines.web.catalogue.admin import (
     articles,
@@ -40,7 +41,7 @@ from imagesync_pipelines.web.catalogue.admin import (
 )
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, routes
-from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
+from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products, quality
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.past import PastUnknownError
 from imagesync_pipelines.web.catalogue.queries import CursorError
@@ -51,7 +52,16 @@ from imagesync_pipelines.web.service import AddedHeaders, answer_faults
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
-ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
+QUALITY_KEPT_SECONDS = 60.0
+ROUTERS = (
+    products.router,
+    history.router,
+    plans.router,
+    pictures.router,
+    quality.router,
+    exporting.router,
+    metrics.router,
+)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
     *(articles.router, bulk.router, ordering.router, exclusions.router, fleet.router, subscriptions.router),
@@ -121,6 +131,9 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.counts = kept_for(COUNTS_KEPT_SECONDS, partial(products.count_each, opened))
     app.state.derivatives = pictures.Derivatives(opened)
     app.state.exports = exporting.Exports(opened)
+    app.state.rule_sets = kept_for(QUALITY_KEPT_SECONDS, partial(rule_sets, opened.quality))
+    app.state.judged_by = kept_for(QUALITY_KEPT_SECONDS, partial(standing.judged_by, opened))
+    app.state.channels = kept_for(QUALITY_KEPT_SECONDS, partial(standing.channels, opened))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(sessions.LoginNeededError, _to_login)
     for kind in ERRORS:

@@ -11,7 +11,7 @@ import tempfile
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from threading import BoundedSemaphore, Lock
 from typing import Annotated, Any, NamedTuple
@@ -89,13 +89,21 @@ class ExportFile:
 
 
 class Given(StreamingResponse):
-    """A file for one reader; one that takes nothing any more is cut off. leave: called at its end, whichever it is."""
+    """A file for one reader; one that takes nothing any more is cut off, and so is one that takes more seconds in all.
+
+    leave: called at its end, whichever it is.
+    """
 
     def __init__(
-        self, file: ExportFile, headers: Mapping[str, str], media_type: str, leave: Callable[[], None]
+        self,
+        parts: Iterable[bytes] | AsyncIterable[bytes],
+        headers: Mapping[str, str],
+        media_type: str,
+        leave: Callable[[], None],
+        seconds: float,
     ) -> None:
-        super().__init__(file.chunks(), headers=headers, media_type=media_type)
-        self._leave, self._size = leave, file.size
+        super().__init__(parts, headers=headers, media_type=media_type)
+        self._leave, self._seconds = leave, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -105,7 +113,7 @@ class Given(StreamingResponse):
                 await send(message)
 
         try:
-            with fail_after(GRACE_SECONDS + self._size / SLOWEST):
+            with fail_after(self._seconds):
                 await super().__call__(scope, receive, bounded)
         except (TimeoutError, ClientDisconnect):
             log.info("a reader of an export went away, or took it too slowly")
@@ -170,41 +178,64 @@ class Exports:
 
         It is whole before the answer begins, so that a database that does not answer is an error and no broken file.
         """
+        kind, found = kind_of(wanted), partial(self._newest, wanted)
+        if conditions:
+            found = partial(self._of_filters, partial(self._written, wanted, conditions))
+        return self._given(request, visitor, found, kind.file_name, kind.media_type)
+
+    def other(
+        self, request: Request, visitor: Visitor, parts: Iterable[bytes], file_name: str, media_type: str
+    ) -> Response:
+        """Another file of somebody's own filters, given as those of products are."""
+        found = partial(self._of_filters, partial(ExportFile, parts))
+        return self._given(request, visitor, found, file_name, media_type)
+
+    def as_it_comes(
+        self, visitor: Visitor, parts: AsyncIterable[bytes], file_name: str, media_type: str, seconds: float
+    ) -> Response:
+        """A file that nobody waits for until it is whole; it keeps a place as the others do."""
+        self._places.take(visitor)
+        headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{file_name}"'}
+        return Given(parts, headers, media_type, partial(self._places.leave, visitor), seconds)
+
+    def _given(
+        self, request: Request, visitor: Visitor, found: Callable[[], ExportFile], file_name: str, media_type: str
+    ) -> Response:
         self._places.take(visitor)
         leave = partial(self._places.leave, visitor)
         try:
-            file, kind = self._file(visitor, wanted, conditions), kind_of(wanted)
+            file = self._file(visitor, found)
             headers = {"Cache-Control": "private, no-cache", "ETag": file.etag}
             if is_known(request, file.etag):
                 leave()
                 return Response(status_code=304, headers=headers)
-            headers["Content-Disposition"] = f'attachment; filename="{kind.file_name}"'
+            headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
             headers["Content-Length"] = str(file.size)
             if is_head(request):
                 leave()
-                return Response(headers=headers, media_type=kind.media_type)
+                return Response(headers=headers, media_type=media_type)
         except BaseException:
             leave()
             raise
-        return Given(file, headers, kind.media_type, leave)
+        return Given(file.chunks(), headers, media_type, leave, GRACE_SECONDS + file.size / SLOWEST)
 
-    def _file(self, visitor: Visitor, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> ExportFile:
+    def _file(self, visitor: Visitor, found: Callable[[], ExportFile]) -> ExportFile:
         writers = self._writers[visitor.has_key]
         if not writers.acquire(blocking=False):
             raise HTTPException(503, f"{WRITTEN_AT_ONCE} exports are being written already; try again soon.", RETRY)
         try:
-            return self._of_filters(wanted, conditions) if conditions else self._newest(wanted)
+            return found()
         except OSError as error:
             log.error("an export cannot be written to the temporary folder: %s", error)
             raise HTTPException(503, "The export cannot be written at the moment; try again later.", RETRY) from None
         finally:
             writers.release()
 
-    def _of_filters(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> ExportFile:
+    def _of_filters(self, write: Callable[[], ExportFile]) -> ExportFile:
         with self._filtered_lock:
             if sum(file.size for file in self._filtered) > self._most_filtered:
                 raise HTTPException(503, "Large exports with filters are being read; try again later.", RETRY)
-        file = self._written(wanted, conditions)
+        file = write()
         with self._filtered_lock:
             self._filtered.add(file)
         return file

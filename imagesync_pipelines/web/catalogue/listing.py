@@ -20,7 +20,7 @@ from imagesync_pipelines.products.showing import images_of
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.storage.schema_catalogue import listed_product, shown_name
-from imagesync_pipelines.web.catalogue import models
+from imagesync_pipelines.web.catalogue import judged, models
 from imagesync_pipelines.web.catalogue.queries import (
     CursorError,
     images_by_id,
@@ -32,7 +32,7 @@ from imagesync_pipelines.web.catalogue.queries import (
 
 _OWN, _LATER = product_image.alias("own"), product_image.alias("later")
 # So many hits of a search are sorted in no time.
-FEW = 2000
+FEW, FEW_REFUSED = 2000, 5000
 # A search looks at so many products for each that it is to give: at a sample; at more where that promises enough; at
 # most where the indexes find too many to sort.
 SAMPLED, WALKED, AT_MOST = 6, 50, 200
@@ -53,7 +53,8 @@ class Filters:
     q: words; every one begins a word of the name, or all of it begins the SKU or the legacy SKU. without_image: nothing
     to show, not even from its parent or its variants. without_front: images, but no front view. low_resolution: the
     primary image is less high than a product page needs. unmatched: an article number that no product has may mean
-    it. changed_since: an image was added or changed at that moment or later. kind: '' for all.
+    it. changed_since: an image was added or changed at that moment or later. kind: '' for all. refused_by: the rule set
+    that refuses the main picture of one of its listings.
     """
 
     q: str = ""
@@ -63,6 +64,7 @@ class Filters:
     unmatched: bool = False
     changed_since: datetime | None = None
     kind: Literal["", "parent", "variant"] = ""
+    refused_by: str = ""
 
 
 class _Part(NamedTuple):
@@ -113,7 +115,10 @@ def list_products(
 def _parts(connection: sa.Connection, filters: Filters, showing: ShowingSettings, order: Order) -> list[_Part]:
     """The parts of the list in this order, one after the other; what the filters leave nothing of is left out."""
     columns = (product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
-    query = sa.select(*columns).where(*_few_changed(connection, filters.changed_since))
+    # What is said of those that have one: of products that nothing is shown for no image is on them.
+    has_images = bool(filters.without_front or filters.low_resolution or filters.changed_since)
+    few, filters = _few(connection, filters)
+    query = sa.select(*columns).where(*few)
 
     def by_sku(kept: str | None, *further: sa.ColumnElement[bool]) -> _Part:
         where = (*_conditions(filters, showing, kept, is_by_sku=kept is None and not filters.q.strip()), *further)
@@ -128,8 +133,6 @@ def _parts(connection: sa.Connection, filters: Filters, showing: ShowingSettings
         named = query.add_columns(shown_name.label("shown_name")).where(*_conditions(filters, showing))
         return [_Part(named, (shown_name.label("shown_name"), product.c.id))]
     kept = _kept_list(connection, filters, showing)
-    # Of products that nothing is shown for no image is on them; what a picture lacks is said of those that have one.
-    has_images = bool(filters.without_front or filters.low_resolution or filters.changed_since)
     if order == "sku" or filters.without_image:
         return [by_sku(kept)]
     if order == "":
@@ -165,14 +168,14 @@ def count_found(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -
         if known is not None:
             return Found(known, True, kept[PRODUCTS])
         looked_at, query = sa.select(sa.literal(0)).where(sa.false()).cte("looked_at"), _fitting(filters, showing)
+        most = MOST_HITS if filters.changed_since is not None or filters.q.strip() else MOST_COUNTED
         if filters.q.strip():
             few = MOST_COUNTED if replace(filters, q="", kind="") == Filters() else MOST_HITS
             looked_at = _hits(filters).limit(few + 1).cte("looked_at")
             query = sa.select(looked_at.c.id).where(*_conditions(filters, showing, of=looked_at.c))
-        elif filters.changed_since is not None:
-            looked_at = _changed(filters.changed_since).limit(MOST_HITS + 1).cte("looked_at")
-            query = _fitting(replace(filters, changed_since=None), showing)
-            query = query.where(product.c.id.in_(sa.select(looked_at.c.id)))
+        elif (narrowing := _narrowing(filters)) is not None:
+            looked_at = narrowing.limit(most + 1).cte("looked_at")
+            query = _fitting(_without_it(filters), showing).where(product.c.id.in_(sa.select(looked_at.c.id)))
         fitting = query.limit(MOST_COUNTED + 1).subquery("fitting")
         sizes = (sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in (fitting, looked_at))
         number, looked = connection.execute(sa.select(*sizes)).one()
@@ -180,7 +183,7 @@ def count_found(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -
             # Of so many images with a change some were cut off: the products are counted themselves.
             every = _fitting(filters, showing).limit(MOST_COUNTED + 1).subquery("every")
             number, looked = connection.scalar(sa.select(sa.func.count()).select_from(every)) or 0, 0
-        return Found(min(number, MOST_COUNTED), number <= MOST_COUNTED and looked <= MOST_HITS, kept[PRODUCTS])
+        return Found(min(number, MOST_COUNTED), number <= MOST_COUNTED and looked <= most, kept[PRODUCTS])
 
 
 def _fitting(filters: Filters, showing: ShowingSettings) -> sa.Select:
@@ -251,6 +254,8 @@ def _conditions(
         conditions.append(sa.exists().where(own, _OWN.c.is_primary, _OWN.c.height < showing.image_db_detail_min_height))
     if filters.changed_since is not None:
         conditions.append(of.id.in_(_changed(filters.changed_since)))
+    if filters.refused_by:
+        conditions.append(judged.is_refused(filters.refused_by, of.id))
     if filters.unmatched:
         near = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="near")
         candidates = sa.select(near.c.value.op("->>")("sku")).select_from(unmatched_article.join(near, sa.true()))
@@ -265,12 +270,28 @@ def _changed(since: datetime) -> sa.Select:
     return sa.select(_OWN.c.product_id.label("id")).where(_OWN.c.last_synced >= since)
 
 
-def _few_changed(connection: sa.Connection, since: datetime | None) -> list[sa.ColumnElement[bool]]:
-    """That a product is among those with a change, where these are few: then nobody looks at the others."""
-    if since is None:
-        return []
-    found = connection.scalars(_changed(since).limit(FEW + 1)).all()
-    return [among(product.c.id, set(found))] if len(found) <= FEW else []
+def _narrowing(filters: Filters) -> sa.Select | None:
+    """The products (id) of which one of the filters may leave few, more than once some; None without such a filter."""
+    if filters.changed_since is not None:
+        return _changed(filters.changed_since)
+    return judged.refused_products(filters.refused_by) if filters.refused_by else None
+
+
+def _without_it(filters: Filters) -> Filters:
+    """The filters without the one of _narrowing."""
+    return replace(filters, **({"changed_since": None} if filters.changed_since else {"refused_by": ""}))
+
+
+def _few(connection: sa.Connection, filters: Filters) -> tuple[list[sa.ColumnElement[bool]], Filters]:
+    """That a product is among those that one filter leaves, where these are few, and the filters that are left to ask.
+
+    Then nobody looks at the others, wherever in the order they stand.
+    """
+    narrowing, most = _narrowing(filters), FEW if filters.changed_since is not None else FEW_REFUSED
+    found = connection.scalars(narrowing.limit(most + 1)).all() if narrowing is not None else ()
+    if narrowing is None or len(found) > most:
+        return [], filters
+    return [among(product.c.id, set(found) - {None})], _without_it(filters)
 
 
 def _found_by(

@@ -16,6 +16,7 @@ from upath import UPath
 from imagesync_pipelines.products.lists import list_for_height
 from imagesync_pipelines.products.merchant import MOST_PIXELS_TO_SHRINK
 from imagesync_pipelines.products.settings import ShowingSettings
+from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import EnvironmentSettings, Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, kept_secret
 from imagesync_pipelines.sync.job_runs import PastRun
@@ -118,6 +119,7 @@ class Opened:
     read_runs: ReadRuns
     silent_daemon: SilentDaemon = _unknown
     stale: FewAnswers[Mapping[str, str]] = field(default_factory=lambda: FewAnswers(_STALE_KEPT))
+    quality: QualitySettings = field(default_factory=partial(load_settings, QualitySettings))
 
 
 def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: SilentDaemon = _unknown) -> Opened:
@@ -139,4 +141,5 @@ def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: Sile
         clock=partial(datetime.now, UTC),
         read_runs=read_runs,
         silent_daemon=silent_daemon,
+        quality=load_settings(QualitySettings),
     )

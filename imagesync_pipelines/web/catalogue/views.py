@@ -20,7 +20,10 @@ router = APIRouter()
 
 # So many are offered; a person who keeps more finds the others in no list.
 MOST = 30
-SAID = ("q", "kind", "without_image", "without_front", "low_resolution", "unmatched", "changed_since", "order")
+SAID = (
+    *("q", "kind", "without_image", "without_front", "low_resolution", "unmatched", "changed_since", "refused_by"),
+    "order",
+)
 Name = Annotated[Text, Field(min_length=1, max_length=60)]
 
 

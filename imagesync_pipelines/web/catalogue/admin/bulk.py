@@ -137,7 +137,7 @@ def _all_that_fit(opened: Opened, query: str) -> list[int]:
     """The products that the list shows for its query. Raises NothingToStartError for too many of them."""
     fields = dict(parse_qsl(plain_query(query)))
     flags = {name: True for name, *_ in CHIPS if name in fields}
-    words = {name: fields[name] for name in ("q", "kind", "changed_since") if name in fields}
+    words = {name: fields[name] for name in ("q", "kind", "changed_since", "refused_by") if name in fields}
     found = asked(opened, **words, **flags)  # type: ignore[arg-type]
     page = listing.list_products(opened.engine, found.filters, None, MOST_SKUS + 1, opened.showing, "sku")
     if len(page.items) > MOST_SKUS:

@@ -24,7 +24,7 @@ from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.excluding import list_exclusions
 from imagesync_pipelines.sync.timeline import with_pictures
 from imagesync_pipelines.upstream.addresses import without_users
-from imagesync_pipelines.web.catalogue import listing, past, queries, views
+from imagesync_pipelines.web.catalogue import judged, listing, past, queries, views
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render, web_link
@@ -44,6 +44,7 @@ CHIPS = (
 )
 ORDERS = (("", "With pictures first"), ("newest", "Newest picture"), ("name", "Name"), ("sku", "SKU"))
 MAX_QUERY = 200
+RuleSetId = Annotated[Text, Query(max_length=40)]
 AsOf = Annotated[str, Query(max_length=30)]
 PictureName = Annotated[Text, Query(max_length=500)]
 ImageId = Annotated[int, Form(ge=1, le=2**63 - 1)]
@@ -66,7 +67,7 @@ class Asked:
         """The same as the query of an address, what is not set left out."""
         chips = {name: "1" for name, _, _ in CHIPS if getattr(self.filters, name)}
         values = {"q": self.filters.q, "kind": self.filters.kind, **chips, "changed_since": self.changed_since}
-        values["order"] = self.order
+        values |= {"refused_by": self.filters.refused_by, "order": self.order}
         return urlencode({name: value for name, value in (values | further).items() if value})
 
 
@@ -79,11 +80,14 @@ def asked(
     low_resolution: bool = False,
     unmatched: bool = False,
     changed_since: str = "",
+    refused_by: RuleSetId = "",
     order: listing.Order = "",
 ) -> Asked:
     """The filters of the address; a day begins at midnight in the time zone of the installation."""
     since = _midnight(changed_since, ZoneInfo(opened.shared.timezone))
-    filters = listing.Filters(q.strip(), without_image, without_front, low_resolution, unmatched, since, kind)
+    filters = listing.Filters(
+        q.strip(), without_image, without_front, low_resolution, unmatched, since, kind, refused_by
+    )
     return Asked(filters, changed_since, order)
 
 
@@ -108,6 +112,7 @@ def products(request: Request, opened: Here, asked: AskedFor, cursor: str | None
         "is_later_page": bool(cursor),
         "views": [] if cursor else views.of_visitor(request, opened),
         "min_height": opened.showing.image_db_detail_min_height,
+        "channels": request.app.state.judged_by(),
     }
     return render(request, name, context)
 
@@ -138,12 +143,16 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
     if view is None:
         raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
     chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
+    known = request.app.state.rule_sets()
     context = {
         "product": view,
         "chosen": chosen,
         "places": places_of(opened.engine, view.sku),
         "exclusions": list_exclusions(opened.engine, exclusion.c.sku == view.sku),
         "min_height": opened.showing.image_db_detail_min_height,
+        "judged": judged.of_product(opened.engine, known, product_id),
+        **judged.words(known),
+        "channel_names": request.app.state.judged_by(),
     }
     return render(request, "product.html", context)
 

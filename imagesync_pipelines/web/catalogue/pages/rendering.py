@@ -59,6 +59,7 @@ def make_templates() -> Jinja2Templates:
         commands=commands,
         job_words=job_words,
         cost_words=cost_words,
+        share=share,
     )
     templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
@@ -181,6 +182,11 @@ _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"
 def number(value: float | None) -> str:
     """1234567 as 1 234 567, with spaces that do not break; a dash for None."""
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def share(value: float) -> str:
+    """A share of 0 to 1 as 98.4 %; what falls short of all of it is never told as all."""
+    return "100 %" if value >= 1 else f"{min(value, 0.999) * 100:.3g} %"
 
 
 def cost_words(cost: Mapping[str, float]) -> str:

@@ -38,6 +38,7 @@ from imagesync_pipelines_tests.web.catalogue.browser.conftest import (
     findings_here,
     watch_for_findings,
 )
+from imagesync_pipelines_tests.web.catalogue.judging import BOTH, judge, show
 from imagesync_pipelines_tests.web.catalogue.world import serving
 from imagesync_pipelines_tests.web.test_edge_photos import photo, put
 from imagesync_pipelines_tests.web.test_edge_photos import serving as serving_photos
@@ -52,6 +53,7 @@ PAGES = {
     "history": ("/history",),
     "plans": ("/plans",),
     "plan": ("/plans/1", "/plans/1?q=zzzzz"),
+    "quality": ("/quality", "/quality?channel=amazon&rule=none"),
     "login": ("/login",),
     "product_data": ("/admin/products/{product}",),
     "order": ("/admin/products/{product}/order", "/admin/products/{product}/order?order={image}"),
@@ -69,6 +71,7 @@ PAGES = {
 # Parts of pages, pictures, files, what leads to a page, and what programs ask for.
 NO_PAGES = {
     *("counts", "run_state", "derivative", "download", "content", "picture_of_plan", "export", "product_of_sku"),
+    "quality_report",
     *("healthz", "readyz", "ready_daemon", "metrics"),
 }
 # A page that says what is wrong.
@@ -123,6 +126,8 @@ def parts(place: Place) -> Mapping[str, Any]:
         record_identity(connection, "moysklad", LONG, "accountId", LONG, None)
         note_refused(connection, "moysklad", LONG, "accountId", "another")
         note_effects(connection, [Effect("image_db", "", str(product), (row,), Author(RUN_ID))])
+    show(engine, LONG, {**BOTH, "words": None}, product_id=product, account=LONG, kind=LONG, name=LONG)
+    judge(engine, datetime.now(UTC))
     image = place.value(f"SELECT min(id) FROM imagesync.product_image WHERE product_id = {product}")
     return {"product": product, "image": image, "bare": place.value(_BARE)}
 
