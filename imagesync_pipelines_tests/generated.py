@@ -1,6 +1,6 @@
-"""The two committed files that are written by a program: `.env.example` and the snapshot of what Dagster loads.
+"""What is committed and written by a program: `.env.example`, the snapshot of what Dagster loads, a table of the docs.
 
-After a change that is meant, renew both and look at the difference:
+After a change that is meant, renew all and look at the difference:
 
     python -m imagesync_pipelines_tests.generated
 """
@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings, M
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
+from imagesync_pipelines.quality.rules import SEVERITIES, RuleSet, rule_sets
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import LogSettings, Settings
@@ -32,6 +33,8 @@ from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
 SNAPSHOT = Path(__file__).parent / "definitions.json"
+QUALITY = ROOT / "docs" / "quality.md"
+_RULES_BEGIN, _RULES_END = "generated -->\n", "<!-- end of rules -->"
 
 _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All connectors", Settings),
@@ -119,13 +122,39 @@ def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
     }
 
 
+def quality_page() -> str:
+    """docs/quality.md with the table of the shipped rules."""
+    text = QUALITY.read_text(encoding="utf-8")
+    head, rest = text.split(_RULES_BEGIN)
+    known = rule_sets(QualitySettings.model_construct(rules_folder=None, channels=""))
+    return head + _RULES_BEGIN + "".join(map(_rule_table, known.values())) + _RULES_END + rest.split(_RULES_END)[1]
+
+
+def _rule_table(rule_set: RuleSet) -> str:
+    lines = [
+        f"\n**{rule_set.name}** (`{rule_set.id}`)\n",
+        "| rule | what it asks | severity | source |",
+        "|---|---|---|---|",
+    ]
+    for rule in rule_set.rules:
+        bounds = (("at least", rule.at_least), ("at most", rule.at_most))
+        bound = ", ".join(f"{word} {value:g}" for word, value in bounds if value is not None)
+        source = rule_set.sources.get(rule.source)
+        read = f", {source.read_on}" if source is not None and source.read_on and rule.sure != "heard" else ""
+        named = f"[{source.name}]({source.url}){read}; " if source is not None else ""
+        asks = f"`{rule.measure}` {bound or 'one of ' + ', '.join(rule.one_of)}"
+        lines.append(f"| `{rule.id}`: {rule.title} | {asks} | {SEVERITIES[rule.severity]} | {named}{rule.sure} |")
+    return "\n".join(lines) + "\n"
+
+
 def renew() -> None:
-    """Write both files; settings of this machine play no part."""
+    """Write all of it; settings of this machine play no part."""
     for _, kind in SETTINGS:
         for name in variables(kind):
             os.environ.pop(name, None)
     os.environ["IMAGESYNC_ENV_FILE"] = os.devnull
     ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
+    QUALITY.write_text(quality_page(), encoding="utf-8")
     SNAPSHOT.write_text(json.dumps(snapshot(build_definitions()), indent=2) + "\n", encoding="utf-8")
 
 

@@ -5,7 +5,7 @@ Each answers by an index however many pictures there are, but what_next, which g
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
@@ -187,7 +187,7 @@ def _page(rule_set: str, asked: Asked, after: Place | None, limit: int) -> sa.Se
     if asked.highest is not None:
         query = query.where(score.score <= asked.highest)
     if asked.rule:
-        query = query.where(score.failed.op("@>")(sa.cast([asked.rule], sa.ARRAY(sa.Text))))
+        query = query.where(_breaks([asked.rule]))
     for column, wanted in (
         (score.connector, asked.connector), (score.account, asked.account), (shown.kind, asked.kind),
         (score.code, asked.code),
@@ -295,4 +295,5 @@ def as_json(one: JudgedPicture) -> dict[str, Any]:
             {**why._asdict(), "severity": why.severity.value, "to_do": TO_DO.get(why.to_do, "")} for why in one.why
         ],
         "not_looked_at": list(one.not_looked_at),
+        "judged_at": one.judged_at.astimezone(UTC),
     }

@@ -18,9 +18,8 @@ _TOP_BIT = 1 << 63
 
 def measures_of(connection: sa.Connection, sha256s: Collection[str]) -> dict[str, Measures]:
     """What was measured of contents, by their SHA-256; those that nobody measured are left out."""
-    query = sa.select(*(picture_measure.c[name] for name in _NAMES))
-    found = connection.execute(query.where(among(picture_measure.c.sha256, sha256s)))
-    return {row.sha256: _read(row) for row in found}
+    query = sa.select(picture_measure).where(among(picture_measure.c.sha256, sha256s))
+    return {row["sha256"]: measures_in(row) for row in connection.execute(query).mappings()}
 
 
 def put_measures(connection: sa.Connection, measures: Sequence[Measures], measured_by: str, words_by: str) -> None:
@@ -46,8 +45,9 @@ def _written(one: Measures) -> dict[str, object]:
     return {**values, "hash": signed, "touched_sides": " ".join(one.touched_sides), "words": words}
 
 
-def _read(row: sa.Row) -> Measures:
-    values = dict(row._mapping)
+def measures_in(row: sa.RowMapping) -> Measures:
+    """The measures in a row of picture_measure."""
+    values = {name: row[name] for name in _NAMES}
     values["hash"] &= _ALL_BITS
     values["touched_sides"] = tuple(values["touched_sides"].split())
     values["words"] = None if values["words"] is None else tuple(values["words"])

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -23,6 +24,7 @@ from imagesync_pipelines.quality.rules import (
 from imagesync_pipelines.quality.settings import QualitySettings, sets_for, sets_of_channels
 from imagesync_pipelines.settings import SettingsError, load_settings
 from imagesync_pipelines.storage.facts import Measures
+from imagesync_pipelines_tests import generated
 from imagesync_pipelines_tests.generated import ROOT
 
 FINE = Measures("a" * 64, "JPEG", 1500, 2000, 1.0, 0.88, (), 0.9, 0.0, 7, ())
@@ -147,6 +149,14 @@ def test_the_rule_sets_are_in_the_package_that_people_install() -> None:
     assert tuple(sorted(rule_sets(settings()))) == SHIPPED
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "quality/rule_sets/*.toml" in project["tool"]["setuptools"]["package-data"]["imagesync_pipelines"]
+
+
+def test_the_docs_have_every_shipped_rule() -> None:
+    text = generated.QUALITY.read_text(encoding="utf-8")
+    assert generated.quality_page() == text, "python -m imagesync_pipelines_tests.generated makes it anew"
+    assert all(f"`{rule.id}`: {rule.title}" in text for name in SHIPPED for rule in shipped(name).rules)
+    example = text.split("### A rule set of your own")[1].split("The name of the file")[0]
+    assert RuleSet(id="our_shop", **tomllib.loads(dedent(example))).rules[0].at_least == 1200
 
 
 def test_own_rule_sets_come_beside_the_shipped_ones_or_in_their_place(tmp_path: Path) -> None:

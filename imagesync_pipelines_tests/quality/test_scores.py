@@ -146,6 +146,10 @@ ASKED: list[tuple[Asked, list[tuple[str, str]]]] = [
     (Asked(highest=50, connector="plytix"), [("amazon", "C"), ("own", "C"), ("amazon", "B")]),
     (Asked(product_ids=[7, 8]), [("amazon", "C"), ("own", "C")]),
     (Asked(code="A", rule_set="own"), [("own", "A")]),
+    (Asked(to_do="larger"), [("amazon", "C"), ("own", "S"), ("own", "C")]),
+    (Asked(to_do="cut_out"), [("amazon", "C"), ("amazon", "B")]),
+    (Asked(to_do="cut_out", alone=True), [("amazon", "B")]),
+    (Asked(rule_set="amazon", to_do="larger", alone=True), []),
     (Asked(rule_set="bol"), []),
 ]
 

@@ -40,7 +40,7 @@ from imagesync_pipelines.web.catalogue.admin import (
     users,
 )
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
-from imagesync_pipelines.web.catalogue.api import calls, routes
+from imagesync_pipelines.web.catalogue.api import calls, judged, routes
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products, quality
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.past import PastUnknownError
@@ -67,7 +67,7 @@ ADMIN_ROUTERS = (
     *(articles.router, bulk.router, ordering.router, exclusions.router, fleet.router, subscriptions.router),
     *(users.router, views.router),
 )
-API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, exporting.api_router)
+API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, judged.router, exporting.api_router)
 
 COOKIE = "imagesync_session"
 # A working day; who logs in in the morning does not have to do it again.

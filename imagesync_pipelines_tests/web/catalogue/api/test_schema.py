@@ -22,6 +22,8 @@ OPERATIONS = [
     ("GET", "/lookup"),
     ("POST", "/lookup"),
     ("GET", "/changes"),
+    ("GET", "/quality"),
+    ("GET", "/quality/pictures"),
     ("GET", "/exports/{wanted}"),
 ]
 FEW, MANY = 3, 80
@@ -40,7 +42,16 @@ def test_every_operation_of_the_document_is_tried(schema: schemathesis.BaseSchem
 
 def test_the_document_has_examples_of_what_is_sent_and_answered(schema: schemathesis.BaseSchema) -> None:
     models = schema.raw_schema["components"]["schemas"]
-    for name in ("Image", "ListedProduct", "Product", "ImageChange", "Lookup", "ChosenImage", "Problem"):
+    for name in (
+        "Image",
+        "ListedProduct",
+        "Product",
+        "ImageChange",
+        "Lookup",
+        "ChosenImage",
+        "JudgedPicture",
+        "Problem",
+    ):
         shown = [field for field, about in models[name]["properties"].items() if "examples" in str(about)]
         assert shown or "examples" in models[name], name
 

@@ -1,0 +1,123 @@
+"""`imagesync quality`: how good the main pictures are, by the rules of marketplaces."""
+
+import json
+
+import click
+import sqlalchemy as sa
+
+from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.quality import queries
+from imagesync_pipelines.quality.queries import Asked
+from imagesync_pipelines.quality.rules import REFUSED, SEVERITIES, TO_DO, RuleSet, read_rules
+from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.storage.installation import open_installation
+
+_STEPS = 10
+
+
+@click.command("quality")
+@click.option("--worst", type=click.IntRange(min=1), metavar="N", help="the worst N pictures with why, instead")
+@click.option("--channel", default="", metavar="CONNECTOR[/ACCOUNT]", help="of this connector or account only")
+@click.option("--rule-set", default="", metavar="ID", help="by this rule set only, e.g. amazon")
+@click.option("--rule", default="", metavar="ID", help="with --worst: pictures that break this rule")
+@click.option("--json", "as_json", is_flag=True, help="one JSON document instead of lines")
+def quality(worst: int | None, channel: str, rule_set: str, rule: str, as_json: bool) -> None:
+    """Print how the main pictures of every channel stand, where that goes, and what to do next.
+
+    A score of 50 or less: the marketplace refuses the picture. See docs/quality.md for the rules.
+    """
+    known, problems = read_rules(load_settings(QualitySettings))
+    if rule_set and rule_set not in known:
+        raise click.ClickException(f"there is no rule set {rule_set}; there are {', '.join(sorted(known))}")
+    connector, _, account = channel.partition("/")
+    asked = Asked(rule_set, connector, account, rule=rule)
+    with open_installation() as place, place.engine.connect() as connection:
+        if worst or rule:
+            told = _pictures(connection, known, asked, worst or _STEPS, as_json=as_json)
+        else:
+            told = _summary(connection, known, asked, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps({**told, "problems": problems}, indent=1, default=str))
+        return
+    for problem in problems:
+        click.secho(f"warning: {problem}", fg="yellow")
+
+
+def _pictures(
+    connection: sa.Connection, known: dict[str, RuleSet], asked: Asked, count: int, *, as_json: bool
+) -> dict[str, object]:
+    found, _ = queries.pictures(connection, known, asked, limit=count)
+    if not as_json:
+        print_pictures(found, known)
+    return {"pictures": [queries.as_json(one) for one in found]}
+
+
+def print_pictures(found: list[queries.JudgedPicture], known: dict[str, RuleSet]) -> None:
+    """Print pictures with their score and why."""
+    if not found:
+        click.echo("No picture of these was judged.")
+    for one in found:
+        place, name = one.place, f" {one.name}" if one.name else ""
+        by = known[place.rule_set].name if place.rule_set in known else place.rule_set
+        colour = "red" if place.score <= REFUSED else "yellow" if one.why else "green"
+        score = click.style(f"{place.score:>3}", fg=colour)
+        click.echo(f"{score}  {place.code}{name} ({_channel(place.connector, place.account)}, {by})")
+        for why in one.why:
+            click.echo(f"       {SEVERITIES[why.severity]}: {why.sentence}")
+        if one.not_looked_at:
+            click.echo(f"       not looked at: {', '.join(one.not_looked_at)}")
+
+
+def _summary(connection: sa.Connection, known: dict[str, RuleSet], asked: Asked, *, as_json: bool) -> dict[str, object]:
+    channels = [
+        one
+        for one in queries.summary(connection)
+        if asked.rule_set in ("", one.rule_set)
+        and asked.connector in ("", one.connector)
+        and asked.account in ("", one.account)
+    ]
+    steps = [
+        one
+        for one in queries.what_next(connection, known, asked.connector, asked.account)
+        if asked.rule_set in ("", one.rule_set)
+    ]
+    missing = queries.not_measured(connection)
+    if not as_json:
+        print_summary(channels, steps, missing)
+    return {
+        "channels": [
+            one._asdict() | {"now": one.now._asdict(), "before": one.before and one.before._asdict()}
+            for one in channels
+        ],
+        "to_do": [one._asdict() | {"title": TO_DO[one.to_do]} for one in steps],
+        "not_measured": [one._asdict() for one in missing],
+    }
+
+
+def print_summary(
+    channels: list[queries.ChannelScore], steps: list[queries.Step], missing: list[queries.NotMeasured]
+) -> None:
+    """Print how channels stand, and what to do next."""
+    if not channels:
+        click.echo("No main picture was judged yet.")
+    else:
+        columns = ("channel", "of", "by", "score", "before", "refused", "pictures")
+        rows = [
+            (
+                _channel(one.connector, one.account), one.kind, one.rule_set, round(one.now.score, 1),
+                one.before and round(one.before.score, 1), one.now.failing, one.now.pictures,
+            )
+            for one in channels
+        ]  # fmt: skip
+        print_table(f"Main pictures, judged on {channels[0].now.day}", columns, rows)
+    if steps:
+        told = [(TO_DO[one.to_do], one.rule_set, one.frees, one.listings) for one in steps[:_STEPS]]
+        print_table("What to do next", ("what", "by", "frees", "listings"), told)
+    for one in missing:
+        why = f"; {one.failed} could not be, e.g. {one.problem}" if one.failed else ""
+        click.echo(f"{_channel(one.connector, one.account)}: {one.pictures} main pictures are not measured{why}")
+
+
+def _channel(connector: str, account: str) -> str:
+    return f"{connector}/{account}" if account else connector

@@ -1,0 +1,53 @@
+"""`imagesync quality`: how channels stand, the worst with why, the same as JSON."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.quality.scores import judge_due
+from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines_tests.cli.terminals import Ended, call
+from imagesync_pipelines_tests.quality.rows import measure, show
+
+
+def test_the_summary_the_worst_and_both_as_json(
+    database: sa.Engine, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quality(*words: str, **more: str) -> Ended:
+        variables = {"IMAGESYNC_DATABASE_URL": database_url, "IMAGESYNC_DAGSTER_URL": database_url, **more}
+        return call(None, capsys, "quality", *words, IMAGESYNC_HOME=str(tmp_path), **variables)
+
+    assert quality().out == "No main picture was judged yet.\n"
+    assert quality("--worst", "5").out == "No picture of these was judged.\n"
+    measure(database, "grey", white_background=0.2)
+    measure(database, "small", width=400, height=400)
+    show(database, "B", "grey")
+    show(database, "S", "small", connector="edge", account="berlin", name="")
+    show(database, "D", problem="it is no picture")
+    judge_due(database, QualitySettings(channels="plytix=amazon edge=own"), datetime(2026, 11, 30, tzinfo=UTC))
+
+    said = quality().out
+    missing = "plytix/default: 1 main pictures are not measured; 1 could not be, e.g. it is no picture"
+    assert all(
+        part in said for part in ("judged on 2026-11-30", "edge/berlin", "Cut the product out, on pure white", missing)
+    )
+    assert quality("--worst", "1").out == (
+        " 48  S (edge/berlin, Own)\n"
+        "       refused by the marketplace: The longer side has 400 px: below 500 px it looks poor on any screen.\n"
+        "       advice: The longer side has 400 px: from 1000 px people can look closely.\n"
+        "       not looked at: text\n"
+    )
+    assert "B Name of B (plytix/default, Amazon)" in quality("--worst", "5", "--channel", "plytix").out
+    assert quality("--rule", "cropped").out == "No picture of these was judged.\n"
+
+    told = json.loads(quality("--json", "--channel", "edge/berlin", QUALITY_RULES_FOLDER=str(tmp_path / "no")).out)
+    assert [(one["rule_set"], one["now"]["score"]) for one in told["channels"]] == [("own", 48)]
+    assert told["to_do"][0]["title"] == "Take or ask for a larger picture"
+    assert "QUALITY_RULES_FOLDER" in told["problems"][0]
+    (worst,) = json.loads(quality("--json", "--worst", "1", "--rule-set", "amazon").out)["pictures"]
+    assert (worst["code"], worst["score"], worst["findings"][0]["rule"]) == ("B", 50, "background")
+    refused = quality("--rule-set", "bol")
+    assert (refused.code, "there are amazon, google" in refused.err) == (1, True)
