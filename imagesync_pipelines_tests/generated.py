@@ -26,6 +26,7 @@ from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import LogSettings, Settings
 from imagesync_pipelines.telemetry.spans import TelemetrySettings
+from imagesync_pipelines.web.catalogue.oidc.settings import OidcSettings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office.office import HeadOfficeSettings
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
@@ -49,6 +50,7 @@ _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", MoyskladWebhookSettings),
     ("Quality of main pictures (imagesync quality)", QualitySettings),
     ("The catalogue (imagesync serve)", CatalogueSettings),
+    ("Signing in to the catalogue at an identity provider (OpenID Connect)", OidcSettings),
     ("Webhooks out: receivers that are told of changes (imagesync webhook)", WebhooksOutSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )

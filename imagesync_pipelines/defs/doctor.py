@@ -29,6 +29,7 @@ from imagesync_pipelines.sync import own_health
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.health import Finding, Probe, Site, State, examine, failure, proxies, worst
 from imagesync_pipelines.sync.job_runs import job_name
+from imagesync_pipelines.web.catalogue.oidc import doctor as sign_in
 
 GROUP, ASSET, CHECK = "installation", "doctor", "nothing_is_wrong"
 NOT_SET_UP, DAEMON = "set up", "daemon"
@@ -196,6 +197,10 @@ def _systems(site: Site) -> Iterator[Finding]:
             if not probes[one.name]:
                 lacks = one.lacks(site.shared, load_settings(one.settings))
                 yield Finding(one.name, NOT_SET_UP, State.OFF, f"not in use: {lacks or 'nothing of it is set'}")
+    try:
+        probes[sign_in.PART] = sign_in.probes()
+    except SettingsError as error:
+        yield failure(sign_in.PART, "settings", error, "it")
     urls = [probe.url for several in probes.values() for probe in several]
     yield from examine(site, probes, declared)
     yield proxies(urls, _proxy_of)

@@ -31,7 +31,7 @@ CONNECT_SECONDS = 10
 # A cut connection, or a server that went without a word, is noticed within a minute; nothing to a socket of Unix.
 KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # The newest migration; a database at this version is opened without loading Alembic (a test compares them).
-HEAD = "0047"
+HEAD = "0048"
 VERSION_TABLE = "alembic_version"
 # Versions whose migrations this program no longer has, and the commit whose program brings them to the first it has.
 OLDER = frozenset(f"{number:04}" for number in range(1, 10))

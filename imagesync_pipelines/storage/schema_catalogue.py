@@ -28,15 +28,41 @@ web_user = table(
     "web_user",
     identity(),
     *texts("name", "role"),
-    sa.Column("password_hash", sa.Text, nullable=False, comment="Argon2"),
+    sa.Column("password_hash", sa.Text, comment="Argon2; none of people of an identity provider"),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column(
         "session_epoch", sa.Integer, nullable=False, server_default="0", comment="sessions of an earlier one are over"
     ),
     moment("created_at", default_now=True),
     moment("last_login_at", nullable=True),
+    sa.Column("issuer", sa.Text, comment="the identity provider; none of people of ours"),
+    sa.Column("subject", sa.Text, comment="what the provider knows the person by"),
     sa.UniqueConstraint("name"),
+    sa.UniqueConstraint("issuer", "subject"),
     sa.CheckConstraint("role IN ('viewer', 'admin')", name="role"),
+    sa.CheckConstraint(
+        "(issuer IS NULL) = (subject IS NULL) AND (issuer IS NULL) = (password_hash IS NOT NULL)", name="whose"
+    ),
+)
+
+oidc_session = table(
+    "oidc_session",
+    identity(),
+    sa.Column(
+        "user_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.web_user.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column(
+        "provider_session", sa.Text, nullable=False, index=True, comment="the session as the provider names it (sid)"
+    ),
+    sa.Column("tokens", sa.LargeBinary, nullable=False, comment="encrypted: ID token, refresh token"),
+    moment("checked_at", comment="when the provider last said that it goes on"),
+)
+
+oidc_logout = table(
+    "oidc_logout",
+    sa.Column("token", sa.Text, primary_key=True),
+    moment("heard_at"),
+    comment="logout tokens that were heard: none counts twice",
 )
 
 # What a person keeps of the list: its name, and the query of its address.

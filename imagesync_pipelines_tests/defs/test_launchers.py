@@ -19,6 +19,7 @@ from imagesync_pipelines.defs import celery_launcher, docker_launcher, k8s_launc
 from imagesync_pipelines.defs.docker_launcher import CheckedDockerRunLauncher, variables_of_runs
 from imagesync_pipelines.defs.k8s_launcher import CheckedK8sRunLauncher
 from imagesync_pipelines.storage.liveness import alive
+from imagesync_pipelines.web.catalogue.oidc.settings import OidcSettings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines.web.head_office.office import HeadOfficeSettings
 from imagesync_pipelines_tests import generated
@@ -127,7 +128,7 @@ def test_a_container_is_given_every_variable_that_a_run_reads_by_name(
 ) -> None:
     accounts = tmp_path / "accounts.toml"
     accounts.write_text('[edge.head_office]\npassword = "env:JAKARTA_PASSWORD"\n', encoding="utf-8")
-    only_served = {MoyskladWebhookSettings, CatalogueSettings, HeadOfficeSettings}
+    only_served = {MoyskladWebhookSettings, CatalogueSettings, OidcSettings, HeadOfficeSettings}
     kinds = [kind for _, kind in generated.SETTINGS if kind not in only_served]
     needed = {name for kind in kinds for name in generated.variables(kind)}
     given = dict.fromkeys(needed, "1") | {"IMAGESYNC_BRAKE_SHARE": "1", "JAKARTA_PASSWORD": "s", "PATH": "/bin"}

@@ -29,6 +29,7 @@ _MARK = "imgs"
 _PREFIX_BYTES, _SECRET_BYTES = 6, 32
 _LEGIBLE = "abcdefghjkmnpqrstuvwxyz23456789"
 _KEY = re.compile(rf"{_MARK}_[0-9a-f]{{{2 * _PREFIX_BYTES}}}_[A-Za-z0-9_-]{{43}}")
+_ELSEWHERE = "signs in at the identity provider, which also says what they may do; nothing was changed."
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -52,7 +53,10 @@ class AccessRefusedError(StorageError):
 
 
 class User(BaseModel):
-    """A person. session_epoch goes into a session; a session with another one is over."""
+    """A person. session_epoch goes into a session; a session with another one is over.
+
+    issuer: the identity provider that lets this person in, with a role and no password; None for people of ours.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,8 +67,10 @@ class User(BaseModel):
     session_epoch: int
     created_at: datetime
     last_login_at: datetime | None
+    issuer: str | None = None
 
 
+_OURS = web_user.c.issuer.is_(None)
 _USER = tuple(web_user.c[name] for name in User.model_fields)
 
 
@@ -88,8 +94,8 @@ _API_KEY = tuple(api_key.c[name] for name in ApiKey.model_fields)
 def set_user(engine: sa.Engine, name: str, role: UserRole, password: str, *, only_new: bool = False) -> User:
     """Add a person, or give one a new role and password; their open sessions are over then.
 
-    Raises AccessRefusedError for a name or password that is not good enough, and with only_new for a name that somebody
-    has, who was disabled or not; nothing is changed.
+    Raises AccessRefusedError for a name or password that is not good enough, for somebody whom an identity provider
+    lets in, and with only_new for a name that somebody has, who was disabled or not; nothing is changed.
     """
     if not _NAME.fullmatch(name):
         raise AccessRefusedError(
@@ -105,9 +111,11 @@ def set_user(engine: sa.Engine, name: str, role: UserRole, password: str, *, onl
     if only_new:
         statement = statement.on_conflict_do_nothing(index_elements=["name"])
     else:
-        statement = statement.on_conflict_do_update(index_elements=["name"], set_=changed)
+        statement = statement.on_conflict_do_update(index_elements=["name"], set_=changed, where=_OURS)
     with engine.begin() as connection:
         row = connection.execute(statement.returning(*_USER)).one_or_none()
+    if row is None and not only_new:
+        raise AccessRefusedError(f"User {name} {_ELSEWHERE}")
     if row is None:
         raise AccessRefusedError(f"There is a user {name} already; give a new password instead. Nothing was changed.")
     return User(**row._mapping)
@@ -125,16 +133,21 @@ def add_user(engine: sa.Engine, name: str, role: UserRole) -> tuple[User, str]:
 def give_password(engine: sa.Engine, user_id: int) -> tuple[User, str]:
     """A new password for a person, who may come in by it, disabled before or not; their open sessions are over.
 
-    Raises AccessRefusedError when there is no such person.
+    Raises AccessRefusedError when there is no such person of ours.
     """
     password, epoch = _made_password(), web_user.c.session_epoch + 1
     values = {"password_hash": PasswordHash.recommended().hash(password), "is_active": True, "session_epoch": epoch}
-    return _change(engine, user_id, values), password
+    return _change(engine, user_id, values, whose=_OURS), password
 
 
 def set_role(engine: sa.Engine, user_id: int, role: UserRole) -> User:
-    """Let a person do more or less from their next request on. Raises AccessRefusedError for nobody."""
-    return _change(engine, user_id, {"role": role.value})
+    """Let a person of ours do more or less from their next request on. Raises AccessRefusedError for nobody."""
+    return _change(engine, user_id, {"role": role.value}, whose=_OURS)
+
+
+def enable_by_id(engine: sa.Engine, user_id: int) -> User:
+    """Let a person of the identity provider sign in there again. Raises AccessRefusedError for nobody."""
+    return _change(engine, user_id, {"is_active": True}, whose=~_OURS)
 
 
 def disable_by_id(engine: sa.Engine, user_id: int) -> User:
@@ -142,10 +155,17 @@ def disable_by_id(engine: sa.Engine, user_id: int) -> User:
     return _change(engine, user_id, {"is_active": False, "session_epoch": web_user.c.session_epoch + 1})
 
 
-def _change(engine: sa.Engine, user_id: int, values: Mapping[str, Any]) -> User:
-    statement = web_user.update().where(web_user.c.id == user_id).values(**values)
+def _change(
+    engine: sa.Engine, user_id: int, values: Mapping[str, Any], *, whose: sa.ColumnElement[bool] | None = None
+) -> User:
+    statement = (
+        web_user.update().where(web_user.c.id == user_id, sa.true() if whose is None else whose).values(**values)
+    )
     with engine.begin() as connection:
         row = connection.execute(statement.returning(*_USER)).one_or_none()
+        name = None if row else connection.scalar(sa.select(web_user.c.name).where(web_user.c.id == user_id))
+    if name is not None:
+        raise AccessRefusedError(f"User {name} {_ELSEWHERE if whose is _OURS else 'comes in by a password'}")
     if row is None:
         raise AccessRefusedError("There is no such user any more; nothing was changed.")
     return User(**row._mapping)
@@ -164,7 +184,7 @@ def log_in(engine: sa.Engine, name: str, password: str) -> User | None:
     with engine.connect() as connection:
         row = connection.execute(query).one_or_none()
     hasher = PasswordHash.recommended()
-    if row is None:
+    if row is None or row.password_hash is None:
         hasher.hash(password)
         return None
     good, better_hash = hasher.verify_and_update(password, row.password_hash)

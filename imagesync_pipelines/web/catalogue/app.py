@@ -62,6 +62,7 @@ ROUTERS = (
     exporting.router,
     metrics.router,
 )
+FRAMED = (products.router, history.router, plans.router, quality.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
     *(articles.router, bulk.router, ordering.router, exclusions.router, fleet.router, subscriptions.router),
@@ -143,8 +144,10 @@ def build_app(opened: Opened) -> FastAPI:
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     app.mount(API, _build_api(opened_app, app.state.exports))
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
+    # Pages for everybody: who it is may have to be asked of the identity provider, which is never done while rendering.
+    known = [] if opened.oidc is None else [Depends(sessions.visitor)]
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=known if router in FRAMED else [])
     # Sessions, and the pages for people who log in.
     app.add_middleware(
         SessionMiddleware,
@@ -152,6 +155,7 @@ def build_app(opened: Opened) -> FastAPI:
         session_cookie=COOKIE,
         max_age=SESSION_SECONDS,
         same_site="lax",
+        domain=opened.settings.cookie_domain,
         https_only=opened.shared.environment == "production",
     )
     app.state.templates.env.globals.update(
@@ -159,6 +163,11 @@ def build_app(opened: Opened) -> FastAPI:
     )
     for router in ADMIN_ROUTERS:
         app.include_router(router, dependencies=[Depends(sessions.from_our_form)])
+    if opened.oidc is not None:
+        from imagesync_pipelines.web.catalogue.oidc import routes as oidc
+
+        app.include_router(oidc.router, dependencies=[Depends(sessions.from_our_form)])
+        app.include_router(oidc.provider_router)
     return app
 
 
@@ -197,7 +206,7 @@ async def _failed(kind: type[Exception], request: Request, error: Exception) -> 
 
 async def _to_login(request: Request, error: Exception) -> Response:
     """Send a person to the login, and back afterwards; what they had filled in is not sent anywhere."""
-    login_path = str(request.app.url_path_for("login"))
+    login_path = sessions.way_in(request)
     if is_fragment(request):
         return Response(status_code=401, headers={**sessions.NO_STORE, "HX-Redirect": login_path})
     if request.method != "GET":

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
-from typing import Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from pydantic import Field, SecretStr
@@ -20,6 +20,10 @@ from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import EnvironmentSettings, Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, kept_secret
 from imagesync_pipelines.sync.job_runs import PastRun
+from imagesync_pipelines.web.catalogue.oidc.settings import OidcSettings
+
+if TYPE_CHECKING:
+    from imagesync_pipelines.web.catalogue.oidc.login import OidcLogin
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +58,11 @@ class CatalogueSettings(EnvironmentSettings):
         None,
         min_length=32,
         description="signs sessions, 32 characters or more; empty: made once and kept in the home (development only)",
+    )
+    cookie_domain: str | None = Field(
+        None,
+        description="domain that the cookie of a session is for, e.g. example.com: so a proxy lets admins into "
+        "Dagster's UI at dagster.example.com; empty: the catalogue's host alone",
     )
     page_size: int = Field(48, ge=1, le=200, description="products on a page of the list")
     rate_limit: int = Field(600, ge=1, description="calls a minute that an API key may make")
@@ -106,7 +115,7 @@ class Opened:
     storage: the folder of records, plans and what the catalogue keeps. session_secret signs sessions. clock gives aware
     UTC. read_runs: past runs from Dagster's records, newest first; it raises whatever Dagster raises. silent_daemon:
     what there is to say when Dagster's daemon does not work, None when it does; it raises the same. stale: what is
-    stale of a plan, by its number and those of the newer ones.
+    stale of a plan, by its number and those of the newer ones. oidc: the login at an identity provider.
     """
 
     engine: sa.Engine
@@ -120,6 +129,7 @@ class Opened:
     silent_daemon: SilentDaemon = _unknown
     stale: FewAnswers[Mapping[str, str]] = field(default_factory=lambda: FewAnswers(_STALE_KEPT))
     quality: QualitySettings = field(default_factory=partial(load_settings, QualitySettings))
+    oidc: "OidcLogin | None" = None
 
 
 def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: SilentDaemon = _unknown) -> Opened:
@@ -129,9 +139,9 @@ def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: Sile
         raise SettingsError(
             "CATALOGUE_SESSION_SECRET: needed in production; 32 random characters or more, the same on every host"
         )
-    showing = load_settings(ShowingSettings)
+    showing, oidc = load_settings(ShowingSettings), load_settings(OidcSettings)
     list_for_height(place.engine, showing.image_db_detail_min_height)
-    return Opened(
+    opened = Opened(
         engine=place.engine,
         storage=place.storage,
         shared=place.settings,
@@ -143,3 +153,12 @@ def open_catalogue(place: Installation, read_runs: ReadRuns, silent_daemon: Sile
         silent_daemon=silent_daemon,
         quality=load_settings(QualitySettings),
     )
+    return opened if oidc.issuer is None else with_oidc(opened, oidc)
+
+
+def with_oidc(opened: Opened, settings: OidcSettings) -> Opened:
+    """The catalogue with a login at this provider, which is not asked for it."""
+    # A catalogue without one does not import what speaks with providers.
+    from imagesync_pipelines.web.catalogue.oidc.login import OidcLogin
+
+    return replace(opened, oidc=OidcLogin(settings, opened.engine, opened.session_secret, opened.clock))

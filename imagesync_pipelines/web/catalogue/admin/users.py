@@ -74,6 +74,15 @@ def disable(request: Request, opened: Here, who: Admin, user_id: RowId) -> Respo
     return go_on(str(request.app.url_path_for("users")))
 
 
+@router.post("/admin/users/{user_id}/enable", name="enable_user")
+def enable(request: Request, opened: Here, who: Admin, user_id: RowId) -> Response:
+    """Let somebody of the identity provider sign in there again."""
+    user = access.enable_by_id(opened.engine, user_id)
+    log.info("%s let the user %s in again", who.name, user.name)
+    tell(request, f"{user.name} may sign in again.")
+    return go_on(str(request.app.url_path_for("users")))
+
+
 def _not_oneself(who: User, user_id: int) -> None:
     """Whoever is at work stays an admin, so that there is one. Raises AccessRefusedError."""
     if who.id == user_id:
@@ -93,6 +102,7 @@ def _page(
         "people": access.list_users(opened.engine),
         "me": who.id,
         "roles": list(UserRole),
+        "oidc": opened.oidc.settings if opened.oidc else None,
         "form": form or NewUser(),
         "made": made,
         "wrong": wrong,

@@ -30,6 +30,7 @@ CHANGING = (
     *(f"/admin/exclusions/{word}" for word in ("look/exclude", "look/include", "exclude", "include")),
     *("/admin/bulk/orders", "/admin/bulk/order", "/admin/products/{product}/order"),
     "/admin/users", "/admin/users/{carl}/role", "/admin/users/{carl}/disable", "/admin/users/{carl}/password",
+    "/admin/users/{carl}/enable",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
 )  # fmt: skip
@@ -99,7 +100,7 @@ def test_the_tables_of_this_test_name_every_route() -> None:
         for method in route.methods
     }
     named = {("POST", path) for path in (*CHANGING, *OWN, "/login", "/logout")}
-    named |= {("GET", path) for path in (*LOOKING, *FOR_ADMINS, "/login")}
+    named |= {("GET", path) for path in (*LOOKING, *FOR_ADMINS, "/login", "/login/check")}
     shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
     shortened = {(m, path.replace("{run_id}", RUN_ID).replace("{plan_id}", "1")) for m, path in shortened}
     both = {(m, path.replace("{decision}", word)) for m, path in shortened for word in ("allow", "keep")}

@@ -72,7 +72,7 @@ PAGES = {
 NO_PAGES = {
     *("counts", "run_state", "derivative", "download", "content", "picture_of_plan", "export", "product_of_sku"),
     "quality_report",
-    *("healthz", "readyz", "ready_daemon", "metrics"),
+    *("healthz", "readyz", "ready_daemon", "metrics", "check"),
 }
 # A page that says what is wrong.
 MISSING = "/nothing"
