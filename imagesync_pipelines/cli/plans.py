@@ -14,10 +14,16 @@ from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage import plans as stored
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.effects import Effect, effects_about, effects_of_run, runs_beginning
+from imagesync_pipelines.storage.effects import (
+    Effect,
+    effects_about,
+    effects_of_run,
+    effects_on_picture,
+    runs_beginning,
+)
 from imagesync_pipelines.storage.plan_words import words_of
 from imagesync_pipelines.storage.schema import product
-from imagesync_pipelines.sync.connector import our_product
+from imagesync_pipelines.sync.choosing import our_product
 from imagesync_pipelines.sync.plan_rows import changing_rows, excluded_since, newer_plans, plan_lines, stale_by
 from imagesync_pipelines.sync.timeline import called, groups_about, lines_of
 
@@ -111,11 +117,13 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
 
     image: only what was done to this picture.
     """
-    most = None if image else limit
+    names = set[str]()
     with runs.opened() as (place, _):
         engine = place.engine
-        effects, title = _effects_of_product(engine, what, most, connector), f"what was done to {what}"
-        is_newest = effects is not None
+        # A picture of a product is looked for among all that was done to that one.
+        effects = _effects_of_product(engine, what, None if image else limit, connector)
+        title, is_newest = f"what was done to {what}", effects is not None
+        names = called(effects, image) if image and effects is not None else names
         if effects is None:
             found = runs_beginning(engine, what)
             if len(found) > 1:
@@ -126,7 +134,11 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
                     f"{place.settings.undo_days} days (IMAGESYNC_UNDO_DAYS)"
                 )
             ((run, groups),) = found.items()
-            effects, title = effects_of_run(engine, run, most), f"what run {run} did, in {groups} products"
+            title = f"what run {run} did, in {groups} products"
+            if image:
+                effects, names = effects_on_picture(engine, run, image, limit)
+            else:
+                effects = effects_of_run(engine, run, limit)
         # With what is there now the newest lines say what came of them; those of a run may be followed by others.
         ours = {one.name for one in connectors() if one.groups_of is our_product}
         ids = {int(one.group) for one in effects if one.connector in ours}
@@ -135,7 +147,6 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
             skus = {str(row.id): row.sku for row in named}
             now = images_now(connection, ids) if is_newest else {}
     click.secho(title, bold=True)
-    names = called(effects, image) if image else set()
     lines = [line for line in lines_of(effects, now) if not image or line.image in names]
     for line in lines[:limit] if image else lines:
         at = line.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.at else ""

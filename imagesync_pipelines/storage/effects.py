@@ -100,6 +100,17 @@ _METADATA_AS_TEXT = """
                   ORDER BY place)
    FROM jsonb_array_elements(rows) WITH ORDINALITY AS e (one, place))
 """
+# What people call a picture by (sync.timeline): its key without its product.
+_NAMED = "coalesce(nullif(substr(one ->> '{0}', strpos(one ->> '{0}', '/') + 1), ''), one ->> '{0}')"
+_RENAMED = f"""
+SELECT DISTINCT unnest(ARRAY[{_NAMED.format("key")}, {_NAMED.format("key_before")}])
+  FROM imagesync.effect, jsonb_array_elements(rows) AS e (one)
+ WHERE run_id = :run_id AND one ->> 'key_before' <> one ->> 'key'
+   AND ({_NAMED.format("key")} = ANY(:names) OR {_NAMED.format("key_before")} = ANY(:names))
+"""  # noqa: S608 - constants of this module
+_IS_ABOUT = f"""
+EXISTS (SELECT FROM jsonb_array_elements(rows) AS e (one) WHERE {_NAMED.format("key")} = ANY(:names))
+"""
 _READ_AT_ONCE = 1000
 _WHOLE_ID = 36
 BY = [field.name for field in fields(Author)]
@@ -136,6 +147,21 @@ def effects_of_run(engine: sa.Engine, run_id: str, limit: int | None = None) -> 
     """What a run did, the newest last; limit: the newest so many."""
     with engine.connect() as connection:
         return _read(connection, effect.c.run_id == run_id, limit)
+
+
+def effects_on_picture(engine: sa.Engine, run_id: str, image: str, limit: int) -> tuple[list[Effect], set[str]]:
+    """The newest so many of what a run did to a picture, the newest last, and all that it is called in the run.
+
+    Also before and after it was renamed. Only these are read, however much the run did.
+    """
+    names, more = set[str](), {image}
+    with engine.connect() as connection:
+        while more:
+            names |= more
+            asked = {"run_id": run_id, "names": sorted(names)}
+            more = set(connection.scalars(sa.text(_RENAMED), asked)) - names
+        which = (effect.c.run_id == run_id) & sa.text(_IS_ABOUT).bindparams(names=sorted(names))
+        return _read(connection, which, limit), names
 
 
 def effects_to_undo(engine: sa.Engine, run_id: str, connector: str) -> Iterator[Effect]:

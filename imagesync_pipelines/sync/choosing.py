@@ -1,11 +1,14 @@
 """Products that a person chooses for one run, by their SKUs: the groups of the account's plans that are about them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.steps import RunContext
 
 
@@ -35,3 +38,18 @@ def require_known(owner: str, skus: Collection[str], known: Collection[str]) -> 
     """Raises UnknownSkuError for a SKU that is none of those which an account knows."""
     if missing := sorted(set(skus) - set(known)):
         raise UnknownSkuError(f"{owner} knows no product with the SKU {', '.join(missing)}; nothing was planned.")
+
+
+def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
+    """The group that is about a product where each group is one of ours: of connectors that bring product images."""
+    return (str(product_id),)
+
+
+# Why a run of such a connector is about no product with a SKU.
+NOT_OURS = "the ERP has no product with this SKU"
+
+
+def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+    """The same by SKUs, of all products that have one of them."""
+    found = sa.select(product.c.id, product.c.sku).where(among(product.c.sku, skus))
+    return {str(row.id): row.sku for row in connection.execute(found)}

@@ -17,11 +17,9 @@ from upath import UPath
 
 from imagesync_pipelines.accounts.file import Accounts, KnownAccounts, load_accounts
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
-from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.channel_picture import ChannelPicture
 from imagesync_pipelines.sync.excluding import Channel, ExclusionRefusedError
 from imagesync_pipelines.sync.health import Probe, Site
@@ -271,21 +269,6 @@ def as_noted(
 def no_names(engine: sa.Engine, account: str, groups: Collection[str]) -> dict[str, RowName]:
     """Of groups that nobody has another name for."""
     return {}
-
-
-def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
-    """The group that is about a product where each group is one of ours: of connectors that bring product images."""
-    return (str(product_id),)
-
-
-# Why a run of such a connector is about no product with a SKU.
-NOT_OURS = "the ERP has no product with this SKU"
-
-
-def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
-    """The same by SKUs, of all products that have one of them."""
-    found = sa.select(product.c.id, product.c.sku).where(among(product.c.sku, skus))
-    return {str(row.id): row.sku for row in connection.execute(found)}
 
 
 @dataclass(frozen=True)

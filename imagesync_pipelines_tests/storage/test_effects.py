@@ -20,6 +20,7 @@ from imagesync_pipelines.storage.effects import (
     effects_about,
     effects_of_group,
     effects_of_run,
+    effects_on_picture,
     effects_to_undo,
     has_untold,
     known_since,
@@ -27,6 +28,7 @@ from imagesync_pipelines.storage.effects import (
     take_untold,
 )
 from imagesync_pipelines.storage.subscriptions import NewSubscription, add
+from imagesync_pipelines.sync.timeline import _image, called, lines_of
 
 RUN = Author("run 1", plan_id=7)
 ANNA = Author(person="anna")
@@ -171,3 +173,30 @@ def test_columns_say_as_json_what_rows_say(rows: list[EffectRow]) -> None:
     assert [json.loads(text) for text in _as_json(frame([("g", row) for row in rows])).to_pylist()] == [
         _told(row) for row in rows
     ]
+
+
+def test_of_a_picture_in_a_run_only_that_is_read_with_all_its_names(database: sa.Engine) -> None:
+    def renamed(group: str, old: str, new: str) -> Effect:
+        row = EffectRow(f"{group}/{new}", "update", "renamed", f"{group}/{old}", fingerprint_after="f")
+        return Effect("image_db", "", group, (EffectRow(f"{group}/z", "add", "new"), row), RUN)
+
+    chain = [renamed("1", "a", "b"), renamed("2", "c", "b"), renamed("1", "b", "d/e")]
+    others = [
+        renamed("3", "x", "y"),
+        Effect("image_db", "", "4", (EffectRow("4/ab", "update", "changed", "4/ab"),), RUN),
+    ]
+    others.append(Effect("image_db", "", "1", (EffectRow("1/a", "add", "new"),), Author("run 2")))
+    alone = Effect("edge", "s", "g", (EffectRow("no-product", "remove", "gone"),), RUN)
+    with database.begin() as connection:
+        note_effects(connection, [chain[0], others[0], chain[1], others[1], others[2], chain[2], alone])
+    everything = effects_of_run(database, "run 1")
+    for image in ("a", "c", "d/e", "z", "y", "ab", "no-product", "nothing", "%"):
+        found, names = effects_on_picture(database, "run 1", image, 100)
+        assert names == called(everything, image)
+        told = [line for line in lines_of(everything) if line.image in names]
+        assert [line for line in lines_of(found) if line.image in names] == told
+        assert {one.id for one in found} == {
+            one.id for one in everything if any(_image(row.key) in names for row in one.rows)
+        }
+    assert effects_on_picture(database, "run 1", "a", 100)[1] == {"a", "b", "c", "d/e"}
+    assert noted(effects_on_picture(database, "run 1", "a", 2)[0]) == noted([chain[1], chain[2]])

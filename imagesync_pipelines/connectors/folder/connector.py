@@ -8,16 +8,8 @@ from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.sync.carry_out import ApplyOptions
-from imagesync_pipelines.sync.connector import (
-    NOT_OURS,
-    Connector,
-    External,
-    Job,
-    Schedule,
-    Step,
-    our_product,
-    our_products,
-)
+from imagesync_pipelines.sync.choosing import NOT_OURS, our_product, our_products
+from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step
 
 RETRY_SECONDS = 30
 

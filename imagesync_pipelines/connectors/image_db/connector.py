@@ -25,17 +25,8 @@ from imagesync_pipelines.products.undoing import undo_job
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.sync.connector import (
-    NOT_OURS,
-    Connector,
-    External,
-    Job,
-    PageSet,
-    Schedule,
-    Step,
-    our_product,
-    our_products,
-)
+from imagesync_pipelines.sync.choosing import NOT_OURS, our_product, our_products
+from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
 # A part of the source, read or looked at without partitions.

@@ -13,7 +13,7 @@ from imagesync_pipelines.products.showing import whose_images
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage.effects import effects_about, known_since
 from imagesync_pipelines.storage.schema import product
-from imagesync_pipelines.sync.connector import our_product
+from imagesync_pipelines.sync.choosing import our_product
 from imagesync_pipelines.sync.timeline import Line, called, groups_about, lines_of
 from imagesync_pipelines.web.catalogue import models, queries
 

@@ -29,7 +29,7 @@ from imagesync_pipelines.storage.schema_webhooks import (
     webhook_subscription,
 )
 from imagesync_pipelines.storage.subscriptions import Event, write_events
-from imagesync_pipelines.sync.connector import our_product
+from imagesync_pipelines.sync.choosing import our_product
 from imagesync_pipelines.upstream.addresses import web_address
 from imagesync_pipelines.web.catalogue.changes import changes_since, from_now_on
 from imagesync_pipelines.web.webhooks_out.rules import Shown, event_of

@@ -24,7 +24,7 @@ from imagesync_pipelines.storage.subscriptions import (
     Subscription,
     SubscriptionError,
 )
-from imagesync_pipelines.sync.connector import our_product
+from imagesync_pipelines.sync.choosing import our_product
 from imagesync_pipelines.upstream.addresses import has_user, judge_url
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.purging import FORMS, NEW_BEGINNING, REVALIDATE, STANDARD, TEST_PATH, Message

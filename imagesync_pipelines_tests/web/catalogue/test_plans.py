@@ -25,7 +25,8 @@ from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say, words_
 from imagesync_pipelines.storage.plans import Lineage, NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
-from imagesync_pipelines.sync.connector import our_products, picture_at
+from imagesync_pipelines.sync.choosing import our_products
+from imagesync_pipelines.sync.connector import picture_at
 from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
 from imagesync_pipelines.sync.plan_rows import part_of

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import pin
-from imagesync_pipelines.sync.connector import our_products
+from imagesync_pipelines.sync.choosing import our_products
 from imagesync_pipelines.sync.excluding import Channel, exclude, list_exclusions
 from imagesync_pipelines.web.catalogue.admin import bulk
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
