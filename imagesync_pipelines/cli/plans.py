@@ -24,6 +24,7 @@ from imagesync_pipelines.storage.effects import (
 from imagesync_pipelines.storage.plan_words import words_of
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.choosing import our_product
+from imagesync_pipelines.sync.job_runs import job_words
 from imagesync_pipelines.sync.plan_rows import changing_rows, excluded_since, newer_plans, plan_lines, stale_by
 from imagesync_pipelines.sync.timeline import called, groups_about, lines_of
 
@@ -102,12 +103,15 @@ def history(what: str, limit: int, connector: str | None, image: str) -> None:
         return
     with runs.opened() as (_, instance):
         lines = read_history(instance, limit=limit, connector=connector)
-    columns = ("run", "job", "of", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
+    titles = {one.name: one.title for one in connectors()}
+    columns = ["run", "what", "connector", "of", "status", "started", "seconds"]
+    columns += ["added", "updated", "deleted", "products", "error"]
     rows = []
     for line in lines:
         started = line.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.started else ""
         seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
-        cells = (line.run_id[:8], line.job, line.partition, line.status, started, seconds, line.added, line.updated)
+        about = (line.run_id[:8], job_words(line.job), titles.get(line.connector or "", ""))
+        cells = (*about, line.partition, line.status, started, seconds, line.added, line.updated)
         rows.append((*cells, line.deleted, line.products_affected, line.error[:200]))
     print_table(f"the last {len(rows)} runs", columns, rows)
 

@@ -23,6 +23,26 @@ PLAN_TAG, DRY_RUN_TAG = "imagesync/plan", "imagesync/dry_run"
 # Which person started it, for its page in both UIs and for the history.
 STARTED_BY_TAG = "imagesync/started_by"
 MOST_SKUS = 20
+# What people call jobs, whichever connector's.
+_JOBS = {
+    "sync": "Synchronisation",
+    "dry_run": "Only a plan",
+    "skus": "Chosen products",
+    "skus_dry_run": "Only a plan of chosen products",
+    "partial": "Chosen products",
+    "partial_dry_run": "Only a plan of chosen products",
+    "entities": "Chosen entities",
+    "undo": "A plan to take a run back",
+    "apply": "A stored plan carried out",
+    "scrub": "Stored photos checked",
+    "cleanup": "Clean-up",
+    "cleanup_job": "Clean-up",
+    "doctor_job": "Whether each system answers",
+    "prune_events_job": "Old events of Dagster removed",
+    "deliver": "Webhooks delivered",
+    "measure": "Pictures measured and judged",
+    "__ASSET_JOB": "Chosen steps",
+}
 
 
 @dataclass(frozen=True)
@@ -122,3 +142,9 @@ def all_blocks_tags() -> dict[str, str]:
     It names none of them, so that those that it finds as they were need not be recorded anew.
     """
     return {ALL_BLOCKS_TAG: "true"}
+
+
+def job_words(job: str) -> str:
+    """What people call a job, by its id: image_db__sync is a synchronisation, whichever connector's."""
+    name = job if job in _JOBS else job.rpartition("__")[2]
+    return _JOBS.get(name, name.replace("_", " ").strip().capitalize() or "Run")

@@ -132,11 +132,16 @@ def rows_of_effects(effects: Iterable[Effect]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_MARKED, "key_before", "group"]).astype({**texts, **numbers})
 
 
+def run_words(run_id: str) -> str:
+    """A run for people: the beginning of its id, by which every command and page finds it."""
+    return f"run {run_id[:8]}"
+
+
 def _who(by: Author, undone: str | None) -> str:
     """Who changed something after the run `undone`, for people; what an undo of it did is taken back before."""
     if by.run_id is None or by.undoes_run == undone:
         return by.person if by.run_id is None and by.person else "somebody else"
-    return f"run {by.run_id}"
+    return run_words(by.run_id)
 
 
 def _taken_back(

@@ -29,7 +29,7 @@ from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits
 from imagesync_pipelines.sync.planned import Planned, limits_of, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
-from imagesync_pipelines.sync.undo import Reversal, left_by, marks_of, rows_of_effects
+from imagesync_pipelines.sync.undo import Reversal, left_by, marks_of, rows_of_effects, run_words
 
 
 class UndoOptions(BaseModel):
@@ -136,7 +136,7 @@ def undo_result(
     names: what people call the groups, by group; groups: all of them in a word. told: what else a person has to know.
     kept: runs of which no hand-over is forgotten.
     """
-    rows, said = planned.plan, f"undo of run {undoing.run}"
+    rows, said = planned.plan, f"undo of {run_words(undoing.run)}"
     rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), said))
     changing = rows.loc[rows["change"].isin(EFFECTS) | among(rows["key"], planned.held["key"]), "group"]
     already = undoing.begun - found.refused.keys() - set(changing)

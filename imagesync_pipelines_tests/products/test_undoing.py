@@ -304,9 +304,9 @@ def test_others_are_refused_by_name_and_chosen_products_alone_are_given_back(wor
     assert who == ["somebody else", f"run {other}"]
     stored = Plans(world.database, world.installation.storage)
     header, rows = stored.header(number), stored.load(number)
-    assert header.scope["only_named"] == f"the undo of run {run}"
+    assert header.scope["only_named"] == f"the undo of run {run[:8]}"
     changing = rows[rows["change"].isin(EFFECTS)]
-    assert set(changing["reason"]) == {f"undo of run {run}"}
+    assert set(changing["reason"]) == {f"undo of run {run[:8]}"}
     assert set(changing["product"]) == {"2 "}
     shown = pictures_of_rows(
         world.database, world.installation.storage, header, changing.to_dict(orient="records"), lambda *_: {}

@@ -153,11 +153,14 @@ def pictures_of(
     shown = []
     for row in rows:
         sku, picture = str(row["group"]), picture_key(str(row["key"]))
-        image = images.get((sku, picture)) if row["change"] in planning.WRITTEN else None
+        is_written = row["change"] in planning.WRITTEN
+        image = images.get((sku, picture)) if is_written else None
         size = pixels(image.width, image.height) if image else ""
         old = str(row["key_before"]) if isinstance(row["key_before"], str) else str(row["key"])
         before = "" if row["change"] == "add" else address_of(picture_key(old))
-        shown.append(RowPictures(picture, before, image.url if image else "", size))
+        # What an undo brings back is in no listing.
+        after = (image.url if image else address_of(picture)) if is_written else ""
+        shown.append(RowPictures(picture, before, after, size))
     return shown
 
 

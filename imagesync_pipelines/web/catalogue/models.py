@@ -157,6 +157,36 @@ class ProductImages(BaseModel):
     images: list[Image]
 
 
+class HistoryLine(BaseModel):
+    """What became of one image in one system."""
+
+    at: datetime
+    connector: str = Field(examples=["moysklad"])
+    account: str = Field(description="'' where the connector has none", examples=["north"])
+    image: str = Field(description="what the image is called there", examples=["930363"])
+    change: str = Field(
+        description="add, update or remove; pin, unpin, order and other words of people", examples=["add"]
+    )
+    what: str = Field(description="the same in words", examples=["added"])
+    before: str = Field(description="the picture before, '' for none", examples=[""])
+    after: str = Field(description="the picture after, '' for none", examples=["930363_g.jpg 1920 × 1280"])
+    why: str = Field(examples=["new"])
+    lost: str = Field(description="why it cannot be brought back, '' when it can")
+    person: str | None = Field(description="who did it, or started the run, as far as known")
+    run_id: str | None = Field(description="null: a person did it by hand")
+    undoes_run: str | None = Field(description="the run that was taken back by it")
+
+
+class ProductHistory(BaseModel):
+    """What was done to the images of a product in any system, the newest first."""
+
+    product_id: int = Field(examples=[12])
+    sku: str = Field(examples=["803721"])
+    known_since: datetime = Field(description="of what was done until then nothing may be known")
+    is_cut: bool = Field(description="there are older ones")
+    items: list[HistoryLine]
+
+
 class Lookup(BaseModel):
     """The SKUs that are looked up."""
 

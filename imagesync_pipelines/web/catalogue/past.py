@@ -75,6 +75,13 @@ def timeline(engine: sa.Engine, product_id: int, sku: str, image: str = "") -> t
     return lines, since, len(effects) == most
 
 
+def line_of(line: Line) -> models.HistoryLine:
+    """A line as the API tells of it."""
+    by = {"person": line.by.person, "run_id": line.by.run_id, "undoes_run": line.by.undoes_run}
+    told = {name: getattr(line, name) for name in models.HistoryLine.model_fields if name in line._fields}
+    return models.HistoryLine.model_validate({**told, **by, "change": line.kind})
+
+
 def _as_image(row: Image) -> Mapping[str, Any]:
     """A row of product_image as the API tells of it."""
     return {**row, "connector": row["source"], "source": queries.uploaded_from(row["metadata"])}

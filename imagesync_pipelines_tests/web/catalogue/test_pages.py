@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import plan, unmatched_article
-from imagesync_pipelines.sync.job_runs import PastRun
-from imagesync_pipelines.web.catalogue.pages.rendering import cost_words, job_words
+from imagesync_pipelines.sync.job_runs import PastRun, job_words
+from imagesync_pipelines.web.catalogue.pages.rendering import cost_words
 from imagesync_pipelines.web.catalogue.views import plain_query
 from imagesync_pipelines_tests.generated import SNAPSHOT
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, open_world, serving

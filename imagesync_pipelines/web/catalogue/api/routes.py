@@ -35,6 +35,9 @@ Skus = Annotated[list[models.Sku], Query(min_length=1, max_length=50, descriptio
 AsOf = Annotated[
     Moment | None, Query(description="as it was at this moment; 404 for one of which nothing is known any more")
 ]
+PictureName = Annotated[
+    Text, Query(max_length=500, description="of this image only, as it is called now or was before it was renamed")
+]
 Since = Annotated[Moment | None, Query(description="changes of then or later; without it all")]
 MostChanges = Annotated[int, Query(ge=1, le=1000)]
 CHOOSING = documented(400, 404, 409, 412, 413, 415)
@@ -84,6 +87,19 @@ def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId, 
     is mixed.
     """
     return answered(request, _shown(opened, product_id, as_of))
+
+
+@router.get("/products/{product_id}/history", response_model=models.ProductHistory, responses=OF_ONE)
+def history_of_one(request: Request, opened: Here, _: Reader, product_id: RowId, image: PictureName = "") -> Response:
+    """What was done to a product's images in any system, or to one image: who, when, what and why, the newest first."""
+    with opened.engine.connect() as connection:
+        sku = queries.skus_of(connection, [product_id]).get(product_id)
+    if sku is None:
+        raise HTTPException(404, f"There is no product {product_id}.")
+    lines, since, is_cut = past.timeline(opened.engine, product_id, sku, image)
+    items = [past.line_of(one) for one in lines]
+    found = models.ProductHistory(product_id=product_id, sku=sku, known_since=since, is_cut=is_cut, items=items)
+    return answered(request, found)
 
 
 @router.get("/products/{product_id}/primary", response_model=models.Image, responses=OF_ONE)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.sync import held
-from imagesync_pipelines.sync.job_runs import PastRun
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles, freshness, job_words, render
+from imagesync_pipelines.sync.job_runs import PastRun, job_words
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles, freshness, render
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)

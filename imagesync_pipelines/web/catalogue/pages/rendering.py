@@ -19,6 +19,7 @@ from starlette.responses import Response
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.scans import PROVEN
+from imagesync_pipelines.sync.job_runs import job_words
 from imagesync_pipelines.upstream.redaction import hide_users
 from imagesync_pipelines.web.catalogue.state import Opened
 
@@ -147,33 +148,6 @@ def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
     """
     with engine.connect() as connection:
         return {row.connector: row for row in connection.execute(_FRESHNESS, {"proven": PROVEN})}
-
-
-_JOBS = {
-    "sync": "Synchronisation",
-    "dry_run": "Only a plan",
-    "skus": "Chosen products",
-    "skus_dry_run": "Only a plan of chosen products",
-    "partial": "Chosen products",
-    "partial_dry_run": "Only a plan of chosen products",
-    "entities": "Chosen entities",
-    "undo": "A plan to take a run back",
-    "apply": "A stored plan carried out",
-    "scrub": "Stored photos checked",
-    "cleanup": "Clean-up",
-    "cleanup_job": "Clean-up",
-    "doctor_job": "Whether each system answers",
-    "prune_events_job": "Old events of Dagster removed",
-    "deliver": "Webhooks delivered",
-    "measure": "Pictures measured and judged",
-    "__ASSET_JOB": "Chosen steps",
-}
-
-
-def job_words(job: str) -> str:
-    """What people call a job, by its id: image_db__sync is a synchronisation, whichever connector's."""
-    name = job if job in _JOBS else job.rpartition("__")[2]
-    return _JOBS.get(name, name.replace("_", " ").strip().capitalize() or "Run")
 
 
 _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"), (365 * 86_400, "year"))

@@ -16,7 +16,8 @@ from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, a_key, i
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world, serving
 
 # Every route with a call that would do something.
-READING = ("/products", "/products/{id}", "/products/{id}/images", "/products/{id}/primary", "/images/{image}",
+READING = ("/products", "/products/{id}", "/products/{id}/images", "/products/{id}/history",
+           "/products/{id}/primary", "/images/{image}",
            "/lookup?sku=1", "/changes")  # fmt: skip
 CALLS = [("GET", path, None) for path in READING]
 CALLS += [("POST", "/lookup", {"skus": ["1"]}), ("PUT", "/products/{id}/primary", {"image_id": 1})]

@@ -127,7 +127,7 @@ def test_images_lent_by_a_parent_are_those_that_it_had_then(world: World, caller
     assert (own["images_from"], [one["external_id"] for one in own["images"]]) == ("", ["1"])
 
 
-def test_the_timeline_has_what_every_connector_did_about_the_product(site: Site, world: World) -> None:
+def test_the_timeline_has_what_every_connector_did_about_the_product(site: Site, world: World, caller: Caller) -> None:
     engel, other = world.product("100", "Engel"), world.product("200")
     front = world.image(engel, "1")
     removed(world, engel, world.image(engel, "2", is_primary=False), "2")
@@ -148,6 +148,15 @@ def test_the_timeline_has_what_every_connector_did_about_the_product(site: Site,
         ("edge", "add"), ("moysklad", "add"), ("plytix", "add"), ("image_db", "pin"), ("image_db", "remove")
     ]  # fmt: skip
     assert (since, is_cut) == (moments(world)[0], False)
+    told = caller.read(f"/products/{engel}/history")
+    assert (told["sku"], told["is_cut"], datetime.fromisoformat(told["known_since"])) == ("100", False, since)
+    assert [(one["connector"], one["change"]) for one in told["items"]] == [(one.connector, one.kind) for one in lines]
+    assert {name: told["items"][0][name] for name in ("account", "image", "after", "lost", "run_id", "person")} == {
+        "account": "jakarta", "image": "k<b>", "after": "b.jpg", "lost": "nobody kept it", "run_id": RUN.run_id,
+        "person": "anna",
+    }  # fmt: skip
+    assert len(caller.read(f"/products/{engel}/history", image="k<b>")["items"]) == 3
+    assert is_problem(caller.call("GET", "/products/4711/history"), 404)
     assert f'href="/products/{engel}/history"' in site.get(f"/products/{engel}").text
     text = site.get(f"/products/{engel}/history").text
     assert "<b>" not in text
