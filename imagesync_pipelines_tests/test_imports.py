@@ -16,7 +16,19 @@ _BY_THE_USERS_OF_CONNECTORS = {
     "apprise", "boto3", "s3transfer", "fastapi", "starlette", "uvicorn", "jwt", "cryptography", "rich",
     "dagster_postgres", "psycopg2", "dagster_graphql",
 }  # fmt: skip
-_LOADED = "import sys; import imagesync_pipelines.definitions as loaded; {}; print(*sys.modules)"
+# Quality is beside the synchronisations: what measures pictures is loaded by what is asked to.
+_OF_QUALITY = {
+    "imagesync_pipelines.imaging.measures",
+    "imagesync_pipelines.imaging.words",
+    "onnxruntime",
+    "rapidocr",
+    "cv2",
+}
+_EVERY_CONNECTOR = """loaded.defs()
+import importlib, pkgutil, imagesync_pipelines.connectors as connectors, imagesync_pipelines.imaging.hashes
+for one in pkgutil.walk_packages(connectors.__path__, connectors.__name__ + "."): importlib.import_module(one.name)
+"""
+_LOADED = "import sys; import imagesync_pipelines.definitions as loaded\n{}\nprint(*sys.modules)"
 
 
 def imported_by(more: str) -> set[str]:
@@ -24,7 +36,8 @@ def imported_by(more: str) -> set[str]:
     environment = {**os.environ, "IMAGESYNC_ENV_FILE": os.devnull}
     command = [sys.executable, "-c", _LOADED.format(more)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    found = done.stdout.splitlines()[-1].split()
+    return {name.partition(".")[0] for name in found} | {name for name in found if name in _OF_QUALITY}
 
 
 def test_importing_the_definitions_imports_dagster_and_the_drivers_of_our_database_and_nothing_heavy() -> None:
@@ -37,6 +50,12 @@ def test_making_the_definitions_imports_every_connector_and_none_of_what_only_so
     found = imported_by("loaded.defs()")
     assert "pandas" in found
     assert found & _BY_THE_USERS_OF_CONNECTORS == set()
+
+
+def test_a_connector_with_all_of_its_modules_imports_nothing_that_measures_pictures() -> None:
+    found = imported_by(_EVERY_CONNECTOR)
+    assert "PIL" in found
+    assert found & _OF_QUALITY == set()
 
 
 def test_what_is_imported_is_not_searched_for_garbage_again_and_again() -> None:

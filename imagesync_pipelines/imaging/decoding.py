@@ -29,6 +29,7 @@ OPERATIONS = {
     "shrink": "imagesync_pipelines.imaging.derivatives:shrunk",
     "look": "imagesync_pipelines.imaging.hashes:looked_at",
     "measure": "imagesync_pipelines.imaging.measures:measured",
+    "points": "imagesync_pipelines.imaging.words:points_of",
 }
 # What all processes of a home may decode at once outside of children. As measured, a pixel takes at most 6 bytes where
 # the decoder streams and twice as many where not, shrinking three times as many, and one of a copy four times: 120 MB.

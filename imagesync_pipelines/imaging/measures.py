@@ -101,13 +101,17 @@ def background_of(seen: Mask) -> Mask:
     An outline with small gaps, as a white product on white has, keeps its inside out of it even so.
     """
     for halo in _HALOS:
-        far = ~_grown_all_round(seen, halo)
-        labels = _labels(far)
-        outside = [line[of] for line, of in zip(_border(labels), _border(far), strict=True)]
-        background = far & np.isin(labels, np.concatenate(outside))
+        background = outside_of(_grown_all_round(seen, halo))
         if background.any():
             break
     return background
+
+
+def outside_of(seen: Mask) -> Mask:
+    """The points that are not in a mask and are connected to the border by such points."""
+    labels = _labels(~seen)
+    outside = [line[~of] for line, of in zip(_border(labels), _border(seen), strict=True)]
+    return ~seen & np.isin(labels, np.concatenate(outside))
 
 
 def white_share(colours: Grey, background: Mask) -> float:

@@ -4,7 +4,7 @@ It stands beside the synchronisations: none waits for it, and it changes no targ
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -133,7 +133,16 @@ def tools_of(
     def fetch(picture: str) -> bytes:
         return fetch_original(picture, policy, read).body
 
-    yield Tools(fetch, measure, MEASURED_BY)
+    with ExitStack() as until_read:
+        words = None
+        if settings.words:
+            from imagesync_pipelines.imaging.words import WORDS_BY, WordsMissingError, word_reader
+
+            try:
+                words = until_read.enter_context(word_reader())
+            except WordsMissingError as missing:
+                problems.append(str(missing))
+        yield Tools(fetch, measure, MEASURED_BY, words, WORDS_BY if words else "")
 
 
 def products_refused() -> sa.Select:

@@ -42,7 +42,7 @@ class QualitySettings(EnvironmentSettings):
     )
     words: bool = Field(
         False,
-        description="read the text in main pictures: the extra words, 2 to 3 s of processor for each that changed",
+        description="read the text in main pictures: the extra words, half a second of processor for each that changed",
     )
     keep_days: int = Field(400, ge=1, description="days of the trend that are kept")
 
