@@ -67,6 +67,7 @@ class Choice:
         return tuple(one for one in (self.before, self.after) if one is not None)
 
 
+NO_BETTER: Mapping[int, int] = MappingProxyType({})
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -75,7 +76,7 @@ def newest_first(one: Picture) -> tuple[Any, ...]:
     return (-((one.newest_export or _LONG_AGO) - _LONG_AGO).total_seconds(), *one.own_order)
 
 
-UNPIN = "unpin"
+UNPIN, BETTER = "unpin", "better"
 # How each rule orders the pictures that it may choose, the best first.
 _BEST: Mapping[str, Callable[[Picture], tuple[Any, ...]]] = MappingProxyType(
     {
@@ -89,6 +90,7 @@ RULES: Mapping[str, str] = MappingProxyType(
         "front": "the first front view",
         "largest": "the picture with the most pixels",
         "newest": "the newest picture",
+        BETTER: "one that the channels would take, where they refuse the present one",
         UNPIN: "none: the rules choose again",
     }
 )
@@ -100,15 +102,20 @@ def chosen(pictures: Iterable[Picture], rule: str) -> Picture | None:
     return min(fitting, key=_BEST[rule]) if fitting else None
 
 
-def plan_choices(engine: sa.Engine, product_ids: Collection[int], rule: str) -> list[Choice]:
-    """What a rule would choose for these products, in the order of their SKUs; nothing is changed."""
+def plan_choices(
+    engine: sa.Engine, product_ids: Collection[int], rule: str, better: Mapping[int, int] = NO_BETTER
+) -> list[Choice]:
+    """What a rule would choose for these products, in the order of their SKUs; nothing is changed.
+
+    better: for the rule BETTER the picture of each product that has a better one.
+    """
     names = sa.select(product.c.id, product.c.sku, product.c.name).where(among(product.c.id, product_ids))
     pins = sa.select(pin).where(among(pin.c.product_id, product_ids))
     with engine.connect() as connection:
         products = connection.execute(names.order_by(product.c.sku, product.c.id)).all()
         pinned = {row.product_id: row for row in connection.execute(pins)}
         by_product = read_pictures(connection, product_ids)
-    return [_choice(one, by_product.get(one.id, []), pinned.get(one.id), rule) for one in products]
+    return [_choice(one, by_product.get(one.id, []), pinned.get(one.id), rule, better) for one in products]
 
 
 def read_pictures(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, list[Picture]]:
@@ -121,16 +128,25 @@ def read_pictures(connection: sa.Connection, product_ids: Collection[int]) -> di
     return found
 
 
-def _choice(one: sa.Row, pictures: Sequence[Picture], pinned: sa.Row | None, rule: str) -> Choice:
+def _choice(
+    one: sa.Row, pictures: Sequence[Picture], pinned: sa.Row | None, rule: str, better: Mapping[int, int]
+) -> Choice:
     before = next((image for image in pictures if image.is_primary), None)
     after, why = None, ""
     if rule == UNPIN:
         why = "" if pinned is not None else "nobody chose its picture"
     elif not pictures:
         why = "it has no picture of its own"
+    elif rule == BETTER:
+        after = next((image for image in pictures if image.id == better.get(one.id)), None)
+        why = "none of its pictures is known to be better" if after is None else ""
     elif (after := chosen(pictures, rule)) is None:
         why = "it has no front view"
-    elif pinned is not None and (pinned.source, pinned.external_id) == (after.source, after.external_id):
+    if (
+        after is not None
+        and pinned is not None
+        and (pinned.source, pinned.external_id) == (after.source, after.external_id)
+    ):
         why, after = "it is chosen already", None
     now, then = (image.id if image is not None else None for image in (before, after))
     return Choice(one.id, one.sku, one.name, now, then, pinned.pinned_by if pinned is not None else "", why)

@@ -33,7 +33,7 @@ BOTH = {**GREY, "width": 300, "height": 300}
 
 def show(engine: sa.Engine, code: str, measures: dict[str, Any], **more: Any) -> None:
     """A main picture that Plytix shows, and what was measured of it."""
-    content = sha256(f"{code} {measures}".encode()).hexdigest()
+    content = sha256(f"{code} {more.get('key')} {measures}".encode()).hexdigest()
     row = {
         "connector": "plytix",
         "account": "main",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from imagesync_pipelines.products import ordering, pins_by_rule
+from imagesync_pipelines.quality.better import Better, better_mains
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sync import excluding
 from imagesync_pipelines.sync.excluding import EXCLUDE
@@ -44,7 +45,7 @@ class Rule(BaseModel):
     """Products, and how their primary picture is chosen."""
 
     ids: Annotated[list[ProductId], Field(min_length=1, max_length=MOST_SKUS)]
-    rule: Literal["front", "largest", "newest", "unpin"]
+    rule: Literal["front", "largest", "newest", "better", "unpin"]
 
 
 class Pairs(BaseModel):
@@ -106,7 +107,12 @@ def plan_sync(request: Request, opened: Here, who: Admin, meant: Annotated[Meant
 @router.post("/admin/bulk/pins", name="bulk_pins")
 def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, Form()]) -> Response:
     """What a rule would choose, picture before and after; nothing is changed."""
-    choices = pins_by_rule.plan_choices(opened.engine, wanted.ids, wanted.rule)
+    better: dict[int, Better] = {}
+    if wanted.rule == pins_by_rule.BETTER:
+        with opened.engine.connect() as connection:
+            better = better_mains(connection, request.app.state.rule_sets(), wanted.ids)
+    chosen = {product_id: one.after for product_id, one in better.items()}
+    choices = pins_by_rule.plan_choices(opened.engine, wanted.ids, wanted.rule, chosen)
     with opened.engine.connect() as connection:
         pictures = queries.images_by_id(connection, {one for choice in choices for one in choice.pictures})
     context = {
@@ -115,6 +121,7 @@ def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, 
         "rule": pins_by_rule.RULES[wanted.rule],
         "unpins": wanted.rule == pins_by_rule.UNPIN,
         "pictures": pictures,
+        "better": better,
     }
     return private_page(request, "admin/bulk_pins.html", context)
 

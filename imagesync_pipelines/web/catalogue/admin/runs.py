@@ -25,6 +25,7 @@ from imagesync_pipelines.web.catalogue.queries import products_of_skus
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
+MEASURE = "quality__measure"
 log = logging.getLogger("imagesync.catalogue")
 
 # What a run changed is on Dagster's records, which are read for the history page as well.
@@ -68,6 +69,12 @@ def start_run(request: Request, opened: Here, who: Admin, form: Annotated[StartF
 def undo_run(request: Request, opened: Here, who: Admin, run_id: RunId) -> Response:
     """Start the run that plans to take back what a run changed."""
     return launched(request, opened, who, undo_of(run_id, _touched(opened, run_id)))
+
+
+@router.post("/admin/quality/measure", name="measure")
+def measure(request: Request, opened: Here, who: Admin) -> Response:
+    """Start the run that measures and judges the main pictures that changed."""
+    return launched(request, opened, who, JobRun(MEASURE))
 
 
 @router.get("/admin/runs/{run_id}", name="run")

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
+from imagesync_pipelines.quality.better import better_mains
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.storage.schema_accounts import exclusion
@@ -144,6 +145,8 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
         raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
     chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
     known = request.app.state.rule_sets()
+    with opened.engine.connect() as connection:
+        better = better_mains(connection, known, [product_id]).get(product_id)
     context = {
         "product": view,
         "chosen": chosen,
@@ -152,6 +155,7 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
         "min_height": opened.showing.image_db_detail_min_height,
         "judged": judged.of_product(opened.engine, known, product_id),
         **judged.words(known),
+        "better": better,
         "channel_names": request.app.state.judged_by(),
     }
     return render(request, "product.html", context)

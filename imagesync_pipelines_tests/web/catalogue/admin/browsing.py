@@ -89,6 +89,7 @@ class FakeDagster:
                 "image_db__undo",
                 "plytix__skus",
                 "moysklad__entities",
+                "quality__measure",
             )
             jobs = [{"name": name} for name in (*self.partitions, *others)]
             node = {"name": "__repository__", "location": {"name": "imagesync_pipelines"}, "jobs": jobs}

@@ -1,0 +1,49 @@
+"""What admins do on the pages of quality: they start measuring, and choose the better main picture."""
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.schema import pin
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
+from imagesync_pipelines_tests.web.catalogue.judging import GOOD, SMALL, judge, show
+from imagesync_pipelines_tests.web.catalogue.world import World
+
+
+def test_an_admin_starts_measuring(admin: Browser, viewer: Browser, dagster: FakeDagster) -> None:
+    assert "/admin/quality/measure" not in forms_of(viewer.get("/quality").text)
+    started = admin.send_form("/quality", "/admin/quality/measure")
+    assert started.url.endswith(f"/admin/runs/{RUN_ID}")
+    [run] = dagster.launched
+    assert run["selector"]["jobName"] == "quality__measure"
+    assert viewer.post("/admin/quality/measure", {"csrf": viewer.csrf()}).status_code == 403
+
+
+def test_the_better_main_picture_is_looked_at_then_pinned_in_the_persons_name(
+    world: World, admin: Browser, viewer: Browser
+) -> None:
+    engel = world.product("100", "Engel")
+    now = world.image(engel, "1")
+    better = world.image(engel, "2", is_primary=False, priority=2)
+    back = world.image(engel, "3", is_primary=False, priority=3, is_front=False)
+    for key, measures in (("1", SMALL), ("2", GOOD), ("3", GOOD)):
+        show(
+            world.engine, "100", measures, connector="image_db", account="", key=key, is_main=key == "1",
+            product_id=engel, kind="variant",
+        )  # fmt: skip
+    judge(world.engine)
+    page = f"/products/{engel}"
+    told = viewer.get(page).text
+    assert "This one would be the better main picture" in told
+    assert "Google Merchant Center refuses the present one (The shorter side has 300 px" in told
+    assert "/admin/bulk/pins" not in forms_of(told)
+    plan = admin.send_form(page, "/admin/bulk/pins")
+    assert f'name="pairs" value="{engel}:{now}:{better}"' in plan.text, f"not {back}, which is no front view"
+    assert "because Google Merchant Center refuses the present one" in plan.text
+    with world.engine.connect() as connection:
+        assert connection.execute(sa.select(pin)).all() == [], "it is only looked at"
+    done = admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": f"{engel}:{now}:{better}"})
+    assert "Primary pictures chosen: 1." in done.text
+    with world.engine.connect() as connection:
+        [chosen] = connection.execute(sa.select(pin)).all()
+    assert (chosen.external_id, chosen.pinned_by) == ("2", "anna")
+    none = admin.post("/admin/bulk/pins", {"csrf": admin.csrf(), "ids": str(world.product("200")), "rule": "better"})
+    assert "it has no picture of its own" in none.text
