@@ -5,7 +5,8 @@ from collections.abc import Collection
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.defs import undo as undoing
 from imagesync_pipelines.registry import CONNECTORS, connector_named
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.sync import excluding
@@ -22,11 +23,22 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="only show what would be
 @_OF
 @_AT
 @click.option("--why", default="", help="kept with your name")
+@click.option("--take-away", is_flag=True, help="plan to take away what is there of them; `imagesync apply` does it")
 @_DRY_RUN
-def exclude(skus: tuple[str, ...], connector: str, account: str, why: str, dry_run: bool) -> None:
+@click.pass_context
+def exclude(
+    context: click.Context,
+    skus: tuple[str, ...],
+    connector: str,
+    account: str,
+    why: str,
+    take_away: bool,
+    dry_run: bool,
+) -> None:
     """Exclude products from a channel: nothing of them is added, changed or removed there from the next plan on.
 
-    What is there stays. `imagesync include` is the way back.
+    What is there stays, unless you ask for the plan that takes it away, and apply that. `imagesync include` is the way
+    back.
     """
     asked = sorted(set(map(canonical_text, skus)))
     with open_installation() as installation:
@@ -34,6 +46,12 @@ def exclude(skus: tuple[str, ...], connector: str, account: str, why: str, dry_r
         found = excluding.look_at(installation.engine, channel, asked, EXCLUDE)
         done = None if dry_run else excluding.exclude(installation.engine, channel, asked, getpass.getuser(), why)
     _tell(found, done, f"excluded from {channel.name}; what is there stays")
+    if take_away and dry_run:
+        click.echo("What is there of them would be planned to be taken away.")
+    elif take_away:
+        with progress_bars() as progress:
+            outcome = undoing.take_away(connector, account, asked, person=getpass.getuser(), progress=progress)
+        context.exit(print_outcome(outcome))
 
 
 @click.command("include")

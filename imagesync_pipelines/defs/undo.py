@@ -1,4 +1,7 @@
-"""Taking back what a run changed, from Python and from the terminal: the plan of it, then its application."""
+"""Taking back what a run changed, from Python and from the terminal: the plan of it, then its application.
+
+And the plan that takes away what is there of excluded products, which a person looks at and applies.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +9,7 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.effects import Touched, touched_by
-from imagesync_pipelines.sync.connector import UNDO
+from imagesync_pipelines.sync.connector import TAKE_AWAY, UNDO
 from imagesync_pipelines.sync.steps import Progress, silent
 from imagesync_pipelines.sync.undoing import UndoRefusedError, nothing_known
 
@@ -36,6 +39,24 @@ def undo(
     plan = planned.plan
     if not dry_run and plan is not None and not plan.scope["held_back"]:
         yield runs.apply_plan(plan.id, settings=settings, progress=progress, person=person)
+
+
+def take_away(
+    connector: str,
+    account: str,
+    skus: Sequence[str],
+    *,
+    person: str = "",
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> runs.RunOutcome:
+    """Plan to take away everything of ours of products that are excluded from an account ('': there are none).
+
+    `runs.apply_plan` carries it out. What happens in the run is in its RunOutcome.
+    """
+    accounts, asked = [account] if account else [], {"skus": list(skus)}
+    found = runs.run_job(connector, TAKE_AWAY, accounts, settings=settings, progress=progress, person=person, **asked)
+    return runs.only(found)
 
 
 def undoable(run: str, settings: Settings | None = None) -> Touched:

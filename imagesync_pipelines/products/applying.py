@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget, read_contents, values_of
 from imagesync_pipelines.storage.identities import installation_id
-from imagesync_pipelines.storage.plans import UNDOES
+from imagesync_pipelines.storage.plans import UNDOES, is_reversal
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.storage.statistics import analyze_if_many
@@ -88,8 +88,8 @@ def plan_images(
     payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
     contents: of wanted rows, by their keys; asked only for what comes where something goes.
     expiring: the keys of rows whose stored address is to be replaced, though nothing else of them changed. Contents are
-    compared as stable addresses: the same one with another signature is no other picture. undoing: this plan is an undo
-    itself, so what stays undone or is excluded is no matter. Raises IdentityRefusedError.
+    compared as stable addresses: the same one with another signature is no other picture. undoing: this plan takes back
+    or away itself, so what stays undone or is excluded is no matter. Raises IdentityRefusedError.
     """
     pa.default_memory_pool().release_unused()  # what the planned rows were made of
     there = current if judged is None else judged
@@ -141,11 +141,11 @@ def apply_images(
     known: what the source is known to want now. open_payload: the values of a plan's rows while it is applied.
     plan_again: plans the products that moved since the plan was made, which are applied in the same run; None: they are
     refused with that reason. again: what a person can do about those. first: done before, under the lock. A plan that
-    takes back a run has its values itself, and rests on nothing that the source is known to want. Raises
+    takes back or away has its values itself, and rests on nothing that the source is known to want. Raises
     AccountBusyError.
     """
     engine, plan_id = context.installation.engine, loaded.header.id
-    if loaded.scope.get(UNDOES):
+    if is_reversal(loaded.scope):
         values = partial(values_of, context.plans.need_payload(plan_id))
         known, open_payload, plan_again = lambda _: (), lambda _: nullcontext(values), None
     with context.lock():

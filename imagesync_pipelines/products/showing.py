@@ -10,7 +10,7 @@ from upath import UPath
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.products.orders import PLACE
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.plans import UNDOES, PlanHeader, Plans
+from imagesync_pipelines.storage.plans import PlanHeader, Plans, is_reversal
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.storage.schema_catalogue import shown_image
 from imagesync_pipelines.sync.connector import RowName, RowPictures
@@ -82,7 +82,7 @@ def pictures_of_rows(
     """
 
     def wanted(plan: PlanHeader, keys: Collection[str]) -> Mapping[str, PlannedPicture]:
-        if not plan.scope.get(UNDOES):
+        if not is_reversal(plan.scope):
             return pictures_of_plan(plan, keys)
         payload = Plans(engine, storage).need_payload(plan.id)
         rows = payload[payload["key"].isin(keys)]

@@ -22,15 +22,15 @@ from imagesync_pipelines.sync.connector import Job
 from imagesync_pipelines.sync.frames import among, only
 from imagesync_pipelines.sync.model import EFFECTS, Scope
 from imagesync_pipelines.sync.steps import RunContext, StepResult
-from imagesync_pipelines.sync.undo import BY_COMMAND, reverse
-from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError, undo_result, what_to_undo
+from imagesync_pipelines.sync.undo import BY_COMMAND
+from imagesync_pipelines.sync.undoing import Asked, UndoRefusedError, undo_result, what_to_undo
 from imagesync_pipelines.upstream.canonical import expires_at
 
 _GONE = "there is no such product any more"
 
 
-def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] = ()) -> StepResult:
-    """What would give products back the images that they had before a run; nothing is changed yet.
+def undo(context: RunContext[Any], options: Asked, kept: Collection[str] = ()) -> StepResult:
+    """What would give products back the images that they had before a run, or take away ours; nothing is changed yet.
 
     Products that somebody changed since are left alone, each with who it was. Removals pass the deletion limits. The
     plan is carried out only by its number. kept: runs of which no hand-over is forgotten.
@@ -41,7 +41,7 @@ def undo(context: RunContext[Any], options: UndoOptions, kept: Collection[str] =
     products, current = read_products(engine), read_current(engine, context.connector)
     asked = what_to_undo(context, options, partial(_groups_of, products))
     judged = only(current, among(current["group"], pd.Series(list(asked.groups), dtype="str")))
-    found = reverse(asked.effects, judged, asked.since)
+    found = asked.reversal(judged)
     gone = asked.groups - set(products["id"].astype("str"))
     found = replace(found, refused={**found.refused, **dict.fromkeys(gone, _GONE)})
     stay = pd.Series(list(found.refused), dtype="str")
@@ -117,9 +117,11 @@ def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
     return f"{sku}: {before['external_id']} is the primary picture again"
 
 
-def undo_job(connector: str, needed_runs: Callable[[Installation], Collection[str]] = lambda place: ()) -> Job:
-    """The job of a connector that plans undos. needed_runs: as the connector declares them."""
-    return undoing.undo_job(
+def undo_jobs(
+    connector: str, needed_runs: Callable[[Installation], Collection[str]] = lambda place: ()
+) -> tuple[Job, Job]:
+    """The jobs of a connector that plan to take back and away. needed_runs: as the connector declares them."""
+    return undoing.undo_jobs(
         connector,
         lambda context, options: undo(context, options, needed_runs(context.installation)),
         "product",

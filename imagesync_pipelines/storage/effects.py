@@ -111,6 +111,8 @@ SELECT DISTINCT unnest(ARRAY[{_NAMED.format("key")}, {_NAMED.format("key_before"
 _IS_ABOUT = f"""
 EXISTS (SELECT FROM jsonb_array_elements(rows) AS e (one) WHERE {_NAMED.format("key")} = ANY(:names))
 """
+# The reason of what a plan takes away because its product is excluded.
+TAKEN_AWAY = "taken away: its product is excluded"
 _READ_AT_ONCE = 1000
 _WHOLE_ID = 36
 BY = [field.name for field in fields(Author)]
@@ -233,6 +235,12 @@ def undone_by(connection: sa.Connection, run_id: str) -> str | None:
     """The run that a run took back, None where it took back none."""
     mine = (effect.c.run_id == run_id) & effect.c.undoes_run.is_not(None)
     return connection.scalar(sa.select(effect.c.undoes_run).where(mine).limit(1))
+
+
+def took_away(connection: sa.Connection, run_id: str) -> bool:
+    """Whether a run took away what was there of excluded products."""
+    mine = (effect.c.run_id == run_id) & effect.c.rows.contains([{"reason": TAKEN_AWAY}])
+    return connection.execute(sa.select(effect.c.id).where(mine).limit(1)).first() is not None
 
 
 def plan_of(connection: sa.Connection, run_id: str) -> int | None:

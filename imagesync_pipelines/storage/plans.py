@@ -47,7 +47,16 @@ PIECE = "piece"
 BATCH = "batch"
 # In a plan's scope: the run whose effects it takes back.
 UNDOES = "undoes_run"
+# In a plan's scope: it takes away what is there of products that a person excluded.
+TAKES_AWAY = "takes_away"
+# In a plan's scope: why whatever it changes is changed, also what a person approves of what the limits hold back.
+WHY = "why"
 _NEWEST_FIRST = sa.select(plan).order_by(plan.c.id.desc())
+
+
+def is_reversal(scope: Mapping[str, Any]) -> bool:
+    """Whether a plan takes something back or away as a person said: it rests on nothing that a source wants."""
+    return bool(scope.get(UNDOES) or scope.get(TAKES_AWAY))
 
 
 @dataclass(frozen=True)

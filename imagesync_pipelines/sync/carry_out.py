@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.memory import note_read
-from imagesync_pipelines.storage.plans import ONLY_NAMED, PART_OF, UNDOES, PlanHeader
+from imagesync_pipelines.storage.plans import ONLY_NAMED, PART_OF, UNDOES, WHY, PlanHeader
 from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.acknowledging import WHOLE, acknowledge
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
@@ -87,6 +87,8 @@ def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool 
     by_word = plan_id is not None and by_person
     if by_word:
         rows = approved(rows, held.memory_of(context).kept)
+    if why := header.scope.get(WHY):
+        rows = rows.assign(reason=rows["reason"].mask(rows["change"].isin(EFFECTS), str(why)))
     changing = rows[rows["change"].isin(EFFECTS)].drop_duplicates("group")
     states = (
         dict(zip(*map(pd.Series.tolist, (changing["group"], changing[STATE])), strict=True)) if STATE in rows else {}
@@ -104,12 +106,11 @@ def load_plan(context: RunContext[Any], plan_id: int | None, *, by_person: bool 
 def fresh_part(context: RunContext[Any], loaded: Loaded, known: Known) -> tuple[Loaded, dict[str, str]]:
     """A loaded plan without the groups that are stale (sync/stale.py) or excluded since it was made, and why they are.
 
-    What a person undoes is excluded from nothing.
+    See excluding.refused_groups.
     """
     rows = loaded.rows
-    excluded = {} if loaded.scope.get(UNDOES) else excluding.excluded_now(context)
-    changing = excluded and set(rows.loc[rows["change"].isin(EFFECTS), "group"])
-    stale = {group: why for group, why in excluded.items() if group in changing}
+    changing = rows.loc[rows["change"].isin(EFFECTS), "group"].unique().tolist()
+    stale = excluding.refused_groups(loaded.scope, changing, excluding.excluded_now(context))
     stale |= stale_groups(rows, loaded.scope.get(POLICY, {}), known(loaded))
     if not stale:
         return loaded, stale

@@ -28,6 +28,8 @@ from imagesync_pipelines.sync.steps import CheckResult, GroupsBySku, RunContext,
 
 # The name of the job that plans to take back what a run changed (sync/undoing.py).
 UNDO = "undo"
+# The name of the job that plans to take away what is there of excluded products (sync/undoing.py).
+TAKE_AWAY = "take_away"
 
 
 class NoOptions(BaseModel):

@@ -2,7 +2,7 @@
 
 While that holds, nothing of such a product is added, changed, removed or put in order there, whatever the source wants;
 what is there stays. The guard of every plan keeps it so, and applying refuses it of plans that were made before. Only
-the undo of a run, which a person asks for, passes.
+what a person asks for passes: the undo of a run, and a plan that takes away what is there (undoing.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
+from imagesync_pipelines.storage.plans import TAKES_AWAY, UNDOES
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.storage.schema_accounts import exclusion as table
 from imagesync_pipelines.sync.model import Ruling
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 EXCLUDE, INCLUDE = "exclude", "include"
 # In a plan's scope: what a person has to know of what it leaves alone, absent where that is nothing.
 EXCLUDED = "excluded"
+NOT_EXCLUDED = "it is excluded no more, so nothing of it is taken away"
 
 
 class ExclusionRefusedError(ImagesyncError):
@@ -43,6 +45,11 @@ class Channel:
     connector: str
     account: str
     groups_by_sku: GroupsBySku
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Connector and account, as tables have them."""
+        return self.connector, self.account
 
     @property
     def name(self) -> str:
@@ -85,9 +92,9 @@ def in_channel(connector: str, account: str) -> sa.ColumnElement[bool]:
     return (table.c.connector == connector) & (table.c.account == account)
 
 
-def excluded_groups(engine: sa.Engine, channel: Channel) -> dict[str, str]:
-    """The groups of a channel in which nothing is to be done, each with why."""
-    found = list_exclusions(engine, in_channel(channel.connector, channel.account))
+def excluded_groups(engine: sa.Engine, channel: Channel, *which: sa.ColumnElement[bool]) -> dict[str, str]:
+    """The groups of a channel in which nothing is to be done, each with why; which: as list_exclusions has it."""
+    found = list_exclusions(engine, in_channel(channel.connector, channel.account), *which)
     if not found:
         return {}
     words = {one.sku: f"{one.words}; `imagesync include` ends that" for one in found}
@@ -100,6 +107,19 @@ def excluded_now(context: RunContext[Any]) -> dict[str, str]:
     """The same of the account of a run."""
     channel = Channel(context.connector, context.account, context.groups_by_sku)
     return excluded_groups(context.installation.engine, channel)
+
+
+def refused_groups(scope: Mapping[str, Any], changing: Collection[str], excluded: Mapping[str, str]) -> dict[str, str]:
+    """Of the groups that a plan with this scope changes those that it must not, each with why.
+
+    excluded: as excluded_groups gives it now. What a person undoes is excluded from nothing; and what is taken away of
+    products because they are excluded stays where they are that no more.
+    """
+    if scope.get(UNDOES):
+        return {}
+    if scope.get(TAKES_AWAY):
+        return {group: NOT_EXCLUDED for group in changing if group not in excluded}
+    return {group: excluded[group] for group in changing if group in excluded}
 
 
 def look_at(engine: sa.Engine, channel: Channel, skus: Collection[str], what: str) -> dict[str, str]:

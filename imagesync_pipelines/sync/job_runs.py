@@ -33,6 +33,7 @@ _JOBS = {
     "partial_dry_run": "Only a plan of chosen products",
     "entities": "Chosen entities",
     "undo": "A plan to take a run back",
+    "take_away": "A plan to take away what is excluded",
     "apply": "A stored plan carried out",
     "scrub": "Stored photos checked",
     "cleanup": "Clean-up",

@@ -15,13 +15,13 @@ from imagesync_pipelines.storage.plans import (
     PAGES,
     PART_OF,
     PAYLOAD,
-    UNDOES,
     NewPlan,
     PlanHeader,
     Plans,
+    is_reversal,
 )
 from imagesync_pipelines.sync.connector import Connector, RowName, RowPictures, keys_alone, no_names
-from imagesync_pipelines.sync.excluding import Channel, excluded_groups
+from imagesync_pipelines.sync.excluding import Channel, excluded_groups, refused_groups
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import held_rows
 from imagesync_pipelines.sync.model import EFFECTS
@@ -134,10 +134,10 @@ def _with_past(
 def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
     """The newest plans of a plan's account that are newer than it and judge whole groups, the newest first.
 
-    None for a plan that was applied: it is history, and nothing of it is stale. None for an undo: it wants what no
-    other plan wants, and rests on nothing but what is there, which applying looks at.
+    None for a plan that was applied: it is history, and nothing of it is stale. None for what takes back or
+    away: it wants what no other plan wants, and rests on nothing but what is there, which applying looks at.
     """
-    if header.applied_at is not None or header.scope.get(UNDOES):
+    if header.applied_at is not None or is_reversal(header.scope):
         return []
     account = {name: value for name, value in header.scope.items() if name == "account"}
     newer = (one for one in plans.all(header.connector, account) if one.id > header.id)
@@ -147,13 +147,15 @@ def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
 def excluded_since(
     engine: sa.Engine, header: PlanHeader, connector: Connector | None, rows: pd.DataFrame
 ) -> dict[str, str]:
-    """The groups that change or may in a plan, and that are excluded by now, each with why; none of an undo."""
-    if connector is None or header.applied_at is not None or header.scope.get(UNDOES):
+    """The groups that change or may in a plan, and that it must not write by what is excluded now, each with why."""
+    if connector is None or header.applied_at is not None:
         return {}
     channel = Channel(header.connector, str(header.scope.get("account", "")), connector.groups_by_sku)
     excluded = excluded_groups(engine, channel)
-    changing = excluded and {*rows.loc[rows["change"].isin(EFFECTS), "group"], *held_rows(rows)["group"]}
-    return {group: why for group, why in excluded.items() if group in changing}
+    if not excluded and not is_reversal(header.scope):
+        return {}
+    changing = {*rows.loc[rows["change"].isin(EFFECTS), "group"], *held_rows(rows)["group"]}
+    return refused_groups(header.scope, changing, excluded)
 
 
 def stale_by(plans: Plans, header: PlanHeader, newer: Sequence[PlanHeader], rows: pd.DataFrame) -> dict[str, str]:

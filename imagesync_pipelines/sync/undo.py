@@ -93,6 +93,18 @@ def reverse(
     return Reversal(row_frame(wanted), values, refused, lost)
 
 
+def taken_away(current: pd.DataFrame, theirs: pd.Series | None = None) -> Reversal:
+    """What is to be written so that nothing of ours is in groups any more; current: as in reverse.
+
+    theirs: which rows are somebody else's, which stay as they are; None: none.
+    """
+    stays = current.iloc[:0] if theirs is None else current[theirs.astype(bool)]
+    positions = stays["position"].astype(object).where(stays["position"].notna(), None)
+    columns = (stays["key"], stays["group"], positions, stays["fingerprint"])
+    wanted = ((*row, None) for row in zip(*(column.tolist() for column in columns), strict=True))
+    return Reversal(row_frame(wanted), {}, {}, {})
+
+
 def marks_of(rows: pd.DataFrame, why: str) -> list[HeldRow]:
     """The marks of rows of an undo's plan: what the source wants there, which is what the undo takes back.
 

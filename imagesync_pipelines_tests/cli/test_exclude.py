@@ -1,10 +1,12 @@
 """`imagesync exclude`, `include` and `exclusions`: looked at, done, listed, and taken back."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.cli import exclude
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines_tests.cli.terminals import Ended, call
 
@@ -25,6 +27,8 @@ def test_a_product_is_excluded_from_a_channel_until_it_is_included(
     assert (wrong.code, "knows the SKU '200'; nothing was excluded" in wrong.err) == (1, True)
     assert "no accounts" in said("exclude", "100", *of, "--account", "x").err
     assert "0 exclusions" in said("exclusions").out
+    look = said("exclude", "100", *of, "--take-away", "--dry-run").out
+    assert look.endswith("What is there of them would be planned to be taken away.\n")
     assert said("exclude", "100", *of, "--why", "sold out").out.startswith("100: excluded from image_db")
     listed = said("exclusions").out
     assert "1 exclusions" in listed
@@ -35,3 +39,9 @@ def test_a_product_is_excluded_from_a_channel_until_it_is_included(
         "200: nothing to do: it is not excluded",
     ]
     assert "0 exclusions" in said("exclusions").out
+    asked = list[tuple[object, ...]]()
+    with patch.object(exclude.undoing, "take_away") as planning, patch.object(exclude, "print_outcome", return_value=3):
+        planning.side_effect = lambda *given, **_: asked.append(given)
+        ended = said("exclude", "100", *of, "--take-away")
+    assert (ended.code, asked) == (3, [("image_db", "", ["100"])])
+    assert "1 exclusions" in said("exclusions").out

@@ -1,18 +1,16 @@
 """What is held back is told by every run, also a quiet one, until it is wanted again, a person decides or it went."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import excluding, held
-from imagesync_pipelines.sync.excluding import Channel
 from imagesync_pipelines.sync.guard import wants
 from imagesync_pipelines.sync.model import EFFECTS
+from imagesync_pipelines_tests.conformance.excluded import exclude
 from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
 
 pytestmark = pytest.mark.slow
@@ -35,22 +33,6 @@ def decide(site: Any, ids: list[int], decision: str) -> None:
     """A person's word about entries."""
     with site.opened() as (installation, _):
         assert held.decide(installation.engine, ids, decision, "anna") == len(ids)
-
-
-def exclude(site: Any, subject: Subject, groups: set[str]) -> Callable[[], object]:
-    """Exclude the products that groups are about, by their SKUs; gives the way back."""
-    connector = connector_named(subject.name)
-    channel = Channel(subject.name, subject.account, connector.groups_by_sku)
-    with site.opened() as (installation, _):
-        names = connector.names_of(installation.engine, subject.account, groups)
-        skus = sorted({names[group].code if group in names else group for group in groups})
-        assert excluding.exclude(installation.engine, channel, skus, "anna") == skus
-
-    def include() -> None:
-        with site.opened() as (installation, _):
-            assert excluding.include(installation.engine, channel, skus, "anna") == skus
-
-    return include
 
 
 def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(subject: Subject, site: Any) -> None:

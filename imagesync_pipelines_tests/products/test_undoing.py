@@ -17,18 +17,20 @@ from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.undoing import undo, undo_choice
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.effects import Author, effects_of_run
+from imagesync_pipelines.storage.effects import TAKEN_AWAY, Author, effects_of_run
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.liveness import alive
 from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.schema import product as table
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import load_plan
+from imagesync_pipelines.sync.choosing import our_products
+from imagesync_pipelines.sync.excluding import Channel, exclude, include
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import limits_of
 from imagesync_pipelines.sync.steps import RunContext, StepResult
-from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError
+from imagesync_pipelines.sync.undoing import TakeAwayOptions, UndoOptions, UndoRefusedError
 from imagesync_pipelines_tests.products.rows import WHOLE, Picture, Wanted, add_products, images, plan, primaries
 from imagesync_pipelines_tests.products.test_applying_histories import PRODUCTS, chosen, places, wholes
 
@@ -55,7 +57,8 @@ class World:
         """A run of its own."""
         self.runs += 1
         run = Lineage(f"run-{self.runs}")
-        return RunContext("image_db", "", run, self.installation, self.installation.settings, person="anna")
+        place = self.installation
+        return RunContext("image_db", "", run, place, place.settings, person="anna", groups_by_sku=our_products)
 
     def sync(self, wanted: Wanted) -> str:
         """Bring what is wanted, but what stays undone; gives the run."""
@@ -80,6 +83,10 @@ class World:
         result = undo(self.context(), UndoOptions(run=run, skus=list(skus)))
         number = result.shown.get("plan_id")
         return result, None if number is None else int(str(number))
+
+    def plan_taking_away(self, *skus: str) -> StepResult:
+        """Plan to take away all that is there of excluded products."""
+        return undo(self.context(), TakeAwayOptions(skus=list(skus)))
 
     def apply(self, plan_id: int, *, dies_at: int = 0) -> str:
         """Carry a plan out, in batches of one product; gives the run. dies_at: at its nth batch."""
@@ -320,6 +327,46 @@ def test_others_are_refused_by_name_and_chosen_products_alone_are_given_back(wor
     assert (nothing, again.shown["taken_back_before"]) == (None, 1)
     assert any("left as they are" in one and one.startswith("2 products") for one in again.warnings)
     assert world.rows()[third, "1"][0] == Picture().fingerprint()
+
+
+def test_what_is_there_of_an_excluded_product_goes_but_for_what_a_person_keeps_and_his_choice_waits(
+    world: World,
+) -> None:
+    database, channel = world.database, Channel("image_db", "", our_products)
+    first, second = add_products(database, 2)
+    wanted = {(one, key): Picture() for one in (first, second) for key in "123"}
+    world.sync(wanted)
+    pin_image(database, first, "image_db", "2", "anna")
+    before, shown = world.rows(), primaries(database)
+    kept = f"{first}/3"
+    with pytest.raises(UndoRefusedError, match="0 is not excluded from image_db; only"):
+        world.plan_taking_away("0")
+    exclude(database, channel, ["0"], "anna")
+    held.hold(database, "image_db", "", held.GUARD, [held.HeldRow(kept, str(first), "f", held.LIMIT, "many", "remove")])
+    held.decide(database, [one.id for one in held.entries(database)], held.KEEP, "anna")
+    number, late = (int(str(world.plan_taking_away("0").shown["plan_id"])) for _ in range(2))
+    header = Plans(database, world.installation.storage).header(number)
+    assert header.scope["only_named"] == "taking away what is there of excluded products"
+    run = world.apply(number)
+    left = {place: row for place, row in before.items() if place[0] == second or place == (first, "3")}
+    assert world.rows() == left
+    assert current_pins(database) == {first: "2"}
+    assert primaries(database) - shown == {(first, "3")}
+    assert {row.reason for one in effects_of_run(database, run) for row in one.rows if row.change in EFFECTS} == {
+        TAKEN_AWAY
+    }
+    back = world.undo(run)
+    assert (world.rows(), primaries(database)) == (before, shown)
+    world.undo(world.undo(world.undo(back)))
+    assert world.rows() == left
+    assert [(one.key, one.decision) for one in held.entries(database)] == [(kept, held.KEEP)], "it needs no marks"
+    assert world.wants(wanted) == set()
+    include(database, channel, ["0"], "anna")
+    assert world.wants(wanted) == {str(first)}
+    world.sync(wanted)
+    assert (world.rows(), primaries(database)) == (before, shown)
+    world.apply(late)
+    assert world.rows() == before, "it is excluded no more"
 
 
 def test_a_choice_of_primary_is_taken_back_and_again(world: World) -> None:

@@ -13,7 +13,7 @@ from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.guard import guard, wants
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits, Memory, Scope, Undone
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.undo import BY_COMMAND, marks_of, reverse
+from imagesync_pipelines.sync.undo import BY_COMMAND, marks_of, reverse, taken_away
 from imagesync_pipelines_tests.sync.fakes import FakeDatabase, FakeQuarantine, Row, frame, rows_of
 from imagesync_pipelines_tests.sync.worlds import NEVER, World, worlds
 
@@ -67,6 +67,27 @@ def test_what_a_group_had_before(
     assert found.refused == ({"g": f"{refused} was changed since by somebody else"} if refused else {})
     assert found.lost == {row.key: row.lost for row in rows if row.lost}
     assert all(values == {"was": wanted[key]} for key, values in found.values.items())
+
+
+@pytest.mark.parametrize(
+    ("there", "theirs", "stays", "removed_keys"),
+    [
+        pytest.param("ab", "", "", "ab", id="all that is ours goes"),
+        pytest.param("aXb", "X", "X", "ab", id="what others put there stays, in its place"),
+        pytest.param("XY", "XY", "XY", "", id="nothing is ours"),
+        pytest.param("", "", "", "", id="nothing is there"),
+        pytest.param("abk", "", "k", "ab", id="what a person keeps stays"),
+    ],
+)
+def test_what_is_ours_of_groups_is_taken_away(there: str, theirs: str, stays: str, removed_keys: str) -> None:
+    current = frame(*((key, "g", place, "f", None) for place, key in enumerate(there)), ("z", "other", 0, "f", None))
+    here = current[current["group"] == "g"]
+    found = taken_away(here, here["key"].isin(list(theirs)) if theirs else None)
+    assert {key: row[2] for key, row in rows_of(found.wanted).items()} == {key: there.index(key) for key in theirs}
+    scope, limits = Scope(frozenset("g"), BY_COMMAND), replace(LIFTED, memory=Memory(kept=frozenset("k")))
+    plan = guard(build_plan(found.wanted, here, scope, match_position=True), scope, limits, owned=current).plan
+    by_change = dict(zip(plan["key"], plan["change"], strict=True))
+    assert by_change == {**dict.fromkeys(stays, "keep"), **dict.fromkeys(removed_keys, "remove")}
 
 
 def test_several_effects_of_one_run_are_taken_back_from_the_last() -> None:

@@ -25,7 +25,7 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.decoded import forget_unused
 from imagesync_pipelines.storage.objects import s3_place
-from imagesync_pipelines.storage.plans import UNDOES
+from imagesync_pipelines.storage.plans import UNDOES, is_reversal
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
@@ -86,7 +86,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
         whole = listed is not None and listed.full and listed.complete
         if whole or not marking.restored(run.identity, run.engine, run.database):
             marking.move_on(run.identity, run.engine, run.database)
-        is_undo = bool(loaded.scope.get(UNDOES))
+        is_undo = is_reversal(loaded.scope)
         payload = context.plans.payload_portions(loaded.header.id)
         broken_off = _report_what_a_crash_kept_back(run, loaded.header.id)
         done = PhotosApplied()
@@ -213,7 +213,7 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
 
 def _write(run: StoreRun, fresh: Loaded, payload: Iterator[pd.DataFrame], broke: Broke) -> PhotosApplied:
     total, capacity = fresh.total, run.account.capacity_gb
-    verdicts, is_undo = Verdicts(run.engine), bool(fresh.scope.get(UNDOES))
+    verdicts, is_undo = Verdicts(run.engine), is_reversal(fresh.scope)
 
     def tell(written: Sequence[PhotoReport]) -> None:
         # The head office hears nothing of an undo: it may have others instead of these photos.
@@ -255,7 +255,7 @@ def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> bool:
     Whether it did. When each photo was written is not known any more, so these reports name no time.
     """
     earlier = run.broken_off(plan_id)
-    if earlier is None or earlier.scope.get(UNDOES):
+    if earlier is None or is_reversal(earlier.scope):
         return earlier is not None
     rows = run.context.plans.load(earlier.id)
     current = store.read_current(run.database, list(rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]))

@@ -10,7 +10,7 @@ from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.undoing import undo_job
+from imagesync_pipelines.sync.undoing import undo_jobs
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
 _API_STEP = partial(Step.of, pool="edge_api", tries_again_after=10)
@@ -46,7 +46,7 @@ JOBS = (
         alone=_WRITE_STEP(applying.scrub_store, kinds=("postgres",), tries_again_after=None),
         about=BINARIES,
     ),
-    undo_job(EDGE, undoing.plan_undo, "product", kinds=("postgres",)),
+    *undo_jobs(EDGE, undoing.plan_undo, "product", kinds=("postgres",)),
 )
 
 _OF_BINARIES = {

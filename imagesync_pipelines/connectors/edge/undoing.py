@@ -26,17 +26,17 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
 from imagesync_pipelines.sync.planned import Planned
 from imagesync_pipelines.sync.steps import RunContext, StepResult
-from imagesync_pipelines.sync.undo import BY_COMMAND, reverse
-from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
+from imagesync_pipelines.sync.undo import BY_COMMAND
+from imagesync_pipelines.sync.undoing import Asked, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
 
 NOT_KEPT = "the store does not keep its picture any more"
 
 
-def plan_undo(context: RunContext[EdgeSettings], options: UndoOptions) -> StepResult:
-    """What would give products of the store the photos back that they had before a run; nothing is changed yet.
+def plan_undo(context: RunContext[EdgeSettings], options: Asked) -> StepResult:
+    """What would give products of the store the photos back that they had before a run, or take theirs away.
 
-    Products that somebody changed since are left alone, each with who it was. Removals pass the deletion limits. The
-    plan is carried out only by its number.
+    Nothing is changed yet. Products that somebody changed since are left alone, each with who it was. Removals pass the
+    deletion limits. The plan is carried out only by its number.
 
     Raises UndoRefusedError, AccountBusyError, and the errors of the store's database.
     """
@@ -44,7 +44,7 @@ def plan_undo(context: RunContext[EdgeSettings], options: UndoOptions) -> StepRe
         return make_undo_plan(run, options)
 
 
-def make_undo_plan(run: StoreRun, options: UndoOptions) -> StepResult:
+def make_undo_plan(run: StoreRun, options: Asked) -> StepResult:
     """As plan_undo, at a store."""
     context = run.context
     with run.lock():
@@ -54,7 +54,7 @@ def make_undo_plan(run: StoreRun, options: UndoOptions) -> StepResult:
         kept = history.find_kept(run.database, _hashes(undoing.effects).values())
         everything = store.read_current(run.database)
     there = everything[among(everything["group"], pd.Series(list(undoing.groups), dtype="str"))]
-    found = reverse(_as_kept(undoing.effects, kept), there, undoing.since)
+    found = undoing.reversal(there, lambda effects: _as_kept(effects, kept))
     stay = pd.Series(list(found.refused), dtype="str")
     current, wanted = (rows[~among(rows["group"], stay)] for rows in (there, found.wanted))
     back = {key: history.photo_of(key, values) for key, values in found.values.items()}

@@ -6,7 +6,7 @@ from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
-from imagesync_pipelines.products.undoing import undo_job
+from imagesync_pipelines.products.undoing import undo_jobs
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.choosing import NOT_OURS, our_product, our_products
 from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step
@@ -47,7 +47,7 @@ CONNECTOR = Connector(
             steps=("files", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
-        undo_job(NAME),
+        *undo_jobs(NAME),
     ),
     apply_steps=("product_images",),
     schedules=(

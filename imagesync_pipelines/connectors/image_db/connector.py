@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
 )
 from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
-from imagesync_pipelines.products.undoing import undo_job
+from imagesync_pipelines.products.undoing import undo_jobs
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
@@ -138,7 +138,7 @@ CONNECTOR = Connector(
             steps=_PLANNED,
             presets=_ONLY_LOOK,
         ),
-        undo_job(NAME, needed_runs),
+        *undo_jobs(NAME, needed_runs),
     ),
     apply_steps=("product_images", "export"),
     needed_runs=needed_runs,

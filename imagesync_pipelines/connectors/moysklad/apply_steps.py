@@ -29,7 +29,7 @@ from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_o
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.storage.plans import UNDOES
+from imagesync_pipelines.storage.plans import is_reversal
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
 from imagesync_pipelines.sync.carry_out import (
     ApplyOptions,
@@ -190,7 +190,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         applied = carry_out_remotely(
             context,
             loaded,
-            partial(undo_known_now if loaded.scope.get(UNDOES) else known_now, child, target.tasks),
+            partial(undo_known_now if is_reversal(loaded.scope) else known_now, child, target.tasks),
             target,
             child,
             payload=payload,

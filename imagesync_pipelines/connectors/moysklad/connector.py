@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.moysklad.doctor import probes
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.undoing import undo_job
+from imagesync_pipelines.sync.undoing import undo_jobs
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.
@@ -76,7 +76,7 @@ JOBS = (
         "Removes image content that nobody used for a while, never what a run is using.",
         alone=Step.of(apply_steps.forget_content, kinds=(), partitions=""),
     ),
-    undo_job(NAME, undoing.plan_undo, "entity", kinds={"rest"}, pool="moysklad_child"),
+    *undo_jobs(NAME, undoing.plan_undo, "entity", kinds={"rest"}, pool="moysklad_child"),
 )
 
 # All of them warn, for the run itself has told what it could not do.

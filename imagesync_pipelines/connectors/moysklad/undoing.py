@@ -30,19 +30,19 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import POLICY, Planned
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult
-from imagesync_pipelines.sync.undo import BY_COMMAND, Reversal, moved_only, reverse
-from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
+from imagesync_pipelines.sync.undo import BY_COMMAND, Reversal, moved_only
+from imagesync_pipelines.sync.undoing import Asked, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
 
 NOT_KEPT = "its bytes are not kept any more"
 _NO_COUNTERPART = "it has no counterpart in {} any more"
 _NOT_THERE = "{} does not have it any more"
 
 
-def plan_undo(context: Run, options: UndoOptions) -> StepResult:
-    """What would give entities of the child account the images back that they had before a run; nothing is changed yet.
+def plan_undo(context: Run, options: Asked) -> StepResult:
+    """What would give entities of the child account the images back that they had before a run, or take ours away.
 
-    Their lists are read first: entities that somebody changed since are left alone, each with who it was. Removals pass
-    the deletion limits. The plan is carried out only by its number.
+    Nothing is changed yet. Their lists are read first: entities that somebody changed since are left alone, each with
+    who it was. Removals pass the deletion limits. The plan is carried out only by its number.
 
     Raises UndoRefusedError, SkippedOffError, AccountBusyError, and the errors of the API.
     """
@@ -51,7 +51,7 @@ def plan_undo(context: Run, options: UndoOptions) -> StepResult:
         return make_undo_plan(child, api, options)
 
 
-def make_undo_plan(child: ChildRun, api: MoyskladApi, options: UndoOptions) -> StepResult:
+def make_undo_plan(child: ChildRun, api: MoyskladApi, options: Asked) -> StepResult:
     """As plan_undo, with the account that is meant."""
     child.refuse_off()
     context, calls, limits = child.context, api.calls, limits_of_undo(child.context)
@@ -67,7 +67,8 @@ def make_undo_plan(child: ChildRun, api: MoyskladApi, options: UndoOptions) -> S
         records = child.records()
         kept = child.contents.hold_bytes(_hashes(undoing.effects), HOLD)
     current = planning.rows_frame({group: records[group] for group in there if group in records})
-    found = _by_bytes(reverse(_as_kept(undoing.effects, kept), current, undoing.since, listed=True))
+    theirs = current["fingerprint"].map(planning.is_owners)
+    found = _by_bytes(undoing.reversal(current, lambda effects: _as_kept(effects, kept), theirs=theirs, listed=True))
     others = dict.fromkeys(undoing.groups - there.keys(), _NO_COUNTERPART.format(child.alias))
     others |= lists.unread | dict.fromkeys(lists.gone, _NOT_THERE.format(child.alias))
     found = replace(

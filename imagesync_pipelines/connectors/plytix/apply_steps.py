@@ -29,7 +29,7 @@ from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget
 from imagesync_pipelines.connectors.plytix.undoing import apply_undo
 from imagesync_pipelines.connectors.plytix.uploads import Uploads
 from imagesync_pipelines.errors import error_reason
-from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED, UNDOES
+from imagesync_pipelines.storage.plans import CLEAN_UP, ONLY_NAMED, is_reversal
 from imagesync_pipelines.sync import carry_out
 from imagesync_pipelines.sync.apply import ends_run
 from imagesync_pipelines.sync.identity import Told
@@ -47,8 +47,8 @@ def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> Ste
     NotAllowedError.
     """
     loaded = carry_out.load_plan(context, options.plan_id)
-    if loaded.scope.get(UNDOES):
-        return StepResult(lines=[f"{context.account}: an undo uploads nothing."])
+    if is_reversal(loaded.scope):
+        return StepResult(lines=[f"{context.account}: what takes back or away uploads nothing."])
     # A picture that only stale products show is not uploaded.
     fresh, _ = carry_out.fresh_part(context, loaded, partial(known_now, context))
     urls = uploads_of(fresh.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
@@ -123,7 +123,7 @@ def product_images(context: Run, options: carry_out.ApplyOptions, api: PlytixApi
     NotAllowedError.
     """
     loaded = carry_out.load_plan(context, options.plan_id)
-    if loaded.scope.get(UNDOES):
+    if is_reversal(loaded.scope):
         return apply_undo(context, loaded, api)
     payload = context.plans.need_payload(loaded.header.id)
     tasks, scope = tasks_of(payload), loaded.scope

@@ -29,7 +29,7 @@ from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.undoing import undo_job
+from imagesync_pipelines.sync.undoing import undo_jobs
 
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"
@@ -115,7 +115,7 @@ CONNECTOR = Connector(
             ),
             about="plan",
         ),
-        undo_job(NAME, with_pim(undoing.plan_undo), "product", kinds=("rest",), pool=API_POOL),
+        *undo_jobs(NAME, with_pim(undoing.plan_undo), "product", kinds=("rest",), pool=API_POOL),
     ),
     apply_steps=("assets", "product_images"),
     job_for=job_for,

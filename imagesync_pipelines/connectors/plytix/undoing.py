@@ -31,7 +31,7 @@ from imagesync_pipelines.connectors.plytix.reading import settle
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.target import FATAL, NO_PRODUCT, NOT_THERE, OTHER_THUMBNAIL, STILL_THERE
 from imagesync_pipelines.errors import error_reason
-from imagesync_pipelines.storage.effects import Effect, EffectRow, effects_of_run
+from imagesync_pipelines.storage.effects import Effect, EffectRow
 from imagesync_pipelines.storage.outbox import IN_PART
 from imagesync_pipelines.sync import carry_out
 from imagesync_pipelines.sync.apply import same_for_all
@@ -42,8 +42,8 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned
 from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
 from imagesync_pipelines.sync.steps import StepResult, Texts
-from imagesync_pipelines.sync.undo import BY_COMMAND, moved_only, reverse
-from imagesync_pipelines.sync.undoing import UndoOptions, limits_of_undo, undo_result, what_to_undo
+from imagesync_pipelines.sync.undo import BY_COMMAND, moved_only
+from imagesync_pipelines.sync.undoing import Asked, groups_asked, limits_of_undo, undo_result, what_to_undo
 
 _GONE = "Plytix has no product with this SKU any more"
 _NO_ASSET = "nothing is known of its asset"
@@ -51,20 +51,18 @@ _NO_ORDER = "nothing is known of the former order of its gallery"
 _REORDERED = "the order of its gallery was changed since by somebody else"
 
 
-def plan_undo(context: Run, options: UndoOptions, api: PlytixApi) -> StepResult:
-    """What would give galleries and thumbnails back what they had before a run; nothing is changed yet.
+def plan_undo(context: Run, options: Asked, api: PlytixApi) -> StepResult:
+    """What would give galleries and thumbnails back what they had before a run, or take our links away.
 
-    They are read first: products that somebody changed since are left alone, each with who it was. Removals pass the
-    deletion limits. The plan is carried out only by its number.
+    Nothing is changed yet. They are read first: products that somebody changed since are left alone, each with who it
+    was. Removals pass the deletion limits. The plan is carried out only by its number.
 
     Raises UndoRefusedError, AccountBusyError, IdentityRefusedError, and the errors of Plytix.
     """
-    engine, ledger, calls = context.installation.engine, ledger_of(context), api.calls
+    ledger, calls = ledger_of(context), api.calls
     with context.lock():
         unsettled = [intent.group for intent in ledger.open_intents()]
-        mine = (context.connector, context.account)
-        done = (one.group for one in effects_of_run(engine, options.run) if (one.connector, one.account) == mine)
-        products = api.search_products(list(dict.fromkeys((*done, *unsettled))))
+        products = api.search_products(list(dict.fromkeys((*groups_asked(context, options), *unsettled))))
         if products:
             identity_of(context, api.account).look(api.told())
         context.check_locks()
@@ -73,7 +71,10 @@ def plan_undo(context: Run, options: UndoOptions, api: PlytixApi) -> StepResult:
         undoing = what_to_undo(context, options, lambda skus: skus)
         known = ledger.known()
     there = {sku: products[sku] for sku in sorted(undoing.groups & products.keys())}
-    found = reverse(_as_kept(undoing.effects), _current(there, known, undoing.effects), undoing.since)
+    shown = _current(there, known, undoing.effects)
+    # A picture of ours that somebody else put into a gallery is his there.
+    theirs = [(sku, picture_key(key)) not in known.links for sku, key in zip(shown["group"], shown["key"], strict=True)]
+    found = undoing.reversal(shown, _as_kept, theirs=pd.Series(theirs, index=shown.index, dtype="bool"))
     moved = {sku: _REORDERED for sku, product in there.items() if _is_reordered(product, undoing.effects)}
     refused = {**moved, **found.refused, **dict.fromkeys(undoing.groups - products.keys(), _GONE)}
     found = replace(found, refused=refused)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership
+from imagesync_pipelines.connectors.moysklad.counterparts import groups_by_sku
 from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Managed
 from imagesync_pipelines.connectors.moysklad.undoing import NOT_KEPT, make_undo_plan, plan_reversal
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
@@ -16,11 +17,12 @@ from imagesync_pipelines.sandbox.moysklad.mutation import mutate
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.effects import effects_of_run
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.steps import StepResult
 from imagesync_pipelines.sync.undo import Reversal
-from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError
+from imagesync_pipelines.sync.undoing import TakeAwayOptions, UndoOptions, UndoRefusedError
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
 OWN = jpeg("own", 50)
@@ -103,6 +105,24 @@ def test_an_image_of_a_mirrors_owner_comes_back_as_his(database: sa.Engine, tmp_
         assert shown(world) == before
         world.sync(ownership=mirror, full=True, check_child=True)
         assert shown(world) == before, "it is kept, though the main account does not have it"
+
+
+def test_what_the_owner_of_a_mirror_added_to_an_excluded_entity_stays(database: sa.Engine, tmp_path: Path) -> None:
+    mirror = Ownership.MIRROR
+    with open_world(database, tmp_path) as world:
+        world.sync(ownership=mirror)
+        child, code = world.child(), world.main.entities()[0].external_code
+        there = [(name, body) for name, body, _ in world.pictures(code)]
+        child.set_images(child.by_code(code).id, [there[0], ("own.jpg", OWN), *there[1:]])
+        before, of = shown(world), world.child_run(f"run-{next(world.numbers)}", ownership=mirror)
+        exclude(database, Channel("moysklad", CHILD, groups_by_sku), [code], "anna")
+        with world.api(CHILD) as api:
+            result = make_undo_plan(of, api, TakeAwayOptions(skus=[code]))
+        done = world.apply(int(str(result.shown["plan_id"])), ownership=mirror)
+        assert (done.error_count, done.summary.images_deleted) == (0, len(there))
+        assert shown(world) == {**before, code: [("own.jpg", OWN)]}
+        undone(world, newest(world), ownership=mirror)
+        assert shown(world) == before
 
 
 def test_what_is_not_kept_is_told_and_costs_no_other(database: sa.Engine, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Moyskla
 from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.counterparts import groups_by_sku
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
@@ -127,7 +128,8 @@ class World:
     def context(self, run_id: str, *ancestors: str, account: str = CHILD) -> RunContext[MoyskladSettings]:
         """What the steps of a run of this account work with."""
         lineage = Lineage(run_id, ancestors)
-        return RunContext(NAME, account, lineage, self.place, self.settings, clock=self.sandbox.clock.now)
+        clock = self.sandbox.clock.now
+        return RunContext(NAME, account, lineage, self.place, self.settings, clock=clock, groups_by_sku=groups_by_sku)
 
     def child_run(self, run_id: str, *ancestors: str, alias: str = CHILD, **child: Any) -> ChildRun:
         """A run of a child account; `child` are keys of its section in the accounts file."""

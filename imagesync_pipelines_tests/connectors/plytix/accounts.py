@@ -88,7 +88,13 @@ class Connector:
     def at(self, run_id: str, *ancestors: str) -> Run:
         """What the steps of a run work with; ancestors: the runs that it re-executes."""
         return RunContext(
-            "plytix", ACCOUNT, Lineage(run_id, ancestors), self.installation, self.settings, clock=self.plytix.clock.now
+            "plytix",
+            ACCOUNT,
+            Lineage(run_id, ancestors),
+            self.installation,
+            self.settings,
+            clock=self.plytix.clock.now,
+            groups_by_sku=lambda connection, account, skus: {sku: sku for sku in skus},
         )
 
     @property

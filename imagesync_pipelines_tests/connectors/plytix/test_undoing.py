@@ -15,8 +15,9 @@ from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.plytix.model import NullThumbnail
 from imagesync_pipelines.storage.effects import effects_of_run
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.steps import StepResult, Texts
-from imagesync_pipelines.sync.undoing import UndoOptions, UndoRefusedError
+from imagesync_pipelines.sync.undoing import TakeAwayOptions, UndoOptions, UndoRefusedError
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector
 
 pytestmark = pytest.mark.slow
@@ -160,6 +161,21 @@ def test_what_others_changed_since_is_left_alone_and_unknown_runs_are_refused(re
         planned(removing, "other")
     with pytest.raises(UndoRefusedError, match="Nothing is known"):
         planned(removing, run, "AMZN-US-NONE")
+
+
+def test_what_others_put_into_the_gallery_of_an_excluded_product_stays(removing: Connector) -> None:
+    sku = FOUR[0].suggested_sku
+    removing.plytix.mutate("add_image", sku=sku, filename="person.jpg", position=1)
+    before, of = removing.shown(), removing.at(removing.run_id())
+    assert before[sku][1] is not None
+    exclude(of.installation.engine, Channel("plytix", of.account, of.groups_by_sku), [sku], "anna")
+    with removing.api() as api:
+        result = plan_undo(of, TakeAwayOptions(skus=[sku]), api)
+        done = removing.apply(api, removing.run_id(), int(str(result.shown["plan_id"])))
+    assert done.summary.images_deleted == len(before[sku][0]) - 1
+    assert removing.shown() == {**before, sku: (("person.jpg",), None)}
+    undone(removing, newest(removing))
+    assert removing.shown() == before
 
 
 def test_an_undo_whose_answer_nobody_heard_is_marked_when_it_is_read(removing: Connector) -> None:

@@ -27,7 +27,7 @@ from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map
 from imagesync_pipelines.sync.choosing import our_products
 from imagesync_pipelines.sync.connector import picture_at
-from imagesync_pipelines.sync.excluding import Channel, exclude
+from imagesync_pipelines.sync.excluding import Channel, exclude, include
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
 from imagesync_pipelines.sync.plan_rows import part_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
@@ -249,14 +249,25 @@ def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site,
 def test_what_was_excluded_since_is_told_on_the_page_of_a_plan(site: Site, world: World) -> None:
     groups = [str(world.product(sku, sku)) for sku in ("100", "200")]
     rows = [{"key": f"{group}/1", "group": group, "change": "add", "reason": "new"} for group in groups]
-    plan, undo = save(world, rows), save(world, rows, undoes_run="run", only_named="the undo of run run")
+    payload = pd.DataFrame(columns=["key", "thumbnail_url", "image_url", "width", "height"])
+    plan, undo = (
+        save(world, rows),
+        save(world, rows, payload=payload, undoes_run="run", only_named="the undo of run run"),
+    )
     exclude(world.engine, Channel("image_db", "", our_products), ["100"], "anna")
     text = site.get(f"/plans/{plan}").text
     assert "100 is excluded by anna since" in text
     assert "1 of its 2 groups that change are refused now" in text
     exclude(world.engine, Channel("image_db", "", our_products), ["200"], "anna")
     assert "It expired: all of it is refused now" in site.get(f"/plans/{plan}").text
-    assert "excluded" not in site.get(f"/plans/{undo}").text
+    text = site.get(f"/plans/{undo}").text
+    assert ("for the undo of run run" in text, "excluded" in text) == (True, False)
+    for_it = "taking away what is there of excluded products"
+    taking_away = save(world, rows, payload=payload, takes_away=True, only_named=for_it)
+    text = site.get(f"/plans/{taking_away}").text
+    assert (f"for {for_it}" in text, "refused now" in text) == (True, False)
+    include(world.engine, Channel("image_db", "", our_products), ["100"], "anna")
+    assert "it is excluded no more, so nothing of it is taken away" in site.get(f"/plans/{taking_away}").text
 
 
 def test_neither_a_plan_of_some_pages_nor_what_is_held_back_expires_a_plan(world: World) -> None:

@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema_accounts import exclusion
 from imagesync_pipelines.sync import excluding
 from imagesync_pipelines.sync.excluding import EXCLUDE, INCLUDE, Channel
 from imagesync_pipelines.web.catalogue import queries
-from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS
+from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
+from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, launched, taking_away
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -32,12 +34,17 @@ Doing = Literal["exclude", "include"]
 
 
 class Meant(BaseModel):
-    """Products by their numbers or SKUs, and the channel ("connector/account"); why: in a person's words."""
+    """Products by their numbers or SKUs, and the channel ("connector/account"); why: in a person's words.
+
+    take_away: what is there of them is to be planned to be taken away, and of `already`, which are excluded.
+    """
 
     channel: Annotated[Text, Field(max_length=300)]
     ids: Annotated[list[ProductId], Field(max_length=MOST_SKUS)] = []
     skus: Annotated[list[Sku], Field(max_length=MOST_SKUS)] = []
     why: Annotated[Text, Field(max_length=1000)] = ""
+    already: Annotated[list[Sku], Field(max_length=MOST_SKUS)] = []
+    take_away: Literal["", "1"] = ""
 
 
 @router.get("/admin/exclusions", name="exclusions")
@@ -61,7 +68,9 @@ def look(request: Request, opened: Here, _: Admin, doing: Doing, meant: Annotate
     if not skus:
         raise excluding.ExclusionRefusedError("Choose products first; nothing was changed.")
     found = excluding.look_at(opened.engine, channel, skus, doing)
+    held = excluding.list_exclusions(opened.engine, excluding.in_channel(*channel.owner), among(exclusion.c.sku, skus))
     context = {
+        "already": [one.sku for one in held] if doing == EXCLUDE else [],
         "doing": doing,
         "channel": meant.channel,
         "called": called(channel.connector, channel.account),
@@ -77,12 +86,18 @@ def decide(request: Request, opened: Here, who: Admin, doing: Doing, meant: Anno
     """Exclude what was looked at, or end that, in this person's name."""
     channel = channel_named(opened, meant.channel, doing)
     if doing == EXCLUDE:
-        done = excluding.exclude(opened.engine, channel, meant.skus, who.name, meant.why)
+        skus = sorted({*meant.skus, *(meant.already if meant.take_away else ())})
+        done = excluding.exclude(opened.engine, channel, skus, who.name, meant.why)
         said = "excluded. What is there stays, and nothing of it is changed."
     else:
         done = excluding.include(opened.engine, channel, meant.skus, who.name)
         said = "no longer excluded. The next run does what is wanted there."
     log.info("%s: %s of %s products, %s", who.name, doing, len(done), channel.name)
+    if doing == EXCLUDE and meant.take_away:
+        try:
+            return launched(request, opened, who, taking_away(channel, skus))
+        except DagsterUnreachableError as error:
+            said = f"excluded. What is there stays for now, for the plan that takes it away was not started: {error}"
     tell(request, f"{called(channel.connector, channel.account)}: {len(done)} {said}")
     return go_on(str(request.app.url_path_for("exclusions")))
 

@@ -14,7 +14,8 @@ from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.effects import Touched, touched_by
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.connector import UNDO
+from imagesync_pipelines.sync.connector import TAKE_AWAY, UNDO
+from imagesync_pipelines.sync.excluding import Channel
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
 from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
@@ -226,6 +227,12 @@ def undo_of(run_id: str, touched: Sequence[Touched]) -> JobRun:
         raise NothingToStartError(f"Nothing that run {run_id} changed can be taken back.")
     connector = connector_named(touched[0].connector)
     return job_runs.job_run(connector, connector.job(UNDO), touched[0].account, {"run": run_id})
+
+
+def taking_away(channel: Channel, skus: Sequence[str]) -> JobRun:
+    """The run that plans to take away what is there of products that are excluded from a channel."""
+    connector = connector_named(channel.connector)
+    return job_runs.job_run(connector, connector.job(TAKE_AWAY), channel.account, {"skus": list(skus)})
 
 
 def skus_of(text: str) -> tuple[str, ...]:

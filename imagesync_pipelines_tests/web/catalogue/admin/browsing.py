@@ -87,6 +87,7 @@ class FakeDagster:
                 "image_db__skus_dry_run",
                 "image_db__apply",
                 "image_db__undo",
+                "image_db__take_away",
                 "plytix__skus",
                 "moysklad__entities",
                 "quality__measure",

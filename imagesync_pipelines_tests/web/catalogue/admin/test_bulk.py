@@ -147,6 +147,28 @@ def test_products_are_excluded_from_a_channel_and_back_each_looked_at_first(
     assert [one.sku for one in list_exclusions(world.engine)] == ["101"]
 
 
+def test_what_is_there_of_excluded_products_is_taken_away_by_a_plan(
+    world: World, admin: Browser, viewer: Browser, dagster: FakeDagster, products: list[int]
+) -> None:
+    exclude(world.engine, Channel("image_db", "", our_products), ["100"], "anna")
+    assert "Plan to take away" not in viewer.get("/admin/exclusions").text
+    fields, path = {"csrf": admin.csrf(), "channel": "image_db/"}, "/admin/exclusions/exclude"
+    shown = admin.post("/admin/exclusions/look/exclude", {**fields, "ids": [str(one) for one in products[:2]]})
+    assert "Exclude these, and plan to take away what is there of 2" in shown.text
+    form = forms_of(shown.text)[path]
+    assert (form["skus"], form["already"]) == ("101", "100")
+    for skus, answer in ((("100", "101"), {**form, "take_away": "1"}), (("100",), {**fields, "skus": "100"})):
+        done = admin.post(path, {**answer, "csrf": admin.csrf(), "take_away": "1"})
+        assert done.url.endswith(f"/admin/runs/{RUN_ID}")
+        run = dagster.launched[-1]
+        assert run["selector"]["jobName"] == "image_db__take_away"
+        assert run["runConfigData"]["ops"]["image_db__plan_taking_away"]["config"] == {"skus": list(skus)}
+    assert [one.sku for one in list_exclusions(world.engine)] == ["100", "101"]
+    dagster.refuses = {"__typename": "PythonError", "message": "no"}
+    told = admin.post(path, {**fields, "skus": "102", "take_away": "1"}).text
+    assert "1 excluded. What is there stays for now" in told
+
+
 def test_what_is_no_choice_changes_nothing(world: World, admin: Browser, products: list[int]) -> None:
     csrf = admin.csrf()
     for path, fields in (
