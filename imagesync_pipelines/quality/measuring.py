@@ -14,6 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from imagesync_pipelines.imaging.errors import BadImageError
+from imagesync_pipelines.imaging.words import WordsMissingError
 from imagesync_pipelines.products.originals import Failed
 from imagesync_pipelines.quality.storing import put_measures
 from imagesync_pipelines.storage.contents import ContentMissingError, Contents
@@ -67,6 +68,7 @@ class Bounds:
 class Looked:
     """What came of a run. measured: contents that are known now; problems: those that were set aside, with the first
     of their reasons. waiting: pictures that the limit left for the next run; away: those whose host did not answer.
+    no_words: why no text could be read, '' where it could, or nobody wanted it.
     """
 
     measured: int = 0
@@ -74,6 +76,7 @@ class Looked:
     reasons: list[str] = field(default_factory=list)
     waiting: int = 0
     away: int = 0
+    no_words: str = ""
 
     @property
     def done(self) -> int:
@@ -147,8 +150,9 @@ def measure_due(
         left = _number_due(connection, due) if total else 0
     if bounds.limit is not None and found.done >= bounds.limit:
         found.waiting = left
-    else:
+    elif not looker.no_words:
         found.away = left
+    found.no_words = looker.no_words
     return found
 
 
@@ -158,6 +162,7 @@ class _Looker:
     def __init__(self, engine: sa.Engine, contents: Contents, tools: Tools) -> None:
         self._engine, self._contents, self._tools = engine, contents, tools
         self._failed = Failed()
+        self.no_words = ""
         self._reading, self._guard = threading.Lock(), threading.Lock()
         self._under_way: dict[str, threading.Lock] = {}
         self._done: dict[str, _Seen] = {}
@@ -213,19 +218,20 @@ class _Looker:
         if before is not None and before.measured_by == self._tools.measured_by and (has_words or not wants_words):
             return _Seen(sha256)
         measures = self._tools.measure(body)
-        if not wants_words:
-            return _Seen(sha256, measures=measures)
-        return _Seen(sha256, measures=replace(measures, words=self._words(body)), words=True)
+        words = self._words(body) if wants_words else None
+        return _Seen(sha256, measures=replace(measures, words=words), words=wants_words and not self.no_words)
 
     def _words(self, body: bytes) -> tuple[str, ...] | None:
         """The text in a picture; None where it cannot be read, which costs no measure."""
         try:
             # One picture at a time: the reader is a process of its own.
             with self._reading:
-                return None if self._tools.words is None else self._tools.words(body)
+                return None if self._tools.words is None or self.no_words else self._tools.words(body)
+        except WordsMissingError as missing:
+            self.no_words = str(missing)
         except Exception as error:  # noqa: BLE001 - as above
             item_failure(error)
-            return None
+        return None
 
 
 def _is_due(tools: Tools, bounds: Bounds) -> sa.ColumnElement[bool]:

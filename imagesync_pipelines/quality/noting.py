@@ -79,7 +79,7 @@ def note_pictures(engine: sa.Engine, connector: str, account: str, pictures: Ite
         connection.execute(sa.text(_CREATE))
         copy_rows(connection, "pg_temp.picture_shown", ChannelPicture._fields, pictures)
         connection.execute(sa.text("ANALYZE picture_shown"))
-        # Of tables that were filled lately PostgreSQL takes the rows of an account for one: row by row takes hours then.
+        # PostgreSQL takes the rows of an account for one where a table was filled lately: row by row takes hours then.
         connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
         shown = int(connection.execute(sa.text("SELECT count(*) FROM picture_shown")).scalar_one())
         connection.execute(sa.text(_SCORES), owner)

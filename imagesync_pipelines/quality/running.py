@@ -160,6 +160,8 @@ def told(mains: Looked, others: Looked) -> Iterator[str]:
             yield f"{what}: {found.waiting} wait for the next run (QUALITY_PICTURES_PER_RUN)."
         if found.away:
             yield f"{what}: {found.away} wait for the next run, because nobody answered where they are."
+        if found.no_words:
+            yield f"{what}: {found.no_words}."
         if found.problems:
             yield f"{what}: {found.problems} could not be measured; the first: {found.reasons[0]}."
 

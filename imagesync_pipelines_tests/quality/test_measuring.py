@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
+from imagesync_pipelines.imaging.words import WordsMissingError
 from imagesync_pipelines.quality import measuring
 from imagesync_pipelines.quality.measuring import ANOTHER, NO_ADDRESS, Bounds, Looked, Tools, measure_due
 from imagesync_pipelines.quality.noting import note_pictures
@@ -25,6 +26,10 @@ SHOWN = ChannelPicture("A", "1", True, None, "", "variant", "https://a.example/1
 
 def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+def without_model(body: bytes) -> tuple[str, ...]:
+    raise WordsMissingError("no model")
 
 
 class World:
@@ -162,7 +167,9 @@ def test_words_are_read_in_main_pictures_only_and_other_pictures_are_measured_of
     world.gives = {main.picture: b"one", other.picture: b"other", strange.picture: b"two"}
     world.show(main, other, strange, far)
     assert world.run().measured == 2
-    world.tools = replace(world.tools, words=read, words_by="r1")
+    world.tools = replace(world.tools, words=without_model, words_by="r1")
+    assert world.run() == Looked(measured=2, no_words="no model")
+    world.tools = replace(world.tools, words=read)
     assert world.run().measured == 2
     assert sorted(texts) == [b"one", b"two"]
     assert world.run() == Looked()
