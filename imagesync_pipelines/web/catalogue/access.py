@@ -46,6 +46,7 @@ class KeyScope(StrEnum):
     READ = "read"
     EXPORT = "export"
     PIN = "pin"
+    PLAN = "plan"
 
 
 class AccessRefusedError(StorageError):

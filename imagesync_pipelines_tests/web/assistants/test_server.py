@@ -1,0 +1,190 @@
+"""The door for assistants, asked by the official client over HTTP, and beside a program over its pipes."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+import requests
+import sqlalchemy as sa
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from PIL import Image
+
+from imagesync_pipelines.sandbox.server import bind, running
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.quarantine import QuarantineItem, QuarantineTable
+from imagesync_pipelines.web.assistants.desk import REFUSED
+from imagesync_pipelines.web.assistants.server import PLANNING, READING, build_app
+from imagesync_pipelines.web.catalogue.access import KeyScope, add_key, revoke_key
+from imagesync_pipelines_tests.cli.terminals import COMMAND
+from imagesync_pipelines_tests.places import databases, environment_of, opened
+from imagesync_pipelines_tests.web.catalogue import judging
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, FakeDagster, at_dagster, fake_dagster
+from imagesync_pipelines_tests.web.catalogue.api.calling import a_key
+from imagesync_pipelines_tests.web.catalogue.media import media_host, picture
+from imagesync_pipelines_tests.web.catalogue.world import World, open_world
+
+Ask = Callable[[Client], Awaitable[Any]]
+
+
+class Door(NamedTuple):
+    """The door at an address, over a world and a stand-in for Dagster."""
+
+    address: str
+    world: World
+    dagster: FakeDagster
+
+    def ask(self, key: str, ask: Ask) -> Any:
+        """What the official client gets with a key."""
+
+        async def asked() -> Any:
+            async with AsyncExitStack() as stack:
+                headers = {"Authorization": f"Bearer {key}"}
+                http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=30))
+                transport = streamable_http_client(self.address, http_client=http)
+                return await ask(await stack.enter_async_context(Client(transport)))
+
+        return asyncio.run(asked())
+
+    def tool(self, name: str, scopes: tuple[KeyScope, ...] = (KeyScope.READ,), **arguments: Any) -> Any:
+        """The result of a tool, asked with a key of these scopes."""
+        key = a_key(self.world.engine, scopes, name=f"k{name}-{len(self.dagster.launched)}-{len(arguments)}")
+        return self.ask(key, lambda client: client.call_tool(name, arguments))
+
+
+@pytest.fixture
+def door(database: sa.Engine, tmp_path: Path) -> Iterator[Door]:
+    """The door over an empty catalogue."""
+    with fake_dagster() as dagster:
+        world = at_dagster(open_world(database, tmp_path), dagster.address)
+        listener = bind()
+        with running((build_app(world.opened), listener)):
+            yield Door(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", world, dagster)
+
+
+def said(result: Any) -> str:
+    """What a tool that refused says to the assistant."""
+    assert result.is_error, result
+    return str(result.content[0].text)
+
+
+def facts(result: Any) -> Any:
+    """What a tool gave."""
+    assert not result.is_error, result.content
+    return result.structured_content
+
+
+def test_a_product_is_told_with_the_reason_for_its_pictures_and_how_channels_judge_it(door: Door) -> None:
+    product = door.world.product("803721", "Engel aus Holz")
+    door.world.image(product, "930363")
+    judging.show(door.world.engine, "803721", judging.GREY, product_id=product)
+    judging.judge(door.world.engine)
+
+    found = facts(door.tool("product", sku="803721"))
+
+    (shown,) = found["pictures"]["images"]
+    assert (found["product"]["name"], shown["external_id"]) == ("Engel aus Holz", "930363")
+    assert shown["chosen_because"] == "large enough"
+    (judged,) = found["quality"]
+    assert judged["rule_set"] == "amazon"
+    assert "background" in {one["rule"] for one in judged["findings"]}
+    assert [one["sku"] for one in facts(door.tool("find_products", words="holz"))["items"]] == ["803721"]
+    worst = facts(door.tool("picture_quality", rule_set="amazon"))
+    assert ([one["code"] for one in worst["worst"]], worst["what_to_do_next"][0]["listings"]) == (["803721"], 1)
+    assert said(door.tool("product", sku="nobody")) == "There is no product with the SKU nobody."
+
+
+def test_pictures_come_as_images_of_a_bounded_size(door: Door) -> None:
+    product = door.world.product("803721")
+    with media_host() as media:
+        door.world.image(product, "930363", image_url=media.url("a.jpg", picture((1500, 1000))))
+        told, shown = door.tool("pictures", sku="803721").content
+    assert told.text == "803721: 930363 Engel - Produktfoto"
+    with Image.open(io.BytesIO(base64.b64decode(shown.data))) as small:
+        assert (shown.mime_type, small.format, small.size) == ("image/jpeg", "JPEG", (480, 320))
+
+
+def test_quarantine_and_history_are_read_without_what_is_secret(door: Door) -> None:
+    reason = "https://anna:secret@shop.example.com/a.jpg answers 404"
+    aside = QuarantineItem("7", None, "fetch", reason, "the whole record")
+    QuarantineTable(door.world.engine, "plytix/main").put([aside])
+    (found,) = facts(door.tool("quarantine"))["result"]
+    assert (found["connector"], found["key"]) == ("plytix/main", "7")
+    assert "secret" not in json.dumps(found)
+    assert "payload" not in found
+    door.world.product("803721")
+    assert facts(door.tool("history", sku="803721")) == {"result": []}
+    assert facts(door.tool("plans")) == {"result": []}
+    assert "Plan 5" in said(door.tool("plan", number=5, change="remove"))
+
+
+def test_it_proposes_by_runs_that_stop_after_their_plan(door: Door) -> None:
+    door.world.product("803721")
+    both = (KeyScope.READ, KeyScope.PLAN)
+
+    started = facts(door.tool("plan_synchronisation", both, connector="image_db", skus=["803721"]))
+    facts(door.tool("plan_synchronisation", both, connector="plytix", account="main", skus=["803721"]))
+
+    assert started["run_id"] == RUN_ID
+    for launched in door.dagster.launched:
+        tags = {tag["key"]: tag["value"] for tag in launched["executionMetadata"]["tags"]}
+        assert tags["imagesync/started_by"].startswith("key kplan_synchronisation")
+        assert "true" in json.dumps(launched["runConfigData"]).lower() or "dry_run" in launched["selector"]["jobName"]
+    assert facts(door.tool("run", run_id=RUN_ID))["state"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "why"),
+    [
+        ("plan_synchronisation", {"connector": "nobody", "skus": ["1"]}, "There is no connector 'nobody'"),
+        ("plan_synchronisation", {"connector": "edge", "account": "x", "skus": ["1"]}, "no account or store 'x'"),
+        ("plan_undo", {"run_id": RUN_ID}, "can be taken back"),
+    ],
+)
+def test_what_cannot_be_planned_is_told_and_starts_nothing(
+    door: Door, tool: str, arguments: dict[str, Any], why: str
+) -> None:
+    assert why in said(door.tool(tool, (KeyScope.READ, KeyScope.PLAN), **arguments))
+    assert "scope plan" in said(door.tool(tool, **arguments, **{"unknown": 1}))
+    assert door.dagster.launched == []
+
+
+def test_a_key_reads_until_it_is_revoked_and_has_calls_left(door: Door) -> None:
+    key, _ = add_key(door.world.engine, "helper", [KeyScope.READ])
+    listed = door.ask(key, lambda client: client.list_tools())
+    assert {one.name for one in listed.tools} == {one.__name__ for one in (*READING, *PLANNING)}
+    assert all(one.description and one.annotations for one in listed.tools)
+    exporter, _ = add_key(door.world.engine, "exporter", [KeyScope.EXPORT])
+    with pytest.raises((MCPError, BaseExceptionGroup), match="scope read") as refused:
+        door.ask(exporter, lambda client: client.list_tools())
+    assert REFUSED in {getattr(one, "code", REFUSED) for one in [refused.value]}
+    revoke_key(door.world.engine, "helper")
+    for header in ({}, {"Authorization": f"Bearer {key}"}):
+        answer = requests.post(door.address, json={}, headers=header, timeout=20)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="api"')
+
+
+@pytest.mark.slow
+def test_an_assistant_beside_a_program_asks_over_its_pipes(server: EmbeddedServer, tmp_path: Path) -> None:
+    with databases(server) as urls:
+        environment = environment_of(tmp_path, *urls)
+        with opened(environment) as (place, _):
+            key, _ = add_key(place.engine, "helper", [KeyScope.READ])
+        command, *arguments = COMMAND
+        started = StdioServerParameters(
+            command=command, args=[*arguments, "mcp"], env={**environment, "IMAGESYNC_MCP_KEY": key}, cwd=tmp_path
+        )
+
+        async def asked() -> Any:
+            async with Client(started) as client:
+                return await client.call_tool("find_products", {"words": "engel"})
+
+        assert facts(asyncio.run(asked())) == {"items": [], "next_cursor": None}
