@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from anyio import to_thread
 from mcp.server.mcpserver import Image
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.quality import queries as quality
@@ -16,14 +16,14 @@ from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plan_words import dismissal
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
+from imagesync_pipelines.sync.job_runs import job_words
 from imagesync_pipelines.upstream.addresses import without_users
 from imagesync_pipelines.web.assistants.desk import Call, desk_of, opened_of
-from imagesync_pipelines.web.catalogue import listing, models, past, queries
+from imagesync_pipelines.web.catalogue import listing, past, queries
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.runs import dagster_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_of
 from imagesync_pipelines.web.catalogue.pages.plans import plan_page
-from imagesync_pipelines.web.catalogue.pages.rendering import job_words
 from imagesync_pipelines.web.catalogue.queries import CursorError
 
 MOST, MOST_PICTURES, MOST_PLANS = 100, 8, 50
@@ -33,12 +33,8 @@ Limit = Annotated[int, Field(ge=1, le=MOST)]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
 
 
-class ProductFacts(BaseModel):
-    """A product, and the pictures that are shown for it, the main one first, each with the reason for its choice."""
-
-    product: models.Product
-    pictures: models.ProductImages
-    quality: list[dict[str, Any]] = Field(description="how rule sets of channels judge its main picture, and why")
+Facts = dict[str, Any]
+"""What the API answers too, in its own words."""
 
 
 class PlanFacts(BaseModel):
@@ -120,18 +116,19 @@ class RunFacts(BaseModel):
 
 def find_products(
     call: Call, words: Words = "", without_picture: bool = False, limit: Limit = 20, cursor: str | None = None
-) -> models.ProductPage:
+) -> Facts:
     """Products by the beginning of a SKU or words of a name, in the order of their SKUs."""
     filters = listing.Filters(words.strip(), without_picture)
     opened = opened_of(call)
     try:
-        return listing.list_products(opened.engine, filters, cursor, limit, opened.showing)
+        page = listing.list_products(opened.engine, filters, cursor, limit, opened.showing)
     except CursorError as error:
         raise ToolError(str(error)) from error
+    return page.model_dump(mode="json")
 
 
-def product(call: Call, sku: Sku) -> ProductFacts:
-    """A product with its pictures, why each was chosen, and how channels judge its main picture."""
+def product(call: Call, sku: Sku) -> Facts:
+    """A product, the pictures that are shown for it with the reason for each, how channels judge its main picture."""
     opened, product_id = opened_of(call), _product_of(call, sku)
     view = queries.product_view(opened.engine, product_id, opened.showing)
     shown = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
@@ -140,7 +137,9 @@ def product(call: Call, sku: Sku) -> ProductFacts:
     asked = quality.Asked(product_ids=[product_id])
     with opened.engine.connect() as connection:
         judged, _ = quality.pictures(connection, rule_sets(opened.quality), asked)
-    return ProductFacts(product=view, pictures=shown, quality=[quality.as_json(one) for one in judged])
+    facts = {"product": view, "pictures": shown, "quality": [quality.as_json(one) for one in judged]}
+    told: Facts = TypeAdapter(Facts).dump_python(facts, mode="json")
+    return told
 
 
 async def pictures(
@@ -149,7 +148,7 @@ async def pictures(
     most: Annotated[int, Field(ge=1, le=MOST_PICTURES)] = 1,
     size: Literal["small", "web"] = "small",
 ) -> list[str | Image]:
-    """The pictures that are shown for a product, as images (the longer side 480 points, or 1200), the main one first."""
+    """The pictures that are shown for a product, as images of 480 points, or 1200, the main one first."""
     opened, derivatives = opened_of(call), desk_of(call).derivatives
     product_id = await to_thread.run_sync(_product_of, call, sku)
     shown = await to_thread.run_sync(queries.shown_for, opened.engine, [product_id], opened.showing)
