@@ -44,11 +44,11 @@ def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def composed(given: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+def composed(given: dict[str, str], folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     file = folder / "env"
     file.write_text("".join(f"{name}={value}\n" for name, value in given.items()))
-    compose = DEPLOY / "compose" / "compose.yaml"
-    return run(program("docker-compose"), "-f", compose, "--env-file", file, "--profile", "*", "config", "-q")
+    files = [part for name in ("compose.yaml", *more) for part in ("-f", DEPLOY / "compose" / name)]
+    return run(program("docker-compose"), *files, "--env-file", file, "--profile", "*", "config")
 
 
 def test_compose_takes_the_file(tmp_path: Path) -> None:
@@ -175,16 +175,18 @@ def test_every_expression_is_promql_and_every_rule_is_whole() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}
 
 
-def test_caddy_takes_its_file(tmp_path: Path) -> None:
-    file = DEPLOY / "proxy" / "Caddyfile"
+@pytest.mark.parametrize("name", ["Caddyfile", "one-login.Caddyfile"])
+def test_caddy_takes_its_file(name: str, tmp_path: Path) -> None:
+    file = DEPLOY / "proxy" / name
     folders = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     command = (program("caddy"), "validate", "--config", file, "--adapter", "caddyfile")
     done = run(*command, DOMAIN="example.com", ACME_EMAIL="operator@example.com", **folders)
     assert done.returncode == 0, done.stderr
 
 
-def test_nginx_takes_its_file(tmp_path: Path) -> None:
-    text = (DEPLOY / "proxy" / "nginx.conf").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["nginx.conf", "one-login.nginx.conf"])
+def test_nginx_takes_its_file(name: str, tmp_path: Path) -> None:
+    text = (DEPLOY / "proxy" / name).read_text(encoding="utf-8")
     key, certificate = tmp_path / "privkey.pem", tmp_path / "fullchain.pem"
     made = run(
         program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=example.com",

@@ -23,6 +23,7 @@ from imagesync_pipelines.quality.rules import rule_sets
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.sync.excluding import ExclusionRefusedError
+from imagesync_pipelines.upstream.answers import origin_of
 from imagesync_pipelines.web.catalogue import exporting, metrics, standing, views
 from imagesync_pipelines.web.catalogue.access import AccessRefusedError
 from imagesync_pipelines.web.catalogue.admin import (
@@ -141,7 +142,8 @@ def build_app(opened: Opened) -> FastAPI:
         app.add_exception_handler(kind, partial(_failed, kind))
     answer_faults(app, partial(_failed, OperationalError))
     protect(app, LARGEST_FORM)
-    app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
+    safe = _safe(opened)
+    app.add_middleware(AddedHeaders, headers=lambda scope: safe)
     app.mount(API, _build_api(opened_app, app.state.exports))
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     # Pages for everybody: who it is may have to be asked of the identity provider, which is never done while rendering.
@@ -169,6 +171,14 @@ def build_app(opened: Opened) -> FastAPI:
         app.include_router(oidc.router, dependencies=[Depends(sessions.from_our_form)])
         app.include_router(oidc.provider_router)
     return app
+
+
+def _safe(opened: Opened) -> Headers:
+    """SAFE, where one login opens Dagster's UI too: the form of the login may lead there."""
+    if not opened.settings.cookie_domain:
+        return SAFE
+    name, ours = "Content-Security-Policy", "form-action 'self'"
+    return {**SAFE, name: SAFE[name].replace(ours, f"{ours} {origin_of(opened.shared.webserver_url)}")}
 
 
 def _build_api(opened: Opened, exports: exporting.Exports) -> FastAPI:

@@ -15,6 +15,7 @@ from imagesync_pipelines.storage.schema_catalogue import oidc_session
 from imagesync_pipelines.sync.health import Site, State, examine
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import UserRole
+from imagesync_pipelines.web.catalogue.admin.sessions import own_path
 from imagesync_pipelines.web.catalogue.oidc import doctor, people
 from imagesync_pipelines.web.catalogue.oidc.doctor import PART
 from imagesync_pipelines.web.catalogue.oidc.people import name_from
@@ -217,6 +218,22 @@ def test_a_proxy_is_told_who_may_see_dagster(role: UserRole | None, status: int,
         browser.log_in("anna")
     answer = browser.get("/login/check")
     assert (answer.status_code, answer.content) == (status, b"")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_ours"),
+    [
+        ("https://dagster.example.com/runs?a=1", True),
+        ("https://dagster.example.com.evil.example/", False),
+        ("https://dagster.example.com@evil.example/", False),
+        ("https://dagster.example.com\\@evil.example/", False),
+        ("http://dagster.example.com/", False),
+        ("https://evil.example/https://dagster.example.com/", False),
+    ],
+)
+def test_after_the_login_dagsters_address_alone_is_ours_too(wanted: str, is_ours: bool) -> None:
+    assert own_path(wanted, "https://dagster.example.com/") == (wanted if is_ours else "/")
+    assert own_path(wanted) == "/"
 
 
 def test_doctor_asks_the_provider_who_it_is_whether_it_knows_us_and_its_clock(
