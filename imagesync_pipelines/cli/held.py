@@ -26,8 +26,9 @@ def list_held(context: click.Context, connector: str | None, account: str | None
     waiting = [one for one in found if one.decision is None]
     columns = ("number", "of", "would", "key", "group", "since", "decided", "reason")
     rows = [
-        (one.id, one.owner, one.change, one.key, one.group, f"{one.since:%Y-%m-%d %H:%M}", one.decision, one.reason)
+        (one.id, one.owner, held.would(one.kind, one.change), one.key, one.group, since, one.decision, one.reason)
         for one in found[:limit]
+        for since in (f"{one.since:%Y-%m-%d %H:%M}",)
     ]
     print_table(f"{len(waiting)} held back, {len(found) - len(waiting)} decided", columns, rows)
     for sentence in held.sentences(waiting):

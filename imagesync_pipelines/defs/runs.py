@@ -105,9 +105,9 @@ def apply_plan(
     with opened(settings) as (installation, instance):
         plans = Plans(installation.engine, installation.storage)
         header = plans.header(plan_id)
-        if not replan and (expired := expired_because(plans, header)):
-            raise PlanExpiredError(expired)
         declared = connector_named(header.connector)
+        if not replan and (expired := expired_because(plans, header, declared)):
+            raise PlanExpiredError(expired)
         if declared.accounts is not None:
             launching.keep_partitions(instance, declared, load_accounts(installation.settings))
         request = job_runs.apply_run(declared, str(header.scope.get("account", "")), plan_id, {"replan": replan})

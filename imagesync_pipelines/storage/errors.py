@@ -29,7 +29,7 @@ class NoPlanOfThisRunError(PlanMissingError):
 
 
 class PlanExpiredError(StorageError):
-    """Nothing of a plan can be carried out any more: a newer one judges all of it otherwise."""
+    """Nothing of a plan can be carried out any more: a newer one judges all of it otherwise, or it is excluded."""
 
 
 class PinRefusedError(StorageError):

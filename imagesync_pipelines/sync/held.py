@@ -48,6 +48,11 @@ _DOES = {
 _CONFLICT = ["connector", "account", "origin", "key"]
 
 
+def would(kind: str, change: str) -> str:
+    """What is held, in a word or two: the change, or what a mark waits for that its source has dropped."""
+    return "nothing until its source has it again" if (kind, change) == (UNDONE, Change.KEEP) else change
+
+
 @dataclass(frozen=True)
 class HeldRow:
     """What somebody holds back. kind: LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN or UNDONE; change: what would be done."""

@@ -148,11 +148,19 @@ def excluded_since(
     engine: sa.Engine, header: PlanHeader, connector: Connector | None, rows: pd.DataFrame
 ) -> dict[str, str]:
     """The groups that change or may in a plan, and that it must not write by what is excluded now, each with why."""
+    return _refused(header, rows, _excluded_now(engine, header, connector))
+
+
+def _excluded_now(engine: sa.Engine, header: PlanHeader, connector: Connector | None) -> Mapping[str, str] | None:
+    """What is excluded now from the channel of a plan; None where that is no matter to it."""
     if connector is None or header.applied_at is not None:
-        return {}
+        return None
     channel = Channel(header.connector, str(header.scope.get("account", "")), connector.groups_by_sku)
-    excluded = excluded_groups(engine, channel)
-    if not excluded and not is_reversal(header.scope):
+    return excluded_groups(engine, channel) or ({} if is_reversal(header.scope) else None)
+
+
+def _refused(header: PlanHeader, rows: pd.DataFrame, excluded: Mapping[str, str] | None) -> dict[str, str]:
+    if excluded is None:
         return {}
     changing = {*rows.loc[rows["change"].isin(EFFECTS), "group"], *held_rows(rows)["group"]}
     return refused_groups(header.scope, changing, excluded)
@@ -178,18 +186,20 @@ def groups_of_changes(rows: pd.DataFrame) -> int:
     return int(changing.nunique())
 
 
-def expired_because(plans: Plans, header: PlanHeader) -> str:
+def expired_because(plans: Plans, header: PlanHeader, connector: Connector) -> str:
     """Why nothing of a plan can be carried out any more, as a sentence; '' where something can.
 
     Raises PlanMissingError.
     """
-    newer = newer_plans(plans, header)
-    rows = plans.load(header.id) if newer else None
-    stale = stale_by(plans, header, newer, rows) if rows is not None else {}
-    if rows is None or not stale or len(stale) < groups_of_changes(rows):
+    newer, excluded = newer_plans(plans, header), _excluded_now(plans.engine, header, connector)
+    if not newer and excluded is None:
+        return ""
+    rows = plans.load(header.id)
+    stale = {**_refused(header, rows, excluded), **stale_by(plans, header, newer, rows)}
+    if not stale or len(stale) < groups_of_changes(rows):
         return ""
     first = next(iter(stale.values()))
-    return f"Plan {header.id} expired: a newer plan judges all of it otherwise, such as {first}."
+    return f"Plan {header.id} expired: all of it is refused now, such as {first}."
 
 
 def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:

@@ -31,6 +31,12 @@ Held = Mapping[str, object]
 NOBODY, WRONG_PASSWORD = "http://127.0.0.1:9", "not-the-password-of-anybody"
 SAID = "the library gave up on it"
 CHANGES = ("images_added", "images_updated", "images_deleted")
+# The deletion limits but for the number.
+LOOSE = {
+    "IMAGESYNC_DELETION_LIMIT_SHARE": "1",
+    "IMAGESYNC_DELETION_LIMIT_BARE": "1000",
+    "IMAGESYNC_DELETION_LIMIT_FLOOR": "0",
+}
 
 
 @dataclass

@@ -11,16 +11,9 @@ from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.guard import wants
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines_tests.conformance.excluded import exclude
-from imagesync_pipelines_tests.conformance.subject import CHANGES, Subject
+from imagesync_pipelines_tests.conformance.subject import CHANGES, LOOSE, Subject
 
 pytestmark = pytest.mark.slow
-
-# All but the number.
-LOOSE = {
-    "IMAGESYNC_DELETION_LIMIT_SHARE": "1",
-    "IMAGESYNC_DELETION_LIMIT_BARE": "1000",
-    "IMAGESYNC_DELETION_LIMIT_FLOOR": "0",
-}
 
 
 def waiting(site: Any, subject: Subject) -> list[held.HeldEntry]:

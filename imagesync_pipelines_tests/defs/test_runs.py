@@ -105,7 +105,7 @@ def test_a_plan_that_is_not_there_or_has_expired_starts_no_run(place: World) -> 
             plans.save(pd.DataFrame([{**row, "fingerprint_after": one}]).astype("str"), None,
                        NewPlan("image_db", None, {}, {"add": 1}, {}, None)) for one in "ab"
         )  # fmt: skip
-    said = f"Plan {old} expired: a newer plan judges all of it otherwise, such as 1/1: plan {newer} says add"
+    said = f"Plan {old} expired: all of it is refused now, such as 1/1: plan {newer} says add"
     with place.entered(), pytest.raises(PlanExpiredError, match=said):
         runs.apply_plan(old)
     with place.opened() as (_, instance):

@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, Entity
 from imagesync_pipelines.connectors.plytix.gallery import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.contents import Contents, kept_picture
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
@@ -29,7 +30,7 @@ from imagesync_pipelines.sync.choosing import our_products
 from imagesync_pipelines.sync.connector import picture_at
 from imagesync_pipelines.sync.excluding import Channel, exclude, include
 from imagesync_pipelines.sync.held import LIMIT, HeldRow, hold
-from imagesync_pipelines.sync.plan_rows import part_of
+from imagesync_pipelines.sync.plan_rows import expired_because, part_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.plans import plan_page
 from imagesync_pipelines_tests.web.catalogue.media import picture
@@ -255,17 +256,18 @@ def test_what_was_excluded_since_is_told_on_the_page_of_a_plan(site: Site, world
         save(world, rows, payload=payload, undoes_run="run", only_named="the undo of run run"),
     )
     exclude(world.engine, Channel("image_db", "", our_products), ["100"], "anna")
-    text = site.get(f"/plans/{plan}").text
-    assert "100 is excluded by anna since" in text
-    assert "1 of its 2 groups that change are refused now" in text
+    told = ("100 is excluded by anna since", "1 of its 2 groups that change are refused now")
+    assert [one for one in told if one not in site.get(f"/plans/{plan}").text] == []
     exclude(world.engine, Channel("image_db", "", our_products), ["200"], "anna")
     assert "It expired: all of it is refused now" in site.get(f"/plans/{plan}").text
+    plans = Plans(world.engine, world.opened.storage)
+    said = [expired_because(plans, plans.header(one), connector_named("image_db")) for one in (plan, undo)]
+    assert ("is excluded by anna since" in said[0], said[1]) == (True, "")
     text = site.get(f"/plans/{undo}").text
     assert ("for the undo of run run" in text, "excluded" in text) == (True, False)
-    for_it = "taking away what is there of excluded products"
-    taking_away = save(world, rows, payload=payload, takes_away=True, only_named=for_it)
+    taking_away = save(world, rows, payload=payload, takes_away=True, only_named="taking away")
     text = site.get(f"/plans/{taking_away}").text
-    assert (f"for {for_it}" in text, "refused now" in text) == (True, False)
+    assert ("for taking away" in text, "refused now" in text) == (True, False)
     include(world.engine, Channel("image_db", "", our_products), ["100"], "anna")
     assert "it is excluded no more, so nothing of it is taken away" in site.get(f"/plans/{taking_away}").text
 

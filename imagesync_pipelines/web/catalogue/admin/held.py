@@ -40,6 +40,7 @@ def held_back(request: Request, opened: Here, _: Viewer, cursor: Cursor = "") ->
         items, next_cursor = rows_after(connection, query, (held_table.c.id,), cursor, ROWS)
     context = {
         "items": items,
+        "would": held.would,
         "next_cursor": next_cursor,
         "cursor": cursor,
         "undecided": len(waiting),

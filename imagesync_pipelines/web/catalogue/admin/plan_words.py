@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage import plan_words
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync.plan_rows import expired_because, part_of
@@ -40,7 +41,7 @@ def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId, said:
         raise NothingToStartError(
             f"Plan {plan_id} was dismissed by {dismissed.said_by}. Approve it first, or plan again."
         )
-    if expired := expired_because(plans, header):
+    if expired := expired_because(plans, header, connector_named(header.connector)):
         raise NothingToStartError(expired)
     if not said.part:
         answer = launched(request, opened, who, apply_of(header))
