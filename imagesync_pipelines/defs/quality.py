@@ -115,6 +115,14 @@ def outlook(site: Site) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding(part, "settings", State.WRONG, str(error), "Correct it in .env or in the environment.")
         return
+    if settings.words:
+        from imagesync_pipelines.imaging.words import WordsMissingError, word_reader
+
+        try:
+            with word_reader():
+                pass
+        except WordsMissingError as missing:
+            yield Finding(part, "words", State.WARNING, str(missing), "What else is measured does not need it.")
     newest: date | None = None
     # Tables that cannot be read are told where our database is looked at.
     with suppress(sa.exc.DBAPIError):

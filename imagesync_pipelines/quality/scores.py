@@ -15,6 +15,8 @@ from imagesync_pipelines.quality.rules import REFUSED, Finding, Judgement, RuleS
 from imagesync_pipelines.quality.settings import QualitySettings, sets_for, sets_of_channels
 from imagesync_pipelines.quality.storing import measures_in
 from imagesync_pipelines.storage.schema import SCHEMA
+from imagesync_pipelines.storage.schema_quality import picture_score
+from imagesync_pipelines.storage.statistics import analyze_if_many
 
 _AT_ONCE = 2_000
 
@@ -101,8 +103,10 @@ def judge_due(engine: sa.Engine, settings: QualitySettings, now: datetime) -> Ju
             "connectors": [connector for connector, _ in judges],
             "accounts": [account for _, account in judges],
         }
-        judged += _judge(engine, rule_set, about, now)
+        new = _judge(engine, rule_set, about, now)
+        judged += new
         with engine.begin() as connection:
+            analyze_if_many(connection, picture_score, new)
             forgotten += connection.execute(sa.text(_FORGET), about).rowcount
     with engine.begin() as connection:
         forgotten += connection.execute(sa.text(_NOT_NAMED), {"named": list(named)}).rowcount

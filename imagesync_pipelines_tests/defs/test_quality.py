@@ -56,5 +56,10 @@ def test_doctor_says_whether_quality_is_looked_at_and_when_it_was_last(
             connection.execute(sa.text(_DAY), {"day": day})
         found = looked_at(database)
         assert (found.state, f"{day}" in found.said) == (state, True)
+    monkeypatch.setenv("QUALITY_WORDS", "true")
+    with monkeypatch.context() as without:
+        without.setattr("importlib.util.find_spec", lambda name: None)
+        found = next(quality.outlook(Site(Settings(), database)))
+    assert (found.check, found.state, "pip install" in found.said) == ("words", State.WARNING, True)
     monkeypatch.setenv("QUALITY_CHANNELS", "nonsense")
     assert (looked_at(database).state, "QUALITY_CHANNELS" in looked_at(database).said) == (State.WRONG, True)
