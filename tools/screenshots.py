@@ -84,6 +84,7 @@ SHOTS: dict[str, tuple[tuple[int, int], Callable[[Page], None]]] = {
     "catalogue-history": (DESK, at(f"{CATALOGUE}/history")),
     "catalogue-plan": (DESK, at(f"{CATALOGUE}/plans/{CHANGES}", signed_in=True)),
     "catalogue-undo": (DESK, at(f"{CATALOGUE}/plans/{UNDO}", signed_in=True)),
+    "catalogue-quality": ((1280, 1290), at(f"{CATALOGUE}/quality")),
     "catalogue-fleet": (DESK, at(f"{CATALOGUE}/admin/fleet", signed_in=True)),
     "ui-assets": ((1280, 560), at(f"{DAGSTER}/locations/imagesync_pipelines/asset-groups/image_db")),
     "ui-plan": ((1280, 1000), plan_in_dagster),

@@ -39,6 +39,8 @@ log = logging.getLogger("imagesync.catalogue")
 # Of each kind of visitor, with a key and without: so many exports are written at once or waited for, each with a
 # connection; the others come again.
 WRITTEN_AT_ONCE = 4
+# So many are made while they are read: each asks for picture after picture, which pages wait for too.
+COMING_AT_ONCE = 2
 # So many are read at once by one visitor in one process, and by all without a key in all processes together.
 OF_ONE_VISITOR, OF_STRANGERS = 4, 64
 # Every export with filters is a file of its own: all that are read at the moment, in all processes, take so much of the
@@ -166,6 +168,7 @@ class Exports:
         self._places = Places(max(1, OF_STRANGERS // processes))
         self._most_filtered = MOST_FILTERED_BYTES // processes
         self._writers = {has_key: BoundedSemaphore(WRITTEN_AT_ONCE) for has_key in (True, False)}
+        self._coming = BoundedSemaphore(COMING_AT_ONCE)
         self._of_format = {one: Lock() for one in Format}
         self._kept: dict[Format, Kept] = {}
         self._filtered: weakref.WeakSet[ExportFile] = weakref.WeakSet()
@@ -193,10 +196,18 @@ class Exports:
     def as_it_comes(
         self, visitor: Visitor, parts: AsyncIterable[bytes], file_name: str, media_type: str, seconds: float
     ) -> Response:
-        """A file that nobody waits for until it is whole; it keeps a place as the others do."""
+        """A file that nobody waits for until it is whole; it keeps a place as the others do; few are made at once."""
         self._places.take(visitor)
+        if not self._coming.acquire(blocking=False):
+            self._places.leave(visitor)
+            raise HTTPException(503, f"{COMING_AT_ONCE} archives are being made already; try again soon.", RETRY)
+
+        def leave() -> None:
+            self._coming.release()
+            self._places.leave(visitor)
+
         headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{file_name}"'}
-        return Given(parts, headers, media_type, partial(self._places.leave, visitor), seconds)
+        return Given(parts, headers, media_type, leave, seconds)
 
     def _given(
         self, request: Request, visitor: Visitor, found: Callable[[], ExportFile], file_name: str, media_type: str

@@ -80,5 +80,5 @@ def line_of(scores: Sequence[Score]) -> Line:
         (round(MARGIN + wide * (one.day - first).days / span, 1), round(MARGIN + high * (100 - one.score) / 100, 1))
         for one in scores
     ]
-    before = f", {scores[0].score:.0f} on {first.isoformat()}" if len(scores) > 1 else ""
-    return Line(" ".join(f"{x},{y}" for x, y in points), points[-1], f"{scores[-1].score:.0f}{before}")
+    before = f", {int(scores[0].score)} on {first.isoformat()}" if len(scores) > 1 else ""
+    return Line(" ".join(f"{x},{y}" for x, y in points), points[-1], f"{int(scores[-1].score)}{before}")

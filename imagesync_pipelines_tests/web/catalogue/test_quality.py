@@ -12,12 +12,12 @@ import pytest
 from imagesync_pipelines.quality.rules import TO_DO, rule_sets
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import load_settings
-from imagesync_pipelines.web.catalogue import photographer
+from imagesync_pipelines.web.catalogue import exporting, photographer
 from imagesync_pipelines.web.catalogue.pages import quality
 from imagesync_pipelines_tests.web.catalogue.judging import BOTH, GOOD, GREY, SMALL, judge, show
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
 from imagesync_pipelines_tests.web.catalogue.test_pages import EVIL, Markup
-from imagesync_pipelines_tests.web.catalogue.world import Site, World
+from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
 
 @pytest.fixture
@@ -152,6 +152,17 @@ def test_the_archive_has_the_pictures_that_can_be_had(site: Site, judged: World,
     whole = zipfile.ZipFile(io.BytesIO(site.get("/quality/report/zip?channel=amazon&account=west").content))
     assert whole.namelist() == [photographer.TABLE, photographer.MISSING]
     assert "900" in whole.read(photographer.MISSING).decode()
+
+
+def test_few_archives_are_made_at_once_and_each_leaves_its_place(
+    site: Site, judged: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/quality/report/zip?channel=amazon&connector=none"
+    assert {site.get(path).status_code for _ in range(exporting.COMING_AT_ONCE + 1)} == {200}
+    monkeypatch.setattr(exporting, "COMING_AT_ONCE", 0)
+    with serving(judged.opened) as full:
+        refused = full.get(path)
+        assert (refused.status_code, "try again soon" in refused.text) == (503, True)
 
 
 def test_nothing_that_a_channel_names_is_taken_for_markup(site: Site, world: World) -> None:
