@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.hashes import DECODED_SIDE, difference_hash
 from imagesync_pipelines.imaging.pixels import as_pillow, header_of, on_white, upright, upright_size
+from imagesync_pipelines.imaging.signatures import signature_of
 from imagesync_pipelines.storage.facts import Measures
 
 # Another one: what was measured before is measured again.
@@ -42,8 +43,9 @@ Grey = NDArray[np.uint8]
 def measure(body: bytes, limits: DecodeLimits | None = None) -> Measures:
     """Measure a picture; what is transparent counts as white, and as transparent. Raises BadImageError."""
     found = json.loads(decode("measure", body, limits or DecodeLimits()))
-    touched = tuple(found.pop("touched_sides"))
-    return Measures(sha256=hashlib.sha256(body).hexdigest(), touched_sides=touched, **found)
+    touched, signature = tuple(found.pop("touched_sides")), bytes.fromhex(found.pop("signature"))
+    sha256 = hashlib.sha256(body).hexdigest()
+    return Measures(sha256=sha256, touched_sides=touched, signature=signature, **found)
 
 
 def measured(body: bytes) -> bytes:
@@ -64,6 +66,7 @@ def measured(body: bytes) -> bytes:
             "sharpness": round(sharpness_of(np.asarray(picture.convert("L"))), 4),
             "transparent": round(_transparent(image), 4),
             "hash": difference_hash(picture),
+            "signature": signature_of(picture).hex(),
         }
     ).encode()
 

@@ -1,5 +1,7 @@
 """What tells whether two pictures are the same one: tiny copies of a picture, and of the product cut out of it."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,8 +21,8 @@ _AROUND = 0.1
 
 # Two copies show the same where brightness differs by so little of 255 on average over what is not white, by so little
 # in every point, and colour by so little in every point; where less than this share is not white, it says too little.
-MEAN_DIFFERENCE = 4
-_MOST_LIGHT, _MOST_COLOUR = 60, 6
+MEAN_DIFFERENCE, COLOUR_DIFFERENCE = 4, 6
+_MOST_LIGHT = 60
 _WHITE, _LEAST_SHOWN = 245, 0.2
 # A copy with less between its darkest and its brightest point shows nothing that tells it from others.
 _LEAST_CONTRAST = 24
@@ -49,33 +51,49 @@ def says_something(signatures: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return found
 
 
-def brightness(signatures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean brightness of the copies of pictures and of their products, which differs little for the same one.
+def copies_of(signatures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The tiny copies of pictures, and of their products, COPY_BYTES in a row."""
+    return signatures[:, 8 : 8 + COPY_BYTES], signatures[:, 8 + COPY_BYTES :]
 
-    By MEAN_DIFFERENCE at most: a mean differs by no more than its parts do on average, and white parts count less.
+
+class Outline(NamedTuple):
+    """Numbers of copies, a row each, that differ little where the copies agree: by the most that is named here.
+
+    bright: mean brightness, MEAN_DIFFERENCE; colours: mean of each colour, COLOUR_DIFFERENCE; parts: brightness of each
+    of nine parts, on average MEAN_DIFFERENCE and what rounding does. A mean differs by no more than what it is of.
     """
-    copies = (signatures[:, start : start + LIGHT**2] for start in (8, 8 + COPY_BYTES))
-    picture, product = (copy.mean(axis=1, dtype=np.float32) for copy in copies)
-    return picture, product
+
+    bright: NDArray[np.float32]
+    colours: NDArray[np.float32]
+    parts: NDArray[np.uint8]
+
+
+def outline_of(copies: NDArray[np.uint8]) -> Outline:
+    """The outline of copies."""
+    light, colours = copies[:, : LIGHT**2], copies[:, LIGHT**2 :].reshape(-1, 2, COLOUR**2)
+    third = LIGHT // 3
+    parts = light.reshape(-1, 3, third, 3, third).mean(axis=(2, 4), dtype=np.float32).reshape(-1, 9)
+    means = colours.mean(axis=2, dtype=np.float32)
+    return Outline(light.mean(axis=1, dtype=np.float32), means, parts.round().astype(np.uint8))
+
+
+def agree(ones: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Row by row, whether two copies show the same."""
+    differs = np.maximum(ones, others) - np.minimum(ones, others)
+    light = differs[:, : LIGHT**2]
+    found: NDArray[np.bool_] = differs[:, LIGHT**2 :].max(axis=1) <= COLOUR_DIFFERENCE
+    shown = np.minimum(ones, others)[:, : LIGHT**2] < _WHITE
+    parts = shown.sum(axis=1)
+    found &= (parts >= _LEAST_SHOWN * LIGHT**2) & (light.max(axis=1) <= _MOST_LIGHT)
+    found &= light.sum(axis=1, dtype=np.uint32) <= MEAN_DIFFERENCE * LIGHT**2
+    found &= (light * shown).sum(axis=1, dtype=np.uint32) <= MEAN_DIFFERENCE * parts
+    return found
 
 
 def are_same(ones: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Row by row, whether two signatures are of the same picture: it as a whole, or the product cut out of it."""
-    found: NDArray[np.bool_] = np.zeros(len(ones), bool)
-    for start in (8, 8 + COPY_BYTES):
-        one, other = (of[:, start : start + COPY_BYTES].astype(np.int16) for of in (ones, others))
-        differs = np.abs(one - other)
-        light, colour = differs[:, : LIGHT**2], differs[:, LIGHT**2 :]
-        shown = np.minimum(one, other)[:, : LIGHT**2] < _WHITE
-        parts = shown.sum(axis=1)
-        found |= (
-            (parts >= _LEAST_SHOWN * LIGHT**2)
-            & ((light * shown).sum(axis=1) <= MEAN_DIFFERENCE * parts)
-            & (light.mean(axis=1) <= MEAN_DIFFERENCE)
-            & (light.max(axis=1) <= _MOST_LIGHT)
-            & (colour.max(axis=1) <= _MOST_COLOUR)
-        )
-    return found
+    whole, product = (agree(one, other) for one, other in zip(copies_of(ones), copies_of(others), strict=True))
+    return whole | product
 
 
 def _small(picture: Image.Image) -> Image.Image:
@@ -104,7 +122,7 @@ def _product(picture: Image.Image, background: NDArray[np.int16]) -> Box:
 
 
 def _copy(picture: Image.Image) -> bytes:
-    light, *colours = picture.convert("YCbCr").split()
-    tiny = [light.resize((LIGHT, LIGHT), Image.Resampling.BILINEAR)]
-    tiny += [one.resize((COLOUR, COLOUR), Image.Resampling.BILINEAR) for one in colours]
-    return b"".join(one.tobytes() for one in tiny)
+    light, colour = (
+        np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR).convert("YCbCr")) for side in (LIGHT, COLOUR)
+    )
+    return light[..., 0].tobytes() + colour[..., 1].tobytes() + colour[..., 2].tobytes()

@@ -1,4 +1,4 @@
-"""A run of quality from its beginning to its end: what channels show is noted, measured, judged; what is old forgotten.
+"""A run of quality from its beginning to its end: what channels show is noted, measured, judged, compared.
 
 It stands beside the synchronisations: none waits for it, and it changes no target.
 """
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.originals import fetch_original
+from imagesync_pipelines.quality.alike import Found, find_alike
 from imagesync_pipelines.quality.measuring import Bounds, Looked, Tools, measure_due
 from imagesync_pipelines.quality.noting import Noted, forget_others, note_pictures
 from imagesync_pipelines.quality.rules import REFUSED
@@ -45,6 +46,7 @@ class QualityRun:
     mains: Looked = field(default_factory=Looked)
     others: Looked = field(default_factory=Looked)
     judged: Judged = field(default_factory=Judged)
+    alike: Found = field(default_factory=Found)
     forgotten: int = 0
     problems: tuple[str, ...] = ()
 
@@ -56,7 +58,8 @@ class QualityRun:
         return (
             f"{seen.shown} pictures are shown ({seen.new} new, {seen.changed} changed, {seen.gone} gone). "
             f"Main pictures: {found.measured} measured{bad}, {self.judged.judged} judged; "
-            f"others: {self.others.measured} measured."
+            f"others: {self.others.measured} measured. "
+            f"{self.alike.compared} compared with all others, {self.alike.suggested} suggestions."
         )
 
 
@@ -67,7 +70,7 @@ def run_quality(
     now: datetime,
     progress: Progress = silent,
 ) -> QualityRun:
-    """Note, measure, judge and forget. now: with the installation's time zone, whose day counts.
+    """Note, measure, judge, compare and forget. now: with the installation's time zone, whose day counts.
 
     Raises AccountBusyError while another run of this is at work, and what says that our database does not answer.
     """
@@ -87,8 +90,11 @@ def run_quality(
                 refused = products_refused()
                 others = measure_due(place.engine, contents, tools, bounds, others_of=refused, progress=progress)
         lock.check()
+        alike = find_alike(place.engine, progress)
         forgotten = forget_old(place.engine, now, timedelta(days=settings.keep_days))
-    return QualityRun(noted, mains, others, judged, forgotten, (*problems, *told(mains, others), *judged.problems))
+    return QualityRun(
+        noted, mains, others, judged, alike, forgotten, (*problems, *told(mains, others), *judged.problems)
+    )
 
 
 def note_all(

@@ -65,7 +65,8 @@ def test_a_run_notes_measures_and_judges_and_the_next_one_has_nothing_to_do(data
     assert "hill has no picture 3" in first.problems[1]
     assert first.said == (
         "4 pictures are shown (4 new, 0 changed, 0 gone). "
-        "Main pictures: 1 measured, 1 could not be measured, 1 judged; others: 1 measured."
+        "Main pictures: 1 measured, 1 could not be measured, 1 judged; others: 1 measured. "
+        "2 compared with all others, 0 suggestions."
     )
     second = run_quality(place, settings, [stores], NOW)
     assert (second.noted, second.mains, second.others) == (Noted(4), Looked(), Looked())
