@@ -24,7 +24,9 @@ from PIL import Image
 from pydantic import SecretStr
 
 from imagesync_pipelines.sandbox.server import bind
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.plan_words import DISMISS, say
 from imagesync_pipelines.storage.quarantine import QuarantineItem, QuarantineTable
 from imagesync_pipelines.web.assistants.desk import REFUSED, Desk, admit
 from imagesync_pipelines.web.assistants.server import PLANNING, READING, build_app
@@ -37,6 +39,7 @@ from imagesync_pipelines_tests.web.catalogue import judging
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, FakeDagster, at_dagster, fake_dagster
 from imagesync_pipelines_tests.web.catalogue.api.calling import a_key
 from imagesync_pipelines_tests.web.catalogue.media import media_host, picture
+from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world
 
 Ask = Callable[[Client], Awaitable[Any]]
@@ -121,7 +124,7 @@ def test_a_product_is_told_with_the_reason_for_its_pictures_and_how_channels_jud
     assert [one["sku"] for one in facts(door.tool("find_products", words="holz"))["items"]] == ["803721"]
     worst = facts(door.tool("picture_quality", rule_set="amazon"))
     assert ([one["code"] for one in worst["worst"]], worst["what_to_do_next"][0]["listings"]) == (["803721"], 1)
-    assert said(door.tool("product", sku="nobody")) == "There is no product with the SKU nobody."
+    assert said(door.tool("product", sku="nobody")).endswith("There is no product with the SKU nobody.")
 
 
 def test_pictures_come_as_images_of_a_bounded_size(door: Door) -> None:
@@ -148,18 +151,35 @@ def test_quarantine_and_history_are_read_without_what_is_secret(door: Door) -> N
     assert "There is no plan 5" in said(door.tool("plan", number=5, change="remove"))
 
 
+def test_a_plan_is_told_row_by_row_with_what_people_said_of_it(door: Door) -> None:
+    angel = door.world.product("100", "Engel")
+    row = {"key": f"{angel}/1", "key_before": f"{angel}/1", "group": str(angel), "product": "100 Engel"}
+    number = save(door.world, [{**row, "change": "remove", "reason": "no longer at the source"}])
+    say(door.world.engine, number, DISMISS, "anna", "wait for the new pictures")
+    found = facts(door.tool("plan", number=number, change="remove"))
+    (shown,) = found["rows"]
+    assert (shown["product"], shown["reason"]) == ("100 Engel", "no longer at the source")
+    assert (found["total"], found["plan"]["dismissed"]) == (1, "by anna: wait for the new pictures")
+    assert [one["number"] for one in facts(door.tool("plans"))["result"]] == [number]
+
+
 def test_it_proposes_by_runs_that_stop_after_their_plan(door: Door) -> None:
     door.world.product("803721")
     both = (KeyScope.READ, KeyScope.PLAN)
 
     started = facts(door.tool("plan_synchronisation", both, connector="image_db", skus=["803721"]))
     facts(door.tool("plan_synchronisation", both, connector="plytix", account="main", skus=["803721"]))
+    row = EffectRow("1/2", "add", "new", fingerprint_after="f")
+    with door.world.engine.begin() as connection:
+        note_effects(connection, [Effect("image_db", "", "1", (row,), Author(RUN_ID))])
+    facts(door.tool("plan_undo", both, run_id=RUN_ID))
 
     assert started["run_id"] == RUN_ID
     for launched in door.dagster.launched:
         tags = {tag["key"]: tag["value"] for tag in launched["executionMetadata"]["tags"]}
         assert tags["imagesync/started_by"].startswith("key helper-")
-        assert "true" in json.dumps(launched["runConfigData"]).lower() or "dry_run" in launched["selector"]["jobName"]
+        asked = json.dumps(launched["runConfigData"])
+        assert any(one in launched["selector"]["jobName"] for one in ("dry_run", "undo")) or '"dry_run": true' in asked
     assert facts(door.tool("run", run_id=RUN_ID))["state"] == "queued"
 
 
