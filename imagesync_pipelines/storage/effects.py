@@ -71,23 +71,44 @@ class Effect:
     id: int = 0
 
 
-# The second part costs nothing where nobody asked, and no statement of its own where somebody did.
-_NOTE = """
-WITH noted AS (
-INSERT INTO imagesync.effect (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows)
-SELECT coalesce(at, clock_timestamp()), connector, account, group_key, run_id, person, plan_id, undoes_run,
-       CAST(rows AS jsonb)
-  FROM unnest(CAST(:at AS timestamptz[]), CAST(:connector AS text[]), CAST(:account AS text[]),
-              CAST(:group_key AS text[]), CAST(:run_id AS text[]), CAST(:person AS text[]), CAST(:plan_id AS bigint[]),
-              CAST(:undoes_run AS text[]), CAST(:rows AS text[]))
-       WITH ORDINALITY
-       AS e (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows, place)
- ORDER BY place
+_INTO = """
+noted AS (
+INSERT INTO imagesync.effect (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows)"""
+# It costs nothing where nobody asked, and no statement of its own where somebody did.
+_AND_TELL = """
 RETURNING id, connector
-)
+), waiting AS (
 INSERT INTO imagesync.webhook_effect (id)
 SELECT id FROM noted WHERE EXISTS (SELECT FROM imagesync.webhook_subscription WHERE noted.connector = ANY(connectors))
+)
+SELECT count(*) FROM noted
 """
+_NOTE = f"""WITH {_INTO}
+SELECT coalesce(at, clock_timestamp()), connector, account, group_key, run_id, person, plan_id, undoes_run,
+       rows
+  FROM ROWS FROM (
+           unnest(CAST(:at AS timestamptz[]), CAST(:connector AS text[]), CAST(:account AS text[]),
+                  CAST(:group_key AS text[]), CAST(:run_id AS text[]), CAST(:person AS text[]),
+                  CAST(:plan_id AS bigint[]), CAST(:undoes_run AS text[])),
+           jsonb_array_elements(CAST(:rows AS jsonb))
+       ) WITH ORDINALITY
+       AS e (at, connector, account, group_key, run_id, person, plan_id, undoes_run, rows, place)
+ ORDER BY place{_AND_TELL}"""  # noqa: S608 - constants of this module
+# Those that are known are few, if any: looked up first, they are found by the index.
+_NOTE_NEW = f"""
+WITH told AS MATERIALIZED (
+SELECT CAST(one ->> 0 AS timestamptz) AS at, one ->> 1 AS group_key, one -> 2 AS rows, place
+  FROM jsonb_array_elements(CAST(:told AS jsonb)) WITH ORDINALITY AS e (one, place)
+), known AS MATERIALIZED (
+SELECT group_key, at FROM imagesync.effect
+ WHERE connector = :connector AND account = :account AND group_key = ANY(ARRAY(SELECT group_key FROM told))
+   AND at >= (SELECT min(at) FROM told)
+), {_INTO}
+SELECT at, :connector, :account, group_key, CAST(:run_id AS text), CAST(:person AS text), CAST(:plan_id AS bigint),
+       CAST(:undoes_run AS text), rows
+  FROM told
+ WHERE NOT EXISTS (SELECT FROM known WHERE known.group_key = told.group_key AND known.at = told.at)
+ ORDER BY place{_AND_TELL}"""  # noqa: S608 - constants of this module
 _CHANGED_AFTER = """
 SELECT DISTINCT ON (group_key) group_key, run_id, person, plan_id, undoes_run FROM imagesync.effect
  WHERE connector = :connector AND account = :account AND id > :last AND run_id IS DISTINCT FROM :run_id
@@ -125,8 +146,20 @@ def note_effects(connection: sa.Connection, effects: Iterable[Effect]) -> None:
     if noted:
         values: dict[str, list[Any]] = {name: [getattr(one.by, name) for one in noted] for name in BY}
         values |= {name: [getattr(one, name) for one in noted] for name in ("at", "connector", "account")}
-        rows = [json.dumps(storable([_told(row) for row in one.rows])) for one in noted]
+        # As one text, see note_new.
+        rows = json.dumps(storable([[_told(row) for row in one.rows] for one in noted]))
         connection.execute(sa.text(_NOTE), {**values, "group_key": [one.group for one in noted], "rows": rows})
+
+
+def note_new(connection: sa.Connection, connector: str, account: str, by: Author, told: Iterable[str]) -> int:
+    """Note effects as somebody else's database tells of them, without those that are noted already; how many.
+
+    told: of each moment, group and rows, as a list in JSON; known is one by its group and moment. All go as one text:
+    no row becomes an object, and of many texts the driver looks through each for what an array would have to quote.
+    """
+    values = {"connector": connector, "account": account, "told": f"[{','.join(told)}]", **vars(by)}
+    number: int = connection.execute(sa.text(_NOTE_NEW), values).scalar_one()
+    return number
 
 
 def take_untold(connection: sa.Connection, limit: int) -> list[Effect]:

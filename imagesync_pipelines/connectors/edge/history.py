@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
-from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
+from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects, note_new
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_effects import effect
 from imagesync_pipelines.sync.model import Change, PlanRow
@@ -77,13 +78,16 @@ SELECT DISTINCT ON (w.sha256) w.sha256, octet_length(t.image_binary), coalesce(t
 """  # noqa: S608 - names are constants of this module
 _NOTE = f"""
 INSERT INTO {_EFFECTS} (product_id, by, rows)
-SELECT e.product_id, CAST(:by AS jsonb), CAST(e.rows AS jsonb)
-  FROM unnest(CAST(:products AS uuid[]), CAST(:rows AS text[])) WITH ORDINALITY AS e (product_id, rows, place)
+SELECT CAST(one ->> 0 AS uuid), CAST(:by AS jsonb), one -> 1
+  FROM jsonb_array_elements(CAST(:told AS jsonb)) WITH ORDINALITY AS e (one, place)
  ORDER BY e.place
 """  # noqa: S608 - a constant of this module
 _GIVE_KEPT = f"SELECT image_binary FROM {KEPT_PHOTOS} WHERE sha256 = :sha256"  # noqa: S608 - a constant of this module
 _ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
-_WAITING = f"SELECT id, at, product_id::text, by, rows FROM {_EFFECTS} ORDER BY id LIMIT :number"  # noqa: S608 - ours
+_WAITING = f"""
+SELECT id, by::text, CAST(jsonb_build_array(at, product_id, rows) AS text) AS told
+  FROM {_EFFECTS} ORDER BY id LIMIT :number
+"""  # noqa: S608 - a constant of this module
 _OVER = f"DELETE FROM {_EFFECTS} WHERE id = ANY(:ids)"  # noqa: S608 - a constant of this module
 
 
@@ -159,11 +163,11 @@ class History:
             products[str(there.values["product_id"])].append(_without_none(_second(photo_id, there.values)))
         for row, photo in done:
             before = row.key_before or ""
-            products[row.group].append(_without_none(_told(row, photo, seen.get(before), lost.get(before))))
+            products[row.group].append(_told(row, photo, seen.get(before), lost.get(before)))
         if products:
-            rows = [orjson.dumps(some).decode() for some in products.values()]
+            told = orjson.dumps(list(products.items())).decode()
             by = orjson.dumps(_without_none(self.by)).decode()
-            connection.execute(sa.text(_NOTE), {"by": by, "products": list(products), "rows": rows})
+            connection.execute(sa.text(_NOTE), {"by": by, "told": told})
 
 
 def begin(database: StoreDatabase, by: Author, *, most_bytes: int, most_of_all: int | None, days: int) -> History:
@@ -230,20 +234,11 @@ def take_over(engine: sa.Engine, store_name: str, database: StoreDatabase) -> in
             rows = connection.execute(sa.text(_WAITING), {"number": _AT_ONCE}).all()
         if not rows:
             return number
-        effects = [
-            Effect(
-                EDGE, store_name, row.product_id, tuple(EffectRow(**one) for one in row.rows), Author(**row.by), row.at
-            )
-            for row in rows
-        ]
         with engine.begin() as connection:
             # One at a time, also where the store's lock was lost.
             connection.execute(sa.text(_ALONE), {"name": f"edge effects {store_name}"})
-            here = _here(connection, store_name, effects)
-            fresh = [one for one in effects if (one.group, one.at) not in here]
-            note_effects(connection, fresh)
-            mark_effects(connection, fresh)
-        number += len(fresh)
+            for by, some in groupby(rows, key=lambda row: str(row.by)):
+                number += _note(connection, store_name, Author(**orjson.loads(by)), list(some))
         with database.engine.begin() as connection:
             connection.execute(sa.text(_OVER), {"ids": [row.id for row in rows]})
 
@@ -266,6 +261,22 @@ def taken_over(
     take_over(engine, store_name, database)
 
 
+def _note(connection: sa.Connection, store_name: str, by: Author, rows: Sequence[sa.Row[Any]]) -> int:
+    """Note what a store tells, and mark what was undone; how many of these were not noted yet."""
+    if by.undoes_run is None:
+        return note_new(connection, EDGE, store_name, by, [row.told for row in rows])
+    effects = []
+    for row in rows:
+        at, group, some = orjson.loads(row.told)
+        told = tuple(EffectRow(**one) for one in some)
+        effects.append(Effect(EDGE, store_name, group, told, by, datetime.fromisoformat(at)))
+    here = _here(connection, store_name, effects)
+    fresh = [one for one in effects if (one.group, one.at) not in here]
+    note_effects(connection, fresh)
+    mark_effects(connection, fresh)
+    return len(fresh)
+
+
 def _here(connection: sa.Connection, store_name: str, effects: Sequence[Effect]) -> set[tuple[str, datetime]]:
     """Those of these that our history has already: a product has one at a moment."""
     mine = (effect.c.connector == EDGE) & (effect.c.account == store_name)
@@ -275,20 +286,27 @@ def _here(connection: sa.Connection, store_name: str, effects: Sequence[Effect])
     return {(group, at) for group, at in found}
 
 
-def _told(row: PlanRow, photo: Photo | None, seen: Seen | None, lost: str | None) -> EffectRow:
-    """A row as the history has it; photo: as it is now, seen: as it was."""
-    return EffectRow(
-        row.key,
-        str(row.change),
-        row.reason,
-        key_before=row.key_before if row.key_before != row.key else None,
-        position=row.position,
-        fingerprint_before=row.fingerprint_before,
-        fingerprint_after=row.fingerprint_after,
-        before=seen.values if seen is not None else None,
-        after=None if photo is None else {name: getattr(photo, name) for name in _SHOWN},
-        lost=lost,
-    )
+def _told(row: PlanRow, photo: Photo | None, seen: Seen | None, lost: str | None) -> dict[str, object]:
+    """A row as the history has it (EffectRow), without what is None; photo: as it is now, seen: as it was.
+
+    Made of each photo of a first synchronisation, so by hand.
+    """
+    told: dict[str, object] = {"key": row.key, "change": str(row.change), "reason": row.reason}
+    if row.key_before not in (None, row.key):
+        told["key_before"] = row.key_before
+    if row.position is not None:
+        told["position"] = row.position
+    if row.fingerprint_before is not None:
+        told["fingerprint_before"] = row.fingerprint_before
+    if row.fingerprint_after is not None:
+        told["fingerprint_after"] = row.fingerprint_after
+    if seen is not None:
+        told["before"] = seen.values
+    if photo is not None:
+        told["after"] = {name: getattr(photo, name) for name in _SHOWN}
+    if lost is not None:
+        told["lost"] = lost
+    return told
 
 
 def _second(photo_id: str, values: Mapping[str, Any]) -> EffectRow:

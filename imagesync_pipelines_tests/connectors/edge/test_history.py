@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current, read_picture
 from imagesync_pipelines.connectors.edge.target import apply_photos
-from imagesync_pipelines.storage.effects import Author, Effect, effects_of_run
+from imagesync_pipelines.storage.effects import Author, effects_of_run
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.timeline import Line, lines_of
@@ -206,14 +207,14 @@ def test_what_another_run_tells_meanwhile_stays_until_it_is_taken_over(
     # Its number was drawn before the others and is committed after they were read.
     run_sql(store, "CREATE TABLE late AS SELECT * FROM imagesync_effect ORDER BY id LIMIT 1")
     run_sql(store, "DELETE FROM imagesync_effect WHERE id IN (SELECT id FROM late)")
-    note = history.note_effects
+    note = history.note_new
 
-    def noted(connection: sa.Connection, effects: Sequence[Effect]) -> None:
+    def noted(connection: sa.Connection, *told: Any) -> int:
         run_sql(store, "INSERT INTO imagesync_effect OVERRIDING SYSTEM VALUE SELECT * FROM late")
         run_sql(store, "DELETE FROM late")
-        note(connection, effects)
+        return note(connection, *told)
 
-    monkeypatch.setattr(history, "note_effects", noted)
+    monkeypatch.setattr(history, "note_new", noted)
     assert history.take_over(database, STORE, store) == 3
 
 
@@ -221,18 +222,18 @@ def test_two_that_take_over_at_once_note_everything_once(
     store: StoreDatabase, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply(store, "run-1", FIRST)
-    note, other = history.note_effects, ThreadPoolExecutor(1)
+    note, other = history.note_new, ThreadPoolExecutor(1)
     second = list[Future[int]]()
     waits = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
-    def noted(connection: sa.Connection, effects: Sequence[Effect]) -> None:
+    def noted(connection: sa.Connection, *told: Any) -> int:
         if not second:
             second.append(other.submit(history.take_over, database, STORE, store))
             while not second[0].done() and not connection.scalar(waits):
                 time.sleep(0.01)
-        note(connection, effects)
+        return note(connection, *told)
 
-    monkeypatch.setattr(history, "note_effects", noted)
+    monkeypatch.setattr(history, "note_new", noted)
     with other:
         assert (history.take_over(database, STORE, store), second[0].result()) == (3, 0)
     assert len(effects_of_run(database, "run-1")) == 3
