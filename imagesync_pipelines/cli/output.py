@@ -70,6 +70,8 @@ def print_outcome(outcome: RunOutcome) -> int:
     if is_json():
         return _log_outcome(outcome)
     click.secho(f"{outcome.status}: run {outcome.run_id}", fg=COLOURS[outcome.status], bold=True)
+    if "said" in summary:
+        click.echo(f"  {summary['said']}")
     names = ("images_added", "images_updated", "images_deleted", "kept", "rejected", "held_back", "refused",
              "products_affected", "api_calls", "seconds")  # fmt: skip
     numbers = [(name.replace("_", " "), summary[name]) for name in names if name in summary]

@@ -1,11 +1,13 @@
 """`imagesync quality`: how good the main pictures are, by the rules of marketplaces."""
 
+import getpass
 import json
 
 import click
 import sqlalchemy as sa
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, print_table, progress_bars
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.quality import queries
 from imagesync_pipelines.quality.queries import Asked
 from imagesync_pipelines.quality.rules import REFUSED, SEVERITIES, TO_DO, RuleSet, read_rules
@@ -17,16 +19,25 @@ _STEPS = 10
 
 
 @click.command("quality")
+@click.argument("action", type=click.Choice(["measure"]), required=False)
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="the worst N pictures with why, instead")
 @click.option("--channel", default="", metavar="CONNECTOR[/ACCOUNT]", help="of this connector or account only")
 @click.option("--rule-set", default="", metavar="ID", help="by this rule set only, e.g. amazon")
 @click.option("--rule", default="", metavar="ID", help="with --worst: pictures that break this rule")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document instead of lines")
-def quality(worst: int | None, channel: str, rule_set: str, rule: str, as_json: bool) -> None:
+@click.pass_context
+def quality(
+    context: click.Context, action: str | None, worst: int | None, channel: str, rule_set: str, rule: str, as_json: bool
+) -> None:
     """Print how the main pictures of every channel stand, where that goes, and what to do next.
 
-    A score of 50 or less: the marketplace refuses the picture. See docs/quality.md for the rules.
+    A score of 50 or less: the marketplace refuses the picture. See docs/quality.md for the rules. `imagesync quality
+    measure` looks first at what the channels show now: it measures the pictures that changed, and judges.
     """
+    run = _measure() if action else None
+    code = EXIT_CODES[run.status] if run is not None else 0
+    if run is not None and not as_json:
+        print_outcome(run)
     known, problems = read_rules(load_settings(QualitySettings))
     if rule_set and rule_set not in known:
         raise click.ClickException(f"there is no rule set {rule_set}; there are {', '.join(sorted(known))}")
@@ -38,10 +49,18 @@ def quality(worst: int | None, channel: str, rule_set: str, rule: str, as_json: 
         else:
             told = _summary(connection, known, asked, as_json=as_json)
     if as_json:
-        click.echo(json.dumps({**told, "problems": problems}, indent=1, default=str))
-        return
-    for problem in problems:
-        click.secho(f"warning: {problem}", fg="yellow")
+        ended = {"run": {"id": run.run_id, "status": run.status, "error": run.error, **run.summary}} if run else {}
+        click.echo(json.dumps({**ended, **told, "problems": problems}, indent=1, default=str))
+    elif run is None:
+        for problem in problems:
+            click.secho(f"warning: {problem}", fg="yellow")
+    context.exit(code)
+
+
+def _measure() -> runs.RunOutcome:
+    """Run the job, and give how it ended."""
+    with progress_bars() as progress:
+        return runs.measure_quality(progress=progress, person=getpass.getuser())
 
 
 def _pictures(

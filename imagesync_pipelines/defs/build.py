@@ -54,7 +54,7 @@ def build_definitions(
                 doctor.build_asset(assets.OWNERS),
                 quality.build_asset(assets.OWNERS),
             ],
-            asset_checks=[check for one in found for check in assets.build_checks(one)],
+            asset_checks=[*(check for one in found for check in assets.build_checks(one)), quality.build_checks()],
             jobs=[
                 *(job for one in found for job in assets.build_jobs(one)),
                 *cleanup.JOBS,

@@ -10,8 +10,9 @@ import dagster as dg
 import sqlalchemy as sa
 
 from imagesync_pipelines.defs import launching
-from imagesync_pipelines.defs.metadata import metrics, shown_metadata
+from imagesync_pipelines.defs.metadata import SUMMARY_KEY, clean_text, metrics, shown_metadata
 from imagesync_pipelines.defs.work import secrets_of
+from imagesync_pipelines.quality.rules import TO_DO, RuleSet, read_rules, rule_sets
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
@@ -72,9 +73,56 @@ def build_asset(owners: Sequence[str]) -> Any:
         secrets = [secret for one in connectors() for secret in secrets_of(one)]
         shown = {"problems": Texts(found.problems), "reasons": Texts([*found.mains.reasons, *found.others.reasons])}
         rows = {"dagster/row_count": dg.MetadataValue.int(found.noted.shown)}
-        return dg.MaterializeResult(metadata={**metrics(numbers), **shown_metadata(shown, secrets), **rows})
+        told = {"said": found.said, "warnings": [clean_text(one, secrets) for one in found.problems]}
+        summary = {SUMMARY_KEY: dg.MetadataValue.json(told)}
+        return dg.MaterializeResult(metadata={**summary, **metrics(numbers), **shown_metadata(shown, secrets), **rows})
 
     return decorate(main_pictures)
+
+
+def build_checks() -> Any:
+    """A check for each rule set, in one op: that its marketplace refuses no main picture."""
+    known = {
+        f"no_main_picture_is_refused_by_{name}": one for name, one in rule_sets(load_settings(QualitySettings)).items()
+    }
+    decorate: Any = dg.multi_asset_check(
+        name="quality__checks",
+        specs=[
+            dg.AssetCheckSpec(name, asset=KEY, description=f"By the rules of {one.name}, no main picture is refused.")
+            for name, one in known.items()
+        ],
+        can_subset=True,
+        required_resource_keys={"installation"},
+    )
+
+    def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        chosen = sorted(selected.name for selected in context.selected_asset_check_keys)
+        with context.resources.installation.open() as place, place.engine.connect() as connection:
+            for name in chosen:
+                yield _checked(connection, name, known[name])
+
+    return decorate(look)
+
+
+def _checked(connection: sa.Connection, name: str, rule_set: RuleSet) -> dg.AssetCheckResult:
+    from imagesync_pipelines.quality.queries import summary, what_next
+
+    channels = [one.now for one in summary(connection) if one.rule_set == rule_set.id]
+    pictures, failing = (sum(getattr(one, of) for one in channels) for of in ("pictures", "failing"))
+    steps = [one for one in what_next(connection, {rule_set.id: rule_set}) if one.frees]
+    numbers: dict[str, float] = {"pictures": pictures, "refused": failing}
+    if pictures:
+        numbers["score"] = round(sum(one.score * one.pictures for one in channels) / pictures, 1)
+    advice = f" {TO_DO[steps[0].to_do]}: that frees {steps[0].frees}." if steps else ""
+    return dg.AssetCheckResult(
+        asset_key=KEY,
+        check_name=name,
+        passed=failing == 0,
+        # What people are to mend in their own time is for the UI, and no alert.
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{failing} of {pictures} main pictures are refused by the rules of {rule_set.name}.{advice}",
+        metadata=metrics(numbers),
+    )
 
 
 def build_job() -> Any:
@@ -123,6 +171,8 @@ def outlook(site: Site) -> Iterator[Finding]:
                 pass
         except WordsMissingError as missing:
             yield Finding(part, "words", State.WARNING, str(missing), "What else is measured does not need it.")
+    for problem in read_rules(settings)[1]:
+        yield Finding(part, "rule sets", State.WARNING, problem, "Correct it; the other rule sets judge meanwhile.")
     newest: date | None = None
     # Tables that cannot be read are told where our database is looked at.
     with suppress(sa.exc.DBAPIError):

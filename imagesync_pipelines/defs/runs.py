@@ -22,7 +22,7 @@ from dagster._core.execution.api import execute_run
 from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs import build, history, launching, liveness, pages
+from imagesync_pipelines.defs import build, history, launching, liveness, pages, quality
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
@@ -184,13 +184,46 @@ def make_pools(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
                 raise
 
 
+def measure_quality(*, settings: Settings | None = None, progress: Progress = silent, person: str = "") -> RunOutcome:
+    """Measure and judge the main pictures of all channels; the summary has a sentence, `said`, and the warnings."""
+    with opened(settings) as (installation, instance):
+        definitions = build.build_definitions({"progress": progress})
+        run_id, success = _execute(installation, instance, definitions, JobRun(quality.JOB, {}, {}), person)
+        line = history.run_line(instance, run_id)
+    done = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
+    error = "" if success else line.error
+    return RunOutcome(run_id, done if success else Status.FAILED, line.summary, error=error)
+
+
 def _run(
     installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress, person: str = ""
 ) -> RunOutcome:
-    """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     connector = connector_named(request.job.partition("__")[0])
     # No connector depends on another one; all of them are made by who shows them.
-    job = build.build_definitions({"progress": progress}, [connector]).resolve_job_def(request.job)
+    definitions = build.build_definitions({"progress": progress}, [connector])
+    run_id, success = _execute(installation, instance, definitions, request, person)
+    line = history.run_line(instance, run_id)
+    plans = Plans(installation.engine, installation.storage).all(connector.name)
+    report, summary = report_of(connector, installation, run_id, line.summary)
+    done = Status.PARTIAL if summary.get("warnings") else Status.COMPLETED
+    return RunOutcome(
+        run_id,
+        done if success else Status.FAILED,
+        summary,
+        error="" if success else line.error,
+        plan=next((plan for plan in plans if plan.run_id == run_id), None),
+        report=report,
+    )
+
+
+def _execute(
+    installation: Installation, instance: dg.DagsterInstance, definitions: dg.Definitions, request: JobRun, person: str
+) -> tuple[str, bool]:
+    """Run one job in this process, and give its run and whether it ended well.
+
+    Dagster's own console log is kept to errors: the summary is what people read.
+    """
+    job = definitions.resolve_job_def(request.job)
     run_id, by = str(uuid4()), {job_runs.STARTED_BY_TAG: person} if person else {}
     # Before the run is there, and until it has ended: at no moment it looks dead.
     with spans.span(f"start {request.job}"), alive(installation.locations.database_url, run_id):
@@ -202,18 +235,7 @@ def _run(
             remote_job_origin=launching.origin_of(request.job),
         )
         result = execute_run(InMemoryJob(job), run, instance, raise_on_error=False)
-    line = history.run_line(instance, result.run_id)
-    plans = Plans(installation.engine, installation.storage).all(connector.name)
-    report, summary = report_of(connector, installation, result.run_id, line.summary)
-    done = Status.PARTIAL if summary.get("warnings") else Status.COMPLETED
-    return RunOutcome(
-        result.run_id,
-        done if result.success else Status.FAILED,
-        summary,
-        error="" if result.success else line.error,
-        plan=next((plan for plan in plans if plan.run_id == result.run_id), None),
-        report=report,
-    )
+    return run_id, result.success
 
 
 def report_of(

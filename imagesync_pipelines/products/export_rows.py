@@ -18,7 +18,8 @@ class ExportRow(NamedTuple):
     """One image of one product; position counts from 1 in the order in which they are shown.
 
     id is the product image's, images_from the SKU of the product that lends its images, '' when they are its own. Sizes
-    in pixels, None when unknown; times are UTC.
+    in pixels, None when unknown; times are UTC. quality_score and quality_findings: of a main picture that was judged,
+    the lowest score of any rule set, and the rules that it breaks, `google: size, large; own: size`.
     """
 
     sku: str
@@ -40,7 +41,22 @@ class ExportRow(NamedTuple):
     height: int | None
     images_from: str
     last_synced: datetime
+    quality_score: int | None = None
+    quality_findings: str | None = None
 
+
+QUALITY = ("quality_score", "quality_findings")
+PLAIN = tuple(name for name in ExportRow._fields if name not in QUALITY)
+"""The columns where quality was never measured."""
+
+_QUALITY_OF = """
+SELECT c.product_id, c.connector, c.key, min(s.score) AS score,
+       coalesce(string_agg(s.rule_set || ': ' || array_to_string(s.failed, ', '), '; ' ORDER BY s.rule_set)
+                FILTER (WHERE s.failed <> '{}'), '') AS findings
+  FROM imagesync.channel_picture c JOIN imagesync.picture_score s USING (connector, account, code)
+ WHERE c.is_main AND c.product_id = ANY(CAST(:owners AS bigint[]))
+ GROUP BY c.product_id, c.connector, c.key
+"""
 
 Batches = Iterator[list[ExportRow]]
 """Rows in the order of SKU and position; all rows of a product are in one batch. Addresses are as their source writes
@@ -53,6 +69,12 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         yield connection.execution_options(**options)
+
+
+def columns_of(connection: sa.Connection) -> tuple[str, ...]:
+    """The columns of the exports: those of quality are among them once it was measured."""
+    is_judged = connection.scalar(sa.text("SELECT EXISTS (SELECT FROM imagesync.picture_score)"))
+    return ExportRow._fields if is_judged else PLAIN
 
 
 def read_rows(
@@ -70,21 +92,25 @@ def read_rows(
         .where(product.c.left_erp_at.is_(None), *conditions)
         .order_by(product.c.sku, product.c.kind.desc(), product.c.id)
     )
+    is_judged = columns_of(connection) != PLAIN
     found = connection.execute(query, execution_options={"yield_per": PRODUCTS_AT_ONCE})
     try:
         for products in found.partitions():
-            yield _rows(connection, products, own_images_first)
+            yield _rows(connection, products, own_images_first, is_judged=is_judged)
     finally:
         found.close()
 
 
-def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
+def _rows(
+    connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool, *, is_judged: bool
+) -> list[ExportRow]:
     shows = whose_images(connection, [one.id for one in products], own_images_first=own_images_first)
     owners = {one: whose.owner_id for one, whose in shows.items()}
     images = images_of(connection, set(owners.values()))
     borrowed = {owner for one, owner in owners.items() if owner != one}
     query = sa.select(product.c.id, product.c.sku).where(among(product.c.id, borrowed))
     lenders = {row.id: row.sku for row in connection.execute(query)}
+    judged = _judged(connection, list(images)) if is_judged else {}
     rows = []
     for one in products:
         owner = owners.get(one.id, one.id)
@@ -96,6 +122,13 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
                     *about, position, image.id, image.external_id, image.image_url, image.thumbnail_url,
                     image.image_type, image.is_primary, image.is_front, image.alt_text, image.image_format,
                     image.width, image.height, lent_by, image.last_synced.astimezone(UTC),
+                    *judged.get((owner, image.source, image.external_id), (None, None)),
                 )
             )  # fmt: skip
     return rows
+
+
+def _judged(connection: sa.Connection, owners: list[int]) -> dict[tuple[int, str, str], tuple[int, str]]:
+    """How the main pictures of these products were judged, by product, connector and image."""
+    found = connection.execute(sa.text(_QUALITY_OF), {"owners": owners})
+    return {(row.product_id, row.connector, row.key): (row.score, row.findings) for row in found}

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.export_rows import Batches, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.export_rows import PLAIN, Batches, ExportRow, columns_of, read_rows, snapshot
 from imagesync_pipelines.products.merchant import write_merchant
 from imagesync_pipelines.upstream.addresses import web_address
 
@@ -50,8 +50,9 @@ _NOT_TEXT = {
     "width": pa.int32(),
     "height": pa.int32(),
     "last_synced": pa.timestamp("us", tz="UTC"),
+    "quality_score": pa.int32(),
 }
-SCHEMA = pa.schema([(name, _NOT_TEXT.get(name, pa.string())) for name in ExportRow._fields])
+Columns = Sequence[str]
 
 
 class Format(StrEnum):
@@ -68,7 +69,7 @@ class Kind(NamedTuple):
 
     file_name: str
     media_type: str
-    write: Callable[[Batches], Iterator[bytes]]
+    write: Callable[[Batches, Columns], Iterator[bytes]]
 
 
 def kind_of(wanted: Format) -> Kind:
@@ -77,7 +78,7 @@ def kind_of(wanted: Format) -> Kind:
         Format.CSV: Kind("product_images.csv", "text/csv; charset=utf-8", write_csv),
         Format.NDJSON: Kind("product_images.ndjson", "application/x-ndjson", write_ndjson),
         Format.PARQUET: Kind("product_images.parquet", "application/vnd.apache.parquet", write_parquet),
-        Format.MERCHANT: Kind("merchant_feed.xml", "application/xml", write_merchant),
+        Format.MERCHANT: Kind("merchant_feed.xml", "application/xml", lambda batches, _: write_merchant(batches)),
     }[wanted]
 
 
@@ -90,12 +91,14 @@ def export(
 ) -> Iterator[bytes]:
     """The export as a stream of bytes, all of it from one moment; see read_rows for the conditions."""
     with snapshot(engine) as connection:
-        yield from kind_of(wanted).write(read_rows(connection, conditions, own_images_first=own_images_first))
+        rows = read_rows(connection, conditions, own_images_first=own_images_first)
+        yield from kind_of(wanted).write(rows, columns_of(connection))
 
 
-def write_csv(batches: Batches) -> Iterator[bytes]:
+def write_csv(batches: Batches, columns: Columns = PLAIN) -> Iterator[bytes]:
     """See csv_of."""
-    return csv_of(ExportRow._fields, _given_on(batches))
+    width = len(columns)
+    return csv_of(columns, ([row[:width] for row in batch] for batch in _given_on(batches)))
 
 
 def csv_of(names: Sequence[str], batches: Iterable[Iterable[Sequence[object]]]) -> Iterator[bytes]:
@@ -136,25 +139,26 @@ def _taken(buffer: io.StringIO) -> bytes:
     return text.encode()
 
 
-def write_ndjson(batches: Batches) -> Iterator[bytes]:
+def write_ndjson(batches: Batches, columns: Columns = PLAIN) -> Iterator[bytes]:
     """One JSON object a line, in UTF-8; times in ISO 8601, unknown values null."""
     for batch in _given_on(batches):
-        yield b"".join(orjson.dumps(row._asdict(), option=orjson.OPT_APPEND_NEWLINE) for row in batch)
+        objects = (dict(zip(columns, row, strict=False)) for row in batch)
+        yield b"".join(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in objects)
 
 
-def write_parquet(batches: Batches) -> Iterator[bytes]:
+def write_parquet(batches: Batches, columns: Columns = PLAIN) -> Iterator[bytes]:
     """Row groups of about 5,000 rows, compressed with zstd; a file without rows has its columns."""
-    sink = Sink()
-    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), SCHEMA, compression="zstd") as writer:
+    sink, schema = Sink(), pa.schema([(name, _NOT_TEXT.get(name, pa.string())) for name in columns])
+    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
         waiting: list[ExportRow] = []
         for batch in _given_on(batches):
             waiting += batch
             if len(waiting) >= ROWS_IN_A_GROUP:
-                writer.write_table(_table(waiting))
+                writer.write_table(_table(waiting, schema))
                 waiting = []
                 yield sink.taken()
         if waiting:
-            writer.write_table(_table(waiting))
+            writer.write_table(_table(waiting, schema))
     yield sink.taken()
 
 
@@ -178,6 +182,7 @@ class Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def _table(rows: list[ExportRow]) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+def _table(rows: list[ExportRow], schema: pa.Schema) -> pa.Table:
+    # Columns of the rows that the file does not have stand at their end.
+    columns = zip(zip(*rows, strict=True), schema.types, strict=False)
+    return pa.table([pa.array(column, kind) for column, kind in columns], schema=schema)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 from upath import UPath
 
-from imagesync_pipelines.products.export_rows import Batches, read_rows, snapshot
+from imagesync_pipelines.products.export_rows import PLAIN, Batches, columns_of, read_rows, snapshot
 from imagesync_pipelines.products.exports import Format, kind_of
 from imagesync_pipelines.products.merchant import LeftOut
 from imagesync_pipelines.storage.files import write_stream, write_whole
@@ -32,6 +32,13 @@ SELECT format('products %s, images %s, shown %s, orders %s',
                                        height, last_synced), 0)) FROM imagesync.product_image),
   (SELECT sum(hash_record_extended(ROW(product_id, owner_id, own_first_id), 0)) FROM imagesync.shown_image),
   (SELECT sum(hash_record_extended(ROW(product_id, pictures), 0)) FROM imagesync.picture_order))
+""")
+
+
+# Of what was judged; asked for only where something was.
+_QUALITY = sa.text("""
+SELECT ', quality ' || sum(hash_record_extended(ROW(rule_set, connector, account, code, score, failed), 0))
+  FROM imagesync.picture_score WHERE connector IN (SELECT DISTINCT source FROM imagesync.product_image)
 """)
 
 
@@ -61,7 +68,8 @@ def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool =
     """Bring the files of all formats up to the rows of this moment; a file is replaced whole or not at all."""
     with snapshot(engine) as connection:
         how = f"recipe {RECIPE} of {version('imagesync-pipelines')}, own images first: {own_images_first}"
-        made_from = f"{how}; {connection.scalar(_STATE)}"
+        judged = connection.scalar(_QUALITY) if columns_of(connection) != PLAIN else None
+        made_from = f"{how}; {connection.scalar(_STATE)}{judged or ''}"
         there = _read_note(storage)
         anew = there is None or there.made_from != made_from or not _is_as_written(storage, there)
         if there is None or anew:
@@ -81,11 +89,12 @@ def _write(connection: sa.Connection, storage: UPath, made_from: str, own_images
                 left_out.note(batch)
             yield batch
 
+    columns = columns_of(connection)
     for wanted in Format:
         kind, checksum = kind_of(wanted), hashlib.sha256()
         path = f"{FOLDER}/{kind.file_name}"
         batches = counted(read_rows(connection, own_images_first=own_images_first), wanted)
-        note.sizes[path] = write_stream(storage / path, _hashed(kind.write(batches), checksum.update))
+        note.sizes[path] = write_stream(storage / path, _hashed(kind.write(batches, columns), checksum.update))
         note.checksums[path] = checksum.hexdigest()
     note.left_out = left_out.lines()
     write_whole(storage / FOLDER / NOTE, note.model_dump_json().encode())

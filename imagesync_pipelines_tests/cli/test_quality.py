@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.quality.scores import judge_due
 from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines_tests.cli.terminals import Ended, call
 from imagesync_pipelines_tests.quality.rows import measure, show
 
@@ -51,3 +52,17 @@ def test_the_summary_the_worst_and_both_as_json(
     assert (worst["code"], worst["score"], worst["findings"][0]["rule"]) == ("B", 50, "background")
     refused = quality("--rule-set", "bol")
     assert (refused.code, "there are amazon, google" in refused.err) == (1, True)
+
+
+def test_measuring_is_a_run_that_tells_how_it_ended(
+    locations: Locations, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    variables = {
+        "IMAGESYNC_HOME": str(locations.home), "IMAGESYNC_DATABASE_URL": locations.database_url,
+        "IMAGESYNC_DAGSTER_URL": locations.dagster_url, "QUALITY_RULES_FOLDER": str(tmp_path / "no"),
+    }  # fmt: skip
+    ended = call(None, capsys, "quality", "measure", "--json", **variables)
+    told = json.loads(ended.out)
+    assert (ended.code, told["run"]["status"], told["channels"]) == (3, "completed with warnings", [])
+    assert told["run"]["said"].startswith("0 pictures are shown")
+    assert "QUALITY_RULES_FOLDER" in told["run"]["warnings"][-1]

@@ -1,7 +1,7 @@
 """Quality of pictures in Dagster: the asset tells what came of a run, the schedule is off until it is set."""
 
 from contextlib import nullcontext
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import dagster as dg
@@ -12,9 +12,12 @@ from imagesync_pipelines.defs import quality
 from imagesync_pipelines.quality.measuring import Looked
 from imagesync_pipelines.quality.noting import Noted
 from imagesync_pipelines.quality.running import QualityRun
+from imagesync_pipelines.quality.scores import judge_due
+from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.health import Finding, Site, State
 from imagesync_pipelines.sync.steps import silent
+from imagesync_pipelines_tests.quality.rows import measure, show
 
 _DAY = """
 INSERT INTO imagesync.quality_day (day, rule_set, connector, account, kind, pictures, failing, score_sum)
@@ -36,6 +39,35 @@ def test_the_asset_tells_what_came_of_a_run(instance: dg.DagsterInstance, monkey
     (told,) = result.asset_materializations_for_node("quality__main_pictures")
     values = {name: told.metadata[name].value for name in ("dagster/row_count", "pictures/new", "pictures/waiting")}
     assert values == {"dagster/row_count": 5, "pictures/new": 2, "pictures/waiting": 3}
+    assert told.metadata["summary"].value == {"said": done.said, "warnings": ["3 main pictures wait."]}
+
+
+def test_a_check_for_each_rule_set_says_how_many_main_pictures_are_refused_and_what_frees_most(
+    database: sa.Engine, instance: dg.DagsterInstance
+) -> None:
+    measure(database, "small", width=400, height=400)
+    show(database, "A", "small")
+    judge_due(database, QualitySettings(channels="plytix=amazon,own"), datetime.now(UTC))
+    place = SimpleNamespace(open=lambda: nullcontext(SimpleNamespace(engine=database)))
+    resources = {"installation": dg.ResourceDefinition.hardcoded_resource(place)}
+    definitions = dg.Definitions(asset_checks=[quality.build_checks()], resources=resources)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=instance)
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert set(found) == {
+        f"no_main_picture_is_refused_by_{name}" for name in ("amazon", "google", "own", "ozon", "wildberries")
+    }
+    amazon, google = found["no_main_picture_is_refused_by_amazon"], found["no_main_picture_is_refused_by_google"]
+    assert (amazon.passed, amazon.severity, google.passed) == (False, dg.AssetCheckSeverity.WARN, True)
+    assert amazon.description == (
+        "1 of 1 main pictures are refused by the rules of Amazon. Take or ask for a larger picture: that frees 1."
+    )
+    assert {name: value.value for name, value in amazon.metadata.items()} == {
+        "pictures": 1,
+        "refused": 1,
+        "score": 42.0,
+    }
+    assert google.description == "0 of 0 main pictures are refused by the rules of Google Merchant Center."
 
 
 def test_the_schedule_is_off_until_it_is_set(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:

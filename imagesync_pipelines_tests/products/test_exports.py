@@ -15,10 +15,13 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.products.export_rows import PRODUCTS_AT_ONCE, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.export_rows import PLAIN, PRODUCTS_AT_ONCE, ExportRow, read_rows, snapshot
 from imagesync_pipelines.products.exports import Format, export, kind_of, safe_cell, write_csv
 from imagesync_pipelines.products.merchant import why_unusable, write_merchant
-from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.quality.scores import judge_due
+from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines_tests.quality.rows import measure, show
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world
 
 MOMENT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -79,11 +82,10 @@ def test_conditions_choose_products_and_the_setting_of_the_connector_holds(world
 def test_every_format_says_the_same(world: World) -> None:
     made = {one: b"".join(export(world.engine, one)) for one in Format}
     rows = rows_of(world)
-    assert pq.read_table(io.BytesIO(made[Format.PARQUET])).to_pylist() == [one._asdict() for one in rows]
+    values = [dict(zip(PLAIN, one, strict=False)) for one in rows]
+    assert pq.read_table(io.BytesIO(made[Format.PARQUET])).to_pylist() == values
     lines = [json.loads(line) for line in made[Format.NDJSON].splitlines()]
-    assert [{**line, "last_synced": datetime.fromisoformat(line["last_synced"])} for line in lines] == [
-        one._asdict() for one in rows
-    ]
+    assert [{**line, "last_synced": datetime.fromisoformat(line["last_synced"])} for line in lines] == values
     cells = list(csv.DictReader(io.StringIO(made[Format.CSV].decode("utf-8-sig"))))
     assert [(one["sku"], one["image_url"], one["is_primary"], one["width"]) for one in cells] == [
         (one.sku, one.image_url, str(one.is_primary).lower(), str(one.width or "")) for one in rows
@@ -118,6 +120,39 @@ def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(database: sa.E
         assert [one.external_id for batch in batches for one in batch] == ["1"]
 
 
+def test_exports_have_the_quality_of_main_pictures_once_it_was_measured(world: World) -> None:
+    def made(wanted: Format) -> bytes:
+        return b"".join(export(world.engine, wanted))
+
+    before = {wanted: made(wanted) for wanted in Format}
+    plain = list(csv.DictReader(io.StringIO(before[Format.CSV].decode("utf-8-sig"))))
+    assert "quality_score" not in plain[0]
+    (shown,) = {one["id"] for one in plain if one["sku"] == "P1" and one["is_primary"] == "true"}
+    with world.engine.begin() as connection:
+        owner, key = connection.execute(
+            sa.select(product_image.c.product_id, product_image.c.external_id).where(product_image.c.id == int(shown))
+        ).one()
+    # What nobody judged changes no file.
+    show(world.engine, "P1", "small", connector="image_db", account="", key=key, product_id=owner)
+    assert {wanted: made(wanted) for wanted in Format} == before
+    measure(world.engine, "small", width=400, height=400)
+    judge_due(world.engine, QualitySettings(channels="image_db=google,own"), MOMENT)
+    rows = list(csv.DictReader(io.StringIO(made(Format.CSV).decode("utf-8-sig"))))
+    judged = {(one["sku"], one["id"]): (one.pop("quality_score"), one.pop("quality_findings")) for one in rows}
+    assert rows == plain
+    # The variant shows its parent's pictures, the main one among them.
+    told = ("42", "google: size, large; own: size, large")
+    assert {at: found for at, found in judged.items() if found != ("", "")} == {
+        ("P1", shown): told,
+        ("100", shown): told,
+    }
+    line = next(json.loads(one) for one in made(Format.NDJSON).splitlines() if str(json.loads(one)["id"]) == shown)
+    assert (line["quality_score"], line["quality_findings"]) == (42, told[1])
+    table = pq.read_table(io.BytesIO(made(Format.PARQUET)))
+    assert table.column_names[-2:] == ["quality_score", "quality_findings"]
+    assert made(Format.MERCHANT) == before[Format.MERCHANT]
+
+
 def test_a_reader_that_goes_away_leaves_no_connection_open(world: World) -> None:
     stream = export(world.engine, Format.NDJSON)
     next(stream)
@@ -129,7 +164,7 @@ def peak_bytes(wanted: Format, batches: int) -> int:
     """The most that was in memory while so many batches of 500 rows were written, the bytes given on at once."""
     rows = ([row(sku=f"{at:06}", id=n) for n in range(500)] for at in range(batches))
     tracemalloc.start()
-    arrow = max(pa.total_allocated_bytes() for _ in kind_of(wanted).write(rows))
+    arrow = max(pa.total_allocated_bytes() for _ in kind_of(wanted).write(rows, PLAIN))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak + arrow
@@ -191,14 +226,14 @@ def test_the_feed_writes_addresses_as_google_takes_them(written: str, given_on: 
     (item,) = ElementTree.fromstring(b"".join(write_merchant(iter([[row(image_url=written)]])))).findall("channel/item")
     assert item.findtext(f"{G}image_link") == given_on
     for wanted in (Format.CSV, Format.NDJSON):
-        made = b"".join(kind_of(wanted).write(iter([[row(image_url=written)]]))).decode()
+        made = b"".join(kind_of(wanted).write(iter([[row(image_url=written)]]), PLAIN)).decode()
         assert given_on.replace("%2C", ",") in made
 
 
 @pytest.mark.parametrize("wanted", Format)
 def test_no_export_holds_a_password(wanted: Format) -> None:
     rows = [row(image_url="https://anna:secret@x.example/1.jpg", thumbnail_url="https://anna:secret@x.example/2.jpg")]
-    made = b"".join(kind_of(wanted).write(iter([rows])))
+    made = b"".join(kind_of(wanted).write(iter([rows]), PLAIN))
     text = str(pq.read_table(io.BytesIO(made)).to_pylist()) if wanted is Format.PARQUET else made.decode()
     assert "secret" not in text
     assert "anna" not in text
