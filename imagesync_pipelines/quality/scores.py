@@ -136,7 +136,7 @@ def _due(engine: sa.Engine, about: Mapping[str, Any]) -> Iterator[Sequence[sa.Ro
         # Nobody tells the planner that a channel has half a million pictures, each of which it would look up alone.
         connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
         found = connection.execute(sa.text(_DUE), about, execution_options={"yield_per": _AT_ONCE})
-        yield from found.mappings().partitions()
+        yield from found.mappings().partitions(_AT_ONCE)
 
 
 def _kept(judgement: Judgement) -> str:

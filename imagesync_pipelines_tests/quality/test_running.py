@@ -10,12 +10,15 @@ import sqlalchemy as sa
 from PIL import Image
 from upath import UPath
 
+from imagesync_pipelines.quality import scores
 from imagesync_pipelines.quality.measuring import Looked
-from imagesync_pipelines.quality.noting import Noted
+from imagesync_pipelines.quality.noting import Noted, note_pictures
 from imagesync_pipelines.quality.running import LOCK, forget_old, run_quality
 from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.quality.storing import put_measures
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.errors import AccountBusyError
+from imagesync_pipelines.storage.facts import Measures
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.sync.channel_picture import ChannelPicture
 from imagesync_pipelines.sync.connector import picture_at
@@ -77,6 +80,16 @@ def test_a_run_notes_measures_and_judges_and_the_next_one_has_nothing_to_do(data
     assert limited.problems == ("Main pictures: 1 wait for the next run (QUALITY_PICTURES_PER_RUN).",)
     with account_lock(database, LOCK, 0), pytest.raises(AccountBusyError):
         run_quality(place, settings, [stores], NOW)
+
+
+def test_what_is_to_be_judged_is_never_in_memory_at_once(database: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    note_pictures(database, "edge", "hill", [shown(str(number), "1") for number in range(5)])
+    with database.begin() as connection:
+        put_measures(connection, [Measures("a", "JPEG", 1, 1, 1.0, 1.0, (), 1.0, 0.0, 1)], "1", "")
+        connection.execute(sa.text("UPDATE imagesync.channel_picture SET sha256 = 'a'"))
+    monkeypatch.setattr(scores, "_AT_ONCE", 2)
+    about = {"rule_set": "own", "version": "1", "connectors": ["edge"], "accounts": ["hill"]}
+    assert [len(rows) for rows in scores._due(database, about)] == [2, 2, 1]
 
 
 def test_old_days_go_but_for_the_newest_and_measures_of_what_is_shown_no_more(database: sa.Engine) -> None:
