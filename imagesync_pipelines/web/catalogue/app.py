@@ -42,7 +42,7 @@ from imagesync_pipelines.web.catalogue.admin import (
 )
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, judged, routes
-from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products, quality
+from imagesync_pipelines.web.catalogue.pages import alike, history, pictures, plans, products, quality
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.past import PastUnknownError
 from imagesync_pipelines.web.catalogue.queries import CursorError
@@ -60,14 +60,15 @@ ROUTERS = (
     plans.router,
     pictures.router,
     quality.router,
+    alike.router,
     exporting.router,
     metrics.router,
 )
-FRAMED = (products.router, history.router, plans.router, quality.router)
+FRAMED = (products.router, history.router, plans.router, quality.router, alike.router)
 ADMIN_ROUTERS = (
     *(sessions.router, products.admin_router, runs.router, plan_words.router, quarantine.router, held.router),
     *(articles.router, bulk.router, ordering.router, exclusions.router, fleet.router, subscriptions.router),
-    *(users.router, views.router),
+    *(users.router, views.router, alike.admin_router),
 )
 API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, judged.router, exporting.api_router)
 

@@ -11,7 +11,7 @@ from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.quality.storing import put_measures
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.facts import Measures
-from imagesync_pipelines.storage.schema_quality import channel_picture
+from imagesync_pipelines.storage.schema_quality import channel_picture, picture_alike
 from imagesync_pipelines_tests.web.catalogue.world import NOW
 
 GOOD: dict[str, Any] = {
@@ -60,3 +60,12 @@ def judge(engine: sa.Engine, now: datetime = NOW) -> None:
     settings = load_settings(QualitySettings)
     judge_due(engine, settings, now - timedelta(days=1))
     judge_due(engine, settings, now)
+
+
+def pair(engine: sa.Engine, *kinds: str) -> tuple[str, str]:
+    """Two contents that are shown, as a pair of the same picture; their SHA-256."""
+    with engine.begin() as connection:
+        one, other = sorted(connection.scalars(sa.select(channel_picture.c.sha256).limit(2)))
+        row = {"sha256": one, "other_sha256": other, "distance": 2, "kinds": list(kinds)}
+        connection.execute(picture_alike.insert(), [row])
+    return one, other

@@ -1,10 +1,10 @@
-"""What admins do on the pages of quality: they start measuring, and choose the better main picture."""
+"""What admins do on the pages of quality: they start measuring, choose the better main picture, dismiss suggestions."""
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import pin
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
-from imagesync_pipelines_tests.web.catalogue.judging import GOOD, SMALL, judge, show
+from imagesync_pipelines_tests.web.catalogue.judging import GOOD, SMALL, judge, pair, show
 from imagesync_pipelines_tests.web.catalogue.world import World
 
 
@@ -47,3 +47,28 @@ def test_the_better_main_picture_is_looked_at_then_pinned_in_the_persons_name(
     assert (chosen.external_id, chosen.pinned_by) == ("2", "anna")
     none = admin.post("/admin/bulk/pins", {"csrf": admin.csrf(), "ids": str(world.product("200")), "rule": "better"})
     assert "it has no picture of its own" in none.text
+
+
+def test_same_pictures_stand_side_by_side_until_an_admin_dismisses_them(
+    world: World, admin: Browser, viewer: Browser
+) -> None:
+    engel = world.product("100", "Engel")
+    for code, measures in (("100", SMALL), ("200", GOOD)):
+        show(world.engine, code, measures, product_id=engel if code == "100" else None)
+    one, other = pair(world.engine, "products", "better_copy")
+    page = viewer.get("/quality/alike").text
+    assert "The same picture on different products" in page
+    assert "larger (2000 x 2000 instead of 300 x 300)" in page
+    assert f'href="/products/{engel}"' in page
+    assert "/admin/quality/dismiss" not in forms_of(page)
+    assert "larger (" not in viewer.get("/quality/alike?which=products").text
+    assert viewer.get("/quality/alike?cursor=nonsense").status_code == 400
+    fields = {"sha256": one, "other": other, "which": "products"}
+    assert viewer.post("/admin/quality/dismiss", {"csrf": viewer.csrf(), **fields}).status_code == 403
+    assert admin.post("/admin/quality/dismiss", fields).status_code == 403, "not from our form"
+    done = admin.send_form("/quality/alike?which=products", "/admin/quality/dismiss")
+    assert done.url.endswith("/quality/alike?which=products")
+    assert "Nothing to suggest" in done.text
+    assert "anna dismissed it" in viewer.get("/quality/alike?which=dismissed").text
+    again = admin.post("/admin/quality/dismiss", {"csrf": admin.csrf(), **fields})
+    assert (again.status_code, "somebody dismissed it before" in again.text) == (409, True)

@@ -38,7 +38,7 @@ from imagesync_pipelines_tests.web.catalogue.browser.conftest import (
     findings_here,
     watch_for_findings,
 )
-from imagesync_pipelines_tests.web.catalogue.judging import BOTH, judge, show
+from imagesync_pipelines_tests.web.catalogue.judging import BOTH, GREY, judge, pair, show
 from imagesync_pipelines_tests.web.catalogue.world import serving
 from imagesync_pipelines_tests.web.test_edge_photos import photo, put
 from imagesync_pipelines_tests.web.test_edge_photos import serving as serving_photos
@@ -53,6 +53,7 @@ PAGES = {
     "history": ("/history",),
     "plans": ("/plans",),
     "plan": ("/plans/1", "/plans/1?q=zzzzz"),
+    "alike": ("/quality/alike", "/quality/alike?which=dismissed"),
     "quality": ("/quality", "/quality?channel=amazon&rule=none"),
     "login": ("/login",),
     "product_data": ("/admin/products/{product}",),
@@ -127,6 +128,8 @@ def parts(place: Place) -> Mapping[str, Any]:
         note_refused(connection, "moysklad", LONG, "accountId", "another")
         note_effects(connection, [Effect("image_db", "", str(product), (row,), Author(RUN_ID))])
     show(engine, LONG, {**BOTH, "words": None}, product_id=product, account=LONG, kind=LONG, name=LONG)
+    show(engine, f"{LONG}2", GREY, product_id=product, account=LONG, kind=LONG, name=LONG)
+    pair(engine, "products", "better_copy")
     judge(engine, datetime.now(UTC))
     image = place.value(f"SELECT min(id) FROM imagesync.product_image WHERE product_id = {product}")
     return {"product": product, "image": image, "bare": place.value(_BARE)}
