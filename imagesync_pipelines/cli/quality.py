@@ -8,32 +8,54 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, print_table, progress_bars
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.quality import queries
+from imagesync_pipelines.products import pins_by_rule
+from imagesync_pipelines.quality import alike, queries, running
+from imagesync_pipelines.quality.better import better_mains
 from imagesync_pipelines.quality.queries import Asked
 from imagesync_pipelines.quality.rules import REFUSED, SEVERITIES, TO_DO, RuleSet, read_rules
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.installation import open_installation
 
-_STEPS = 10
+_STEPS, _SUGGESTIONS = 10, 50
 
 
 @click.command("quality")
-@click.argument("action", type=click.Choice(["measure"]), required=False)
+@click.argument("action", type=click.Choice(["measure", "alike", "better"]), required=False)
 @click.option("--worst", type=click.IntRange(min=1), metavar="N", help="the worst N pictures with why, instead")
 @click.option("--channel", default="", metavar="CONNECTOR[/ACCOUNT]", help="of this connector or account only")
 @click.option("--rule-set", default="", metavar="ID", help="by this rule set only, e.g. amazon")
 @click.option("--rule", default="", metavar="ID", help="with --worst: pictures that break this rule")
+@click.option("--apply", is_flag=True, help="with better: make these pins, in your name; else they are only shown")
+@click.option("--dismiss", nargs=2, metavar="SHA256 SHA256", help="with alike: dismiss what is said of the two")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document instead of lines")
 @click.pass_context
 def quality(
-    context: click.Context, action: str | None, worst: int | None, channel: str, rule_set: str, rule: str, as_json: bool
+    context: click.Context,
+    action: str | None,
+    worst: int | None,
+    channel: str,
+    rule_set: str,
+    rule: str,
+    apply: bool,
+    dismiss: tuple[str, str] | None,
+    as_json: bool,
 ) -> None:
     """Print how the main pictures of every channel stand, where that goes, and what to do next.
 
     A score of 50 or less: the marketplace refuses the picture. See docs/quality.md for the rules. `imagesync quality
-    measure` looks first at what the channels show now: it measures the pictures that changed, and judges.
+    measure` looks first at what the channels show now: it measures the pictures that changed, judges, and compares.
+    `alike` lists where the same picture stands in several places, `better` the products of which another picture would
+    be the better main one.
     """
+    if (apply and action != "better") or (dismiss and action != "alike"):
+        raise click.UsageError("--apply belongs to `imagesync quality better`, --dismiss to `imagesync quality alike`")
+    if action == "alike":
+        _alike(dismiss, as_json=as_json)
+        return
+    if action == "better":
+        _better(apply=apply, as_json=as_json)
+        return
     run = _measure() if action else None
     code = EXIT_CODES[run.status] if run is not None else 0
     if run is not None and not as_json:
@@ -55,6 +77,48 @@ def quality(
         for problem in problems:
             click.secho(f"warning: {problem}", fg="yellow")
     context.exit(code)
+
+
+def _alike(dismissed: tuple[str, str] | None, *, as_json: bool) -> None:
+    """Print what is suggested, or dismiss it."""
+    with open_installation() as place, place.engine.begin() as connection:
+        if dismissed and not alike.dismiss(connection, *dismissed, getpass.getuser()):
+            raise click.ClickException("nothing is suggested of these two, or somebody dismissed it before")
+        found, after = ([], None) if dismissed else alike.suggestions(connection, limit=_SUGGESTIONS)
+    if as_json:
+        names = ("kind", "sentence", "sha256", "other_sha256")
+        told = [{name: getattr(one, name) for name in names} for one in found]
+        click.echo(json.dumps({"suggestions": told, "more": after is not None}, indent=1))
+    elif dismissed:
+        click.echo("Dismissed; it stays so until one of the two is another picture.")
+    else:
+        for one in found:
+            click.echo(f"{alike.KINDS[one.kind]}: {one.sentence}\n       --dismiss {one.sha256} {one.other_sha256}")
+        click.echo("There are more." if after else "That is all." if found else "Nothing is suggested.")
+
+
+def _better(*, apply: bool, as_json: bool) -> None:
+    """Print the plan of pins that quality proposes; make them when asked to."""
+    known, _ = read_rules(load_settings(QualitySettings))
+    with open_installation() as place:
+        with place.engine.connect() as connection:
+            refused = list(connection.scalars(running.products_refused().distinct()))
+            better = better_mains(connection, known, refused)
+        chosen = {product_id: one.after for product_id, one in better.items()}
+        plan = pins_by_rule.plan_choices(place.engine, list(chosen), pins_by_rule.BETTER, chosen)
+        changing = [one for one in plan if not one.why]
+        pairs = ((one.product_id, one.before, one.after) for one in changing)
+        done, moved = pins_by_rule.carry_out(place.engine, pairs, getpass.getuser()) if apply else (0, 0)
+    pins = [(one.sku, one.before, one.after, better[one.product_id].why) for one in changing]
+    if as_json:
+        told = [dict(zip(("sku", "before", "after", "because"), pin, strict=True)) for pin in pins]
+        click.echo(json.dumps({"pins": told, "made": done, "left": moved}, indent=1))
+        return
+    for sku, before, after, why in pins:
+        click.echo(f"{sku}: picture {after} instead of {before}, because {why}.")
+    left = f" {moved} changed meanwhile and were left alone." if moved else ""
+    shown = "Nothing was changed; --apply makes these pins." if pins else "No better picture is known."
+    click.echo(f"Primary pictures chosen: {done}.{left}" if apply else shown)
 
 
 def _measure() -> runs.RunOutcome:

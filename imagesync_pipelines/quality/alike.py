@@ -134,7 +134,8 @@ def find_alike(engine: sa.Engine, progress: Progress = silent) -> Found:
             for row in rows.tolist():
                 pairs += contents.same_as(row, known, NEAREST)
                 known[row] = True
-            _write(engine, names[rows], [(names[one.row], names[one.other], one.distance) for one in pairs])
+            called = [(names[one.row].decode(), names[one.other].decode(), one.distance) for one in pairs]
+            _write(engine, [name.decode() for name in names[rows]], called)
             compared, plain = compared + len(rows), plain + int(contents.is_plain[rows].sum())
             progress("pictures compared", compared, len(new))
     return Found(compared, plain, _suggest(engine))
@@ -146,27 +147,29 @@ def _read(engine: sa.Engine) -> tuple[np.ndarray, np.ndarray, "Contents"]:
     from imagesync_pipelines.imaging.signatures import SIGNATURE_BYTES
     from imagesync_pipelines.quality.comparing import Contents
 
-    query = sa.select(_measure.sha256, _IS_NEW, _measure.hash, _measure.signature)
-    names, news, hashes, signatures = [], [], [], []
+    # Of a version that measures otherwise: until it is measured anew.
+    has_one = sa.func.length(_measure.signature) == SIGNATURE_BYTES
+    query = sa.select(_measure.sha256, _IS_NEW, _measure.hash, _measure.signature).where(has_one)
     with engine.connect() as connection:
-        found = connection.execution_options(yield_per=10_000).execute(query.where(_measure.signature != b""))
+        # What is measured meanwhile is compared the next time.
+        count = connection.scalar(sa.select(sa.func.count()).select_from(picture_measure).where(has_one)) or 0
+        names, is_new, hashes = np.empty(count, "S64"), np.empty(count, bool), np.empty(count, np.int64)
+        signatures, filled = np.empty((count, SIGNATURE_BYTES), np.uint8), 0
+        found = connection.execution_options(yield_per=10_000).execute(query.limit(count))
         for rows in found.partitions():
-            sha256s, is_new, bits, bodies = zip(*rows, strict=True)
-            names.append(np.array(sha256s, "U64"))
-            news.append(np.array(is_new, bool))
-            hashes.append(np.array(bits, np.int64).view(np.uint64))
-            signatures.append(np.frombuffer(b"".join(bodies), np.uint8).reshape(-1, SIGNATURE_BYTES))
-    contents = Contents(np.concatenate(hashes), np.concatenate(signatures))
-    return np.concatenate(names), np.concatenate(news), contents
+            sha256s, news, bits, bodies = zip(*rows, strict=True)
+            here = slice(filled, filled := filled + len(rows))
+            names[here], is_new[here], hashes[here] = sha256s, news, bits
+            signatures[here] = np.frombuffer(b"".join(bodies), np.uint8).reshape(-1, SIGNATURE_BYTES)
+    return names[:filled], is_new[:filled], Contents(hashes[:filled].view(np.uint64), signatures[:filled])
 
 
-def _write(engine: sa.Engine, names: np.ndarray, pairs: Sequence[tuple[str, str, int]]) -> None:
+def _write(engine: sa.Engine, mine: Sequence[str], pairs: Sequence[tuple[str, str, int]]) -> None:
     """Keep the pairs of contents that were compared now; pairs of theirs from before that are none any more go."""
     rows = [
-        {"sha256": str(min(one, other)), "other_sha256": str(max(one, other)), "distance": distance}
+        {"sha256": min(one, other), "other_sha256": max(one, other), "distance": distance}
         for one, other, distance in pairs
     ]
-    mine = [str(name) for name in names]
     old = sa.or_(among(_pair.sha256, mine), among(_pair.other_sha256, mine))
     compared = picture_measure.update().where(among(_measure.sha256, mine))
     with engine.begin() as connection:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.quality.alike import find_alike
 from imagesync_pipelines.quality.scores import judge_due
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.storage.installation import Locations
+from imagesync_pipelines.storage.schema import pin, product, product_image
 from imagesync_pipelines_tests.cli.terminals import Ended, call
 from imagesync_pipelines_tests.quality.rows import measure, show
 
@@ -52,6 +54,49 @@ def test_the_summary_the_worst_and_both_as_json(
     assert (worst["code"], worst["score"], worst["findings"][0]["rule"]) == ("B", 50, "background")
     refused = quality("--rule-set", "bol")
     assert (refused.code, "there are amazon, google" in refused.err) == (1, True)
+
+
+def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(
+    database: sa.Engine, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quality(*words: str) -> Ended:
+        variables = {"IMAGESYNC_DATABASE_URL": database_url, "IMAGESYNC_DAGSTER_URL": database_url}
+        return call(None, capsys, "quality", *words, IMAGESYNC_HOME=str(tmp_path), **variables)
+
+    measure(database, "grey", width=300, height=300, words=[])
+    measure(database, "fine", words=[])
+    with database.begin() as connection:
+        product_id = connection.scalar(
+            product.insert().values(kind="parent", erp_id="1", sku="A").returning(product.c.id)
+        )
+        for name in ("grey", "fine"):
+            about = {"product_id": product_id, "external_id": name, "image_url": f"https://img.example/{name}.jpg"}
+            connection.execute(product_image.insert().values(is_primary=name == "grey", **about))
+    ours = {"connector": "image_db", "account": "", "product_id": product_id}
+    show(database, "A", "grey", key="grey", **ours)
+    show(database, "A", "fine", key="fine", is_main=False, **ours)
+    show(database, "B", "grey")
+    judge_due(database, QualitySettings(channels="image_db=google"), datetime(2026, 11, 30, tzinfo=UTC))
+    assert quality("alike").out == "Nothing is suggested.\n"
+    find_alike(database)
+
+    assert quality("alike").out == (
+        "The same picture on different products: The same picture stands on different products: A (image_db), "
+        "B (plytix default). Is it right for each?\n       --dismiss grey grey\nThat is all.\n"
+    )
+    assert json.loads(quality("alike", "--json").out)["suggestions"][0]["kind"] == "products"
+    assert quality("alike", "--dismiss", "grey", "grey").code == 0
+    assert quality("alike").out == "Nothing is suggested.\n"
+    assert "somebody dismissed it before" in quality("alike", "--dismiss", "grey", "grey").err
+    assert quality("alike", "--apply").code == 2
+
+    shown = quality("better").out
+    assert "because Google Merchant Center refuses the present one" in shown
+    assert "Nothing was changed; --apply makes these pins." in shown
+    assert json.loads(quality("better", "--json").out)["made"] == 0
+    assert quality("better", "--apply").out.endswith("Primary pictures chosen: 1.\n")
+    with database.connect() as connection:
+        assert connection.scalar(sa.select(pin.c.external_id)) == "fine"
 
 
 def test_measuring_is_a_run_that_tells_how_it_ended(
