@@ -102,3 +102,43 @@ def test_no_two_main_pictures_of_an_account_have_the_same_code(database: sa.Engi
     assert found["edge"][2].picture == "at:edge:harbour:c4:photo 4"
     variant = found["image_db"][1].product_id
     assert [one.product_id for one in found["edge"]] == [variant, variant, None, None]
+
+
+def test_what_is_not_known_by_its_content_is_where_the_last_runs_said(database: sa.Engine) -> None:
+    execute(
+        database,
+        """
+        INSERT INTO imagesync.mirror (connector, account, key, group_key, fingerprint, payload)
+        VALUES ('moysklad', 'main', 'product:1', 'product:1', '',
+                '{"name": "Mug", "code": "", "article": "M-1", "external_code": "x", "images": [
+                    {"id": "i1", "permanent_href": "https://links.example/i1"},
+                    {"id": "i2", "permanent_href": "https://links.example/i2"}]}');
+        INSERT INTO imagesync.moysklad_entity_map (child, entity_key, child_id, field, value)
+        VALUES ('shop', 'product:1', 'c1', 'code', 'M-1'), ('shop', 'bundle:2', 'c2', 'code', 'M-2');
+        INSERT INTO imagesync.moysklad_child_images (child, entity_key, images, others)
+        VALUES ('shop', 'product:1', '[["i2", "a", "b.jpg", 5, ""], ["i1", "c", "d.jpg", 6, ""]]', 0),
+               ('shop', 'bundle:2', '[["i1~500", "a", "b.jpg", 5]]', 1);
+        INSERT INTO imagesync.handover (connector, account, run_id, step, value)
+        VALUES ('plytix', 'pim', 'r', 'images', '{"listings": [
+                   ["S1", "", "US", false, [["MAIN", "", "k1.jpg", 1, 1, 1], ["PT01", "", "k2.jpg", 1, 1, 2]], 2],
+                   ["S2", "", "US", true, [["MAIN", "", "k2.jpg", 1, 1, 1]], 1], ["S3", "", "US", false, [], 0]]}'),
+               ('plytix', 'pim', 'r', 'products', '{"products": [
+                   ["p1", "S1", null, [], null], ["p2", "S2", "a9", ["a9"], null], ["p3", "S3", null, [], null]]}');
+        INSERT INTO imagesync.plytix_asset (account, asset_id, key, url)
+        VALUES ('pim', 'a1', 'k1.jpg', ''), ('pim', 'a2', 'k2.jpg', ''), ('pim', 'a9', NULL, 'https://pim.example/a9');
+        INSERT INTO imagesync.plytix_link (account, product_sku, key, asset_id, linked_at)
+        VALUES ('pim', 'S1', 'k1.jpg', 'a1', now()), ('pim', 'S2', 'k2.jpg', 'a2', NULL);
+        """,
+    )
+    found = {
+        name: sorted(connector_named(name).channel_pictures(database, Settings(), account))
+        for name, account in (("moysklad", "shop"), ("plytix", "pim"))
+    }
+    assert [(one.code, one.key, one.name, one.picture, one.version) for one in found["moysklad"]] == [
+        ("M-1", "product:1#i2#0", "Mug", "https://links.example/i2", "i2"),
+        ("bundle:2", "bundle:2#i1#0", "", "", "i1~500"),
+    ]
+    assert [(one.code, one.kind, one.picture, one.version) for one in found["plytix"]] == [
+        ("S1", "child", "https://m.media-amazon.com/images/I/k1.jpg", "a1"),
+        ("S2", "parent", "https://pim.example/a9", "a9"),
+    ]
