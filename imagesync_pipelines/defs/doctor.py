@@ -29,7 +29,6 @@ from imagesync_pipelines.sync import own_health
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.health import Finding, Probe, Site, State, examine, failure, proxies, worst
 from imagesync_pipelines.sync.job_runs import job_name
-from imagesync_pipelines.web.catalogue.oidc import doctor as sign_in
 
 GROUP, ASSET, CHECK = "installation", "doctor", "nothing_is_wrong"
 NOT_SET_UP, DAEMON = "set up", "daemon"
@@ -180,7 +179,10 @@ def _databases(shared: Settings, folder: Path, found: list[Finding]) -> tuple[Si
 
 
 def _systems(site: Site) -> Iterator[Finding]:
-    """Every outside system of every connector, and by which proxies they are reached."""
+    """Every outside system of every connector, where people sign in, and by which proxies they are reached."""
+    # What loads the definitions lets nobody sign in.
+    from imagesync_pipelines.web.catalogue.oidc import doctor as sign_in
+
     probes: dict[str, Sequence[Probe]] = {}
     declared: dict[str, Mapping[str, str]] = {}
     try:

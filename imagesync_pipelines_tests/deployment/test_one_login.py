@@ -5,14 +5,15 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 import requests
 import sqlalchemy as sa
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from starlette.responses import JSONResponse
 
 from imagesync_pipelines.sandbox.server import bind, running
@@ -38,6 +39,15 @@ class Behind:
     def ask(self, host: str, path: str, cookie: str = "") -> requests.Response:
         headers = {"Host": f"{host}.example.com", **({"Cookie": f"{COOKIE}={cookie}; other=1"} if cookie else {})}
         return requests.get(self.proxy + path, headers=headers, timeout=20, allow_redirects=False)
+
+    def listen(self, cookie: str) -> int:
+        """The status of opening the websocket of the UI."""
+        asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        asked |= {"Host": "dagster.example.com", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        connection = HTTPConnection("127.0.0.1", int(self.proxy.rpartition(":")[2]), timeout=20)
+        connection.request("GET", "/graphql", headers=asked | {"Cookie": f"{COOKIE}={cookie}"})
+        with closing(connection):
+            return connection.getresponse().status
 
 
 def free_port() -> int:
@@ -102,6 +112,11 @@ def behind(request: pytest.FixtureRequest, database: sa.Engine, tmp_path: Path) 
     async def ui(asked: Request) -> JSONResponse:
         return JSONResponse({"address": str(asked.url), "cookie": asked.headers.get("cookie", "")})
 
+    @dagster.websocket("/graphql")
+    async def runs(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
     make: Callable[..., list[str | Path]] = request.param
     opened = replace(world.opened, shared=shared, settings=settings)
     with running((dagster, listener)), serving(opened) as site:
@@ -133,6 +148,8 @@ def test_one_session_opens_the_catalogue_and_to_admins_dagsters_ui(behind: Behin
     assert (seen.status_code, seen.json()["cookie"]) == (200, "")
     assert seen.json()["address"].endswith("/runs?page=2")
     assert behind.ask("dagster", "/runs", bert).status_code == 403
+    # The UI listens to its runs over a websocket.
+    assert [behind.listen(cookie) for cookie in (anna, bert, "")] == [101, 403, 302]
     assert behind.ask("dagster", "/runs", f"{anna[:-2]}xx").status_code == 302
     # What the proxy asks is no page of Dagster's host, and numbers are for those inside.
     assert behind.ask("dagster", "/login/check").status_code in {302, 404}

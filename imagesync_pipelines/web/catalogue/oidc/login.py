@@ -96,11 +96,15 @@ class OidcLogin:
             return True, ""
         if not may_ask:
             return not self._is_over(kept), ""
+        # While somebody else waits for the provider nobody does whose time is not over.
+        if not self._asking.acquire(blocking=self._is_over(kept)):
+            return True, ""
         try:
-            with self._asking:
-                return self._asked(user, session_id), ""
+            return self._asked(user, session_id), ""
         except ProviderSilentError as error:
             return False, str(self._silent(error))
+        finally:
+            self._asking.release()
 
     def _asked(self, user: User, session_id: int) -> bool:
         """The provider's word of a session, noted, in one transaction: a refresh token is good for one use.
