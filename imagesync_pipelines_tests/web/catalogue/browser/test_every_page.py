@@ -3,7 +3,7 @@
 A new page needs a line in PAGES, or in NO_PAGES when nobody opens it: without one a test here fails.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -75,10 +75,44 @@ NO_PAGES = {
     "quality_report",
     *("healthz", "readyz", "ready_daemon", "metrics", "check"),
 }
-# A page that says what is wrong.
-MISSING = "/nothing"
 # A name without a blank is what makes pages wide.
 LONG = "EN-" + "0123456789" * 9
+# What a form is answered with where that is a page: by the names of the routes, the address and what is sent.
+ANSWERS: Mapping[str, tuple[str, Mapping[str, Sequence[str]]]] = {
+    "bulk": ("/admin/bulk", {"ids": ("{product}", "{bare}")}),
+    "bulk_pins": ("/admin/bulk/pins", {"ids": ("{product}", "{bare}"), "rule": ("largest",)}),
+    "bulk_orders": ("/admin/bulk/orders", {"ids": ("{product}", "{bare}"), "by": ("number",)}),
+    "bulk_sync": ("/admin/bulk/sync", {"ids": ("{product}", "{bare}"), "channel": ("plytix/main",)}),
+    "look_at_exclusions": (
+        "/admin/exclusions/look/exclude",
+        {"ids": ("{bare}",), "skus": (LONG,), "channel": ("plytix/main",)},
+    ),
+    "start_run": ("/admin/start", {"skus": (LONG,)}),
+    "add_user": ("/admin/users", {"name": (LONG,), "role": ("viewer",)}),
+    "new_password": ("/admin/users/{ben}/password", {}),
+    "add_webhook": ("/admin/webhooks", {"name": (LONG,), "url": (f"https://s.example.com/{LONG}",)}),
+}
+# Forms that lead on to a page of PAGES.
+LEADS_ON = {
+    *("apply_plan", "say_of_plan", "bulk_order", "bulk_pin", "bulk_sync_plan", "keep_order", "pin", "unpin"),
+    *("decide_exclusions", "decide_held", "drop", "replay", "keep_rule", "forget_rule", "match_again", "plan_repair"),
+    *("change_role", "disable_user", "enable_user", "change_webhook", "undo_run", "log_in", "log_out"),
+    *("keep_view", "forget_view", "measure"),
+}
+# The form of a page, made where another one has been.
+_SEND = """([path, fields]) => {
+    const form = document.createElement("form"), csrf = document.querySelector("input[name=csrf]").value
+    form.method = "post", form.action = path
+    for (const [name, values] of Object.entries({...fields, csrf: [csrf]}))
+        for (const value of values)
+            form.append(Object.assign(document.createElement("input"), {name, value, type: "hidden"}))
+    document.body.append(form)
+    form.submit()
+}"""
+# A page that says what is wrong.
+MISSING = "/nothing"
+# Answers to what cannot be done.
+REFUSED = ("/admin/start", "/admin/webhooks")
 _PRODUCT = "SELECT product_id FROM imagesync.product_image GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
 _BARE = (
     "SELECT id FROM imagesync.product p WHERE NOT EXISTS (SELECT FROM imagesync.shown_image WHERE product_id = p.id)"
@@ -88,6 +122,7 @@ _BARE = (
 def test_every_route_of_a_page_is_walked() -> None:
     routes: list[Any] = [route for router in (*ROUTERS, *ADMIN_ROUTERS) for route in router.routes]
     assert {route.name for route in routes if "GET" in route.methods} == {*PAGES, *NO_PAGES}
+    assert {route.name for route in routes if "POST" in route.methods} == {*ANSWERS, *LEADS_ON}
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +167,8 @@ def parts(place: Place) -> Mapping[str, Any]:
     pair(engine, "products", "better_copy")
     judge(engine, datetime.now(UTC))
     image = place.value(f"SELECT min(id) FROM imagesync.product_image WHERE product_id = {product}")
-    return {"product": product, "image": image, "bare": place.value(_BARE)}
+    ben = place.value("SELECT id FROM imagesync.web_user WHERE name = 'ben'")
+    return {"product": product, "image": image, "bare": place.value(_BARE), "ben": ben}
 
 
 @pytest.fixture
@@ -152,11 +188,15 @@ def address(place: Place, tmp_path: Path) -> Iterator[str]:
             yield site.address
 
 
-def wrong_with(page: Page, path: str) -> list[str]:
-    """What is wrong with a page, on a desk by day and on a phone at night."""
+def wrong_with(page: Page, path: str, fields: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """What is wrong with a page, or the answer to a form, on a desk by day and on a phone at night."""
     page.set_viewport_size(WIDE)
     page.emulate_media(color_scheme="light")
-    page.goto(path)
+    if fields is None:
+        page.goto(path)
+    else:
+        with page.expect_navigation():
+            page.evaluate(_SEND, [path, fields])
     wrong = [f"desk: {one}" for one in findings_here(page)] + _bar(page, "desk")
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="dark")
@@ -187,10 +227,14 @@ def test_every_page_is_right_on_a_desk_by_day_and_on_a_phone_at_night(
     page.wait_for_url("**/")
     for path in (MISSING, *(one.format(**parts) for paths in PAGES.values() for one in paths)):
         wrong[path] = wrong_with(page, path)
+    page.goto("/")
+    for path, fields in ANSWERS.values():
+        sent = {name: [one.format(**parts) for one in values] for name, values in fields.items()}
+        wrong[f"answer of {path}"] = wrong_with(page, path.format(**parts), sent)
     context.close()
     told = [f"{path}: {one}" for path, found in wrong.items() for one in found]
     assert told == [], "\n".join(told)
-    assert [one for one in watched.complaints if not one.endswith(MISSING)] == []
+    assert [one for one in watched.complaints if not one.endswith((MISSING, *REFUSED))] == []
 
 
 @pytest.mark.slow
