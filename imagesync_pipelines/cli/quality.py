@@ -153,19 +153,20 @@ def print_pictures(found: list[queries.JudgedPicture], known: dict[str, RuleSet]
 
 
 def _summary(connection: sa.Connection, known: dict[str, RuleSet], asked: Asked, *, as_json: bool) -> dict[str, object]:
+    def is_asked(connector: str, account: str) -> bool:
+        return asked.connector in ("", connector) and asked.account in ("", account)
+
     channels = [
         one
         for one in queries.summary(connection)
-        if asked.rule_set in ("", one.rule_set)
-        and asked.connector in ("", one.connector)
-        and asked.account in ("", one.account)
+        if asked.rule_set in ("", one.rule_set) and is_asked(one.connector, one.account)
     ]
     steps = [
         one
         for one in queries.what_next(connection, known, asked.connector, asked.account)
         if asked.rule_set in ("", one.rule_set)
     ]
-    missing = queries.not_measured(connection)
+    missing = [one for one in queries.not_measured(connection) if is_asked(one.connector, one.account)]
     if not as_json:
         print_summary(channels, steps, missing)
     return {

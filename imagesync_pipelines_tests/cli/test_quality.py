@@ -48,7 +48,7 @@ def test_the_summary_the_worst_and_both_as_json(
 
     told = json.loads(quality("--json", "--channel", "edge/berlin", QUALITY_RULES_FOLDER=str(tmp_path / "no")).out)
     assert [(one["rule_set"], one["now"]["score"]) for one in told["channels"]] == [("own", 48)]
-    assert told["to_do"][0]["title"] == "Take or ask for a larger picture"
+    assert (told["to_do"][0]["title"], told["not_measured"]) == ("Take or ask for a larger picture", [])
     assert "QUALITY_RULES_FOLDER" in told["problems"][0]
     (worst,) = json.loads(quality("--json", "--worst", "1", "--rule-set", "amazon").out)["pictures"]
     assert (worst["code"], worst["score"], worst["findings"][0]["rule"]) == ("B", 50, "background")

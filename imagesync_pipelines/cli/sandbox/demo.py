@@ -1,5 +1,6 @@
 """`imagesync demo`: from nothing to five tables: a catalogue of real size, a folder, edge stores, Plytix, МойСклад."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +14,16 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
+from imagesync_pipelines.cli.quality import print_pictures, print_summary
 from imagesync_pipelines.cli.sandbox import own_trials, stand_ins, trials
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.quality import queries
+from imagesync_pipelines.quality.rules import rule_sets
+from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, jpeg
@@ -43,6 +48,8 @@ CHANGED = ("images_added", "images_updated", "images_deleted")
 
 SAID_CHARACTERS = 400
 
+# Main pictures that are measured, and those of them that are shown.
+MEASURED, WORST = 60, 5
 # The limits of a larger plan of Plytix: nobody who watches a demonstration wants to wait for the next window.
 PLYTIX_LIMITS = ((50, 10), (5000, 3600))
 
@@ -93,6 +100,8 @@ def demo(context: click.Context, everything: bool) -> None:
             attempt(own_trials.OF_LAST_RUN, own_trials.LastRun(lines[-1].name, lines[-1].outcome, before))
             pictures = _folder_runs(place)
             pages = _catalogue_pages()
+            if everything:
+                _measure_quality()
             attempt((*trials.OF_IMAGE_DB, *own_trials.OF_WEBHOOKS), place)
         photos = _edge_runs(place, attempt)
         listings = _plytix_runs()
@@ -107,6 +116,7 @@ def demo(context: click.Context, everything: bool) -> None:
         if one.seen.table is not None:
             print_table(*one.seen.table)
     if everything:
+        _print_quality()
         print_table("what was tried on purpose", ("tried", "what the product said", "right"), _rows(tried))
     done = [*lines, *pictures, *photos, *listings, *children]
     for line in done:
@@ -250,6 +260,28 @@ def _catalogue_pages() -> list[tuple[str, str, int, int]]:
                 product, text = _ask(session, address, found[1])
                 pages += [product, *(_ask(session, address, path)[0] for path in _PICTURE.findall(text)[:1])]
             return pages + [_ask(session, address, path)[0] for path in ("/history", "/plans")]
+
+
+def _measure_quality() -> None:
+    """Measure and judge main pictures of the catalogue; to be called while the media host answers."""
+    click.echo(f"How good its main pictures are, {MEASURED} of them …")
+    # Every picture is drawn here before it is measured.
+    os.environ["QUALITY_PICTURES_PER_RUN"] = str(MEASURED)
+    with progress_bars() as progress:
+        outcome = runs.measure_quality(progress=progress)
+    click.echo(f"  {outcome.summary.get('said') or outcome.error}")
+    if outcome.status is runs.Status.FAILED:
+        raise click.ClickException(f"the main pictures could not be measured: {outcome.error}")
+
+
+def _print_quality() -> None:
+    """The score of the catalogue's main pictures, and the worst with why."""
+    known = rule_sets(load_settings(QualitySettings))
+    with open_installation() as place, place.engine.connect() as connection:
+        print_summary(queries.summary(connection), queries.what_next(connection, known), [])
+        worst, _ = queries.pictures(connection, known, queries.Asked(), limit=WORST)
+    click.echo(f"The worst {WORST} main pictures, and why (imagesync quality --worst N):")
+    print_pictures(worst, known)
 
 
 def _ask(session: requests.Session, address: str, path: str) -> tuple[tuple[str, str, int, int], str]:

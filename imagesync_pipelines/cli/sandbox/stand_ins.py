@@ -33,7 +33,18 @@ from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.installation import open_locations
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 
-_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "FOLDER_", "IMAGESYNC_")
+_PREFIXES = (
+    "IMAGE_API_",
+    "IMAGE_DB_",
+    "ERP_",
+    "EDGE_",
+    "HO_",
+    "PLYTIX_",
+    "MOYSKLAD_",
+    "FOLDER_",
+    "QUALITY_",
+    "IMAGESYNC_",
+)
 PICTURES = 12
 
 
