@@ -142,7 +142,7 @@ def touched_by(product: Mask) -> tuple[str, ...]:
 def sharpness_of(grey: Grey) -> float:
     """How steep the edges are: the largest step between two neighbours, as a share of the whole change around it.
 
-    1: all of it between two points; a blur of one point takes it to 0.4, one of two to 0.2. Only where brightness
+    1: all of it between two points; a blur of one point takes it to 0.4, one of two to 0.25. Only where brightness
     changes does it count, so that white and size have no part in it. 0 where nothing changes.
     """
     changes, steepest = [], []

@@ -176,7 +176,7 @@ class _Reader:
 
 
 def _beside(points: bytes, lines: Sequence[Line]) -> list[Line]:
-    """The lines that have background around them, or are signed; all of a picture without a plain background."""
+    """The lines that have background around them, or are signed: a scene without any has only the latter."""
     if not lines:
         return []
     import numpy as np
@@ -186,8 +186,6 @@ def _beside(points: bytes, lines: Sequence[Line]) -> list[Line]:
 
     size = _SIZE.unpack_from(points)
     seen = differing(Image.frombytes("RGB", size, points[_SIZE.size :]))
-    if seen.all():
-        return list(lines)
     outside, factor, found = outside_of(seen), max(size) / max(seen.shape), []
     for line in lines:
         left, top, right, bottom = (round(place / factor) for place in line.box)

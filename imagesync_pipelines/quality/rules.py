@@ -4,6 +4,7 @@ A rule set is a file, `rule_sets/ID.toml` here or ID.toml in the folder QUALITY_
 to write one. A score of REFUSED or less says that the marketplace refuses the picture; 100 that nothing was found.
 """
 
+import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from importlib.resources.abc import Traversable
 from math import floor
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imagesync_pipelines.quality.settings import QualitySettings, sets_of_channels
@@ -154,7 +154,7 @@ class RuleSet(_Model):
     def version(self) -> str:
         """Another one where a rule is another one."""
         said = self.model_dump(mode="json", include={"rules"})
-        return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def rule(self, rule_id: str) -> Rule | None:
         """The rule with this id, if there is one."""
