@@ -52,12 +52,14 @@ class Account:
         run = Lineage(f"run-{self.runs}")
         return RunContext("toy", "one", run, self.installation, settings, clock=lambda: self.now)
 
-    def plan(self, context: RunContext[Settings], wanted: str, *, dry_run: bool = False) -> tuple[int, StepResult]:
+    def plan(
+        self, context: RunContext[Settings], wanted: str, *, dry_run: bool = False, of_some: bool = False
+    ) -> tuple[int, StepResult]:
         """Plan that these keys are wanted, and what is told of it."""
         plan = build_plan(frame(*rows(wanted)), frame(*self.holds.values()), PROVEN)
         found = guard(plan, PROVEN, limits_of(context, lifted=False))
         planned = Planned(found.plan, found.held, PlanCost(0, 0, 0), owned=found.owned, warnings=found.warnings)
-        planned = replace(planned, scope={READ_SINCE: restored_note(context)[0]})
+        planned = replace(planned, scope={READ_SINCE: restored_note(context)[0]}, of_some=of_some)
         number = store_plan(context, planned, dry_run=dry_run)
         return number, plan_result(context, planned, number, cost="", changes=planned.plan)
 
@@ -327,10 +329,10 @@ def test_an_excluded_product_is_held_no_more_and_its_end_is_work_for_one_run(acc
     assert (excluding.list_exclusions(engine), held.anything_allowed(context)) == ([], True)
     account.apply(context)
     later = datetime.now(UTC) + timedelta(days=1)
-    for named in (True, False):
+    for named, of_some in ((True, False), (False, True), (False, False)):
         run = replace(account.context(), started_at=later)
-        number, _ = account.plan(run, ALL, dry_run=named)
-        assert held.anything_allowed(context), "neither a plan of before nor one that is only named is that work"
+        number, _ = account.plan(run, ALL, dry_run=named, of_some=of_some)
+        assert held.anything_allowed(context), "no plan of before, only named, or of chosen products is that work"
         account.apply(run, number if named else None)
     assert not held.anything_allowed(context), "a plan without anything to do ends it too"
 
