@@ -28,6 +28,10 @@ _STEPS, _SUGGESTIONS = 10, 50
 @click.option("--rule", default="", metavar="ID", help="with --worst: pictures that break this rule")
 @click.option("--apply", is_flag=True, help="with better: make these pins, in your name; else they are only shown")
 @click.option("--dismiss", nargs=2, metavar="SHA256 SHA256", help="with alike: dismiss what is said of the two")
+@click.option("--dismissed", is_flag=True, help="with alike: what people dismissed, instead")
+@click.option(
+    "--restore", nargs=2, metavar="SHA256 SHA256", help="with alike: suggest again what was dismissed of the two"
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON document instead of lines")
 @click.pass_context
 def quality(
@@ -39,6 +43,8 @@ def quality(
     rule: str,
     apply: bool,
     dismiss: tuple[str, str] | None,
+    dismissed: bool,
+    restore: tuple[str, str] | None,
     as_json: bool,
 ) -> None:
     """Print how the main pictures of every channel stand, where that goes, and what to do next.
@@ -48,10 +54,16 @@ def quality(
     `alike` lists where the same picture stands in several places, `better` the products of which another picture would
     be the better main one.
     """
-    if (apply and action != "better") or (dismiss and action != "alike"):
-        raise click.UsageError("--apply belongs to `imagesync quality better`, --dismiss to `imagesync quality alike`")
+    if (apply and action != "better") or ((dismiss or dismissed or restore) and action != "alike"):
+        others = "--dismiss, --dismissed and --restore to `imagesync quality alike`"
+        raise click.UsageError(f"--apply belongs to `imagesync quality better`, {others}")
+    if dismiss and restore:
+        raise click.UsageError("--dismiss and --restore are two commands")
+    if dismiss or restore:
+        _say_of_alike(dismiss, restore, as_json=as_json)
+        return
     if action == "alike":
-        _alike(dismiss, as_json=as_json)
+        _alike(dismissed=dismissed, as_json=as_json)
         return
     if action == "better":
         _better(apply=apply, as_json=as_json)
@@ -79,22 +91,33 @@ def quality(
     context.exit(code)
 
 
-def _alike(dismissed: tuple[str, str] | None, *, as_json: bool) -> None:
-    """Print what is suggested, or dismiss it."""
+def _say_of_alike(dismissed: tuple[str, str] | None, restored: tuple[str, str] | None, *, as_json: bool) -> None:
+    """Dismiss what is said of two pictures, or suggest it again."""
     with open_installation() as place, place.engine.begin() as connection:
         if dismissed and not alike.dismiss(connection, *dismissed, getpass.getuser()):
             raise click.ClickException("nothing is suggested of these two, or somebody dismissed it before")
-        found, after = ([], None) if dismissed else alike.suggestions(connection, limit=_SUGGESTIONS)
+        if restored and not alike.restore(connection, *restored):
+            raise click.ClickException("nobody dismissed what is said of these two, or it is suggested again already")
+    stays = "Dismissed; it stays so until one of the two is another picture, or until --restore."
+    said = stays if dismissed else "It is suggested again."
+    click.echo(json.dumps({"said": said}) if as_json else said)
+
+
+def _alike(*, dismissed: bool, as_json: bool) -> None:
+    """Print what is suggested, or what was dismissed."""
+    with open_installation() as place, place.engine.connect() as connection:
+        found, after = alike.suggestions(connection, limit=_SUGGESTIONS, dismissed=dismissed)
     if as_json:
-        names = ("kind", "sentence", "sha256", "other_sha256")
+        names = ("kind", "sentence", "sha256", "other_sha256", "dismissed_by", "dismissed_at")
         told = [{name: getattr(one, name) for name in names} for one in found]
-        click.echo(json.dumps({"suggestions": told, "more": after is not None}, indent=1))
-    elif dismissed:
-        click.echo("Dismissed; it stays so until one of the two is another picture.")
-    else:
-        for one in found:
-            click.echo(f"{alike.KINDS[one.kind]}: {one.sentence}\n       --dismiss {one.sha256} {one.other_sha256}")
-        click.echo("There are more." if after else "That is all." if found else "Nothing is suggested.")
+        click.echo(json.dumps({"suggestions": told, "more": after is not None}, indent=1, default=str))
+        return
+    for one in found:
+        by = f" Dismissed by {one.dismissed_by}." if one.dismissed_by else ""
+        option = "--restore" if one.dismissed_by else "--dismiss"
+        click.echo(f"{alike.KINDS[one.kind]}: {one.sentence}{by}\n       {option} {one.sha256} {one.other_sha256}")
+    none = "Nothing was dismissed." if dismissed else "Nothing is suggested."
+    click.echo("There are more." if after else "That is all." if found else none)
 
 
 def _better(*, apply: bool, as_json: bool) -> None:

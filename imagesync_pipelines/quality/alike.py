@@ -336,3 +336,11 @@ def dismiss(connection: sa.Connection, sha256: str, other_sha256: str, who: str)
     mine = (_pair.sha256 == one, _pair.other_sha256 == other, _pair.dismissed_at.is_(None))
     said = picture_alike.update().where(*mine).values(dismissed_by=who, dismissed_at=sa.func.now())
     return connection.execute(said).rowcount == 1
+
+
+def restore(connection: sa.Connection, sha256: str, other_sha256: str) -> bool:
+    """Suggest again what somebody dismissed of two contents. False: nobody did, or there is no such pair."""
+    one, other = sorted((sha256, other_sha256))
+    mine = (_pair.sha256 == one, _pair.other_sha256 == other, _pair.dismissed_at.is_not(None))
+    said = picture_alike.update().where(*mine).values(dismissed_by=None, dismissed_at=None)
+    return connection.execute(said).rowcount == 1

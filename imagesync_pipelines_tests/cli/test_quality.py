@@ -88,7 +88,14 @@ def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(
     assert quality("alike", "--dismiss", "grey", "grey").code == 0
     assert quality("alike").out == "Nothing is suggested.\n"
     assert "somebody dismissed it before" in quality("alike", "--dismiss", "grey", "grey").err
-    assert quality("alike", "--apply").code == 2
+    assert "Dismissed by " in quality("alike", "--dismissed").out
+    assert quality("alike", "--restore", "grey", "grey").out == "It is suggested again.\n"
+    assert quality("alike", "--dismissed").out == "Nothing was dismissed.\n"
+    assert "--dismiss grey grey" in quality("alike").out
+    assert "it is suggested again already" in quality("alike", "--restore", "grey", "grey").err
+    both = ("--dismiss", "a", "b", "--restore", "a", "b")
+    for wrong in (("alike", "--apply"), ("better", "--dismissed"), ("alike", *both)):
+        assert quality(*wrong).code == 2
 
     shown = quality("better").out
     assert "because Google Merchant Center refuses the present one" in shown

@@ -9,7 +9,17 @@ import sqlalchemy as sa
 from benchmarks.alike_pictures import SAME, drawn, products
 from imagesync_pipelines.imaging.hashes import difference_hash
 from imagesync_pipelines.imaging.signatures import signature_of
-from imagesync_pipelines.quality.alike import Copy, Found, Kind, Where, dismiss, find_alike, suggested_by, suggestions
+from imagesync_pipelines.quality.alike import (
+    Copy,
+    Found,
+    Kind,
+    Where,
+    dismiss,
+    find_alike,
+    restore,
+    suggested_by,
+    suggestions,
+)
 from imagesync_pipelines.storage.facts import Measures
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.storage.schema_quality import channel_picture, picture_alike, picture_measure
@@ -110,6 +120,11 @@ def test_new_contents_are_compared_once_and_what_a_person_dismissed_stays_so(dat
     with database.connect() as connection:
         found, _ = suggestions(connection, dismissed=True)
         assert {one.dismissed_by for one in found} == {"eva"}
+    with database.begin() as connection:
+        assert restore(connection, "a2", "a1")
+        assert not restore(connection, "a1", "a2")
+    assert told(database, dismissed=True) == []
+    assert {kind for *_, kind in told(database)} == {Kind.VARIANTS, Kind.BETTER_COPY}
 
 
 def test_pages_follow_each_other_and_skip_what_is_shown_no_more(database: sa.Engine) -> None:

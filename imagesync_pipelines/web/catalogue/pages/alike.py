@@ -1,4 +1,4 @@
-"""Pictures that show the same: suggestions, each dismissed by who may change things."""
+"""Pictures that show the same: suggestions, each dismissed, and shown again, by who may change things."""
 
 import logging
 from datetime import datetime
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.quality.alike import KINDS, Kind, Page, dismiss, suggestions
+from imagesync_pipelines.quality.alike import KINDS, Kind, Page, dismiss, restore, suggestions
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, render
@@ -65,6 +65,20 @@ def dismiss_alike(request: Request, opened: Here, who: Admin, pair: Annotated[Pa
         if not dismiss(connection, pair.sha256, pair.other, who.name):
             raise HTTPException(409, "This is suggested no longer, or somebody dismissed it before. Reload the page.")
     log.info("%s dismissed what is suggested of %s and %s", who.name, pair.sha256, pair.other)
-    tell(request, "Dismissed.")
+    return _told(request, "Dismissed.", pair)
+
+
+@admin_router.post("/admin/quality/restore", name="restore_alike")
+def restore_alike(request: Request, opened: Here, who: Admin, pair: Annotated[Pair, Form()]) -> Response:
+    """Suggest again what somebody dismissed of these two."""
+    with opened.engine.begin() as connection:
+        if not restore(connection, pair.sha256, pair.other):
+            raise HTTPException(409, "This is not dismissed any more. Reload the page.")
+    log.info("%s shows again what is suggested of %s and %s", who.name, pair.sha256, pair.other)
+    return _told(request, "It is suggested again.", pair)
+
+
+def _told(request: Request, sentence: str, pair: Pair) -> Response:
+    tell(request, sentence)
     path = str(request.app.url_path_for("alike"))
     return go_on(f"{path}?which={pair.which}" if pair.which else path)

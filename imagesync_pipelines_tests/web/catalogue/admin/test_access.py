@@ -14,6 +14,7 @@ from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
 from imagesync_pipelines.storage.schema_accounts import plytix_link
+from imagesync_pipelines.storage.schema_quality import picture_alike
 from imagesync_pipelines.storage.subscriptions import NewSubscription
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.admin.subscriptions import Action
@@ -33,6 +34,7 @@ CHANGING = (
     "/admin/users/{carl}/enable",
     *(f"/admin/webhooks/shop/{action}" for action in get_args(Action)), f"/admin/runs/{RUN_ID}/undo",
     "/admin/plans/1/say/approve", "/admin/plans/1/say/dismiss",
+    *(f"/admin/quality/{word}" for word in ("measure", "dismiss", "restore")),
 )  # fmt: skip
 LOOKING = ("/admin/products/{product}", "/admin/exclusions", "/admin/held", "/admin/quarantine", "/admin/unmatched",
            "/admin/fleet", "/admin/webhooks", "/admin/webhooks/shop",
@@ -46,7 +48,8 @@ FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "i
           "channel": "image_db/", "skus": "100", "number": "101", "sku": "100", "role": "admin",
           "key": "9",
           "by": "number", "types": "", "orders": "{product}:{stamp}", "order": "{image}", "stamp": "{stamp}",
-          "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1"}  # fmt: skip
+          "everything": "1", "newest": "99", "name": "new", "url": "https://192.0.2.1/", "first": "1",
+          "sha256": "a" * 64, "other": "a" * 64}  # fmt: skip
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ def there(world: World) -> dict[str, int]:
     waits = {"connector": "image_db", "account": "", "origin": "", "key": "1/9", "group_key": "1", "fingerprint": "f"}
     with world.engine.begin() as connection:
         connection.execute(held.insert().values(**waits, change="remove", kind="limit", reason="too many"))
+        connection.execute(picture_alike.insert().values(sha256="a" * 64, other_sha256="a" * 64, distance=0))
         item = connection.execute(quarantine.insert().values(**values).returning(quarantine.c.id)).scalar_one()
     carl = access.set_user(world.engine, "carl", access.UserRole.VIEWER, "a long password").id
     with world.engine.connect() as connection:
@@ -83,7 +87,7 @@ def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
         orders = connection.execute(sa.text("SELECT product_id, ordered_by FROM imagesync.picture_order"))
         people = connection.execute(sa.text("SELECT name, role, is_active, password_hash FROM imagesync.web_user"))
         rows = (*orders.all(), *excluded.all(), *said.all(), *people.all(), *primaries.all(), *pins.all())
-        rows = (*rows, *decided.all(), *told.all())
+        rows = (*rows, *decided.all(), *told.all(), *connection.scalars(sa.select(picture_alike.c.dismissed_by)))
         return (*rows, items.scalar_one(), len(dagster.launched))
 
 

@@ -72,3 +72,11 @@ def test_same_pictures_stand_side_by_side_until_an_admin_dismisses_them(
     assert "anna dismissed it" in viewer.get("/quality/alike?which=dismissed").text
     again = admin.post("/admin/quality/dismiss", {"csrf": admin.csrf(), **fields})
     assert (again.status_code, "somebody dismissed it before" in again.text) == (409, True)
+    assert "/admin/quality/restore" not in forms_of(viewer.get("/quality/alike?which=dismissed").text)
+    assert viewer.post("/admin/quality/restore", {"csrf": viewer.csrf(), **fields}).status_code == 403
+    assert admin.post("/admin/quality/restore", fields).status_code == 403, "not from our form"
+    shown = admin.send_form("/quality/alike?which=dismissed", "/admin/quality/restore")
+    assert "It is suggested again." in shown.text
+    assert "anna dismissed it" not in shown.text
+    assert "/admin/quality/dismiss" in forms_of(admin.get("/quality/alike").text)
+    assert admin.post("/admin/quality/restore", {"csrf": admin.csrf(), **fields}).status_code == 409
