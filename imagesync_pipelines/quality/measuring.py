@@ -68,7 +68,8 @@ class Bounds:
 class Looked:
     """What came of a run. measured: contents that are known now; problems: those that were set aside, with the first
     of their reasons. waiting: pictures that the limit left for the next run; away: those whose host did not answer.
-    no_words: why no text could be read, '' where it could, or nobody wanted it.
+    no_words: why no text could be read, '' where it could, or nobody wanted it. unread: contents in which the reader
+    could tell none, which are measured all the same, with why of the first.
     """
 
     measured: int = 0
@@ -77,6 +78,8 @@ class Looked:
     waiting: int = 0
     away: int = 0
     no_words: str = ""
+    unread: int = 0
+    why_unread: str = ""
 
     @property
     def done(self) -> int:
@@ -101,12 +104,16 @@ class _Due(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What became of a content. measures: None where it was measured before; words: whether they were looked for."""
+    """What became of a content. measures: None where it was measured before; words: whether they were looked for.
+
+    unread: why the reader could tell none.
+    """
 
     sha256: str = ""
     problem: str = ""
     measures: Measures | None = None
     words: bool = False
+    unread: str = ""
     is_away: bool = False
 
 
@@ -124,12 +131,15 @@ def measure_due(
     Raises what says that our database does not answer; whatever a single picture does is its problem.
     """
     which = _row.is_main if others_of is None else sa.and_(~_row.is_main, _row.product_id.in_(others_of))
-    due = sa.and_(which, _is_due(tools, bounds))
+    looker = _Looker(engine, contents, tools)
+
+    def due() -> sa.ColumnElement[bool]:
+        return sa.and_(which, _is_due(looker.tools, bounds))
+
     with engine.begin() as connection:
         _adopt(connection, which)
-        total = _number_due(connection, due)
+        total = _number_due(connection, due())
     found, known = Looked(), dict[str, _Seen]()
-    looker = _Looker(engine, contents, tools)
     stage = "main pictures measured" if others_of is None else "other pictures measured"
     wanted = total if bounds.limit is None else min(total, bounds.limit)
     with ThreadPoolExecutor(bounds.workers, thread_name_prefix="measure") as pool:
@@ -147,20 +157,23 @@ def measure_due(
             if bounds.limit is not None and found.done >= bounds.limit:
                 break
     with engine.connect() as connection:
-        left = _number_due(connection, due) if total else 0
+        left = _number_due(connection, due()) if total else 0
     if bounds.limit is not None and found.done >= bounds.limit:
         found.waiting = left
-    elif not looker.no_words:
+    else:
         found.away = left
     found.no_words = looker.no_words
     return found
 
 
 class _Looker:
-    """Looks at one picture after the other. Used from several threads."""
+    """Looks at one picture after the other. Used from several threads.
+
+    tools: what the next ones are looked at with; without words, once no_words says why nobody can read any.
+    """
 
     def __init__(self, engine: sa.Engine, contents: Contents, tools: Tools) -> None:
-        self._engine, self._contents, self._tools = engine, contents, tools
+        self._engine, self._contents, self.tools = engine, contents, tools
         self._failed = Failed()
         self.no_words = ""
         self._reading, self._guard = threading.Lock(), threading.Lock()
@@ -176,7 +189,7 @@ class _Looker:
                     return _Seen(problem=NO_ADDRESS)
                 if self._failed.knows(one.picture):
                     return _Seen(is_away=True)
-                body = self._tools.fetch(one.picture)
+                body = self.tools.fetch(one.picture)
             return self._seen(one, body)
         except Exception as error:  # noqa: BLE001 - whatever one picture does to a library, the others are looked at
             self._failed.note(one.picture, error)
@@ -211,36 +224,44 @@ class _Looker:
 
     def _measured(self, one: _Due, body: bytes, sha256: str) -> _Seen:
         with self._engine.connect() as connection:
-            known = sa.select(_measure.measured_by, _measure.words_by).where(_measure.sha256 == sha256)
-            before = connection.execute(known).one_or_none()
-        wants_words = self._tools.words is not None and one.is_main
-        has_words = before is not None and before.words_by == self._tools.words_by
-        if before is not None and before.measured_by == self._tools.measured_by and (has_words or not wants_words):
+            names = (_measure.measured_by, _measure.words_by, _measure.words)
+            before = connection.execute(sa.select(*names).where(_measure.sha256 == sha256)).one_or_none()
+        tools = self.tools
+        has_words = before is not None and before.words_by == tools.words_by and before.words is not None
+        wants_words = tools.words is not None and one.is_main and not has_words
+        if before is not None and before.measured_by == tools.measured_by and not wants_words:
             return _Seen(sha256)
-        measures = self._tools.measure(body)
-        words = self._words(body) if wants_words else None
-        return _Seen(sha256, measures=replace(measures, words=words), words=wants_words and not self.no_words)
+        seen = _Seen(sha256, measures=tools.measure(body))
+        return self._read(seen, body) if wants_words else seen
 
-    def _words(self, body: bytes) -> tuple[str, ...] | None:
-        """The text in a picture; None where it cannot be read, which costs no measure."""
-        try:
-            # One picture at a time: the reader is a process of its own.
-            with self._reading:
-                return None if self._tools.words is None or self.no_words else self._tools.words(body)
-        except WordsMissingError as missing:
-            self.no_words = str(missing)
-        except Exception as error:  # noqa: BLE001 - as above
-            item_failure(error)
-        return None
+    def _read(self, seen: _Seen, body: bytes) -> _Seen:
+        """With the text in it; one that cannot be read costs no measure."""
+        # One picture at a time: the reader is a process of its own.
+        with self._reading:
+            if self.tools.words is None or seen.measures is None:
+                return seen
+            try:
+                words = self.tools.words(body)
+            except WordsMissingError as missing:
+                self.no_words, self.tools = str(missing), replace(self.tools, words=None)
+                return seen
+            except Exception as error:  # noqa: BLE001 - as above
+                why = item_failure(error)
+                return seen._replace(words=True, unread=str(error) if isinstance(error, BadImageError) else why)
+        return seen._replace(words=True, measures=replace(seen.measures, words=words))
 
 
 def _is_due(tools: Tools, bounds: Bounds) -> sa.ColumnElement[bool]:
-    """Whether nothing is known of a picture as it is now, by what measures today; of a bad one, after a while."""
-    is_known = _measure.measured_by == tools.measured_by
+    """Whether nothing is known of a picture as it is now, by what measures today; of a bad one, after a while.
+
+    Bad is one, too, whose text could not be read: who looked is known, its words are not.
+    """
+    is_known, is_tried = _measure.measured_by == tools.measured_by, _row.measured_at < bounds.now - bounds.retry
     if tools.words is not None:
-        is_known = sa.and_(is_known, sa.or_(~_row.is_main, _measure.words_by == tools.words_by))
+        is_read = sa.and_(_measure.words_by == tools.words_by, sa.or_(_measure.words.is_not(None), ~is_tried))
+        is_known = sa.and_(is_known, sa.or_(~_row.is_main, is_read))
     is_new = sa.and_(_row.problem == "", sa.func.coalesce(is_known, sa.false()).is_(False))
-    return sa.or_(is_new, sa.and_(_row.problem != "", _row.measured_at < bounds.now - bounds.retry))
+    return sa.or_(is_new, sa.and_(_row.problem != "", is_tried))
 
 
 def _of(which: sa.ColumnElement[bool], *columns: sa.ColumnElement) -> sa.Select:
@@ -252,12 +273,12 @@ def _number_due(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int
     return int(connection.scalar(_of(which, sa.func.count())) or 0)
 
 
-def _portions(engine: sa.Engine, which: sa.ColumnElement[bool]) -> Iterator[Sequence[_Due]]:
+def _portions(engine: sa.Engine, due: Callable[[], sa.ColumnElement[bool]]) -> Iterator[Sequence[_Due]]:
     """The pictures that are due, each once, also where it fails; no transaction lasts while they are looked at."""
     columns = [_row[name] for name in _Due._fields]
     last: tuple[str, ...] | None = None
     while True:
-        query = _of(which, *columns).order_by(*_ORDER).limit(PORTION)
+        query = _of(due(), *columns).order_by(*_ORDER).limit(PORTION)
         if last is not None:
             query = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*map(sa.literal, last)))
         with engine.connect() as connection:
@@ -310,5 +331,7 @@ def _count(found: Looked, seen: dict[str, _Seen]) -> None:
     for one in seen.values():
         found.measured += bool(one.sha256)
         found.problems += bool(one.problem)
+        found.unread += bool(one.unread)
+        found.why_unread = found.why_unread or one.unread
         if one.problem and len(found.reasons) < SHOWN_PROBLEMS:
             found.reasons.append(one.problem)

@@ -168,6 +168,9 @@ def told(mains: Looked, others: Looked) -> Iterator[str]:
             yield f"{what}: {found.away} wait for the next run, because nobody answered where they are."
         if found.no_words:
             yield f"{what}: {found.no_words}."
+        if found.unread:
+            tried = f"the text of {found.unread} could not be read, and is tried again after QUALITY_RETRY_HOURS"
+            yield f"{what}: {tried}; the first: {found.why_unread}."
         if found.problems:
             yield f"{what}: {found.problems} could not be measured; the first: {found.reasons[0]}."
 

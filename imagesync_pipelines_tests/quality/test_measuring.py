@@ -150,13 +150,15 @@ def test_a_limit_ends_a_run_and_what_was_measured_before_a_kill_is_kept(
     assert world.run() == Looked(measured=2)
 
 
-def test_words_are_read_in_main_pictures_only_and_other_pictures_are_measured_of_named_products(world: World) -> None:
+def test_words_are_read_in_main_pictures_only_and_other_pictures_are_measured_of_named_products(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts: list[bytes] = []
 
     def read(body: bytes) -> tuple[str, ...]:
         texts.append(body)
         if body == b"two":
-            raise RuntimeError("the reader gave up")
+            raise BadImageError(Fault.LIMITS, "the reader died")
         return ("SALE",)
 
     main, other = (
@@ -169,8 +171,11 @@ def test_words_are_read_in_main_pictures_only_and_other_pictures_are_measured_of
     assert world.run().measured == 2
     world.tools = replace(world.tools, words=without_model, words_by="r1")
     assert world.run() == Looked(measured=2, no_words="no model")
+    monkeypatch.setattr(measuring, "PORTION", 1)
+    # What waits for its words alone is not fetched again for a model that is not there.
+    assert world.run() == Looked(measured=1, no_words="no model")
     world.tools = replace(world.tools, words=read)
-    assert world.run().measured == 2
+    assert world.run() == Looked(measured=2, unread=1, why_unread="the reader died")
     assert sorted(texts) == [b"one", b"two"]
     assert world.run() == Looked()
     assert world.run(others_of=sa.select(sa.literal(5))) == Looked(measured=1)
@@ -182,3 +187,6 @@ def test_words_are_read_in_main_pictures_only_and_other_pictures_are_measured_of
         sha256(b"two"): None,
         sha256(b"other"): None,
     }
+    later = replace(BOUNDS, now=NOW + timedelta(hours=25))
+    assert world.run(later) == Looked(measured=1, unread=1, why_unread="the reader died")
+    assert (world.run(later), texts[2:]) == (Looked(), [b"two"])

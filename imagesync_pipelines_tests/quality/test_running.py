@@ -1,6 +1,7 @@
 """A whole run of quality: what channels show is noted, measured and judged, and what is old is forgotten."""
 
 import io
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from PIL import Image
 from upath import UPath
 
+from imagesync_pipelines.imaging import words
+from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.quality import scores
 from imagesync_pipelines.quality.measuring import Looked
 from imagesync_pipelines.quality.noting import Noted, note_pictures
@@ -80,6 +83,34 @@ def test_a_run_notes_measures_and_judges_and_the_next_one_has_nothing_to_do(data
     assert limited.problems == ("Main pictures: 1 wait for the next run (QUALITY_PICTURES_PER_RUN).",)
     with account_lock(database, LOCK, 0), pytest.raises(AccountBusyError):
         run_quality(place, settings, [stores], NOW)
+
+
+def test_a_run_that_reads_words_goes_on_after_a_picture_on_which_the_reader_died(
+    database: sa.Engine, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: dict[bytes, tuple[str, ...]] = {picture(9): (), picture(50): ("SALE",)}
+
+    def read(body: bytes) -> tuple[str, ...]:
+        if body not in texts:
+            raise BadImageError(Fault.LIMITS, "its text could not be read within the limits")
+        return texts[body]
+
+    monkeypatch.setattr(words, "word_reader", lambda: nullcontext(read))
+    place: Any = SimpleNamespace(engine=database, storage=UPath(tmp_path), settings=Settings())
+    stores = connector(
+        [shown("A", "1"), shown("B", "2"), shown("C", "3")], {"1": picture(9), "2": picture(40), "3": picture(50)}
+    )
+    run = run_quality(place, QualitySettings(words=True), [stores], NOW)
+    assert (run.mains.measured, run.mains.unread) == (3, 1)
+    assert run.problems == (
+        "Main pictures: the text of 1 could not be read, and is tried again after QUALITY_RETRY_HOURS; "
+        "the first: its text could not be read within the limits.",
+    )
+    with database.connect() as connection:
+        known = connection.execute(sa.text("SELECT width, words FROM imagesync.picture_measure ORDER BY width")).all()
+    assert [tuple(one) for one in known] == [(9, []), (40, None), (50, ["SALE"])]
+    again = run_quality(place, QualitySettings(words=True), [stores], NOW)
+    assert (again.mains, again.problems) == (Looked(), ())
 
 
 def test_what_is_to_be_judged_is_never_in_memory_at_once(database: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
