@@ -20,6 +20,7 @@ from imagesync_pipelines.connectors.edge.target import apply_photos
 from imagesync_pipelines.storage.effects import Author, effects_of_run
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.sync.timeline import Line, lines_of
 from imagesync_pipelines_tests.connectors.edge.photos import (
     PROVEN,
@@ -90,6 +91,22 @@ def test_the_photo_after_a_plan_has_another_address_than_the_one_before(database
         sides.append((one.before, one.after))
     assert [(bool(before), bool(after)) for before, after in sides] == [(True, False), (False, False), (False, True)]
     assert sides[0][0] != sides[2][1]
+
+
+def test_a_product_is_known_by_the_sku_that_it_had_only_where_none_of_its_photos_is_listed(database: sa.Engine) -> None:
+    """What is taken away of A must never be the photos of a product that was listed as A by mistake."""
+    gone = {"gone_at": datetime(2026, 11, 30, tzinfo=UTC), "gone_because": "deleted"}
+    there = dict.fromkeys(gone)
+    listed = [("corrected", "A", gone), ("corrected", "B", there), ("other", "A", there), ("left", "A", gone)]
+    own = {"connector": EDGE, "account": STORE, "fingerprint": "f"}
+    rows = [
+        {**own, "key": str(key), "group_key": product, "payload": {"product_sku": sku}, **when}
+        for key, (product, sku, when) in enumerate(listed)
+    ]
+    with database.begin() as connection:
+        connection.execute(mirror.insert(), [*rows, {**rows[1], "account": "store2", "group_key": "left"}])
+        assert shown.groups_by_sku(connection, STORE, ["A"]) == {"other": "A", "left": "A"}
+        assert shown.groups_by_sku(connection, STORE, ["B"]) == {"corrected": "B"}
 
 
 @pytest.mark.parametrize("room", ROOM)
