@@ -151,13 +151,17 @@ def end_sessions_of(engine: sa.Engine, user_id: int) -> None:
 def end_by_provider(
     engine: sa.Engine, issuer: str, subject: str, provider_session: str, token: str, now: datetime
 ) -> int | None:
-    """End the session that the provider names, or all of a subject; how many, None for a word that was heard before."""
+    """End the session that the provider names, or all of a subject; how many, None for a word that was heard before.
+
+    Those of the subject of which the provider told no name may be the one that it names: they end too.
+    """
     person = sa.select(web_user.c.id).where(web_user.c.issuer == issuer)
     if subject:
         person = person.where(web_user.c.subject == subject)
     ended = oidc_session.delete().where(oidc_session.c.user_id.in_(person))
     if provider_session:
-        ended = ended.where(oidc_session.c.provider_session == provider_session)
+        named = [provider_session, ""] if subject else [provider_session]
+        ended = ended.where(oidc_session.c.provider_session.in_(named))
     with engine.begin() as connection:
         connection.execute(oidc_logout.delete().where(oidc_logout.c.heard_at < now - KEPT))
         heard = insert(oidc_logout).values(token=token, heard_at=now).on_conflict_do_nothing()

@@ -48,7 +48,8 @@ _ASKED_BY_US = ("token_endpoint", "jwks_uri", "userinfo_endpoint")
 _OPENED_BY_PEOPLE = ("authorization_endpoint", "end_session_endpoint")
 # Errors that say nothing of a person.
 _OF_ITSELF = frozenset({"invalid_client", "server_error", "temporarily_unavailable", "unauthorized_client"})
-_FOR_READING = frozenset(range(300, 500))
+# Too many calls, and one that took too long: no word on anybody.
+_FOR_READING = frozenset(range(300, 500)) - {408, 429}
 
 
 class ProviderSilentError(ImagesyncError):
@@ -188,16 +189,14 @@ class Provider:
     def finish(self, code: str, nonce: str, code_verifier: str) -> Told:
         """Whom a code is of. Raises ProviderRefusedError for a code or token that is not good."""
         with _words("give a token for a code"):
-            token = self._client().fetch_access_token(
-                redirect_uri=self.settings.redirect_url, code=code, code_verifier=code_verifier
-            )
+            token = self._token(redirect_uri=self.settings.redirect_url, code=code, code_verifier=code_verifier)
             claims = self._claims(token, nonce=nonce)
             return self._told(token, claims, str(claims["sub"]))
 
     def refresh(self, refresh_token: str, subject: str) -> Told:
         """Who it is today. Raises ProviderRefusedError when that person is let in no more."""
         with _words("renew a sign-in"):
-            token = self._client().fetch_access_token(grant_type="refresh_token", refresh_token=refresh_token)
+            token = self._token(grant_type="refresh_token", refresh_token=refresh_token)
             claims = self._claims(token) if "id_token" in token else {"sub": subject}
             return self._told(token, claims, subject)
 
@@ -283,6 +282,13 @@ class Provider:
             client.client_kwargs["token_endpoint_auth_method"] = method
         return client
 
+    def _token(self, **asked: str) -> Mapping[str, Any]:
+        """What it gives for a code or a refresh token. Raises ProviderSilentError for what is neither token nor no."""
+        token: Mapping[str, Any] = self._client().fetch_access_token(**asked)
+        if not token.get("access_token"):
+            raise ProviderSilentError("the provider gave neither a token nor an error for one")
+        return token
+
     def _told(self, token: Mapping[str, Any], claims: Mapping[str, object], subject: str) -> Told:
         """What is known of a person, the groups asked for where the token does not have them."""
         if claims.get("sub") != subject:
@@ -290,7 +296,9 @@ class Provider:
         client = self._client()
         has_groups = bool(tuple(groups_in(claims, self.settings.groups_claim)))
         if not has_groups and client.server_metadata.get("userinfo_endpoint") and token.get("access_token"):
-            more = client.userinfo(token=dict(token))
+            # Authlib would renew one that is nearly over, and the refresh token is good for one use.
+            lasting = {"expires_in", "expires_at", "refresh_token"}
+            more = client.userinfo(token={name: value for name, value in token.items() if name not in lasting})
             if more.get("sub") != subject:
                 raise ProviderRefusedError("what it told of the person is of somebody else")
             claims = {**more, **claims}

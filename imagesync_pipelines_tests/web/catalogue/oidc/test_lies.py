@@ -111,6 +111,11 @@ SILENCES: dict[str, Lie] = {
     "our secret is not known": lambda liar: setattr(
         liar, "answer", lambda: JSONResponse({"error": "invalid_client"}, 401)
     ),
+    "too many calls": lambda liar: setattr(liar, "answer", lambda: JSONResponse({"error": "access_denied"}, 429)),
+    "too slow": lambda liar: setattr(liar, "answer", lambda: JSONResponse({"error": "invalid_request"}, 408)),
+    "neither a token nor an error": lambda liar: setattr(
+        liar, "answer", lambda: JSONResponse({"message": "a proxy said no"}, 403)
+    ),
 }
 
 
@@ -120,6 +125,8 @@ def test_a_provider_that_answers_nonsense_is_one_that_does_not_answer(silence: L
     with pytest.raises(ProviderSilentError) as raised:
         speak(fresh).finish("c", "n", "v")
     assert "a secret of the client" not in str(raised.value)
+    with pytest.raises(ProviderSilentError):
+        speak(fresh, groups_claim="sub").refresh("r", "s1")
 
 
 def test_after_no_answer_nobody_waits_for_the_next_one(fresh: LyingProvider) -> None:
@@ -165,6 +172,12 @@ def test_groups_that_the_token_lacks_are_asked_for_and_only_of_the_same_person(f
     fresh.claims.update(nonce="n", groups=None)
     fresh.userinfo = {"sub": "s1", "groups": ["shop-admins"], "sid": "x"}
     assert speak(fresh).finish("c", "n", "v").claims["groups"] == ["shop-admins"]
+    # A token that lasts a minute is good for this one question, and is not renewed for it.
+    short = {"access_token": "a", "expires_in": 60, "refresh_token": "r", "id_token": fresh.id_token()}
+    fresh.answer = lambda: JSONResponse(short)
+    fresh.asked.clear()
+    assert speak(fresh).finish("c", "n", "v").claims["groups"] == ["shop-admins"]
+    assert [what for what, _ in fresh.asked].count("token") == 1
     fresh.userinfo["sub"] = "s2"
     with pytest.raises(ProviderRefusedError):
         speak(fresh).finish("c", "n", "v")

@@ -23,7 +23,7 @@ from imagesync_pipelines.web.catalogue.oidc.settings import OidcSettings
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import PASSWORD, Browser, forms_of, person
 from imagesync_pipelines_tests.web.catalogue.oidc.conftest import House, house
 from imagesync_pipelines_tests.web.catalogue.oidc.providing import LyingProvider, RealProvider, settings_for
-from imagesync_pipelines_tests.web.catalogue.world import World
+from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 GOOD = {
     "OIDC_ISSUER": "https://login.example.com", "OIDC_CLIENT_ID": "catalogue", "OIDC_ROLES": "staff=viewer",
@@ -111,6 +111,16 @@ def test_two_people_of_one_name_are_two_and_keep_their_names(world: World) -> No
     assert taken_in(other, "1", "anna") == "anna-4"
     assert taken_in(issuer, "1", "renamed") == "anna-2"
     assert access.log_in(world.engine, "anna", PASSWORD) is not None
+
+
+def test_a_logout_ends_the_session_that_it_names_and_those_that_have_no_name(world: World) -> None:
+    issuer = "https://login.example.com"
+    one, other = (people.take_in(world.engine, issuer, subject, "anna", UserRole.VIEWER) for subject in "12")
+    for user_id, name in ((one, "x"), (one, ""), (one, "y"), (other, "")):
+        people.begin_session(world.engine, user_id, name, b"", NOW)
+    assert people.end_by_provider(world.engine, issuer, "1", "x", "first", NOW) == 2
+    assert people.end_by_provider(world.engine, issuer, "", "z", "second", NOW) == 0
+    assert people.end_by_provider(world.engine, issuer, "1", "", "third", NOW) == 1
 
 
 def lied(fresh: LyingProvider, browser: Browser, **query: str) -> Any:
