@@ -435,6 +435,7 @@ def test_every_address_that_answers_get_answers_head_with_the_same_headers_and_n
         "photo_id": "{ho_photo}",
         "id": "{photo}",
         "wanted": "csv",
+        "form": "csv",
         "purpose": "thumb",
         "sku:path": "803721",
         "path:path": "catalogue.css",
