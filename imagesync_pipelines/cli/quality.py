@@ -17,7 +17,7 @@ from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.installation import open_installation
 
-_STEPS, _SUGGESTIONS = 10, 50
+_STEPS, _SUGGESTIONS, _AT_ONCE = 10, 50, 1_000
 
 
 @click.command("quality")
@@ -26,7 +26,8 @@ _STEPS, _SUGGESTIONS = 10, 50
 @click.option("--channel", default="", metavar="CONNECTOR[/ACCOUNT]", help="of this connector or account only")
 @click.option("--rule-set", default="", metavar="ID", help="by this rule set only, e.g. amazon")
 @click.option("--rule", default="", metavar="ID", help="with --worst: pictures that break this rule")
-@click.option("--apply", is_flag=True, help="with better: make these pins, in your name; else they are only shown")
+@click.option("--apply", is_flag=True, help="with better: make these pins after asking, in your name")
+@click.option("--yes", is_flag=True, help="with --apply: do not ask; for scripts")
 @click.option("--dismiss", nargs=2, metavar="SHA256 SHA256", help="with alike: dismiss what is said of the two")
 @click.option("--dismissed", is_flag=True, help="with alike: what people dismissed, instead")
 @click.option(
@@ -42,6 +43,7 @@ def quality(
     rule_set: str,
     rule: str,
     apply: bool,
+    yes: bool,
     dismiss: tuple[str, str] | None,
     dismissed: bool,
     restore: tuple[str, str] | None,
@@ -54,7 +56,7 @@ def quality(
     `alike` lists where the same picture stands in several places, `better` the products of which another picture would
     be the better main one.
     """
-    if (apply and action != "better") or ((dismiss or dismissed or restore) and action != "alike"):
+    if ((apply or yes) and action != "better") or ((dismiss or dismissed or restore) and action != "alike"):
         others = "--dismiss, --dismissed and --restore to `imagesync quality alike`"
         raise click.UsageError(f"--apply belongs to `imagesync quality better`, {others}")
     if dismiss and restore:
@@ -66,7 +68,9 @@ def quality(
         _alike(dismissed=dismissed, as_json=as_json)
         return
     if action == "better":
-        _better(apply=apply, as_json=as_json)
+        if apply and as_json and not yes:
+            raise click.UsageError("--apply with --json wants --yes: nobody is asked")
+        _better(apply=apply, yes=yes, as_json=as_json)
         return
     run = _measure() if action else None
     code = EXIT_CODES[run.status] if run is not None else 0
@@ -120,28 +124,46 @@ def _alike(*, dismissed: bool, as_json: bool) -> None:
     click.echo("There are more." if after else "That is all." if found else none)
 
 
-def _better(*, apply: bool, as_json: bool) -> None:
-    """Print the plan of pins that quality proposes; make them when asked to."""
-    known, _ = read_rules(load_settings(QualitySettings))
+def _better(*, apply: bool, yes: bool, as_json: bool) -> None:
+    """Print the plan of pins that quality proposes; carry out exactly this plan when asked to.
+
+    What a person pinned is left alone, and counted.
+    """
     with open_installation() as place:
-        with place.engine.connect() as connection:
-            refused = list(connection.scalars(running.products_refused().distinct()))
-            better = better_mains(connection, known, refused)
-        chosen = {product_id: one.after for product_id, one in better.items()}
-        plan = pins_by_rule.plan_choices(place.engine, list(chosen), pins_by_rule.BETTER, chosen)
-        changing = [one for one in plan if not one.why]
-        pairs = ((one.product_id, one.before, one.after) for one in changing)
+        plan = _better_pins(place.engine)
+        pins = [(choice.sku, choice.before, choice.after, why) for choice, why in plan if not choice.pinned_by]
+        pinned = len(plan) - len(pins)
+        if not as_json:
+            for sku, before, after, why in pins:
+                click.echo(f"{sku}: picture {after} instead of {before}, because {why}.")
+            if pinned:
+                click.echo(f"{pinned} more have a picture that a person chose, and are left alone.")
+        if apply and pins and not yes:
+            click.confirm(f"Choose the primary pictures of {len(pins)} products", abort=True)
+        pairs = ((one.product_id, one.before, one.after, one.stamp) for one, _ in plan if not one.pinned_by)
         done, moved = pins_by_rule.carry_out(place.engine, pairs, getpass.getuser()) if apply else (0, 0)
-    pins = [(one.sku, one.before, one.after, better[one.product_id].why) for one in changing]
     if as_json:
         told = [dict(zip(("sku", "before", "after", "because"), pin, strict=True)) for pin in pins]
-        click.echo(json.dumps({"pins": told, "made": done, "left": moved}, indent=1))
+        click.echo(json.dumps({"pins": told, "made": done, "left": moved, "pinned": pinned}, indent=1))
         return
-    for sku, before, after, why in pins:
-        click.echo(f"{sku}: picture {after} instead of {before}, because {why}.")
     left = f" {moved} changed meanwhile and were left alone." if moved else ""
     shown = "Nothing was changed; --apply makes these pins." if pins else "No better picture is known."
     click.echo(f"Primary pictures chosen: {done}.{left}" if apply else shown)
+
+
+def _better_pins(engine: sa.Engine) -> list[tuple[pins_by_rule.Choice, str]]:
+    """What would be pinned, and why, of all refused products; some at a time are looked at."""
+    known, _ = read_rules(load_settings(QualitySettings))
+    with engine.connect() as connection:
+        refused = connection.scalars(running.products_refused().distinct()).all()
+    plan = []
+    for start in range(0, len(refused), _AT_ONCE):
+        with engine.connect() as connection:
+            better = better_mains(connection, known, refused[start : start + _AT_ONCE])
+        chosen = {product_id: one.after for product_id, one in better.items()}
+        choices = pins_by_rule.plan_choices(engine, list(chosen), pins_by_rule.BETTER, chosen)
+        plan += [(one, better[one.product_id].why) for one in choices if not one.why]
+    return sorted(plan, key=lambda pin: (pin[0].sku, pin[0].product_id))
 
 
 def _measure() -> runs.RunOutcome:

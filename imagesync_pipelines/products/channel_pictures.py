@@ -28,15 +28,20 @@ def _query(source: str) -> sa.Select:
     # Of one kind no two products have the same SKU.
     is_parents = sa.exists().where(parent.c.sku == one.sku, parent.c.kind == "parent", parent.c.left_erp_at.is_(None))
     code = sa.case((sa.and_(one.kind == "variant", is_parents), one.sku + " (variant)"), else_=one.sku)
-    own = sa.func.substring(image.image_url, f"{OWN_PATH}([0-9a-f]{{64}})$")
-    # As the catalogue does it: what an address gives is another picture when its source says so.
-    exported = sa.func.coalesce(sa.cast(sa.extract("epoch", image.newest_export), sa.Text), "")
-    version = sa.func.coalesce(SHA256 + own, exported + " " + sa.func.md5(image.image_url))
+    version = version_of(product_image)
     return (
         sa.select(code, image.external_id, image.is_primary, one.id, one.name, one.kind, image.image_url, version)
         .join_from(product_image, product, one.id == image.product_id)
         .where(image.source == source, one.left_erp_at.is_(None))
     )
+
+
+def version_of(image: sa.FromClause) -> sa.ColumnElement[str]:
+    """The version of a product image: another one, and another picture is there under the same identity."""
+    own = sa.func.substring(image.c.image_url, f"{OWN_PATH}([0-9a-f]{{64}})$")
+    # As the catalogue does it: what an address gives is another picture when its source says so.
+    exported = sa.func.coalesce(sa.cast(sa.extract("epoch", image.c.newest_export), sa.Text), "")
+    return sa.func.coalesce(SHA256 + own, exported + " " + sa.func.md5(image.c.image_url))
 
 
 def told_apart(code: str, key: str) -> str:

@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from imagesync_pipelines.products.channel_pictures import version_of
 from imagesync_pipelines.products.showing import images_of, whose_images
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.storage.schema_quality import channel_picture, picture_score
 
 PRODUCTS_AT_ONCE = 500
 
@@ -49,14 +52,27 @@ QUALITY = ("quality_score", "quality_findings")
 PLAIN = tuple(name for name in ExportRow._fields if name not in QUALITY)
 """The columns where quality was never measured."""
 
-_QUALITY_OF = """
-SELECT c.product_id, c.connector, c.key, min(s.score) AS score,
-       coalesce(string_agg(s.rule_set || ': ' || array_to_string(s.failed, ', '), '; ' ORDER BY s.rule_set)
-                FILTER (WHERE s.failed <> '{}'), '') AS findings
-  FROM imagesync.channel_picture c JOIN imagesync.picture_score s USING (connector, account, code)
- WHERE c.is_main AND c.product_id = ANY(CAST(:owners AS bigint[]))
- GROUP BY c.product_id, c.connector, c.key
-"""
+_SHOWN, _SCORE, _IMAGE = channel_picture.c, picture_score.c, product_image.c
+# Of what is the primary image now, and is the picture still that was judged.
+_IS_IMAGE = sa.and_(
+    _IMAGE.product_id == _SHOWN.product_id,
+    _IMAGE.source == _SHOWN.connector,
+    _IMAGE.external_id == _SHOWN.key,
+    _IMAGE.is_primary,
+    _SHOWN.account == "",
+    _SHOWN.version == version_of(product_image),
+)
+_BROKEN = sa.func.string_agg(
+    _SCORE.rule_set + ": " + sa.func.array_to_string(_SCORE.failed, ", "),
+    aggregate_order_by(sa.literal("; "), _SCORE.rule_set),
+).filter(sa.func.cardinality(_SCORE.failed) > 0)
+_QUALITY_OF = (
+    sa.select(_IMAGE.id, sa.func.min(_SCORE.score).label("score"), sa.func.coalesce(_BROKEN, "").label("findings"))
+    .join_from(channel_picture, product_image, _IS_IMAGE)
+    .join(picture_score, sa.and_(*(_SCORE[name] == _SHOWN[name] for name in ("connector", "account", "code"))))
+    .where(_SHOWN.is_main)
+    .group_by(_IMAGE.id)
+)
 
 Batches = Iterator[list[ExportRow]]
 """Rows in the order of SKU and position; all rows of a product are in one batch. Addresses are as their source writes
@@ -122,13 +138,13 @@ def _rows(
                     *about, position, image.id, image.external_id, image.image_url, image.thumbnail_url,
                     image.image_type, image.is_primary, image.is_front, image.alt_text, image.image_format,
                     image.width, image.height, lent_by, image.last_synced.astimezone(UTC),
-                    *judged.get((owner, image.source, image.external_id), (None, None)),
+                    *judged.get(image.id, (None, None)),
                 )
             )  # fmt: skip
     return rows
 
 
-def _judged(connection: sa.Connection, owners: list[int]) -> dict[tuple[int, str, str], tuple[int, str]]:
-    """How the main pictures of these products were judged, by product, connector and image."""
-    found = connection.execute(sa.text(_QUALITY_OF), {"owners": owners})
-    return {(row.product_id, row.connector, row.key): (row.score, row.findings) for row in found}
+def _judged(connection: sa.Connection, owners: list[int]) -> dict[int, tuple[int, str]]:
+    """How the main pictures of these products were judged, by the id of the image."""
+    found = connection.execute(_QUALITY_OF.where(among(_SHOWN.product_id, owners)))
+    return {row.id: (row.score, row.findings) for row in found}

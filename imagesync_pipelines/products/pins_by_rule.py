@@ -1,5 +1,6 @@
 """The primary pictures of many products chosen by a rule, in a person's name: a plan first, then product by product."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.channel_pictures import version_of
 from imagesync_pipelines.products.orders import PLACE
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.products.rules import Shown, display_order
@@ -33,6 +35,7 @@ class Picture:
     image_type: str = ""
     fingerprint: str = ""
     place: int | None = None
+    version: str = ""
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -50,7 +53,7 @@ class Choice:
     """What becomes of one product. before: its primary picture now; after: the one that is chosen.
 
     after is None where the rules are to choose again, or where nothing is to be done: then why says why. pinned_by: who
-    chose the picture before, '' for nobody.
+    chose the picture before, '' for nobody. stamp: a number that is another one as soon as one of the two is replaced.
     """
 
     product_id: int
@@ -60,6 +63,7 @@ class Choice:
     after: int | None
     pinned_by: str
     why: str = ""
+    stamp: int = 0
 
     @property
     def pictures(self) -> tuple[int, ...]:
@@ -121,7 +125,9 @@ def plan_choices(
 def read_pictures(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, list[Picture]]:
     """The pictures of their own that products have, in no order."""
     columns = [product_image.c[name] for name in Picture.__dataclass_fields__ if name in product_image.c]
-    query = sa.select(*columns, PLACE.label("place")).where(among(product_image.c.product_id, product_ids))
+    query = sa.select(*columns, PLACE.label("place"), version_of(product_image).label("version")).where(
+        among(product_image.c.product_id, product_ids)
+    )
     found: dict[int, list[Picture]] = {}
     for row in connection.execute(query):
         found.setdefault(row.product_id, []).append(Picture(**row._mapping))
@@ -149,21 +155,33 @@ def _choice(
     ):
         why, after = "it is chosen already", None
     now, then = (image.id if image is not None else None for image in (before, after))
-    return Choice(one.id, one.sku, one.name, now, then, pinned.pinned_by if pinned is not None else "", why)
+    stamp = _stamp(before, after)
+    return Choice(one.id, one.sku, one.name, now, then, pinned.pinned_by if pinned is not None else "", why, stamp)
 
 
-def carry_out(engine: sa.Engine, choices: Iterable[tuple[int, int | None, int | None]], who: str) -> tuple[int, int]:
-    """Choose, product by product, what a plan showed: (product, picture before, picture after or None to unpin).
+def _stamp(*pictures: Picture | sa.Row | None) -> int:
+    versions = [one.version if one is not None else None for one in pictures]
+    return int.from_bytes(hashlib.sha256(repr(versions).encode()).digest()[:7])
 
-    Gives how many were done, and how many were left alone, because product or pictures moved since.
+
+def carry_out(
+    engine: sa.Engine, choices: Iterable[tuple[int, int | None, int | None, int]], who: str
+) -> tuple[int, int]:
+    """Choose, product by product, what a plan showed: (product, picture before, after or None to unpin, stamp).
+
+    Gives how many were done, and how many were left alone, because product or pictures moved since, or one of
+    the pictures was replaced.
     """
     done = moved = 0
-    for product_id, before, after in choices:
-        mine = product_image.c.product_id == product_id
+    looked_at = sa.select(product_image, version_of(product_image).label("version"))
+    for product_id, before, after, stamp in choices:
+        mine, either = product_image.c.product_id == product_id, product_image.c.is_primary
         with engine.connect() as connection:
-            primary = connection.scalar(sa.select(product_image.c.id).where(mine, product_image.c.is_primary))
-            image = connection.execute(sa.select(product_image).where(mine, product_image.c.id == after)).first()
-        if primary != before or (after is not None and image is None):
+            found = connection.execute(looked_at.where(mine, either | (product_image.c.id == after))).all()
+        primary = next((one for one in found if one.is_primary), None)
+        image = next((one for one in found if one.id == after), None)
+        is_there = (primary.id if primary is not None else None) == before and (after is None or image is not None)
+        if not is_there or stamp != _stamp(primary, image):
             moved += 1
             continue
         try:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.channel_pictures import version_of
 from imagesync_pipelines.quality.rules import REFUSED, Judgement, RuleSet, Severity, judge, told
 from imagesync_pipelines.quality.scores import judgement_of
 from imagesync_pipelines.quality.storing import measures_of
@@ -82,11 +83,13 @@ def compared(present: Judged, measures: Measures) -> tuple[int, str]:
 
 
 _SHOWN, _SCORE, _IMAGE = channel_picture.c, picture_score.c, product_image.c
+# What was judged is the picture that is there now, and no former one of the same identity.
 _IS_IMAGE = sa.and_(
     _IMAGE.product_id == _SHOWN.product_id,
     _IMAGE.source == _SHOWN.connector,
     _IMAGE.external_id == _SHOWN.key,
     _SHOWN.account == "",
+    _SHOWN.version == version_of(product_image),
 )
 
 

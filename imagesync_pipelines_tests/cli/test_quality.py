@@ -1,5 +1,6 @@
 """`imagesync quality`: how channels stand, the worst with why, the same as JSON."""
 
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.storage.schema import pin, product, product_image
 from imagesync_pipelines_tests.cli.terminals import Ended, call
-from imagesync_pipelines_tests.quality.rows import measure, show
+from imagesync_pipelines_tests.quality.rows import listed_now, measure, show
 
 
 def test_the_summary_the_worst_and_both_as_json(
@@ -57,7 +58,11 @@ def test_the_summary_the_worst_and_both_as_json(
 
 
 def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(
-    database: sa.Engine, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: sa.Engine,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def quality(*words: str) -> Ended:
         variables = {"IMAGESYNC_DATABASE_URL": database_url, "IMAGESYNC_DAGSTER_URL": database_url}
@@ -76,6 +81,7 @@ def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(
     show(database, "A", "grey", key="grey", **ours)
     show(database, "A", "fine", key="fine", is_main=False, **ours)
     show(database, "B", "grey")
+    listed_now(database)
     judge_due(database, QualitySettings(channels="image_db=google"), datetime(2026, 11, 30, tzinfo=UTC))
     assert quality("alike").out == "Nothing is suggested.\n"
     find_alike(database)
@@ -101,9 +107,23 @@ def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(
     assert "because Google Merchant Center refuses the present one" in shown
     assert "Nothing was changed; --apply makes these pins." in shown
     assert json.loads(quality("better", "--json").out)["made"] == 0
-    assert quality("better", "--apply").out.endswith("Primary pictures chosen: 1.\n")
-    with database.connect() as connection:
+    assert quality("better", "--apply", "--json").code == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert quality("better", "--apply").code == 1, "a person saw it and says no"
+    with database.begin() as connection:
+        assert connection.scalar(sa.select(pin.c.external_id)) is None
+        chosen = {"product_id": product_id, "source": "image_db", "external_id": "grey", "pinned_by": "ben"}
+        connection.execute(pin.insert().values(chosen))
+    assert "1 more have a picture that a person chose" in quality("better", "--apply", "--yes").out
+    with database.begin() as connection:
+        assert connection.scalar(sa.select(pin.c.external_id)) == "grey"
+        connection.execute(pin.delete())
+    assert quality("better", "--apply", "--yes").out.endswith("Primary pictures chosen: 1.\n")
+    with database.begin() as connection:
         assert connection.scalar(sa.select(pin.c.external_id)) == "fine"
+        connection.execute(pin.delete())
+        connection.execute(product_image.update().values(image_url="https://img.example/new.jpg"))
+    assert quality("better").out == "No better picture is known.\n", "other pictures are there, which nobody judged"
 
 
 def test_measuring_is_a_run_that_tells_how_it_ended(

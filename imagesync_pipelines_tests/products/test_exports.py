@@ -21,7 +21,7 @@ from imagesync_pipelines.products.merchant import why_unusable, write_merchant
 from imagesync_pipelines.quality.scores import judge_due
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines_tests.quality.rows import measure, show
+from imagesync_pipelines_tests.quality.rows import listed_now, measure, show
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world
 
 MOMENT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -134,6 +134,7 @@ def test_exports_have_the_quality_of_main_pictures_once_it_was_measured(world: W
         ).one()
     # What nobody judged changes no file.
     show(world.engine, "P1", "small", connector="image_db", account="", key=key, product_id=owner)
+    listed_now(world.engine)
     assert {wanted: made(wanted) for wanted in Format} == before
     measure(world.engine, "small", width=400, height=400)
     judge_due(world.engine, QualitySettings(channels="image_db=google,own"), MOMENT)
@@ -151,6 +152,10 @@ def test_exports_have_the_quality_of_main_pictures_once_it_was_measured(world: W
     table = pq.read_table(io.BytesIO(made(Format.PARQUET)))
     assert table.column_names[-2:] == ["quality_score", "quality_findings"]
     assert made(Format.MERCHANT) == before[Format.MERCHANT]
+    # Another picture took its place, of which nothing is known yet.
+    with world.engine.begin() as connection:
+        connection.execute(product_image.update().values(newest_export=MOMENT))
+    assert b"size, large" not in made(Format.CSV)
 
 
 def test_a_reader_that_goes_away_leaves_no_connection_open(world: World) -> None:

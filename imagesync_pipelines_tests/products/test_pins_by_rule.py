@@ -75,8 +75,8 @@ def shop(database: sa.Engine) -> Shop:
     return made
 
 
-def asked(choices: list[Choice]) -> list[tuple[int, int | None, int | None]]:
-    return [(one.product_id, one.before, one.after) for one in choices if not one.why]
+def asked(choices: list[Choice]) -> list[tuple[int, int | None, int | None, int]]:
+    return [(one.product_id, one.before, one.after, one.stamp) for one in choices if not one.why]
 
 
 def test_a_plan_says_what_each_product_gets_or_why_it_stays(shop: Shop) -> None:
@@ -106,6 +106,16 @@ def test_what_was_looked_at_is_chosen_in_a_persons_name_and_what_moved_is_left_a
     told = [row.change for one in effects_of_group(shop.engine, "image_db", "", str(shop.ids["1"])) for row in one.rows]
     assert "pin" in told
     assert asked(plan_choices(shop.engine, [shop.ids["1"]], "front")) == []
+
+
+@pytest.mark.parametrize("replaced", ["0", "1"])
+def test_a_picture_that_was_replaced_since_is_not_the_one_that_was_looked_at(shop: Shop, replaced: str) -> None:
+    choices = asked(plan_choices(shop.engine, [shop.ids["1"], shop.ids["2"]], "front"))
+    with shop.engine.begin() as connection:
+        its = (product_image.c.product_id == shop.ids["1"]) & (product_image.c.external_id == replaced)
+        connection.execute(product_image.update().where(its).values(newest_export=NOON))
+    assert carry_out(shop.engine, choices, "anna") == (1, 1)
+    assert [shop.primary(sku) for sku in "12"] == ["0", "1"]
 
 
 def test_the_rules_choose_again_where_somebody_had_chosen(shop: Shop) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.channel_pictures import version_of
+from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.storage.schema_quality import channel_picture, picture_measure
 
 FINE = {
@@ -27,3 +29,11 @@ def measure(engine: sa.Engine, sha256: str, **values: Any) -> None:
     """Measure a content: a fine picture but for these values."""
     with engine.begin() as connection:
         connection.execute(picture_measure.insert().values(sha256=sha256, **(FINE | values)))
+
+
+def listed_now(engine: sa.Engine) -> None:
+    """Let the pictures of our products that are shown be the ones that are there now."""
+    shown, image = channel_picture.c, product_image.c
+    is_image = (shown.product_id == image.product_id) & (shown.key == image.external_id)
+    with engine.begin() as connection:
+        connection.execute(channel_picture.update().where(is_image).values(version=version_of(product_image)))

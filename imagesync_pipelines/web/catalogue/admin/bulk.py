@@ -29,8 +29,8 @@ log = logging.getLogger("imagesync.catalogue")
 # So many of the chosen ones are shown with their pictures.
 SHOWN = 24
 ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
-# Product, picture before (0: none), picture after (0: the rules choose).
-Pair = Annotated[Text, Field(pattern=r"^[0-9]{1,18}:[0-9]{1,18}:[0-9]{1,18}$")]
+# Product, picture before (0: none), picture after (0: the rules choose), stamp of both.
+Pair = Annotated[Text, Field(pattern=r"^[0-9]{1,18}(:[0-9]{1,18}){3}$")]
 
 
 class Chosen(BaseModel):
@@ -131,8 +131,8 @@ def pin(request: Request, opened: Here, who: Admin, looked_at: Annotated[Pairs, 
     """Choose what was looked at, in this person's name; what moved since is left alone."""
     choices = []
     for pair in looked_at.pairs:
-        product_id, before, after = map(int, pair.split(":"))
-        choices.append((product_id, before or None, after or None))
+        product_id, before, after, stamp = map(int, pair.split(":"))
+        choices.append((product_id, before or None, after or None, stamp))
     done, moved = pins_by_rule.carry_out(opened.engine, choices, who.name)
     log.info("%s chose the primary pictures of %s products by a rule", who.name, done)
     left = f" {moved} changed since they were looked at and were left alone." if moved else ""

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from imagesync_pipelines.products.article_rules import add_rule
 from imagesync_pipelines.products.ordering import by_hand, plan_orders
+from imagesync_pipelines.products.pins_by_rule import BETTER, plan_choices
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.schema import held, mirror, product, quarantine, unmatched_article
@@ -44,7 +45,7 @@ FOR_ADMINS = ("/admin/start", "/admin/users", "/admin/products/{product}/order")
 OWN = ("/admin/views", "/admin/views/forget")
 # What would have an effect, were it let through.
 FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}",
-          "pairs": "{product}:{product}:{image}", "rule": "front",
+          "pairs": "{product}:{product}:{image}:{chosen}", "rule": "front",
           "channel": "image_db/", "skus": "100", "number": "101", "sku": "100", "role": "admin",
           "key": "9",
           "by": "number", "types": "", "orders": "{product}:{stamp}", "order": "{image}", "stamp": "{stamp}",
@@ -71,7 +72,8 @@ def there(world: World) -> dict[str, int]:
     carl = access.set_user(world.engine, "carl", access.UserRole.VIEWER, "a long password").id
     with world.engine.connect() as connection:
         [plan] = plan_orders(connection, [engel], by_hand([image]))
-    return {"stamp": plan.stamp, "product": engel, "image": image, "item": item, "carl": carl}
+    [choice] = plan_choices(world.engine, [engel], BETTER, {engel: image})
+    return {"stamp": plan.stamp, "chosen": choice.stamp, "product": engel, "image": image, "item": item, "carl": carl}
 
 
 def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:

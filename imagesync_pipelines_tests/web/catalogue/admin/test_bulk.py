@@ -175,11 +175,11 @@ def test_what_is_no_choice_changes_nothing(world: World, admin: Browser, product
         ("/admin/bulk/pins", {"ids": [str(products[0])], "rule": "any"}),
         ("/admin/bulk/pins", {"rule": "front"}),
         ("/admin/bulk/pin", {"pairs": ["1:2"]}),
-        ("/admin/bulk/pin", {"pairs": ["x:1:2"]}),
+        ("/admin/bulk/pin", {"pairs": ["x:1:2:3"]}),
         ("/admin/bulk/pin", {}),
         ("/admin/bulk", {"ids": ["0"]}),
     ):
         assert admin.post(path, {"csrf": csrf, **fields}).status_code == 400, (path, fields)
-    other = f"{products[0]}:0:{products[1]}"
+    other = f"{products[0]}:0:{products[1]}:1"
     assert "chosen: 0. 1 changed" in admin.post("/admin/bulk/pin", {"csrf": csrf, "pairs": [other]}).text
     assert pins(world) == {}
