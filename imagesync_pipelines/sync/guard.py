@@ -180,6 +180,11 @@ def approved(plan: pd.DataFrame, but: frozenset[str] = frozenset()) -> pd.DataFr
     )
 
 
+def is_limited(plan: pd.DataFrame) -> bool:
+    """Whether the limits hold anything of a guarded plan back, which a person may approve."""
+    return bool((plan[RULING] == Ruling.LIMIT).any())
+
+
 def held_rows(plan: pd.DataFrame) -> pd.DataFrame:
     """The rows of a guarded plan that are held back; none of a plan of an earlier release."""
     return plan[plan[RULING].isin(HELD)] if RULING in plan else plan.iloc[:0]

@@ -114,11 +114,15 @@ class DeletionLimits:
 
 @dataclass(frozen=True)
 class PlanCost:
-    """What applying a plan will take: calls to the target, bytes to move, minutes at the target's pace."""
+    """What applying a plan will take: calls to the target, bytes to move, minutes at the target's pace.
+
+    calls_if_approved: calls where a person carries out what the limits hold back, too; no more than calls: none.
+    """
 
     calls: int
     bytes: int
     minutes: float
+    calls_if_approved: int = 0
 
 
 class PlanRow(NamedTuple):

@@ -13,7 +13,7 @@ from imagesync_pipelines.storage.plans import BATCH, DRY_RUN, ONLY_NAMED, NewPla
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.acknowledging import WHOLE, is_whole
 from imagesync_pipelines.sync.excluding import EXCLUDED, left_alone
-from imagesync_pipelines.sync.guard import RULING
+from imagesync_pipelines.sync.guard import is_limited
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, PlanCost
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
 
@@ -151,7 +151,9 @@ def plan_result(
 
     The run may end here: nothing was changed yet, so its summary counts only what was found.
     """
-    counts = planned.counts
+    counts, most = planned.counts, planned.cost.calls_if_approved
+    if most > planned.cost.calls:
+        cost = f"{cost.removesuffix('.')}; with what the limits hold back {most} calls."
     said = ", ".join(f"{number} {change}" for change, number in counts.items())
     owner = f"{context.account}: " if context.account else ""
     line = f"{owner}plan {plan_id}: {said}; {len(planned.held)} held back; {cost} {left_alone(planned.plan)}".rstrip()
@@ -159,7 +161,7 @@ def plan_result(
     # A plan that is only looked at is all that knows what it holds back.
     unnoted = len(set(planned.held["key"]) - {one.key for one in waiting})
     warnings = (*planned.warnings, *held.sentences(waiting))
-    if unnoted and plan_id is not None and (planned.held[RULING] == held.LIMIT).any():
+    if unnoted and plan_id is not None and is_limited(planned.held):
         warnings += (f"What the limits hold back is carried out by `imagesync apply {plan_id}`.",)
     named: dict[str, Shown] = {} if plan_id is None else {"plan_id": plan_id}
     return StepResult(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.primaries import Payloads, places
 from imagesync_pipelines.sync.frames import among, in_scope
-from imagesync_pipelines.sync.guard import Guarded, approved, guard
+from imagesync_pipelines.sync.guard import Guarded, approved, guard, is_limited
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
 
@@ -86,7 +86,8 @@ def plan_photos(
     written = written_of(approved(guarded.plan), listed, current)
     fetched = written[written["needs_bytes"] & among(written["key"], _changed(guarded.plan)["key"])]
     calls, size = len(fetched), int(fetched["size"].sum())
-    cost = PlanCost(calls, size, round(calls * pace_seconds / 60, 1))
+    most = int(written["needs_bytes"].sum()) if is_limited(guarded.plan) else 0
+    cost = PlanCost(calls, size, round(calls * pace_seconds / 60, 1), most)
     parked = dict(zip(waiting["key"], waiting["group"], strict=True))
     return PhotoPlan(guarded.plan, guarded.held, guarded.owned, guarded.warnings, written, parked, cost)
 

@@ -3,7 +3,8 @@
 Most of it is there already, for it was sent from there; the rest is fetched from the child account, before the write.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ import pandas as pd
 from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, ImageRow, Managed
-from imagesync_pipelines.connectors.moysklad.planning import image_rows
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, EntityTask, ImageRow, Managed
+from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, cost_of, image_rows
 from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.outbox import Details
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.sync.effects import as_wanted, planned_rows
-from imagesync_pipelines.sync.model import Change, GroupWork
+from imagesync_pipelines.sync.guard import approved, is_limited
+from imagesync_pipelines.sync.model import Change, GroupWork, PlanCost
 
 NOT_THERE = "it was not there any more when this was written"
 
@@ -46,6 +48,29 @@ def lacking_of(child: ChildRun, leaving: Sequence[Managed]) -> int:
     """How many of these are to be fetched before they leave."""
     kept = child.contents.find_bytes({image.sha256 for image in leaving if image.sha256}) if leaving else {}
     return len({image.id for image in leaving if image.sha256 not in kept})
+
+
+def cost_of_plan(
+    child: ChildRun,
+    found: ChildPlan,
+    records: Mapping[str, ChildRecord],
+    kept: Collection[str],
+    *,
+    main_weight: int,
+    child_weight: int,
+) -> tuple[PlanCost, str]:
+    """The cost of a plan, and its parts in words, as cost_of has them."""
+
+    def cost(rows: pd.DataFrame, tasks: Mapping[str, EntityTask]) -> tuple[PlanCost, str]:
+        lacking = lacking_of(child, leaving_of(rows, records))
+        weights = {"main_weight": main_weight, "child_weight": child_weight}
+        return cost_of(tasks, records, child.child, kept, lacking=lacking, **weights)
+
+    spent, said = cost(found.plan, found.tasks)
+    if is_limited(found.plan):
+        most, _ = cost(approved(found.plan), found.if_approved)
+        spent = replace(spent, calls_if_approved=most.calls)
+    return spent, said
 
 
 def details_of(

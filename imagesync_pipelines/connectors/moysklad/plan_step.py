@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.counterparts import read_map
 from imagesync_pipelines.connectors.moysklad.downloads import Downloads
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
-from imagesync_pipelines.connectors.moysklad.keeping import lacking_of, leaving_of
+from imagesync_pipelines.connectors.moysklad.keeping import cost_of_plan
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP
 from imagesync_pipelines.connectors.moysklad.missing import doubt_missing
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity, ImageRow, Managed
@@ -95,11 +95,10 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
         aside = [one for one in context.quarantine.list() if one.group in groups and one.key not in planned_keys]
         context.quarantine.clear([one.key for one in aside])
-    sources = {rules.source_of(source): source for source in planning.needed_of(found.tasks, records)}
+    sources = {rules.source_of(source): source for source in planning.needed_of(found.if_approved, records)}
     kept = {sources[name] for name in child.contents.find(sources)}
     weights = {"main_weight": main.limiter.weight(), "child_weight": api.limiter.weight()}
-    lacking = lacking_of(child, leaving_of(found.plan, records))
-    cost, said = planning.cost_of(found.tasks, records, child.child, kept, lacking=lacking, **weights)
+    cost, said = cost_of_plan(child, found, records, kept, **weights)
     earlier = 0
     for entity in entities:
         known = records.get(entity.key, ChildRecord())

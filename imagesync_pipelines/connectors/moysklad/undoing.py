@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.moysklad import planning, rules
 from imagesync_pipelines.connectors.moysklad.child import HOLD, ChildRun, Run, child_of, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.counterparts import groups_of, read_map
-from imagesync_pipelines.connectors.moysklad.keeping import lacking_of, leaving_of
+from imagesync_pipelines.connectors.moysklad.keeping import cost_of_plan
 from imagesync_pipelines.connectors.moysklad.model import ChildRecord, EntityTask, Managed, Wanted, key_parts
 from imagesync_pipelines.connectors.moysklad.moved import left_cards
 from imagesync_pipelines.connectors.moysklad.plan_step import Lists, labels_of
@@ -76,10 +76,7 @@ def make_undo_plan(child: ChildRun, api: MoyskladApi, options: Asked) -> StepRes
     )
     names = {entity.key: entity.name or entity.key for entity in entities}
     plan = plan_reversal(found, undoing.groups - found.refused.keys(), ids, records, names, kept, limits)
-    lacking, weight = lacking_of(child, leaving_of(plan.plan, records)), api.limiter.weight()
-    cost, said = planning.cost_of(
-        plan.tasks, records, child.child, (), main_weight=0, child_weight=weight, lacking=lacking
-    )
+    cost, said = cost_of_plan(child, plan, records, (), main_weight=0, child_weight=api.limiter.weight())
     planned = Planned(
         plan=plan.plan.assign(product=labels_of(plan, names)),
         held=plan.held,

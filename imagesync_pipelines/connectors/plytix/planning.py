@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, P
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
-from imagesync_pipelines.sync.guard import approved, guard
+from imagesync_pipelines.sync.guard import approved, guard, is_limited
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned
@@ -166,16 +166,25 @@ def plan_galleries(
     owned = pd.DataFrame([(row_key(sku, key), sku) for sku, key in known.links], columns=["key", "group"])
     owned = pd.concat([owned.astype("str"), before[["key", "group"]]]).drop_duplicates("key")
     guarded = guard(built, scope, deletion_limits, owned=owned)
-    urls = uploads_of(guarded.plan, tasks)
-    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
+
+    def uploads_for(rows: pd.DataFrame) -> dict[str, str]:
+        return {key: url for key, url in uploads_of(rows, tasks).items() if policy.force or key not in assets}
+
+    def cost_of(rows: pd.DataFrame, uploads: int) -> PlanCost:
+        return _cost(rows, tasks, uploads, policy.strategy, windows)
+
+    uploads, if_approved = uploads_for(guarded.plan), approved(guarded.plan)
+    cost = cost_of(guarded.plan, len(uploads))
+    if is_limited(guarded.plan):
+        cost = replace(cost, calls_if_approved=cost_of(if_approved, len(uploads_for(if_approved))).calls)
     made = GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
         owned=guarded.owned,
-        cost=_cost(guarded.plan, tasks, len(uploads), policy.strategy, windows),
+        cost=cost,
         states=group_states(held),
         says=frozenset(whole & tasks.keys()),
-        payload=(payload_of(approved(guarded.plan), tasks),),
+        payload=(payload_of(if_approved, tasks),),
         uploads=uploads,
         unknown=tuple(listing.sku for listing in unknown),
         skipped=tuple(skipped),

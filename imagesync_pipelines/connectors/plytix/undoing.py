@@ -85,16 +85,18 @@ def plan_undo(context: Run, options: Asked, api: PlytixApi) -> StepResult:
     links = pd.DataFrame([(f"{sku}/{key}", sku) for sku, key in known.links], columns=["key", "group"]).astype("str")
     owned = pd.concat([links, current[["key", "group"]]]).drop_duplicates("key")
     guarded = guard(built, scope, limits_of_undo(context), owned=owned)
-    changing = guarded.plan[guarded.plan["change"].isin(EFFECTS)]
+    if_approved = approved(guarded.plan)
+    number, most = (
+        int(rows.loc[rows["change"].isin(EFFECTS), "group"].nunique()) for rows in (guarded.plan, if_approved)
+    )
     tasks = {sku: planning.Task(one, (), back=_back(one, known, undoing.effects)) for sku, one in there.items()}
-    number = int(changing["group"].nunique())
     planned = Planned(
         plan=guarded.plan.assign(product=guarded.plan["group"]),
         held=guarded.held,
         owned=guarded.owned,
-        cost=PlanCost(number, 0, planning.minutes_for(number, api.limiter.windows())),
+        cost=PlanCost(number, 0, planning.minutes_for(number, api.limiter.windows()), most),
         states=group_states(shown_rows(there, known)),
-        payload=[planning.payload_of(approved(guarded.plan), tasks)],
+        payload=[planning.payload_of(if_approved, tasks)],
         warnings=tuple(guarded.warnings),
         calls=api.calls - calls,
     )

@@ -56,7 +56,9 @@ def test_from_all_to_first_stops_at_the_limit_and_names_the_command(
         assert shown(world) == before
         assert any("removals are held back" in warning for warning in done.summary.warnings)
         assert any(COMMAND.format(made.plan_id) in warning for warning in done.summary.warnings)
+    world.count_anew()
     done = world.apply(made.plan_id, ownership=ownership, mode=Mode.FIRST)
+    assert str(made.result.shown["cost"]).endswith(f"; with what the limits hold back {world.calls(CHILD)} calls.")
     assert (done.summary.images_deleted, done.summary.held_back) == (leaving, 0)
     assert "held back" not in " ".join(done.summary.warnings)
     world.assert_same(first=True)

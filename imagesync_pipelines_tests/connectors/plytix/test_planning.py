@@ -152,6 +152,7 @@ def test_the_deletion_limits_hold_removals_and_nothing_else() -> None:
     deletion_limits = DeletionLimits(share=0.1, count=0, bare=0, floor=0)
     plan = planned([listing("S", A), listing("T", A)], products, LEFT, PATCH_REMOVING, deletion_limits=deletion_limits)
     assert (changes(plan), list(plan.held["key"])) == ({f"T/{A}": "add"}, [f"S/{B}"])
+    assert (plan.cost.calls, plan.cost.calls_if_approved) == (1, 2)
 
 
 def test_a_cleanup_takes_out_what_we_put_there_and_nothing_else() -> None:

@@ -354,6 +354,7 @@ def test_a_kept_view_has_only_what_the_list_understands() -> None:
         ({"calls": 0, "bytes": 0, "minutes": 0}, "no call to another system"),
         ({"calls": 8, "bytes": 1_005_568, "minutes": 0.01}, "8 calls, 1.0 MB"),
         ({"calls": 1, "bytes": 900, "minutes": 1}, "1 call, 0.9 kB, at least 1 minute"),
+        ({"calls": 0, "calls_if_approved": 5}, "no call to another system; with what the limits hold back 5 calls"),
     ],
 )
 def test_a_cost_is_words(cost: dict[str, float], said: str) -> None:

@@ -171,7 +171,9 @@ def cost_words(cost: Mapping[str, float]) -> str:
         said.append(f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB")
     if minutes >= 0.1:
         said.append(f"at least {minutes:g} {'minute' if minutes == 1 else 'minutes'}")
-    return ", ".join(said)
+    most = cost.get("calls_if_approved", 0)
+    more = f"; with what the limits hold back {number(most)} {'call' if most == 1 else 'calls'}"
+    return ", ".join(said) + (more if most > calls else "")
 
 
 _COMMAND = re.compile(r"`([^`]+)`")
