@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs.launchers import CheckedByLock
+from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
@@ -35,7 +36,7 @@ class CheckedDockerRunLauncher(CheckedByLock, DockerRunLauncher):
 def variables_of_runs(environment: Mapping[str, str]) -> list[str]:
     """The names of those variables that a run reads: of all settings, OpenTelemetry's, and what the accounts file
     names."""
-    kinds: list[type[BaseSettings]] = [*(one.settings for one in connectors()), WebhooksOutSettings]
+    kinds: list[type[BaseSettings]] = [*(one.settings for one in connectors()), QualitySettings, WebhooksOutSettings]
     known = {
         f"{kind.model_config.get('env_prefix') or ''}{name}".upper() for kind in kinds for name in kind.model_fields
     }
