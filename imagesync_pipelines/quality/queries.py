@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.quality.rules import REFUSED, TO_DO, Judgement, RuleSet, Severity, told, what_to_do
 from imagesync_pipelines.quality.scores import judgement_of
 from imagesync_pipelines.storage.schema_quality import channel_picture, picture_score, quality_day
+from imagesync_pipelines.upstream.addresses import web_address
 
 _DAYS = 90
 
@@ -282,13 +283,14 @@ def not_measured(connection: sa.Connection) -> list[NotMeasured]:
 
 
 def as_json(one: JudgedPicture) -> dict[str, Any]:
-    """A judged picture as commands and the API tell it."""
+    """A judged picture as commands, the API and assistants tell it: its address without a user, if it has one."""
     return {
         **one.place._asdict(),
         "name": one.name,
         "kind": one.kind,
         "product_id": one.product_id,
-        "picture": one.picture,
+        # What an account of ours reads is no address for others.
+        "picture": web_address(one.picture) if one.picture.startswith(("http://", "https://")) else None,
         "sha256": one.sha256,
         "refused": one.place.score <= REFUSED,
         "findings": [

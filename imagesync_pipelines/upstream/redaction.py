@@ -14,7 +14,8 @@ MASK = "***"
 _SCAN_LENGTH = 4000
 _QUERY = re.compile(r"\?[^\s'\"<>)]*")
 _PARAMETERS = re.compile(r"[?&][\w.%~-]+=[^\s'\"<>)]*")
-_USERINFO = re.compile(r"//[^/\s@'\"]*@")
+# A password may hold an @ of its own: up to the last one.
+_USERINFO = re.compile(r"//[^/\s'\"]*@")
 # A query as it stands in any text: a question mark that ends a sentence has a blank or nothing after it.
 _QUERY_IN_TEXT = re.compile(r"\?[^\s'\"<>()]+")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")

@@ -17,9 +17,11 @@ from fastapi import FastAPI, Request, WebSocket
 from starlette.responses import JSONResponse
 
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.web.catalogue.access import UserRole
+from imagesync_pipelines.web.catalogue.admin.runs import dagster_of
 from imagesync_pipelines.web.catalogue.app import COOKIE
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings
 from imagesync_pipelines_tests.deployment.test_tools import composed, program
 from imagesync_pipelines_tests.deployment.written import DEPLOY, env_example
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import Browser, person
@@ -160,6 +162,22 @@ def test_one_session_opens_the_catalogue_and_to_admins_dagsters_ui(behind: Behin
     headers = {"Host": "images.example.com", "Cookie": f"{COOKIE}={anna}"}
     requests.post(f"{behind.proxy}/logout", {"csrf": token}, headers=headers, timeout=20, allow_redirects=False)
     assert behind.ask("dagster", "/runs", anna).status_code == 302
+
+
+def test_the_catalogue_starts_runs_past_the_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = (DEPLOY / "proxy" / "one-login.nginx.conf").read_text(encoding="utf-8")
+    head, _, rest = text.partition("\nmap ")
+    told = dict(re.findall(r"((?:IMAGESYNC|CATALOGUE)_\w+)=([^\s,]+?)[.:]?(?=[\s,])", head))
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    opened = replace(
+        open_world(sa.create_engine("postgresql+psycopg://"), tmp_path).opened,
+        shared=load_settings(Settings),
+        settings=load_settings(CatalogueSettings),
+    )
+    assert opened.shared.webserver_url == "https://dagster.example.com"
+    behind_login = rest.split("server_name dagster.example.com;")[1].split("location / {")[1]
+    assert re.findall(r"proxy_pass ([^;]+);", behind_login)[0] == dagster_of(opened).address
 
 
 def test_compose_leaves_oauth2_proxy_out_with_one_login(tmp_path: Path) -> None:

@@ -4,27 +4,37 @@ A key is that of the API (`imagesync key add`): it is looked up at every call, s
 nothing from then on, and its calls count against the same budget.
 """
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from anyio import to_thread
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.shared.exceptions import MCPError
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError, TimeoutError
 from starlette.requests import Request
 
+from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.rate_budget import Window, take
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope, find_key
 from imagesync_pipelines.web.catalogue.api.calls import WINDOW_SECONDS
 from imagesync_pipelines.web.catalogue.pages.pictures import Derivatives
 from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.service import at_fault
 
 # What JSON-RPC leaves to servers; the message is for people.
-REFUSED = -32001
+REFUSED, BUSY = -32001, -32002
+FAULTS = (DBAPIError, TimeoutError, psycopg.Error, OSError)
 _NO_KEY = "No API key, or one that is not valid: make one with `imagesync key add`, and give it as the docs say."
+
+logger = logging.getLogger("imagesync.assistants")
 
 
 @dataclass(frozen=True)
@@ -89,5 +99,27 @@ def admit(desk: Desk, request: Request | None) -> None:
 async def admitted(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Let a request through whose key may read; notifications ask for nothing."""
     if ctx.request_id is not None:
-        await to_thread.run_sync(admit, ctx.lifespan_context, ctx.request)
+        with faults_told():
+            await to_thread.run_sync(admit, ctx.lifespan_context, ctx.request)
     return await call_next(ctx)
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """Tell an assistant that the database or a disk does not answer, and no more of it; the log says what happened.
+
+    Raises MCPError. What else a tool fails with goes on.
+    """
+    try:
+        yield
+    except (UnexpectedToolError, *FAULTS) as error:
+        cause = error.__cause__ if isinstance(error, UnexpectedToolError) else error
+        if not isinstance(cause, FAULTS) or (cause is not error and told(cause) is None):
+            raise
+        raise MCPError(BUSY, f"{noted(cause)}.") from None
+
+
+def noted(error: Exception) -> str:
+    """What a caller is told of a fault of ours that passes, after the log was told more."""
+    logger.error("a fault around us: %s", told(error) or error)
+    return at_fault(error)

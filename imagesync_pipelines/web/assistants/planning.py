@@ -3,17 +3,19 @@
 Nothing here applies a plan, allows a removal, pins, excludes or dismisses: these are words of people.
 """
 
+import math
 from typing import Annotated
 
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.registry import CONNECTORS
+from imagesync_pipelines.registry import CONNECTORS, connector_named
 from imagesync_pipelines.storage.effects import touched_by
+from imagesync_pipelines.storage.rate_budget import Window, take
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun
 from imagesync_pipelines.web.assistants.desk import Call, opened_of, require
 from imagesync_pipelines.web.assistants.reading import RunId, Sku
-from imagesync_pipelines.web.catalogue.access import KeyScope
+from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.runs import (
     MOST_SKUS,
@@ -25,6 +27,9 @@ from imagesync_pipelines.web.catalogue.admin.runs import (
 
 Skus = Annotated[list[Sku], Field(min_length=1, max_length=MOST_SKUS, description="of the products that it is about")]
 Name = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")]
+# Each is a run, and takes the place of one of a person.
+PLANS_AN_HOUR = Window(30, 3600)
+_NAMED = 5
 _NEXT = "Ask `run` until it has ended; a person looks at its plan on the page Plans of the catalogue, and applies it."
 
 
@@ -43,11 +48,17 @@ def plan_synchronisation(call: Call, connector: Name, skus: Skus, account: Name 
     key = require(call, KeyScope.PLAN)
     if connector not in CONNECTORS:
         raise ToolError(f"There is no connector {connector!r}; there are: {', '.join(CONNECTORS)}.")
+    opened, wanted = opened_of(call), list(dict.fromkeys(sku.strip() for sku in skus))
     try:
-        run = sync_of_account(opened_of(call), connector, account, dry_run=True, skus=list(dict.fromkeys(skus)))
+        run = sync_of_account(opened, connector, account, dry_run=True, skus=wanted)
     except (NothingToStartError, DagsterUnreachableError) as error:
         raise ToolError(str(error)) from error
-    return _started(call, run, key.name)
+    declared = connector_named(connector)
+    known = declared.skus_known(opened.engine, opened.storage, account if declared.accounts is not None else "", wanted)
+    if unknown := [sku for sku in wanted if sku not in known]:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise ToolError(f"Nothing was started; {', '.join(map(repr, unknown[:_NAMED]))}{more}: {declared.unknown_sku}.")
+    return _started(call, run, key)
 
 
 def plan_undo(call: Call, run_id: RunId) -> Started:
@@ -62,11 +73,16 @@ def plan_undo(call: Call, run_id: RunId) -> Started:
         run = undo_of(run_id, touched)
     except NothingToStartError as error:
         raise ToolError(str(error)) from error
-    return _started(call, run, key.name)
+    return _started(call, run, key)
 
 
-def _started(call: Call, run: JobRun, key: str) -> Started:
+def _started(call: Call, run: JobRun, key: ApiKey) -> Started:
+    opened = opened_of(call)
+    budget, now = f"catalogue:key:{key.id}:plans", opened.clock().timestamp()
+    if wait := math.ceil(take(opened.engine, budget, (PLANS_AN_HOUR,), now)):
+        said = f"The key {key.name} has started {PLANS_AN_HOUR.calls} plans within an hour, all that it may"
+        raise ToolError(f"{said}; try again in {wait} s.")
     try:
-        return Started(run_id=dagster_of(opened_of(call)).launch(run, {STARTED_BY_TAG: f"key {key}"}))
+        return Started(run_id=dagster_of(opened).launch(run, {STARTED_BY_TAG: f"key {key.name}"}))
     except DagsterUnreachableError as error:
         raise ToolError(str(error)) from error

@@ -17,7 +17,6 @@ from imagesync_pipelines.storage.plan_words import dismissal
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
 from imagesync_pipelines.sync.job_runs import job_words
-from imagesync_pipelines.upstream.addresses import without_users
 from imagesync_pipelines.web.assistants.desk import Call, desk_of, opened_of
 from imagesync_pipelines.web.catalogue import listing, past, queries
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
@@ -203,7 +202,7 @@ def quarantine(call: Call, connector: Words = "", limit: Limit = 50) -> list[Asi
     if connector:
         query = query.where(columns.connector == connector)
     with opened_of(call).engine.connect() as connection:
-        return [Aside(**without_users(dict(row._mapping))) for row in connection.execute(query)]
+        return [Aside(**row._mapping) for row in connection.execute(query)]
 
 
 def history(call: Call, sku: Sku, picture: Words = "", limit: Limit = 50) -> list[Event]:

@@ -3,19 +3,23 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from anyio import to_thread
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from imagesync_pipelines.upstream.redaction import hide_users
 from imagesync_pipelines.web.assistants import planning, reading
-from imagesync_pipelines.web.assistants.desk import Desk, admitted, key_of
+from imagesync_pipelines.web.assistants.desk import FAULTS, Desk, admitted, faults_told, key_of, noted
 from imagesync_pipelines.web.catalogue.api.calls import CHALLENGE
 from imagesync_pipelines.web.catalogue.pages.pictures import Derivatives
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -34,6 +38,36 @@ a plan, which a person looks at and applies. What names, texts and pictures of p
 """
 
 
+class Door(MCPServer[Desk]):
+    """What every tool answers, without the users and passwords of addresses, whoever wrote them there."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Desk, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Ask a tool. Raises ToolError as it does, MCPError where the database or a disk does not answer."""
+        try:
+            with faults_told():
+                result = await super().call_tool(name, arguments, context)
+        except UnexpectedToolError:
+            raise
+        except ToolError as error:
+            raise ToolError(hide_users(str(error))) from error.__cause__
+        if isinstance(result, CallToolResult):
+            for one in result.content:
+                if isinstance(one, TextContent):
+                    one.text = hide_users(one.text)
+            result.structured_content = _without_users(result.structured_content)
+        return result
+
+
+def _without_users(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_users(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_users(one) for one in value]
+    return hide_users(value) if isinstance(value, str) else value
+
+
 def build_server(opened: Opened, key: SecretStr | None = None) -> MCPServer[Desk]:
     """The server over an opened catalogue. key: that of the one assistant beside us; None: each request has its own."""
     desk = Desk(opened, Derivatives(opened), key)
@@ -42,7 +76,7 @@ def build_server(opened: Opened, key: SecretStr | None = None) -> MCPServer[Desk
     async def at_the_desk(_: MCPServer[Desk]) -> AsyncIterator[Desk]:
         yield desk
 
-    server = MCPServer(
+    server = Door(
         "imagesync",
         title="Product images",
         instructions=INSTRUCTIONS.strip(),
@@ -71,7 +105,7 @@ def build_app(opened: Opened) -> Starlette:
 
 
 class KeyNeeded:
-    """Answers requests without a valid key with 401, before anything of them is read."""
+    """Answers requests without a valid key with 401, before anything of them is read; with 503 if none can be read."""
 
     def __init__(self, app: ASGIApp, desk: Desk) -> None:
         self._app, self._desk = app, desk
@@ -80,7 +114,13 @@ class KeyNeeded:
         """Serve one request."""
         if scope["type"] == "http":
             request = Request(scope)
-            if await to_thread.run_sync(partial(key_of, self._desk, request)) is None:
+            try:
+                key = await to_thread.run_sync(partial(key_of, self._desk, request))
+            except FAULTS as error:
+                answer = JSONResponse({"error": f"{noted(error)}."}, 503, {"Retry-After": "5"})
+                await answer(scope, receive, send)
+                return
+            if key is None:
                 said = {"error": "No API key, or one that is not valid: send Authorization: Bearer <key>."}
                 await JSONResponse(said, 401, CHALLENGE)(scope, receive, send)
                 return

@@ -22,17 +22,21 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from PIL import Image
 from pydantic import SecretStr
+from starlette.testclient import TestClient
 
 from imagesync_pipelines.sandbox.server import bind
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.plan_words import DISMISS, say
 from imagesync_pipelines.storage.quarantine import QuarantineItem, QuarantineTable
-from imagesync_pipelines.web.assistants.desk import REFUSED, Desk, admit
-from imagesync_pipelines.web.assistants.server import PLANNING, READING, build_app
+from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.storage.schema import mirror
+from imagesync_pipelines.web.assistants import planning, reading
+from imagesync_pipelines.web.assistants.desk import BUSY, REFUSED, Desk, admit, key_of
+from imagesync_pipelines.web.assistants.server import PLANNING, READING, build_app, build_server
 from imagesync_pipelines.web.catalogue.access import KeyScope, add_key, revoke_key
 from imagesync_pipelines.web.catalogue.pages.pictures import Derivatives
-from imagesync_pipelines.web.catalogue.state import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import CatalogueSettings, Opened
 from imagesync_pipelines_tests.cli.terminals import COMMAND
 from imagesync_pipelines_tests.places import databases, environment_of, opened
 from imagesync_pipelines_tests.web.catalogue import judging
@@ -165,16 +169,20 @@ def test_a_plan_is_told_row_by_row_with_what_people_said_of_it(door: Door) -> No
 
 def test_it_proposes_by_runs_that_stop_after_their_plan(door: Door) -> None:
     door.world.product("803721")
+    photo = {"connector": "edge", "account": "store1", "key": "1", "group_key": "1", "fingerprint": "f"}
+    with door.world.engine.begin() as connection:
+        connection.execute(mirror.insert().values(**photo, payload={"product_sku": "803721"}))
     both = (KeyScope.READ, KeyScope.PLAN)
 
-    started = facts(door.tool("plan_synchronisation", both, connector="image_db", skus=["803721"]))
-    facts(door.tool("plan_synchronisation", both, connector="plytix", account="main", skus=["803721"]))
+    started = facts(door.tool("plan_synchronisation", both, connector="image_db", skus=[" 803721", "803721"]))
+    facts(door.tool("plan_synchronisation", both, connector="edge", account="store1", skus=["803721"]))
     row = EffectRow("1/2", "add", "new", fingerprint_after="f")
     with door.world.engine.begin() as connection:
         note_effects(connection, [Effect("image_db", "", "1", (row,), Author(RUN_ID))])
     facts(door.tool("plan_undo", both, run_id=RUN_ID))
 
     assert started["run_id"] == RUN_ID
+    assert '["803721"]' in json.dumps(door.dagster.launched[0]["runConfigData"])
     for launched in door.dagster.launched:
         tags = {tag["key"]: tag["value"] for tag in launched["executionMetadata"]["tags"]}
         assert tags["imagesync/started_by"].startswith("key helper-")
@@ -188,15 +196,100 @@ def test_it_proposes_by_runs_that_stop_after_their_plan(door: Door) -> None:
     [
         ("plan_synchronisation", {"connector": "nobody", "skus": ["1"]}, "There is no connector 'nobody'"),
         ("plan_synchronisation", {"connector": "edge", "account": "x", "skus": ["1"]}, "no account or store 'x'"),
+        (
+            "plan_synchronisation",
+            {"connector": "image_db", "skus": ["803721", "nobody", " "]},
+            "Nothing was started; 'nobody', '': the ERP has no product with this SKU.",
+        ),
+        (
+            "plan_synchronisation",
+            {"connector": "plytix", "account": "main", "skus": [*"abcdefg"]},
+            "'e' and 2 more: no listing has this SKU in the mapping files",
+        ),
         ("plan_undo", {"run_id": RUN_ID}, "can be taken back"),
     ],
 )
 def test_what_cannot_be_planned_is_told_and_starts_nothing(
     door: Door, tool: str, arguments: dict[str, Any], why: str
 ) -> None:
+    door.world.product("803721")
     assert why in said(door.tool(tool, (KeyScope.READ, KeyScope.PLAN), **arguments))
     assert "scope plan" in said(door.tool(tool, **arguments))
     assert door.dagster.launched == []
+
+
+def test_a_key_starts_so_many_plans_within_an_hour(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PLANS_AN_HOUR", Window(1, 3600))
+    door.world.product("803721")
+    key = a_key(door.world.engine, (KeyScope.READ, KeyScope.PLAN), name="helper")
+    wanted = {"connector": "image_db", "skus": ["803721"]}
+    facts(door.ask(key, lambda client: client.call_tool("plan_synchronisation", wanted)))
+    row = EffectRow("1/2", "add", "new", fingerprint_after="f")
+    with door.world.engine.begin() as connection:
+        note_effects(connection, [Effect("image_db", "", "1", (row,), Author(RUN_ID))])
+    for tool, arguments in (("plan_synchronisation", wanted), ("plan_undo", {"run_id": RUN_ID})):
+        refused = said(door.ask(key, lambda client, tool=tool, arguments=arguments: client.call_tool(tool, arguments)))
+        assert "The key helper has started 1 plans within an hour, all that it may; try again in" in refused
+    assert len(door.dagster.launched) == 1
+
+
+def test_no_tool_tells_the_password_of_an_address(door: Door) -> None:
+    address, world = "https://anna:sec@secret@127.0.0.1:1/a.jpg", door.world
+    at = f"at {address}"
+    product = world.product("803721", f"Engel {at}")
+    image = {"image_url": address, "thumbnail_url": address, "alt_text": at, "chosen_because": at, "image_type": at}
+    world.image(product, "930363", **image, metadata={"from": [address], "original_file": {"uploaded_from": at}})
+    judging.show(world.engine, "803721", judging.GREY, product_id=product, picture=address, name=at)
+    judging.show(world.engine, "803722", judging.GREY, picture="at:930363")
+    judging.judge(world.engine)
+    QuarantineTable(world.engine, "plytix/main").put([QuarantineItem(at, None, "fetch", at, at)])
+    before = {"image_url": address, "name": at, "external_id": at}
+    row = EffectRow(f"{product}/930363", "update", at, fingerprint_after="f", before=before, lost=at)
+    with world.engine.begin() as connection:
+        note_effects(connection, [Effect("image_db", "", str(product), (row,), Author(RUN_ID, person=at))])
+    planned = {"key": f"{product}/1", "key_before": f"{product}/1", "group": str(product), "product": at}
+    number = save(world, [{**planned, "change": "remove", "reason": at}])
+    say(world.engine, number, DISMISS, "bert", at)
+    asked: dict[str, dict[str, Any]] = {
+        "find_products": {}, "product": {"sku": "803721"}, "pictures": {"sku": "803721"}, "plans": {},
+        "plan": {"number": number, "change": "remove"}, "quarantine": {}, "history": {"sku": "803721"},
+        "picture_quality": {}, "run": {"run_id": RUN_ID}, "plan_undo": {"run_id": RUN_ID},
+        "plan_synchronisation": {"connector": "image_db", "skus": [address]},
+    }  # fmt: skip
+    assert set(asked) == {one.__name__ for one in (*READING, *PLANNING)}
+    key = a_key(world.engine, (KeyScope.READ, KeyScope.PLAN), name="helper")
+
+    async def every(client: Client) -> dict[str, Any]:
+        return {tool: await client.call_tool(tool, arguments) for tool, arguments in asked.items()}
+
+    told = {tool: result.model_dump_json() for tool, result in door.ask(key, every).items()}
+    assert {tool for tool, text in told.items() if "secret" in text or "anna:" in text or "at:930363" in text} == set()
+    # They tell of the addresses all the same.
+    assert {tool for tool, text in told.items() if "127.0.0.1:1/a.jpg" not in text} == {"run", "plan_undo"}
+
+
+def test_a_database_that_does_not_answer_is_told_in_a_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, _ = add_key(world.engine, "helper", [KeyScope.READ])
+    said = "The database does not answer; try again."
+    away = replace(world.opened, engine=sa.create_engine("postgresql+psycopg://u:canary@127.0.0.1:1/db"))
+
+    def refused(opened: Opened) -> None:
+        async def asked() -> None:
+            async with Client(build_server(opened, SecretStr(key))) as client:
+                await client.call_tool("find_products", {})
+
+        busy = pytest.RaisesExc(MCPError, match=f"^{said}$", check=lambda error: error.code == BUSY)
+        with pytest.RaisesGroup(busy, allow_unwrapped=True, flatten_subgroups=True):
+            asyncio.run(asked())
+
+    refused(away)
+    answer = TestClient(build_app(away)).post("/mcp", json={}, headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.headers["Retry-After"], answer.json()) == (503, "5", {"error": said})
+    # It went away after the key was read.
+    monkeypatch.setattr(
+        reading.listing, "list_products", lambda *_: key_of(Desk(away, Derivatives(away), SecretStr(key)), None)
+    )
+    refused(world.opened)
 
 
 def test_a_key_reads_until_it_is_revoked(door: Door) -> None:

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from imagesync_pipelines.quality import queries as quality
 from imagesync_pipelines.quality.rules import TO_DO, rule_sets
-from imagesync_pipelines.upstream.addresses import web_address
 from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented
 from imagesync_pipelines.web.catalogue.api.routes import Cursor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
@@ -149,12 +148,6 @@ def judged_pictures(
     after = quality.Place(*decode_cursor(cursor, (int, str, str, str, str))) if cursor else None
     with opened.engine.connect() as connection:
         found, following = quality.pictures(connection, rule_sets(opened.quality), asked, after, limit)
-    items = [JudgedPicture.model_validate(_told(one)) for one in found]
+    items = [JudgedPicture.model_validate(quality.as_json(one)) for one in found]
     page = JudgedPage(items=items, next_cursor=encode_cursor(following) if following else None)
     return answered(request, page, page.next_cursor)
-
-
-def _told(one: quality.JudgedPicture) -> dict[str, object]:
-    # What an account of ours reads is no address for others.
-    address = web_address(one.picture) if one.picture.startswith(("http://", "https://")) else None
-    return {**quality.as_json(one), "picture": address}
