@@ -28,6 +28,8 @@ COMPARED_BY = "1"
 NEAREST = 10
 """A content is put beside so many others at most that show the same picture."""
 _AT_ONCE, _PAIRS_AT_ONCE, _PLACES_TOLD = 500, 1_000, 3
+# A picture that says that there is none stands on very many products: so many of its places a run and a page look at.
+_PLACES_OF_RUN, _PLACES_OF_PAGE = 10_000, 200
 # So much more pixels or sharpness is better; less may be the way that it was measured.
 _LARGER, _SHARPER = 1.44, 1.25
 
@@ -69,10 +71,11 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True)
 class Copy:
-    """A content, and where it is shown."""
+    """A content, and where it is shown, first first of all; is_cut: there are more places than these."""
 
     measures: Measures
     places: tuple[Where, ...]
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def _suggest(engine: sa.Engine) -> int:
         with engine.begin() as connection:
             rows = connection.execute(query.limit(_PAIRS_AT_ONCE)).all()
             other = []
-            for row, one, copy in _with_copies(connection, rows):
+            for row, one, copy in _with_copies(connection, rows, _PLACES_OF_RUN):
                 kinds = [kind.value for kind, _ in suggested_by(one, copy)] if one and copy else []
                 suggested += bool(kinds) and row.dismissed_at is None
                 if kinds != row.kinds:
@@ -210,46 +213,64 @@ def _suggest(engine: sa.Engine) -> int:
 
 
 def _with_copies(
-    connection: sa.Connection, rows: Sequence[sa.Row]
+    connection: sa.Connection, rows: Sequence[sa.Row], most: int
 ) -> Iterator[tuple[sa.Row, Copy | None, Copy | None]]:
-    """Pairs with both of their copies; None: it was not measured, or is shown nowhere."""
+    """Pairs with both of their copies; None: it was not measured, or is shown nowhere. most: so many places of each."""
     names = {name for row in rows for name in (row.sha256, row.other_sha256)}
     measures, places = measures_of(connection, names), dict[str, list[Where]]()
     family = sa.func.coalesce(product.c.parent_id, product.c.id)
-    columns = (*(_shown[name] for name in Where._fields[:7]), family, product.c.kind == "parent")
-    query = sa.select(_shown.sha256, *columns).outerjoin_from(
-        channel_picture, product, product.c.id == _shown.product_id
+    order = (_shown.is_main.desc(), _shown.code, _shown.connector, _shown.account, _shown.key)
+    number = sa.func.row_number().over(partition_by=_shown.sha256, order_by=order).label("number")
+    numbered = sa.select(channel_picture, number).where(among(_shown.sha256, names)).subquery()
+    columns = (*(numbered.c[name] for name in Where._fields[:7]), family, product.c.kind == "parent")
+    query = sa.select(numbered.c.sha256, *columns).outerjoin_from(
+        numbered, product, product.c.id == numbered.c.product_id
     )
-    order = (_shown.code, _shown.connector, _shown.account, _shown.key)
-    for sha256, *place in connection.execute(query.where(among(_shown.sha256, names)).order_by(*order)):
+    for sha256, *place in connection.execute(query.where(numbered.c.number <= most + 1).order_by(numbered.c.number)):
         places.setdefault(sha256, []).append(Where._make([*place[:8], bool(place[8])]))
-    copies = {name: Copy(one, tuple(places[name])) for name, one in measures.items() if name in places}
+    copies = {
+        name: Copy(one, tuple(places[name][:most]), len(places[name]) > most)
+        for name, one in measures.items()
+        if name in places
+    }
     return ((row, copies.get(row.sha256), copies.get(row.other_sha256)) for row in rows)
 
 
 def suggested_by(one: Copy, other: Copy) -> list[tuple[Kind, str]]:
     """What two copies of the same picture suggest, each with a sentence. one is other: a content in several places."""
     mains = [place for copy in ((one,) if one is other else (one, other)) for place in copy.places if place.is_main]
-    found: list[tuple[Kind, str]] = []
-    for kind, which in ((Kind.VARIANTS, _are_variants), (Kind.PRODUCTS, _are_others)):
-        told = _told([place for place in mains if any(which(place, another) for another in mains)])
-        if told and kind == Kind.VARIANTS:
-            found.append((kind, f"The same picture stands on several variants: {told}. Does it show each of them?"))
-        elif told:
-            found.append((kind, f"The same picture stands on different products: {told}. Is it right for each?"))
+    families: dict[int | None, list[Where]] = {}
+    for place in mains:
+        families.setdefault(place.family, []).append(place)
+    is_cut, found = one.is_cut or other.is_cut, list[tuple[Kind, str]]()
+    variants = [place for place in mains if any(_are_variants(place, another) for another in families[place.family])]
+    if told := _told(variants, is_cut):
+        found.append(
+            (Kind.VARIANTS, f"The same picture stands on several variants: {told}. Does it show each of them?")
+        )
+    others = [place for place in mains if any(_are_others(place, another) for another in _beside(place, families))]
+    if told := _told(others, is_cut):
+        found.append((Kind.PRODUCTS, f"The same picture stands on different products: {told}. Is it right for each?"))
     if one is not other:
         for better, worse in ((one, other), (other, one)):
             found += _of_copies(better, worse)
     return found
 
 
+def _beside(place: Where, families: Mapping[int | None, Sequence[Where]]) -> Iterator[Where]:
+    """Places that are not of the same family; the first of them is another product nearly always."""
+    return (
+        another for family, places in families.items() if family is None or family != place.family for another in places
+    )
+
+
 def _of_copies(better: Copy, worse: Copy) -> Iterator[tuple[Kind, str]]:
     """What is said where the first copy is better than the second, which is the main picture of something."""
-    main = _told([place for place in worse.places if place.is_main])
+    main = _told([place for place in worse.places if place.is_main], worse.is_cut)
     if not main:
         return
     good, bad = better.measures, worse.measures
-    there = _told(better.places)
+    there = _told(better.places, better.is_cut)
     only = sorted(set(bad.words or ()) - set(good.words or ()))
     if only and good.words is not None:
         yield Kind.WORDS, f"On {main} are words that the copy on {there} has not: {', '.join(only[:5])}."
@@ -284,10 +305,12 @@ def _are_others(one: Where, other: Where) -> bool:
     return not are_family and not _is_same_product(one, other)
 
 
-def _told(places: Sequence[Where]) -> str:
+def _told(places: Sequence[Where], is_cut: bool) -> str:
     named = dict.fromkeys(f"{place.code} ({' '.join(filter(None, place[:2]))})" for place in places)
     rest = len(named) - _PLACES_TOLD
-    return ", ".join(list(named)[:_PLACES_TOLD]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(list(named)[:_PLACES_TOLD]) + (
+        f" and {'more than ' if is_cut else ''}{rest} more" if rest > 0 else ""
+    )
 
 
 def suggestions(
@@ -312,7 +335,7 @@ def suggestions(
     while True:
         page = query if after is None else query.where(key < sa.tuple_(*map(sa.literal, after)))
         rows = connection.execute(page.limit(limit)).all()
-        for row, one, other in _with_copies(connection, rows):
+        for row, one, other in _with_copies(connection, rows, _PLACES_OF_PAGE):
             if one is None or other is None:
                 continue
             other = one if row.sha256 == row.other_sha256 else other

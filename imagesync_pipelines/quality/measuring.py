@@ -35,6 +35,8 @@ ANOTHER = "another picture is there than the one that was listed; it is looked a
 
 _row, _measure = channel_picture.c, picture_measure.c
 _ORDER = (_row.connector, _row.account, _row.code, _row.key)
+_IS_GOOD, _IS_NEW = _row.problem == "", _row.measured_at.is_(None)
+_PARTS = (sa.and_(_IS_GOOD, _IS_NEW), sa.and_(_IS_GOOD, ~_IS_NEW), ~_IS_GOOD)
 _TELLS = sa.or_(_row.version.startswith(SHA256), _row.version.startswith(MD5))
 
 
@@ -55,8 +57,8 @@ class Tools:
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a run goes. limit: so many contents are looked at; None: all. retry: after which one that was bad is
-    tried again."""
+    """How far a run goes. limit: so many contents are looked for where they are; None: all. retry: after which one
+    that was bad is tried again."""
 
     now: datetime
     limit: int | None
@@ -67,13 +69,15 @@ class Bounds:
 @dataclass
 class Looked:
     """What came of a run. measured: contents that are known now; problems: those that were set aside, with the first
-    of their reasons. waiting: pictures that the limit left for the next run; away: those whose host did not answer.
-    no_words: why no text could be read, '' where it could, or nobody wanted it. unread: contents in which the reader
-    could tell none, which are measured all the same, with why of the first.
+    of their reasons; nowhere: those of them that have no address, which cost nothing. waiting: pictures that the limit
+    left for the next run; away: those whose host did not answer. no_words: why no text could be read, '' where it
+    could, or nobody wanted it. unread: contents in which the reader could tell none, which are measured all the same,
+    with why of the first.
     """
 
     measured: int = 0
     problems: int = 0
+    nowhere: int = 0
     reasons: list[str] = field(default_factory=list)
     waiting: int = 0
     away: int = 0
@@ -83,8 +87,8 @@ class Looked:
 
     @property
     def done(self) -> int:
-        """How many were looked at."""
-        return self.measured + self.problems
+        """How many were looked for: a limit is of these."""
+        return self.measured + self.problems - self.nowhere
 
 
 class _Due(NamedTuple):
@@ -101,6 +105,11 @@ class _Due(NamedTuple):
     def content(self) -> str:
         """The same one: the same content."""
         return self.version if self.version.startswith((SHA256, MD5)) else f"{self.picture} {self.version}"
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """The same one: whatever it gives is the same, also no answer. Another place may have the same content."""
+        return self.content, self.picture
 
 
 class _Seen(NamedTuple):
@@ -139,20 +148,30 @@ def measure_due(
     with engine.begin() as connection:
         _adopt(connection, which)
         total = _number_due(connection, due())
-    found, known = Looked(), dict[str, _Seen]()
+    found, known, failed = Looked(), dict[str, _Seen](), dict[tuple[str, str], _Seen]()
+
+    def seen_of(one: _Due) -> _Seen | None:
+        # What one place cannot give, another one may.
+        return known.get(one.content) or failed.get(one.source)
+
     stage = "main pictures measured" if others_of is None else "other pictures measured"
     wanted = total if bounds.limit is None else min(total, bounds.limit)
     with ThreadPoolExecutor(bounds.workers, thread_name_prefix="measure") as pool:
         for portion in _portions(engine, due) if total else ():
-            new = {one.content: one for one in portion if one.content not in known}
-            if bounds.limit is not None:
-                new = dict(list(new.items())[: max(0, bounds.limit - found.done)])
-            if len(known) + len(new) > _MOST_KNOWN:
+            if len(known) + len(failed) + len(portion) > _MOST_KNOWN:
                 known.clear()
-            seen = dict(zip(new, pool.map(looker.look, new.values()), strict=True))
-            known |= seen
-            _write(engine, tools, bounds.now, [(one, known[one.content]) for one in portion if one.content in known])
-            _count(found, seen)
+                failed.clear()
+            # Each content once; where it could not be had, the next place of it.
+            while new := list({one.content: one for one in reversed(portion) if seen_of(one) is None}.values())[::-1]:
+                if bounds.limit is not None:
+                    new = new[: max(0, bounds.limit - found.done)]
+                if not new:
+                    break
+                seen = list(zip(new, pool.map(looker.look, new), strict=True))
+                known |= {one.content: what for one, what in seen if what.sha256}
+                failed |= {one.source: what for one, what in seen if not what.sha256}
+                _count(found, [what for _, what in seen])
+            _write(engine, tools, bounds.now, [(one, what) for one in portion if (what := seen_of(one)) is not None])
             progress(stage, found.done, wanted)
             if bounds.limit is not None and found.done >= bounds.limit:
                 break
@@ -274,20 +293,24 @@ def _number_due(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int
 
 
 def _portions(engine: sa.Engine, due: Callable[[], sa.ColumnElement[bool]]) -> Iterator[Sequence[_Due]]:
-    """The pictures that are due, each once, also where it fails; no transaction lasts while they are looked at."""
+    """The pictures that are due, each once, also where it fails; no transaction lasts while they are looked at.
+
+    What was never measured goes first, and what was bad before last, so that a limit is not used up by it.
+    """
     columns = [_row[name] for name in _Due._fields]
-    last: tuple[str, ...] | None = None
-    while True:
-        query = _of(due(), *columns).order_by(*_ORDER).limit(PORTION)
-        if last is not None:
-            query = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*map(sa.literal, last)))
-        with engine.connect() as connection:
-            rows = [_Due(*row) for row in connection.execute(query)]
-        if rows:
-            yield rows
-        if len(rows) < PORTION:
-            return
-        last = rows[-1][:4]
+    for part in _PARTS:
+        last: tuple[str, ...] | None = None
+        while True:
+            query = _of(sa.and_(part, due()), *columns).order_by(*_ORDER).limit(PORTION)
+            if last is not None:
+                query = query.where(sa.tuple_(*_ORDER) > sa.tuple_(*map(sa.literal, last)))
+            with engine.connect() as connection:
+                rows = [_Due(*row) for row in connection.execute(query)]
+            if rows:
+                yield rows
+            if len(rows) < PORTION:
+                break
+            last = rows[-1][:4]
 
 
 def _adopt(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
@@ -327,8 +350,9 @@ def _write(engine: sa.Engine, tools: Tools, now: datetime, portion: Sequence[tup
         connection.execute(channel_picture.update().where(mine), rows)
 
 
-def _count(found: Looked, seen: dict[str, _Seen]) -> None:
-    for one in seen.values():
+def _count(found: Looked, seen: Sequence[_Seen]) -> None:
+    for one in seen:
+        found.nowhere += one.problem == NO_ADDRESS
         found.measured += bool(one.sha256)
         found.problems += bool(one.problem)
         found.unread += bool(one.unread)

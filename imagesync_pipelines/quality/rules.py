@@ -253,9 +253,13 @@ def read_rules(settings: QualitySettings) -> tuple[dict[str, RuleSet], list[str]
     known = dict(_shipped())
     problems: list[str] = []
     if settings.rules_folder is not None:
-        found, problems = _read_all(settings.rules_folder)
+        try:
+            found, problems = _read_all(settings.rules_folder)
+            is_there = settings.rules_folder.is_dir()
+        except OSError:
+            found, is_there = {}, False
         known |= found
-        if not settings.rules_folder.is_dir():
+        if not is_there:
             problems.append(f"QUALITY_RULES_FOLDER: {settings.rules_folder} is no folder that can be read")
     for channel, named in sets_of_channels(settings).items():
         missing = [one for one in named if one not in known]

@@ -34,7 +34,8 @@ from imagesync_pipelines.upstream.fetch import FetchPolicy
 
 LOCK = "quality"
 CONNECT_SECONDS, TRIES, MEGABYTE = 5.0, 2, 1_000_000
-# What nobody shows any more may be shown again: the next run of a connector that was off, an undo.
+# What nobody shows any more may be shown again: the next run of a connector that was off, an undo. It counts from when
+# it was measured, or was seen to be shown.
 _KEPT_MEASURES = timedelta(days=30)
 
 
@@ -189,7 +190,9 @@ def forget_old(engine: sa.Engine, now: datetime, keep: timedelta) -> int:
             sa.or_(*(_is_unknown(picture_alike.c[name]) for name in ("sha256", "other_sha256")))
         ),
     )
+    is_old = picture_measure.c.measured_at < now - _KEPT_MEASURES / 2
     with engine.begin() as connection:
+        connection.execute(picture_measure.update().where(is_old, shown).values(measured_at=now))
         return sum(int(connection.execute(one).rowcount) for one in statements)
 
 

@@ -42,6 +42,17 @@ def test_the_asset_tells_what_came_of_a_run(instance: dg.DagsterInstance, monkey
     assert told.metadata["summary"].value == {"said": done.said, "warnings": ["3 main pictures wait."]}
 
 
+def test_a_setting_that_is_wrong_keeps_no_definitions_from_loading_and_doctor_tells_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QUALITY_SCHEDULE", "0 6 * * *")
+    assert quality.build_schedule(Settings()).default_status == dg.DefaultScheduleStatus.RUNNING
+    monkeypatch.setenv("QUALITY_WORKERS", "many")
+    assert quality.build_schedule(Settings()).default_status == dg.DefaultScheduleStatus.STOPPED
+    assert "no_main_picture_is_refused_by_own" in {spec.name for spec in quality.build_checks().check_specs}
+    assert (looked_at(None).state, "QUALITY_WORKERS" in looked_at(None).said) == (State.WRONG, True)
+
+
 def test_a_check_for_each_rule_set_says_how_many_main_pictures_are_refused_and_what_frees_most(
     database: sa.Engine, instance: dg.DagsterInstance
 ) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from benchmarks.alike_pictures import SAME, drawn, products
 from imagesync_pipelines.imaging.hashes import difference_hash
 from imagesync_pipelines.imaging.signatures import signature_of
+from imagesync_pipelines.quality import alike
 from imagesync_pipelines.quality.alike import (
     Copy,
     Found,
@@ -79,6 +80,23 @@ def test_sentences_name_where_and_why() -> None:
     assert " and 2 more" in sentence
 
 
+def test_a_picture_of_very_many_products_is_compared_with_a_few_of_them_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Where] = []
+
+    def is_same(one: Where, other: Where) -> bool:
+        compared.append(one)
+        return one.code == other.code
+
+    monkeypatch.setattr(alike, "_is_same_product", is_same)
+    places = [RED._replace(code=f"S-{n:04}", product_id=n, family=n // 700) for n in range(2_000)]
+    places += [STORE._replace(code=f"U-{n:04}") for n in range(500)]
+    content = Copy(PLAIN, tuple(places))
+    found = dict(suggested_by(content, content))
+    assert "S-0000 (plytix), S-0001 (plytix), S-0002 (plytix) and 1997 more" in found[Kind.VARIANTS]
+    assert "and 2497 more" in found[Kind.PRODUCTS]
+    assert len(compared) < 4 * len(places)
+
+
 def told(engine: sa.Engine, **asked: Any) -> list[tuple[str, str, Kind]]:
     with engine.connect() as connection:
         return [(one.sha256, one.other_sha256, one.kind) for one in suggestions(connection, **asked)[0]]
@@ -125,6 +143,20 @@ def test_new_contents_are_compared_once_and_what_a_person_dismissed_stays_so(dat
         assert not restore(connection, "a1", "a2")
     assert told(database, dismissed=True) == []
     assert {kind for *_, kind in told(database)} == {Kind.VARIANTS, Kind.BETTER_COPY}
+
+
+def test_a_page_reads_some_places_of_a_content_and_says_that_there_are_more(
+    database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alike, "_PLACES_OF_PAGE", 4)
+    measure(database, "none")
+    for n in range(6):
+        show(database, f"A{n}", "none", is_main=n > 0)
+    find_alike(database)
+    with database.connect() as connection:
+        ([one], _) = suggestions(connection)
+    assert ([place.code for place in one.here.places], one.here.is_cut) == (["A1", "A2", "A3", "A4"], True)
+    assert "A3 (plytix default) and more than 1 more." in one.sentence
 
 
 def test_pages_follow_each_other_and_skip_what_is_shown_no_more(database: sa.Engine) -> None:

@@ -121,6 +121,28 @@ def test_a_bad_picture_is_set_aside_with_its_reason_and_tried_again_after_a_whil
     assert world.known()["C1"] == (sha256(b"two"), "")
 
 
+def test_a_content_that_one_place_cannot_give_is_measured_where_another_one_gives_it(world: World) -> None:
+    version = f"sha256:{sha256(b'one')}"
+    away, near = (SHOWN._replace(code=code, picture=f"https://{code}.example", version=version) for code in "AB")
+    world.gives = {away.picture: NotFoundError("HTTP 404", status=404), near.picture: b"one"}
+    world.show(away, away._replace(key="2"), account="a")
+    world.show(near, near._replace(code="C"), account="b")
+    found = world.run()
+    assert (found.measured, found.problems, world.fetched) == (1, 1, [away.picture, near.picture])
+    assert world.known()["B1"] == world.known()["C1"] == (sha256(b"one"), "")
+
+
+def test_what_was_bad_before_and_what_has_no_address_use_up_no_limit(world: World) -> None:
+    bad, nowhere = SHOWN._replace(code="A"), SHOWN._replace(code="B", picture="")
+    new = SHOWN._replace(code="C", picture="https://c.example/1")
+    world.gives = {bad.picture: b"broken", new.picture: b"one"}
+    world.show(bad)
+    assert world.run().problems == 1
+    world.show(bad, nowhere, new)
+    found = world.run(replace(BOUNDS, now=NOW + timedelta(hours=25), limit=1))
+    assert (world.fetched, found.measured, found.problems, found.waiting) == ([new.picture], 1, 1, 1)
+
+
 def test_a_host_that_is_away_is_asked_a_few_times_and_its_pictures_wait(world: World) -> None:
     pictures = [SHOWN._replace(code=f"{number:03}", picture=f"https://a.example/{number}") for number in range(100)]
     world.gives = {one.picture: UnavailableError("no answer in time") for one in pictures}

@@ -195,6 +195,20 @@ def test_a_bad_file_is_set_aside_with_its_reason_and_stops_no_other(tmp_path: Pa
     assert known["amazon"] == shipped("amazon")
 
 
+def test_a_folder_that_may_not_be_listed_is_told_and_the_shipped_sets_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = rule_sets(settings())
+
+    def refused(folder: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    known, problems = read_rules(settings(tmp_path))
+    assert (known, len(problems)) == (shipped, 1)
+    assert "no folder that can be read" in problems[0]
+
+
 def test_a_folder_that_is_not_there_and_a_set_that_is_not_there_are_told(tmp_path: Path) -> None:
     known, problems = read_rules(settings(tmp_path / "no", "plytix=amazon,bol edge=own"))
     assert set(known) == set(SHIPPED)
