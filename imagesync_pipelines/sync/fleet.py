@@ -64,15 +64,18 @@ class Target:
         return max((one for one in moments if one is not None), default=None)
 
 
-# What a person dismissed, what would take a run back, and a part of a plan that is only stored, nobody misses.
+# What a person dismissed, what would take a run back or excluded products away, and a part of a plan that is only
+# stored, nobody misses. Of the news at the source a plan of some products brings not all.
 _NEWEST = sa.text("""
 SELECT connector, coalesce(scope->>'account', '') AS account,
        (array_agg(id ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL))[1] AS applied,
        (array_agg(applied_at ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL))[1] AS applied_at,
-       (array_agg(created_at ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL))[1] AS applied_made_at,
+       (array_agg(created_at ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL AND NOT scope ? 'of_some'
+                                                            AND NOT scope ? 'takes_away'))[1] AS applied_made_at,
        (array_agg(id ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL OR missed))[1] AS newest,
        (array_agg(counts ORDER BY id DESC) FILTER (WHERE applied_at IS NOT NULL OR missed))[1] AS counts
-  FROM (SELECT p.*, run_id IS NOT NULL AND NOT scope ? 'undoes_run' AND NOT scope ? 'piece' AND
+  FROM (SELECT p.*, run_id IS NOT NULL AND NOT scope ? 'undoes_run' AND NOT scope ? 'takes_away'
+               AND NOT scope ? 'piece' AND
                (SELECT word FROM imagesync.plan_word w WHERE w.plan_id = p.id AND word IN ('approve', 'dismiss')
                  ORDER BY w.id DESC LIMIT 1) IS DISTINCT FROM 'dismiss' AS missed
           FROM imagesync.plan p) AS plan

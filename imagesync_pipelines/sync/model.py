@@ -69,10 +69,14 @@ class Ruling(StrEnum):
 
 
 class Undone(NamedTuple):
-    """A mark on a key: a person undid what the source wants there (guard.wants), and why that is, for people."""
+    """A mark on a key: a person undid what the source wants there (guard.wants), and why that is, for people.
+
+    replaces: whether it was wanted instead of something, which the undo brought back.
+    """
 
     wanted: str
     why: str
+    replaces: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def law(world: World) -> pd.DataFrame:
         rejected=world.rejected,
         match_position=world.match_position,
         marks=world.marks,
+        replaces=world.replaces,
         excluded=world.excluded,
     )
 

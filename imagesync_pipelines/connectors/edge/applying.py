@@ -83,7 +83,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
     loaded, calls = load_plan(context, plan_id, by_person=by_person), run.api.calls
     with run.lock():
         told = run.identify(record=True)
-        whole = listed is not None and listed.full and listed.complete
+        whole = listed is not None and listed.full and listed.complete and loaded.is_of_all
         if whole or not marking.restored(run.identity, run.engine, run.database):
             marking.move_on(run.identity, run.engine, run.database)
         is_undo = is_reversal(loaded.scope)

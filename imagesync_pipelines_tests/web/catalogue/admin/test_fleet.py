@@ -106,6 +106,7 @@ def test_what_was_dismissed_or_takes_a_run_back_is_not_missed_and_counts_when_ca
     dismissed = save(world, ADDED, connector="edge", account="store1")
     say(world.engine, dismissed, DISMISS, "anna", "")
     undo = save(world, ADDED, connector="edge", account="store1", undoes_run="run")
+    save(world, ADDED, connector="edge", account="store1", takes_away=True)
     panel = panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
     assert "in step" in panel
     assert "last carried out" not in panel
@@ -132,8 +133,15 @@ def test_a_target_is_late_when_neither_news_nor_a_plan_came_for_long(
     assert ("late" in panels(viewer.get("/admin/fleet").text)["Edge stores store1"].split("Acknowledged")[0]) == late
 
 
-def test_news_of_a_main_account_are_news_of_its_children(world: World, viewer: Browser) -> None:
+@pytest.mark.parametrize("some", ["of_some", "takes_away"])
+def test_news_of_a_main_account_are_news_of_its_children_also_after_a_plan_of_some_products(
+    world: World, viewer: Browser, some: str
+) -> None:
     carried_out(world, "north", "moysklad")
+    later = save(world, ADDED, connector="moysklad", account="north", **{some: True})
+    Plans(world.engine, world.opened.storage).mark_applied(later, "another")
+    with world.engine.begin() as connection:
+        connection.execute(plan.update().where(plan.c.id == later).values(created_at=NOW + timedelta(hours=2)))
     row = {"account": "main", "key": "product:1", "group_key": "g", "fingerprint": "f", "payload": {}}
     with world.engine.begin() as connection:
         connection.execute(mirror.insert().values(connector="moysklad", changed_at=NOW + timedelta(hours=1), **row))
