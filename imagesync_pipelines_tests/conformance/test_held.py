@@ -6,6 +6,7 @@ import pytest
 
 from imagesync_pipelines.cli.output import EXIT_CODES
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.storage.errors import PlanExpiredError
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import excluding, held
 from imagesync_pipelines.sync.guard import wants
@@ -75,7 +76,9 @@ def test_what_is_held_back_is_told_until_it_is_wanted_again_or_a_person_decides(
     site.assert_sound()
 
 
-def test_what_a_person_undid_or_excluded_stays_so_until_it_is_released(subject: Subject, site: Any) -> None:
+def test_what_a_person_undid_or_excluded_stays_so_until_it_is_released(
+    subject: Subject, site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.sync(**subject.whole)
     before = site.written()
     site.change()
@@ -91,6 +94,10 @@ def test_what_a_person_undid_or_excluded_stays_so_until_it_is_released(subject: 
         ]
     include = exclude(site, subject, set(rows["group"]))
     with site.entered():
+        with pytest.raises(PlanExpiredError, match="excluded by anna"):
+            runs.apply_plan(look.plan.id)
+        # As if somebody excluded it when the run had been asked for.
+        monkeypatch.setattr(runs, "expired_because", lambda plans, header, connector: "")
         earlier = runs.apply_plan(look.plan.id)
     assert "excluded by anna" in " ".join(earlier.summary["warnings"]), "it was planned before"
     assert [earlier.summary[change] for change in (*CHANGES, "refused")] == [0, 0, 0, len(undone)]
