@@ -1,12 +1,15 @@
 """Which store a database is: a row of ours in it says so, and no run writes into another one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.marking import STORE_ROW
-from imagesync_pipelines.connectors.edge.reading import take_photos
+from imagesync_pipelines.connectors.edge.reading import make_plan, take_photos
+from imagesync_pipelines.connectors.edge.shown import groups_by_sku
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.sync.identity import IdentityRefusedError
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
@@ -131,6 +134,13 @@ def test_our_own_database_restored_from_a_backup_is_noticed_too_and_nothing_is_d
     world.run(full=True)
     before = world.stamps()
     world.rows("UPDATE imagesync.target_memory SET counter = counter - 1", None)
+    ((sku,),) = world.rows("SELECT payload ->> 'product_sku' FROM imagesync.mirror ORDER BY key LIMIT 1", None)
+    with world.at_store() as run:
+        # A run of one product ends nothing of it, though it reads the whole listing.
+        some = replace(run, context=replace(run.context, groups_by_sku=groups_by_sku))
+        take_photos(some, full=True, dry_run=False, skus=[sku])
+        make_plan(some, allow_mass_delete=False, skus=[sku])
+        apply_plan(some, None)
     again = world.run().summary
     assert (again.images_added, again.images_updated, again.images_deleted) == (0, 0, 0)
     assert any("restored from a backup" in warning for warning in again.warnings)
