@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.plytix.settings import (
     job_for,
     plytix_accounts,
 )
-from imagesync_pipelines.connectors.plytix.unmatched import listed_skus, without_match
+from imagesync_pipelines.connectors.plytix.unmatched import listed_skus, needed_runs, without_match
 from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
@@ -59,6 +59,7 @@ CONNECTOR = Connector(
     groups_of=lambda connection, product_id, sku: (sku,),
     groups_by_sku=lambda connection, account, skus: {sku: sku for sku in skus},
     known_skus=listed_skus,
+    needed_runs=needed_runs,
     unknown_sku="no listing has this SKU in the mapping files as they were read last",
     declared=declared,
     probes=probes,

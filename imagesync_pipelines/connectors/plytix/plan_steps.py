@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
+from imagesync_pipelines.connectors.plytix.unmatched import whole_runs
 from imagesync_pipelines.storage.plans import CLEAN_UP
 from imagesync_pipelines.sync.planned import (
     POLICY,
@@ -143,7 +144,8 @@ def _stored(
         warnings=(*chosen.warnings, *galleries.warnings, *_more_warnings(galleries, read, left)),
         calls=read.calls if read.run_id == context.run_id else 0,
     )
-    plan_id = store_plan(context, galleries, dry_run=dry_run, made_for=made_for)
+    kept = whole_runs(context.installation.engine, context.account)
+    plan_id = store_plan(context, galleries, dry_run=dry_run, made_for=made_for, kept=kept)
     ends_here = dry_run or bool(made_for)
     links, main = planning.writes_of(galleries.plan)
     report = make_report(

@@ -30,6 +30,7 @@ from imagesync_pipelines.connectors.plytix.model import PlytixProduct
 from imagesync_pipelines.connectors.plytix.reading import settle
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.target import FATAL, NO_PRODUCT, NOT_THERE, OTHER_THUMBNAIL, STILL_THERE
+from imagesync_pipelines.connectors.plytix.unmatched import whole_runs
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.effects import Effect, EffectRow
 from imagesync_pipelines.storage.outbox import IN_PART
@@ -101,7 +102,8 @@ def plan_undo(context: Run, options: Asked, api: PlytixApi) -> StepResult:
         calls=api.calls - calls,
     )
     cost = f"{number} calls to Plytix, no upload among them."
-    return undo_result(context, planned, undoing, found, names={}, groups="products", cost=cost)
+    kept = whole_runs(context.installation.engine, context.account)
+    return undo_result(context, planned, undoing, found, names={}, groups="products", cost=cost, kept=kept)
 
 
 def apply_undo(context: Run, loaded: carry_out.Loaded, api: PlytixApi) -> StepResult:

@@ -7,11 +7,15 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix import plan_steps, reading
+from imagesync_pipelines.connectors.plytix.channel import channel_pictures
 from imagesync_pipelines.connectors.plytix.settings import GalleryPlanOptions
+from imagesync_pipelines.connectors.plytix.unmatched import listed_skus, needed_runs
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
+from imagesync_pipelines.storage.handovers import KEPT_RUNS
+from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector
+from imagesync_pipelines_tests.connectors.plytix.accounts import ACCOUNT, Connector, assert_converged, open_connector
 
 
 @pytest.fixture
@@ -70,6 +74,35 @@ def test_a_dry_run_that_is_executed_again_is_not_carried_out(database: sa.Engine
         assert connector.plytix.assets() == ()
         connector.apply(api, "a person's", look.plan_id)
         assert_converged(connector)
+
+
+def test_runs_of_chosen_products_leave_what_the_last_whole_run_read(connector: Connector) -> None:
+    place = connector.at("anybody").installation
+
+    def known() -> tuple[set[str], set[str]]:
+        listed = listed_skus(place.engine, place.storage, ACCOUNT, skus)
+        return listed, {one.code for one in channel_pictures(place.engine, place.settings, ACCOUNT)}
+
+    skus = connector.shown().keys()
+    before, needed = known(), needed_runs(place)
+    assert (before, len(needed)) == ((skus, skus), 1)
+    with connector.api() as api:
+        with place.engine.begin() as connection:
+            for number in range(2 * KEPT_RUNS):
+                row = {
+                    "connector": "plytix",
+                    "account": ACCOUNT,
+                    "run_id": f"chosen {number}",
+                    "step": "x",
+                    "value": {},
+                }
+                connection.execute(handover.insert().values(row))
+        some = connector.at("some")
+        some.plans.prune("plytix", 0, some.part)
+        connector.choose("some", skus=[min(skus)])
+        reading.products(connector.at("some"), NoOptions(), api)
+        plan_steps.plan(connector.at("some"), GalleryPlanOptions(), api)
+    assert (known(), needed_runs(place)) == (before, needed)
 
 
 def test_the_steps_of_a_run_go_on_with_its_lineage_and_never_with_what_a_stranger_read(connector: Connector) -> None:
