@@ -1,7 +1,7 @@
 """How the terminal shows things: a progress bar, a summary table, a list."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,12 +40,17 @@ def progress_bars() -> Iterator[Progress]:
         yield report
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table, as wide as the terminal, 120 columns where there is none; numbers to the right."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], whole: Collection[str] = ()
+) -> None:
+    """Print rows as a table, as wide as the terminal, 120 columns where there is none; numbers to the right.
+
+    whole: the columns of which no cell is broken in two lines.
+    """
     table = Table(title=title, title_justify="left")
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name in whole)
     for row in rows:
         # Names of sections, [edge.head_office], are no markup.
         table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))

@@ -104,16 +104,18 @@ def history(what: str, limit: int, connector: str | None, image: str) -> None:
     with runs.opened() as (_, instance):
         lines = read_history(instance, limit=limit, connector=connector)
     titles = {one.name: one.title for one in connectors()}
-    columns = ["run", "what", "connector", "of", "status", "started", "seconds"]
-    columns += ["added", "updated", "deleted", "products", "error"]
+    columns = ["run", "what", "status", "started", "seconds", "added", "updated", "deleted", "products"]
     rows = []
     for line in lines:
-        started = line.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.started else ""
+        started = line.started.astimezone().strftime("%Y-%m-%d %H:%M") if line.started else ""
         seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
-        about = (line.run_id[:8], job_words(line.job), titles.get(line.connector or "", ""))
-        cells = (*about, line.partition, line.status, started, seconds, line.added, line.updated)
-        rows.append((*cells, line.deleted, line.products_affected, line.error[:200]))
-    print_table(f"the last {len(rows)} runs", columns, rows)
+        of = "/".join(filter(None, (titles.get(line.connector or "", ""), line.partition)))
+        about = (line.run_id[:8], "\n".join(filter(None, (job_words(line.job), of))), line.status, started, seconds)
+        rows.append((*about, line.added, line.updated, line.deleted, line.products_affected))
+    print_table(f"the last {len(rows)} runs", columns, rows, whole=("run", "status", "started"))
+    for line in lines:
+        if line.error:
+            click.echo(f"  {line.run_id[:8]}: {line.error}")
 
 
 def told_of(what: str, limit: int, connector: str | None, image: str = "") -> None:

@@ -81,18 +81,19 @@ def undo(context: RunContext[Any], options: Asked, kept: Collection[str] = ()) -
     )
 
 
-def undo_choice(engine: sa.Engine, sku: str, who: str) -> str:
+def undo_choice(engine: sa.Engine, which: str | int, who: str) -> str:
     """Take back the last choice of a product's primary picture, or order of its pictures, or the end of one.
 
-    Says what holds now.
+    Says what holds now. which: the SKU of the product, or its id.
 
     It is noted as a choice itself, so doing it again brings that back. Raises UndoRefusedError and PinRefusedError.
     """
     with engine.connect() as connection:
         # As elsewhere: of several, one that is in the ERP, a variant first.
-        whose = sa.select(product.c.id).where(product.c.sku == sku)
+        asked = product.c.id == which if isinstance(which, int) else product.c.sku == which
         order = (product.c.left_erp_at.is_(None).desc(), product.c.kind.desc())
-        product_id = connection.scalar(whose.order_by(*order).limit(1))
+        whose = sa.select(product.c.id, product.c.sku).where(asked).order_by(*order).limit(1)
+        product_id, sku = connection.execute(whose).tuples().first() or (None, which)
         sources = connection.scalars(sa.select(effect.c.connector).where(effect.c.group_key == str(product_id)))
         done = effects_about(connection, [(source, str(product_id)) for source in sorted(set(sources))])
         now = pins_of(connection, [product_id or 0]).get(product_id or 0)

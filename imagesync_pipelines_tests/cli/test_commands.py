@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.cli.main import root
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.sync import held
 from imagesync_pipelines_tests.cli.terminals import call
@@ -85,7 +86,8 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     shown = call(place, capsys, "history", "--limit", "1")
     assert shown.code == 0
     assert "the last 1 runs" in shown.out
-    assert "completed" in shown.out
+    line = r"│ [0-9a-f]{8} │ Synchronisation +│ completed │ \d{4}-\d\d-\d\d \d\d:\d\d │.*\n│ +│ Image database"
+    assert re.search(line, shown.out), shown.out
     assert call(place, capsys, "history", "--connector", "plytix").out.startswith("the last 0 runs")
 
     joined = "imagesync.effect e JOIN imagesync.product p ON p.id::text = group_key"
@@ -100,6 +102,18 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     told = call(place, capsys, "history", run_id[:8], "--limit", "1")
     assert re.search(rf"run {run_id[:8]}  image_db \d+: picture .* added\n    new", told.out), told
     assert "nothing is neither the SKU of a product nor a run" in call(place, capsys, "history", "nothing").err
+
+
+def test_choices_are_taken_back_each_by_itself(place: World, capsys: Shown) -> None:
+    joined = "imagesync.product p JOIN imagesync.product_image i ON product_id = p.id"
+    query = f"SELECT p.id, sku, external_id FROM {joined} WHERE NOT is_primary ORDER BY 1 LIMIT 1"
+    product_id, sku, picture = place.rows(query)[0]
+    with place.opened() as (installation, _):
+        pin_image(installation.engine, product_id, "image_db", picture, "anna")
+    undone = call(place, capsys, "undo", "--choice", "nothing", "--choice", sku)
+    assert (undone.code, undone.out) == (1, f"{sku}: the rules choose the primary picture again\n")
+    assert undone.err == "No choice of a picture or an order is known of a product nothing; nothing was changed.\n"
+    assert call(place, capsys, "undo", "some-run", "--choice", sku).code == 2
 
 
 def test_quarantine_is_listed_tried_again_and_dropped(place: World, capsys: Shown) -> None:

@@ -124,7 +124,7 @@ def test_scrub_prints_what_it_repaired(place: EdgeWorld, capsys: Shown) -> None:
 
 def test_history_names_the_store(place: EdgeWorld, capsys: Shown) -> None:
     shown = call(place, capsys, "history", "--connector", "edge", "--limit", "1")
-    assert re.search(r"edge__\w+ +│ store\d", shown.out), shown.out
+    assert re.search(r"│ Edge stores/store\d", shown.out), shown.out
 
 
 def test_the_photo_server_refuses_a_redirect_without_a_target(place: EdgeWorld, capsys: Shown) -> None:

@@ -23,6 +23,7 @@ from imagesync_pipelines.quality.rules import rule_sets
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.storage.subscriptions import SubscriptionError
 from imagesync_pipelines.sync.excluding import ExclusionRefusedError
+from imagesync_pipelines.sync.undoing import UndoRefusedError
 from imagesync_pipelines.upstream.answers import origin_of
 from imagesync_pipelines.web.catalogue import exporting, metrics, standing, views
 from imagesync_pipelines.web.catalogue.access import AccessRefusedError
@@ -95,6 +96,7 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     PastUnknownError: (404, True, {}),
     runs.NothingToStartError: (409, True, {}),
     PinRefusedError: (409, True, {}),
+    UndoRefusedError: (409, True, {}),
     RuleRefusedError: (409, True, {}),
     AccessRefusedError: (409, True, {}),
     ExclusionRefusedError: (409, True, {}),

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
+from imagesync_pipelines.products.undoing import undo_choice
 from imagesync_pipelines.quality.better import better_mains
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage import schema
@@ -290,4 +291,13 @@ def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Resp
     if unpin_image(opened.engine, product_id, who.name):
         log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
         tell(request, "The rules choose the primary picture again.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))
+
+
+@admin_router.post("/admin/products/{product_id}/undo-choice", name="undo_choice")
+def take_choice_back(request: Request, opened: Here, who: Admin, product_id: RowId) -> Response:
+    """Take back the last choice of the product's primary image, or order of its images, or the end of one."""
+    said = undo_choice(opened.engine, product_id, who.name)
+    log.info("%s took back the last choice of product %s: %s", who.name, product_id, said)
+    tell(request, f"{said}.")
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))

@@ -24,7 +24,8 @@ from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Brows
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 CHANGING = (
-    "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
+    "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/products/{product}/undo-choice",
+    "/admin/start", "/admin/plans/1/apply",
     "/admin/quarantine/replay", "/admin/quarantine/drop", "/admin/held/allow", "/admin/held/keep", "/admin/webhooks",
     "/admin/fleet/plan", "/admin/articles/rule", "/admin/articles/forget", "/admin/unmatched/again",
     *("/admin/bulk", "/admin/bulk/pins", "/admin/bulk/pin", "/admin/bulk/sync"),

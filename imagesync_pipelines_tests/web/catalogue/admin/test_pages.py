@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.article_rules import read_rules
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineEntry, QuarantineTable
@@ -43,6 +44,21 @@ def test_an_admin_pins_a_picture_with_their_name_and_unpins_it(world: World, adm
     assert "The rules choose" in admin.send_form(path, f"/admin{path}/unpin").text
     assert primary_of(world, engel) == "1"
     assert f"/admin{path}/unpin" not in forms_of(admin.get(path).text)
+
+
+def test_an_admin_undoes_the_last_choice_of_a_product_and_not_of_one_with_its_sku(world: World, admin: Browser) -> None:
+    parent, engel = world.product("100", kind="parent"), world.product("100", erp_id="variant")
+    for product_id in (parent, engel):
+        world.image(product_id, f"{product_id}-1", priority=1)
+        pin_image(world.engine, product_id, "image_db", f"{product_id}-1", "bert")
+    path = f"/products/{parent}"
+    undone = admin.send_form(path, f"/admin{path}/undo-choice")
+    assert "100: the rules choose the primary picture again." in undone.text
+    assert f"/admin{path}/undo-choice" not in forms_of(undone.text)
+    with world.engine.connect() as connection:
+        assert connection.execute(sa.select(pin.c.product_id)).scalars().all() == [engel]
+    refused = admin.post("/admin/products/4711/undo-choice", {"csrf": admin.csrf()})
+    assert (refused.status_code, "nothing was changed" in refused.text) == (409, True)
 
 
 def test_a_picture_of_another_product_is_not_pinned(world: World, admin: Browser) -> None:

@@ -96,7 +96,7 @@ ANSWERS: Mapping[str, tuple[str, Mapping[str, Sequence[str]]]] = {
 LEADS_ON = {
     *("apply_plan", "say_of_plan", "bulk_order", "bulk_pin", "bulk_sync_plan", "keep_order", "pin", "unpin"),
     *("decide_exclusions", "decide_held", "drop", "replay", "keep_rule", "forget_rule", "match_again", "plan_repair"),
-    *("change_role", "disable_user", "enable_user", "change_webhook", "undo_run", "log_in", "log_out"),
+    *("change_role", "disable_user", "enable_user", "change_webhook", "undo_run", "undo_choice", "log_in", "log_out"),
     *("keep_view", "forget_view", "measure", "dismiss_alike", "restore_alike"),
 }
 # The form of a page, made where another one has been.
