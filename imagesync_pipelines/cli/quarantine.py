@@ -7,6 +7,7 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
+from imagesync_pipelines.sync.choosing import asked_again
 
 
 @click.command("list")
@@ -61,12 +62,12 @@ def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
         if not entries:
             click.echo(f"{connector} has nothing in quarantine")
             return
+        part = asked_again(connector_named(name), installation.engine, account, entries) if ids else {}
         asked = table.ask_again([entry.id for entry in entries])
     click.echo(f"{len(entries)} items of {connector}; {asked} that were refused are sent again")
     if name == DEFAULT_SOURCE:
         context.invoke(replay, ids=ids, everything=not ids, connector=name)
         return
-    part = connector_named(name).again(entries) if ids else {}
     with progress_bars() as progress:
         outcome = runs.only(runs.sync(name, [account] if account else [], progress=progress, **part))
     code = print_outcome(outcome)

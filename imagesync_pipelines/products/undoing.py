@@ -93,7 +93,7 @@ def undo_choice(engine: sa.Engine, which: str | int, who: str) -> str:
         asked = product.c.id == which if isinstance(which, int) else product.c.sku == which
         order = (product.c.left_erp_at.is_(None).desc(), product.c.kind.desc())
         whose = sa.select(product.c.id, product.c.sku).where(asked).order_by(*order).limit(1)
-        product_id, sku = connection.execute(whose).tuples().first() or (None, which)
+        product_id, sku = connection.execute(whose).first() or (None, which)
         sources = connection.scalars(sa.select(effect.c.connector).where(effect.c.group_key == str(product_id)))
         done = effects_about(connection, [(source, str(product_id)) for source in sorted(set(sources))])
         now = pins_of(connection, [product_id or 0]).get(product_id or 0)

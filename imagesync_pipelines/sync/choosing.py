@@ -1,6 +1,6 @@
 """Products that a person chooses for one run, by their SKUs: the groups of the account's plans that are about them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +8,9 @@ from pydantic import BaseModel, Field
 
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.steps import RunContext
 
 
@@ -38,6 +40,24 @@ def require_known(owner: str, skus: Collection[str], known: Collection[str]) -> 
     """Raises UnknownSkuError for a SKU that is none of those which an account knows."""
     if missing := sorted(set(skus) - set(known)):
         raise UnknownSkuError(f"{owner} knows no product with the SKU {', '.join(missing)}; nothing was planned.")
+
+
+def asked_again(
+    connector: Connector, engine: sa.Engine, account: str, entries: Sequence[QuarantineEntry]
+) -> Mapping[str, Any]:
+    """The options of a run about what quarantined items are about and nothing else; none: about the whole account.
+
+    As the connector says; where it says nothing, the products of the items by their SKUs, if a run about these SKUs is
+    about all of the items.
+    """
+    told = connector.again(entries)
+    groups = {entry.group for entry in entries if entry.group}
+    if told or "skus" not in connector.options.model_fields or not all(entry.group for entry in entries):
+        return told
+    skus = {name.code for name in connector.names_of(engine, account, groups).values() if name.code}
+    with engine.connect() as connection:
+        found = connector.groups_by_sku(connection, account, skus) if skus else {}
+    return {"skus": sorted(skus)} if found and groups <= found.keys() and skus == set(found.values()) else {}
 
 
 def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:

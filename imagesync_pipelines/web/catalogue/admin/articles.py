@@ -88,12 +88,18 @@ def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cu
 
 @router.post("/admin/unmatched/again", name="match_again")
 def match_again(request: Request, opened: Here, who: Admin, meant: Annotated[Waiting, Form()]) -> Response:
-    """Start the synchronisation of what an account had no counterpart for, or of that picture, and of nothing else."""
+    """Start the synchronisation of what an account had no counterpart for, or of that picture, and of nothing else.
+
+    Where a connector has no accounts, it is read as a whole.
+    """
     if meant.connector not in connector_titles():
         raise HTTPException(404, "There is no such connector.")
     if meant.connector == DEFAULT_SOURCE:
         return launched(request, opened, who, replay_of([meant.key]))
-    waiting = connector_named(meant.connector).without_match(opened.engine, opened.storage, meant.account)
+    declared = connector_named(meant.connector)
+    if declared.accounts is None:
+        return launched(request, opened, who, sync_of_account(opened, declared.name, ""))
+    waiting = declared.without_match(opened.engine, opened.storage, meant.account)
     for one in waiting:
         if one.key == meant.key:
             return launched(request, opened, who, sync_of_account(opened, meant.connector, meant.account, **one.again))

@@ -18,6 +18,7 @@ from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineTable
 from imagesync_pipelines.storage.schema import plan as plan_table
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
+from imagesync_pipelines.sync.choosing import asked_again
 from imagesync_pipelines.sync.plan_rows import PlanLine, plan_lines
 from imagesync_pipelines.sync.tally import APPLY_STAGE
 from imagesync_pipelines.web.catalogue.admin.articles import Cursor, meant_by, unmatched_articles
@@ -175,7 +176,8 @@ def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenI
     wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
     if chosen.ids and not wanted:
         raise NothingToStartError("Nothing of what was chosen is in quarantine any more. Reload the page.")
-    again = connector_named(connector).again(wanted) if chosen.ids or connector == DEFAULT_SOURCE else {}
+    whole = not chosen.ids and connector != DEFAULT_SOURCE
+    again = {} if whole else asked_again(connector_named(connector), opened.engine, account, wanted)
     if connector != DEFAULT_SOURCE:
         run = sync_of_account(opened, connector, account, **again)
         QuarantineTable(opened.engine, chosen.connector).ask_again(chosen.ids)

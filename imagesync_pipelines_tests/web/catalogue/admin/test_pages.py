@@ -13,8 +13,9 @@ from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineEntry, QuarantineTable
-from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
+from imagesync_pipelines.storage.schema import mirror, pin, product_image, quarantine, unmatched_article
 from imagesync_pipelines.sync import held
+from imagesync_pipelines.sync.choosing import asked_again
 from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS, address_in
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
@@ -158,21 +159,35 @@ AGAIN: list[tuple[str, list[str | None], dict[str, object]]] = [
     ("moysklad", ["bundle:c7", "bundle:c7"], {"entity": "c7"}),
     ("moysklad", ["bundle:c7", "product:d"], {}),
     ("moysklad", [None, None], {}),
+    ("moysklad", ["product:e", "product:e2"], {}),
     ("edge", ["g", "g"], {}),
-    ("folder", ["1", "1"], {}),
+    ("edge", ["ho 1", "ho 2"], {"skus": ["100", "200"]}),
+    ("edge", ["ho 1", "g"], {}),
+    ("folder", ["1", "2"], {"skus": ["100", "200"]}),
+    ("folder", ["1", None], {}),
+    ("folder", ["3", "3"], {}),
 ]
 
 
 @pytest.mark.parametrize(("connector", "groups", "asked"), AGAIN)
 def test_trying_items_again_is_about_as_little_as_the_connector_knows(
-    connector: str, groups: list[str | None], asked: dict[str, object]
+    world: World, connector: str, groups: list[str | None], asked: dict[str, object]
 ) -> None:
+    ids = {str(number): str(world.product(sku)) for number, sku in ((1, "100"), (2, "200"))}
+    if connector == "folder":
+        groups = [ids.get(one or "", one and "4711") for one in groups]
+    listed = [
+        {"account": "jakarta", "key": sku, "group_key": group, "fingerprint": "f", "payload": {"product_sku": sku}}
+        for group, sku in (("ho 1", "100"), ("ho 2", "200"))
+    ]
+    with world.engine.begin() as connection:
+        connection.execute(mirror.insert().values(connector="edge"), listed)
     entries = [
         QuarantineEntry(f"7/{n}", group, "apply", "no", None, n, connector, NOW, NOW, 1, None)
         for n, group in enumerate(groups)
     ]
     declared = connector_named(connector)
-    assert declared.again(entries) == asked
+    assert asked_again(declared, world.engine, "jakarta", entries) == asked
     assert declared.options.model_validate(asked)
 
 

@@ -117,7 +117,7 @@ def test_entities_without_a_counterpart_are_those_that_were_not_found_since(
     assert "'entity': 'a'" in str(dagster.launched[0]["runConfigData"])
 
 
-def test_a_picture_that_names_no_product_is_tried_again_alone(
+def test_a_picture_that_names_no_product_is_tried_again_alone_and_a_folder_whole(
     world: World, desk: Browser, dagster: FakeDagster
 ) -> None:
     article = {"number": "101", "external_id": "9", "reason": "none", "candidates": []}
@@ -125,6 +125,9 @@ def test_a_picture_that_names_no_product_is_tried_again_alone(
         for source in ("image_db", "folder"):
             connection.execute(unmatched_article.insert().values(**article, source=source))
     text = desk.get("/admin/unmatched").text
-    assert text.count("Try this again: picture 9") == 1, "a folder is read as a whole"
-    desk.send_form("/admin/unmatched", "/admin/unmatched/again")
-    assert "'external_ids': ['9']" in str(dagster.launched[0]["runConfigData"])
+    assert text.count("Try this again: picture 9") == text.count("Read the folder again: picture 9") == 1
+    for source in ("image_db", "folder"):
+        desk.post("/admin/unmatched/again", {"csrf": desk.csrf(), "connector": source, "key": "9"})
+    alone, whole = dagster.launched
+    assert "'external_ids': ['9']" in str(alone["runConfigData"])
+    assert whole["selector"]["jobName"] == "folder__sync"
