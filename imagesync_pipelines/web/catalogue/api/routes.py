@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
@@ -32,6 +32,7 @@ LONGEST_SEARCH, LONGEST_CURSOR = 200, 1000
 
 Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`next_cursor` of the page before")]
 Skus = Annotated[list[models.Sku], Query(min_length=1, max_length=50, description="may be repeated")]
+PathSku = Annotated[models.Sku, Path()]
 AsOf = Annotated[
     Moment | None, Query(description="as it was at this moment; 404 for one of which nothing is known any more")
 ]
@@ -87,6 +88,15 @@ def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId, 
     is mixed.
     """
     return answered(request, _shown(opened, product_id, as_of))
+
+
+@router.get("/skus/{sku:path}/images", response_model=models.ProductImages, responses=OF_ONE)
+def images_of_sku(request: Request, opened: Here, _: Reader, sku: PathSku, as_of: AsOf = None) -> Response:
+    """The same by the SKU of the product, a variant before a parent of the same SKU."""
+    found = _found(opened, [sku], as_of).items
+    if not found:
+        raise HTTPException(404, f"There is no product with the SKU {sku}.")
+    return answered(request, found[0])
 
 
 @router.get("/products/{product_id}/history", response_model=models.ProductHistory, responses=OF_ONE)

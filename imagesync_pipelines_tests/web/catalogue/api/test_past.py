@@ -57,6 +57,11 @@ def test_images_as_of_a_moment_come_with_every_field_they_had(world: World, call
     asked = {"as_of": then.isoformat()}
     assert caller.read(f"/products/{engel}/images", **asked) == before
     assert caller.read("/lookup", sku="100", **asked)["items"] == [before]
+    assert caller.read("/skus/100/images", **asked) == before
+    assert [one["id"] for one in caller.read("/skus/100/images")["images"]] == [first]
+    assert is_problem(caller.call("GET", f"/skus/{engel}/images"), 404), "an id is no SKU"
+    slashed = world.product("10/B images")
+    assert caller.read("/skus/10/B%20images/images")["product_id"] == slashed
     assert caller.read("/lookup", sku="nothing", **asked)["unknown"] == ["nothing"]
     assert is_problem(caller.call("GET", "/products/4711/images", params=asked), 404)
 

@@ -15,6 +15,7 @@ OPERATIONS = [
     ("GET", "/products"),
     ("GET", "/products/{product_id}"),
     ("GET", "/products/{product_id}/images"),
+    ("GET", "/skus/{sku}/images"),
     ("GET", "/products/{product_id}/history"),
     ("GET", "/products/{product_id}/primary"),
     ("PUT", "/products/{product_id}/primary"),
