@@ -1,12 +1,13 @@
 """What people said of stored plans: approved, dismissed, applied, a part applied; who, when, and their comment."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from imagesync_pipelines.storage.database import read_rows, storable, write_rows
+from imagesync_pipelines.storage.database import among, read_rows, storable, write_rows
 from imagesync_pipelines.storage.schema import plan_word as table
 
 Word = Literal["approve", "dismiss", "apply", "part"]
@@ -42,3 +43,12 @@ def dismissal(engine: sa.Engine, plan_id: int) -> PlanWord | None:
     """The word that dismissed a plan, unless it was approved afterwards."""
     judged = [one for one in words_of(engine, plan_id) if one.word in (APPROVE, DISMISS)]
     return judged[-1] if judged and judged[-1].word == DISMISS else None
+
+
+def dismissed_of(engine: sa.Engine, plan_ids: Collection[int]) -> set[int]:
+    """Those of plans that are dismissed."""
+    last = sa.select(table.c.plan_id, table.c.word).where(among(table.c.plan_id, plan_ids))
+    last = last.where(table.c.word.in_((APPROVE, DISMISS))).order_by(table.c.id)
+    with engine.connect() as connection:
+        words = {row.plan_id: row.word for row in connection.execute(last)}
+    return {plan_id for plan_id, word in words.items() if word == DISMISS}

@@ -275,8 +275,13 @@ def still_writing(run: str) -> UndoRefusedError:
 
 def warnings(refused: Sequence[str], lost: Sequence[str], groups: str) -> list[str]:
     """What a person has to know of groups that are left alone, and of pictures that cannot be brought back."""
-    told = [f"{len(refused)} {groups} are left as they are: {refused[0]}."] if refused else []
-    return [*told, *([f"{len(lost)} images cannot be brought back: {lost[0]}."] if lost else [])]
+    one = "entity" if groups == "entities" else groups.removesuffix("s")
+    left = f"1 {one} is left as it is" if len(refused) == 1 else f"{len(refused)} {groups} are left as they are"
+    images = "1 image" if len(lost) == 1 else f"{len(lost)} images"
+    return [
+        *([f"{left}: {refused[0]}."] if refused else []),
+        *([f"{images} cannot be brought back: {lost[0]}."] if lost else []),
+    ]
 
 
 def marking(context: RunContext[Any], loaded: Loaded) -> Marking | None:

@@ -214,7 +214,8 @@ async def _refused(request: Request, error: Any) -> Response:
 
 async def _failed(kind: type[Exception], request: Request, error: Exception) -> Response:
     status, is_for_people, headers = ERRORS[kind]
-    return _page(request, status, str(error) if is_for_people else "", headers)
+    query = error.query if isinstance(error, runs.NothingToStartError) else ""
+    return _page(request, status, str(error) if is_for_people else "", headers, query)
 
 
 async def _to_login(request: Request, error: Exception) -> Response:
@@ -229,5 +230,6 @@ async def _to_login(request: Request, error: Exception) -> Response:
     return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=sessions.NO_STORE)
 
 
-def _page(request: Request, status: int, told: str = "", headers: Headers | None = None) -> Response:
-    return render(request, "error.html", {"status": status, "told": told}, status=status, headers=headers)
+def _page(request: Request, status: int, told: str = "", headers: Headers | None = None, query: str = "") -> Response:
+    context = {"status": status, "told": told, "query": query}
+    return render(request, "error.html", context, status=status, headers=headers)

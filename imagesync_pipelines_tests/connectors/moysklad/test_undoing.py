@@ -162,7 +162,7 @@ def test_what_others_changed_since_is_left_alone_and_unknown_runs_and_skus_are_r
         child.set_images(entity.id, [(name, body) for name, body, _ in world.pictures(first)][:-1])
         result, number = planned(world, run)
         (warning,) = result.warnings
-        assert warning.startswith("1 entities are left as they are:")
+        assert warning.startswith("1 entity is left as it is:")
         assert "was changed since by somebody else" in warning
         assert world.apply(number).error_count == 0
         assert shown(world) == before

@@ -59,7 +59,8 @@ def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, For
     """What was chosen, and what can be done with it; nothing is changed."""
     ids = _all_that_fit(opened, chosen.query) if chosen.everything else list(dict.fromkeys(chosen.ids))
     if not ids:
-        raise NothingToStartError("Choose products in the list first; nothing was started.")
+        said = "Choose products in the list first; nothing was started."
+        raise NothingToStartError(said, plain_query(chosen.query))
     first = queries.shown_for(opened.engine, ids[:SHOWN], opened.showing)
     context = {
         "ids": ids,
@@ -87,6 +88,7 @@ def look_at_sync(request: Request, opened: Here, _: Admin, meant: Annotated[Mean
     context = {
         "channel": meant.channel,
         "called": called(channel.connector, channel.account),
+        "ids": list(products.values()),
         "changing": [sku for sku in why if not why[sku]],
         "staying": {sku: stays for sku, stays in why.items() if stays},
         "products": products,
@@ -116,6 +118,7 @@ def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, 
     with opened.engine.connect() as connection:
         pictures = queries.images_by_id(connection, {one for choice in choices for one in choice.pictures})
     context = {
+        "ids": wanted.ids,
         "changing": [one for one in choices if not one.why],
         "staying": [one for one in choices if one.why],
         "rule": pins_by_rule.RULES[wanted.rule],
@@ -149,6 +152,7 @@ def _all_that_fit(opened: Opened, query: str) -> list[int]:
     page = listing.list_products(opened.engine, found.filters, None, MOST_SKUS + 1, opened.showing, "sku")
     if len(page.items) > MOST_SKUS:
         raise NothingToStartError(
-            f"More than {MOST_SKUS} products fit: look for fewer, or synchronise the whole connector."
+            f"More than {MOST_SKUS} products fit: look for fewer, or synchronise the whole connector.",
+            plain_query(query),
         )
     return [one.id for one in page.items]

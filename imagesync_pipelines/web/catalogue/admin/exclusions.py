@@ -71,6 +71,7 @@ def look(request: Request, opened: Here, _: Admin, doing: Doing, meant: Annotate
     held = excluding.list_exclusions(opened.engine, excluding.in_channel(*channel.owner), among(exclusion.c.sku, skus))
     context = {
         "already": [one.sku for one in held] if doing == EXCLUDE else [],
+        "ids": meant.ids,
         "doing": doing,
         "channel": meant.channel,
         "called": called(channel.connector, channel.account),

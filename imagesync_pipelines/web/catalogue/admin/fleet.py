@@ -59,7 +59,7 @@ def plan_repair(request: Request, opened: Here, who: Admin, meant: Annotated[Mea
 
 def _known(opened: Opened) -> tuple[list[Target], list[AccountLine], str]:
     """All targets, the other accounts, and what is wrong with the accounts file, where that is so."""
-    told, declared, repairable = "", dict[str, dict[str, str]](), set[Name]()
+    told, declared, repairable = dict[str, None](), dict[str, dict[str, str]](), set[Name]()
     late_after = {}
     for one in connectors():
         try:
@@ -69,7 +69,7 @@ def _known(opened: Opened) -> tuple[list[Target], list[AccountLine], str]:
             names = one.channels(opened.shared)
             repairable |= {(one.name, name) for name in names if name or not one.missing(opened.shared, settings)}
         except SettingsError as error:
-            told = str(error)
+            told[str(error)] = None
     lines = overview(opened.engine, declared)
     mirrored = {one.name: one.mirrored_as for one in connectors()}
 
@@ -78,4 +78,4 @@ def _known(opened: Opened) -> tuple[list[Target], list[AccountLine], str]:
 
     found = fleet(opened.engine, lines, repairable, late_after=late_after, source_of=source_of)
     shown = {(one.connector, one.account) for one in found}
-    return found, [one for one in lines if (one.connector, one.account) not in shown], told
+    return found, [one for one in lines if (one.connector, one.account) not in shown], "\n".join(told)

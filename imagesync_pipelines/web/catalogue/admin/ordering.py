@@ -107,6 +107,7 @@ def plan_by_rule(request: Request, opened: Here, _: Admin, wanted: Annotated[Rul
     """The order of many products' pictures before and after; nothing is changed."""
     found, pictures = _planned(opened, wanted.ids, wanted.arrange)
     context = {
+        "ids": wanted.ids,
         "changing": [one for one in found if not one.why],
         "staying": [one for one in found if one.why],
         "wanted": wanted,

@@ -40,7 +40,11 @@ RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
 
 class NothingToStartError(Exception):
-    """What was asked for makes no run; the message says why."""
+    """What was asked for makes no run; the message says why. query: of the list in which it was asked for."""
+
+    def __init__(self, said: str, query: str = "") -> None:
+        super().__init__(said)
+        self.query = query
 
 
 class StartForm(BaseModel):

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.effects import touched_by
-from imagesync_pipelines.storage.plan_words import dismissal, words_of
+from imagesync_pipelines.storage.plan_words import dismissal, dismissed_of, words_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.connector import Connector
 from imagesync_pipelines.sync.plan_rows import (
@@ -57,7 +57,8 @@ def plans(request: Request, opened: Here, connector: ConnectorName = "") -> Resp
     """The newest plans of one connector or of all."""
     chosen = connector if connector in connector_titles() else ""
     newest = Plans(opened.engine, opened.storage).newest(PLANS, chosen or None)
-    return render(request, "plans.html", {"connector": chosen, "plans": newest})
+    dismissed = dismissed_of(opened.engine, [one.id for one in newest])
+    return render(request, "plans.html", {"connector": chosen, "plans": newest, "dismissed": dismissed})
 
 
 @router.get("/plans/{plan_id}", name="plan")

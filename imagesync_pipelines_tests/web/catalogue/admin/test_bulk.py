@@ -71,10 +71,27 @@ def test_all_that_fit_are_those_of_the_lists_address(
         assert f"<h1>{number} product" in page.text, query
     none = admin.send_form("/?q=nothing", "/admin/bulk", everything="1")
     assert (none.status_code, "Choose products in the list first" in none.text) == (409, True)
+    assert 'href="/?q=nothing"' in none.text, "it leads back to the list as it was"
     assert admin.send_form("/", "/admin/bulk").status_code == 409
     monkeypatch.setattr(bulk, "MOST_SKUS", 4)
     many = admin.send_form("/?q=Engel", "/admin/bulk", everything="1")
     assert (many.status_code, "More than 4 products fit" in many.text) == (409, True)
+    assert 'href="/?q=Engel"' in many.text
+
+
+def test_what_was_looked_at_leads_to_something_else_with_the_same_products(admin: Browser, products: list[int]) -> None:
+    two = [str(one) for one in products[:2]]
+    fields = {"csrf": admin.csrf(), "ids": two}
+    for path, more in (
+        ("bulk/pins", {"rule": "front"}),
+        ("bulk/orders", {"by": "number"}),
+        ("bulk/sync", {"channel": "image_db/"}),
+        ("exclusions/look/exclude", {"channel": "image_db/"}),
+    ):
+        page = admin.post(f"/admin/{path}", {**fields, **more}).text
+        again = page.partition('action="/admin/bulk"')[2].partition("</form>")[0]
+        assert sorted(re.findall(r'name="ids" value="(\d+)"', again)) == sorted(two), path
+        assert "Something else with these 2" in again, path
 
 
 def test_a_synchronisation_of_the_chosen_ones_is_planned_only(

@@ -105,6 +105,7 @@ def test_what_was_dismissed_or_takes_a_run_back_is_not_missed_and_counts_when_ca
     carried_out(world, "store1")
     dismissed = save(world, ADDED, connector="edge", account="store1")
     say(world.engine, dismissed, DISMISS, "anna", "")
+    assert viewer.get("/plans").text.count(">dismissed<") == 1
     undo = save(world, ADDED, connector="edge", account="store1", undoes_run="run")
     save(world, ADDED, connector="edge", account="store1", takes_away=True)
     panel = panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
@@ -113,6 +114,7 @@ def test_what_was_dismissed_or_takes_a_run_back_is_not_missed_and_counts_when_ca
     Plans(world.engine, world.opened.storage).mark_applied(undo, "another")
     assert f"last carried out: plan {undo}" in panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
     say(world.engine, dismissed, APPROVE, "anna", "")
+    assert ">dismissed<" not in viewer.get("/plans").text
     newest = save(world, ADDED, connector="edge", account="store1")
     assert (
         f"1 change of plan {newest} is not carried out" in panels(viewer.get("/admin/fleet").text)["Edge stores store1"]
