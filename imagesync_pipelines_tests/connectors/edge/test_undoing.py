@@ -159,7 +159,7 @@ def test_what_others_changed_since_is_left_alone_and_what_is_not_kept_is_told(pl
     (refused,) = [one for one in result.warnings if "left as they are" in one]
     assert f"{added} was changed since by somebody else" in refused
     (lost,) = [one for one in result.warnings if "cannot be brought back" in one]
-    assert lost.startswith(f"1 images cannot be brought back: {replaced}: {NOT_KEPT}")
+    assert lost.startswith(f"1 image cannot be brought back: {replaced}: {NOT_KEPT}")
     with pytest.raises(UndoRefusedError, match="lists no photo of a product none"):
         planned(place, run, "none")
     with pytest.raises(UndoRefusedError, match="Nothing is known of what run other changed here"):

@@ -141,7 +141,7 @@ def test_what_is_not_kept_is_told_and_costs_no_other(database: sa.Engine, tmp_pa
             connection.execute(sa.text("DELETE FROM imagesync.image_content WHERE sha256 = :one"), {"one": sha256})
         assert contents.find_bytes({sha256}) == {}
         result, number = planned(world, newest(world))
-        assert f"1 images cannot be brought back: {row.rows[0].key}: {NOT_KEPT}." in result.warnings
+        assert f"1 image cannot be brought back: {row.rows[0].key}: {NOT_KEPT}." in result.warnings
         assert world.apply(number).error_count == 0
         assert gone[0] not in world.names(first)
         assert world.names(second) == was
