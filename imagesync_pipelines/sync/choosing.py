@@ -32,8 +32,8 @@ def chosen_groups(context: RunContext[Any], skus: Collection[str]) -> frozenset[
         return None
     with context.installation.engine.connect() as connection:
         found = context.groups_by_sku(connection, context.account, list(skus))
-    require_known(context.owner, skus, found.values())
-    return frozenset(found)
+    require_known(context.owner, skus, {sku for _, sku in found})
+    return frozenset(group for group, _ in found)
 
 
 def require_known(owner: str, skus: Collection[str], known: Collection[str]) -> None:
@@ -69,7 +69,7 @@ def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterabl
 NOT_OURS = "the ERP has no product with this SKU"
 
 
-def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> list[tuple[str, str]]:
     """The same by SKUs, of all products that have one of them."""
     found = sa.select(product.c.id, product.c.sku).where(among(product.c.sku, skus))
-    return {str(row.id): row.sku for row in connection.execute(found)}
+    return [(str(product_id), sku) for product_id, sku in connection.execute(found)]

@@ -326,7 +326,7 @@ class Connector:
     )
     channel_pictures: ListPictures = lambda engine, shared, account: iter(())
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
-    groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
+    groups_by_sku: GroupsBySku = lambda connection, account, skus: ()
     known_skus: Callable[[sa.Engine, UPath, str, Collection[str]], Collection[str]] | None = None
     unknown_sku: str = "it knows no product with this SKU"
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
@@ -359,7 +359,7 @@ class Connector:
         if self.known_skus is not None:
             return set(self.known_skus(engine, storage, account, skus))
         with engine.connect() as connection:
-            return set(self.groups_by_sku(connection, account, skus).values())
+            return {sku for _, sku in self.groups_by_sku(connection, account, skus)}
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

@@ -100,7 +100,7 @@ def excluded_groups(engine: sa.Engine, channel: Channel, *which: sa.ColumnElemen
     words = {one.sku: f"{one.words}; `imagesync include` ends that" for one in found}
     with engine.connect() as connection:
         groups = channel.groups_by_sku(connection, channel.account, list(words))
-    return {group: words[sku] for group, sku in groups.items()}
+    return {group: words[sku] for group, sku in groups}
 
 
 def excluded_now(context: RunContext[Any]) -> dict[str, str]:
@@ -164,7 +164,7 @@ def include(engine: sa.Engine, channel: Channel, skus: Collection[str], by: str)
     with engine.begin() as connection:
         ended = table.update().where(mine).values(ended_at=sa.func.now()).returning(table.c.sku)
         over = sorted(connection.scalars(ended))
-        groups = channel.groups_by_sku(connection, channel.account, over) if over else {}
+        groups = channel.groups_by_sku(connection, channel.account, over) if over else ()
         _note(connection, channel, groups, over, INCLUDE, by, f"{by} ended its exclusion")
     return over
 
@@ -195,25 +195,27 @@ def left_alone(plan: "pd.DataFrame") -> str:
     return f"{len(rows)} images stay as they are: {reasons[0]}{others}."
 
 
-def _unknown(connection: sa.Connection, channel: Channel, skus: Collection[str]) -> tuple[list[str], Mapping[str, str]]:
+def _unknown(
+    connection: sa.Connection, channel: Channel, skus: Collection[str]
+) -> tuple[list[str], Collection[tuple[str, str]]]:
     """The SKUs that neither the ERP nor a channel knows, and the channel's groups of the others, with their SKUs."""
     groups = channel.groups_by_sku(connection, channel.account, list(skus))
     known = connection.scalars(sa.select(product.c.sku).where(among(product.c.sku, list(skus))))
-    return sorted(set(skus) - set(groups.values()) - set(known)), groups
+    return sorted(set(skus) - {sku for _, sku in groups} - set(known)), groups
 
 
 def _note(
     connection: sa.Connection,
     channel: Channel,
-    groups: Mapping[str, str],
+    groups: Collection[tuple[str, str]],
     skus: Collection[str],
     change: str,
     by: str,
     why: str,
 ) -> None:
     """Note it in the history of each group, and of the SKU where the channel has none yet."""
-    meant = {group: sku for group, sku in groups.items() if sku in skus}
-    meant |= {sku: sku for sku in set(skus) - set(meant.values())}
-    rows = ((group, EffectRow(sku, change, why)) for group, sku in sorted(meant.items()))
+    meant = {(group, sku) for group, sku in groups if sku in skus}
+    meant |= {(sku, sku) for sku in set(skus) - {sku for _, sku in meant}}
+    rows = ((group, EffectRow(sku, change, why)) for group, sku in sorted(meant))
     author = Author(person=by)
     note_effects(connection, [Effect(channel.connector, channel.account, group, (row,), author) for group, row in rows])

@@ -26,8 +26,8 @@ H = TypeVar("H", bound=BaseModel)
 Number = int | float
 
 
-GroupsBySku = Callable[[sa.Connection, str, Collection[str]], Mapping[str, str]]
-"""The groups of an account's plans that are about products with these SKUs, as far as they are known: group to SKU."""
+GroupsBySku = Callable[[sa.Connection, str, Collection[str]], Collection[tuple[str, str]]]
+"""The groups of an account's plans that are about products with these SKUs, as far as they are known: pairs."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's name, how much is done and, where it is known, of how much."""
@@ -204,7 +204,7 @@ class RunContext(Generic[S]):
     locks: list[HeldLock] = field(default_factory=list)
     is_dry_run: bool = False
     person: str | None = None
-    groups_by_sku: GroupsBySku = lambda connection, account, skus: {}
+    groups_by_sku: GroupsBySku = lambda connection, account, skus: ()
 
     @property
     def run_id(self) -> str:

@@ -160,7 +160,7 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
     return connection.scalars(sa.select(row.group_key).where(listed).distinct()).all()
 
 
-def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> Mapping[str, str]:
+def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> list[tuple[str, str]]:
     """The head office's products of which it lists photos for these SKUs in a store, or did where it lists none now."""
     row, sku_of, other = mirror.c, mirror.c.payload["product_sku"].astext, mirror.alias().c
     same = (other.connector == EDGE) & (other.account == account) & (other.group_key == row.group_key)
@@ -168,4 +168,4 @@ def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]
     listed = sa.exists().where(same, other.gone_at.is_(None))
     mine = (row.connector == EDGE) & (row.account == account) & among(sku_of, skus) & (row.gone_at.is_(None) | ~listed)
     found = connection.execute(sa.select(row.group_key, sku_of.label("sku")).where(mine).distinct())
-    return {row.group_key: row.sku for row in found}
+    return [(row.group_key, row.sku) for row in found]

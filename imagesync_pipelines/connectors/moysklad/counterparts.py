@@ -39,26 +39,27 @@ def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[
     return connection.scalars(sa.select(table.c.entity_key).where(table.c.value == sku).distinct()).all()
 
 
-def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+def groups_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> list[tuple[str, str]]:
     """The entities of the main account with these codes or articles, or whose counterparts were found by these.
 
     The cards that these entities lost are theirs still, as long as they are nobody's.
     """
     groups = _entities_by_sku(connection, account, skus)
-    lost = (table.c.child == account) & (table.c.field == LEFT) & among(table.c.value, list(groups))
-    cards = connection.execute(sa.select(table.c.entity_key, table.c.value).where(lost)) if groups else ()
-    return groups | {card: groups[owner] for card, owner in cards}
+    owners = dict(groups)
+    lost = (table.c.child == account) & (table.c.field == LEFT) & among(table.c.value, list(owners))
+    cards = connection.execute(sa.select(table.c.entity_key, table.c.value).where(lost)).all() if groups else ()
+    return groups + [(card, owners[owner]) for card, owner in cards]
 
 
 def entities_of_skus(context: RunContext[Any], skus: Collection[str]) -> tuple[str, ...]:
     """The entities of the main account that a run about these SKUs is about. Raises UnknownSkuError."""
     with context.installation.engine.connect() as connection:
         found = _entities_by_sku(connection, context.account, skus)
-    require_known(context.owner, skus, found.values())
-    return tuple(sorted(found))
+    require_known(context.owner, skus, {sku for _, sku in found})
+    return tuple(sorted({key for key, _ in found}))
 
 
-def _entities_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> dict[str, str]:
+def _entities_by_sku(connection: sa.Connection, account: str, skus: Collection[str]) -> list[tuple[str, str]]:
     """The entities of the main account with these codes or articles, or whose counterparts were found by these."""
     row = mirror.c
     codes = [row.payload[name].astext for name in ("code", "article")]
@@ -68,7 +69,7 @@ def _entities_by_sku(connection: sa.Connection, account: str, skus: Collection[s
     ]
     mine = (table.c.child == account) & (table.c.field != LEFT) & among(table.c.value, skus)
     found = sa.union(*named, sa.select(table.c.entity_key, table.c.value).where(mine))
-    return {one.key: one.sku for one in connection.execute(found)}
+    return [(key, sku) for key, sku in connection.execute(found)]
 
 
 def read_map(engine: sa.Engine, child: MoyskladChild, *, gone: bool = False) -> dict[str, str]:

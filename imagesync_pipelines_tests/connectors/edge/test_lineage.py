@@ -103,7 +103,7 @@ def test_a_new_photo_of_an_excluded_product_is_not_announced_in_the_store(world:
         of_photo = "SELECT p.sku FROM head_office.product p JOIN head_office.photo o ON o.product_id = p.id"
         sku = connection.scalar(sa.text(f"{of_photo} WHERE o.id = CAST(:id AS uuid)"), {"id": new})
     with world.at_store() as run:
-        channel = Channel("edge", STORE, lambda connection, account, skus: {sku: sku for sku in skus})
+        channel = Channel("edge", STORE, lambda connection, account, skus: [(sku, sku) for sku in skus])
         assert exclude(run.engine, channel, [sku], "anna") == [sku]
         assert take_photos(run, full=False, dry_run=False).new == 1
     assert world.photos() == before

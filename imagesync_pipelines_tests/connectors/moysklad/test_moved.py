@@ -8,12 +8,15 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, Ownership
-from imagesync_pipelines.connectors.moysklad.counterparts import groups_by_sku
+from imagesync_pipelines.connectors.moysklad.counterparts import entities_of_skus, groups_by_sku
 from imagesync_pipelines.connectors.moysklad.model import Entity
 from imagesync_pipelines.connectors.moysklad.moved import Match, moved_there, pass_on
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
+from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as entity_map
+from imagesync_pipelines.sync.choosing import chosen_groups
+from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, MAIN, World, open_world
 
@@ -146,8 +149,20 @@ def test_a_card_that_an_excluded_product_lost_is_excluded_with_it(database: sa.E
         connection.execute(lists.insert().values(child=CHILD, entity_key="product:p1", images=images, others=0))
         pass_on(connection, CHILD, {"c1": "product:p1"}, {"c2": "product:p1"})
         connection.execute(entity_map.insert().values({**match, "child_id": "c2"}))
-        assert groups_by_sku(connection, CHILD, ["100", "200"]) == {"product:p1": "100", "product:c1": "100"}
-        assert groups_by_sku(connection, CHILD, ["200"]) == {}
+        assert groups_by_sku(connection, CHILD, ["100", "200"]) == [("product:p1", "100"), ("product:c1", "100")]
+        assert groups_by_sku(connection, CHILD, ["200"]) == []
+
+
+def test_an_entity_is_found_by_its_code_and_its_article_at_once(database: sa.Engine, tmp_path: Path) -> None:
+    named = {"code": "100", "article": "A-7"}
+    row = {"connector": "moysklad", "account": MAIN, "key": "product:p1", "group_key": "product:p1", "fingerprint": "f"}
+    with open_world(database, tmp_path) as world:
+        with database.begin() as connection:
+            connection.execute(mirror.insert().values(**row, payload=named))
+        context = world.child_run("run").context
+        assert entities_of_skus(context, named.values()) == ("product:p1",)
+        assert chosen_groups(context, named.values()) == {"product:p1"}
+    assert exclude(database, Channel("moysklad", CHILD, groups_by_sku), list(named.values()), "anna") == ["100", "A-7"]
 
 
 THERE = [entity("c1", code="a"), entity("c2", code="b"), entity("c3", code="c")]

@@ -94,7 +94,7 @@ class Connector:
             self.installation,
             self.settings,
             clock=self.plytix.clock.now,
-            groups_by_sku=lambda connection, account, skus: {sku: sku for sku in skus},
+            groups_by_sku=lambda connection, account, skus: [(sku, sku) for sku in skus],
         )
 
     @property
