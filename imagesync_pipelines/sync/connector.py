@@ -179,7 +179,7 @@ class RowName(NamedTuple):
 class RowPictures(NamedTuple):
     """The picture of a row of a plan, before and after: URLs, or kept contents (storage.contents), '' for none.
 
-    image: what people call the picture. size: of the one after, in words.
+    image: what people call the picture. size: in words, of the one after, or of one that goes.
     """
 
     image: str

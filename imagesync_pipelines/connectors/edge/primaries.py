@@ -22,8 +22,8 @@ def second_primaries(mirror: pd.DataFrame, there: Collection[str]) -> list[str]:
     """The keys of photos that the head office calls primary although another one of their product is.
 
     The first by their order is, of several the newest. mirror: with the columns of planning.LISTED_VALUES; a photo
-    without an image counts for nothing. there: photos whose picture the store has. One of these gives way when the
-    picture of the other is written, and not before: that may fail.
+    without an image counts for nothing. there: photos whose picture the store has. The first of these gives way when
+    the picture of the other is written, and not before: that may fail.
     """
     usable = (mirror["checksum"] != "") & (mirror["size"] > 0)
     rows = mirror[usable & (mirror["is_primary"] == "true")]
@@ -32,8 +32,8 @@ def second_primaries(mirror: pd.DataFrame, there: Collection[str]) -> list[str]:
     ordered = ordered.sort_values("sort_order", kind="stable")
     firsts = ordered.drop_duplicates("group_key").set_index("group_key")["key"]
     second = ordered[ordered["group_key"].duplicated()]
-    waits = second["key"].isin(there) & ~second["group_key"].map(firsts).isin(there)
-    return sorted(second.loc[~waits, "key"])
+    waits = second[second["key"].isin(there) & ~second["group_key"].map(firsts).isin(there)]
+    return sorted(set(second["key"]) - set(waits.drop_duplicates("group_key")["key"]))
 
 
 def with_one_primary(mirror: pd.DataFrame, payloads: Payloads, there: Collection[str]) -> tuple[pd.DataFrame, Payloads]:

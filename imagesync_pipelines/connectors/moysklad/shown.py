@@ -64,7 +64,8 @@ def pictures_of(
     back = Contents(engine, storage).find_bytes(hashes) if hashes else {}
     named = {*(one.source for one in wanted.values()), *(one.source for one in there.values())}
     sources = {source_of(one) for one in named if one}
-    kept = {source: kept_picture(one) for source, one in Contents(engine, storage).find(sources).items()}
+    contents = Contents(engine, storage).find(sources)
+    kept = {source: kept_picture(one) for source, one in contents.items()}
     shown = []
     for row in rows:
         key, is_added, is_removed = str(row["key"]), row["change"] == "add", row["change"] == "remove"
@@ -74,7 +75,10 @@ def pictures_of(
             after = kept.get(source_of(new.source), new.permanent_href)
             after = kept_picture(back[new.sha256]) if new.sha256 in back else after
         before = kept.get(source_of(old.source), "") if old is not None and not is_added else ""
-        size = new.size if new is not None and not is_removed else UNKNOWN_SIZE
+        of = old if new is None or is_removed else new
+        size = UNKNOWN_SIZE if of is None else of.size
+        if of is not None and size == UNKNOWN_SIZE and (content := contents.get(source_of(of.source))):
+            size = content.size
         name = (new.filename if new is not None else "") or (old.filename if old is not None else "")
         words = "" if size == UNKNOWN_SIZE else f"{size / KILOBYTE:,.0f} kB"
         shown.append(RowPictures(name or key.partition("#")[2], before, after, words))

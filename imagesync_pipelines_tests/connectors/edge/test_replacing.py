@@ -1,5 +1,6 @@
 """A photo that was replaced at the head office is one update in its place, and a product has one primary photo."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -81,6 +82,22 @@ def test_the_nth_new_photo_of_a_place_takes_that_of_the_nth_old_one(store: Store
     assert all(places[key] == places[before] for key, before in zip(pairs["key"], pairs["key_before"], strict=True))
 
 
+def test_of_two_primaries_that_are_there_one_waits_for_a_third(store: StoreDatabase) -> None:
+    two, third = [another(1, 1), another(1, 2, sort_order=1)], another(1, 3, sort_order=-1)
+
+    def synchronise(photos: Sequence[Photo], source: Source) -> dict[str, bool]:
+        there = {key for key, row in rows_of(store).items() if row["image_binary"] is not None}
+        second = second_primaries(mirror_of(photos), there)
+        sync(store, [one._replace(is_primary=one.photo_id not in second) for one in photos], source)
+        return {key: row["is_primary"] for key, row in rows_of(store).items() if row["image_binary"] is not None}
+
+    first = synchronise(two, source_with((two[0], 1), (two[1], 2)))
+    assert first == {two[0].photo_id: True, two[1].photo_id: False}
+    assert synchronise([*two, third], Source(answers={third.photo_id: [ObjectMissingError("no bytes")]})) == first
+    now = synchronise([*two, third], source_with((third, 3)))
+    assert {key for key, is_primary in now.items() if is_primary} == {third.photo_id}
+
+
 def test_what_is_not_proven_gone_gives_way_as_primary(store: StoreDatabase) -> None:
     sync(store, [photo(1)], source_of(1))
     new = another(1, 11)
@@ -126,6 +143,8 @@ def test_of_several_primary_photos_the_first_then_the_newest_is_the_one() -> Non
     assert second_primaries(mirror_of(photos), ()) == sorted(photos[place].photo_id for place in (0, 2))
     old = photos[0].photo_id
     assert second_primaries(mirror_of(photos), {old}) == [photos[2].photo_id], "it waits for the other's picture"
+    two = {old, photos[2].photo_id}
+    assert second_primaries(mirror_of(photos), two) == [photos[2].photo_id], "one waits, not two"
     assert old in second_primaries(mirror_of(photos), {old, photos[1].photo_id})
     mirror, payloads = with_one_primary(mirror_of(photos), payloads_of(photos), ())
     told = mirror.set_index("key")["fingerprint"]

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership
 from imagesync_pipelines.connectors.moysklad.counterparts import groups_by_sku
 from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Managed
+from imagesync_pipelines.connectors.moysklad.shown import pictures_of
 from imagesync_pipelines.connectors.moysklad.undoing import NOT_KEPT, make_undo_plan, plan_reversal
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.effects import effects_of_run
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.excluding import Channel, exclude
 from imagesync_pipelines.sync.frames import row_frame
@@ -76,6 +78,11 @@ def test_a_run_is_taken_back_with_a_read_of_all_entities_a_write_of_each_and_no_
         assert (world.calls(CHILD), world.calls()) == (1, 1)
         assert str(made.shown["cost"]).startswith("4 calls (3 writes and 1 reads there, 0 downloads")
         assert made.shown["apply_it_with"] == f"imagesync apply {number}"
+        plans = Plans(world.place.engine, world.place.storage)
+        going = plans.load(number).query("change == 'remove'")
+        rows = [{str(name): value for name, value in row.items()} for row in going.to_dict("records")]
+        pictures = pictures_of(world.place.engine, world.place.storage, plans.header(number), rows)
+        assert [one.size for one in pictures] == ["2 kB"], "of what goes, too"
         world.count_anew()
         assert world.apply(number).error_count == 0
         assert (world.calls(CHILD), world.calls()) == (4, 4)
