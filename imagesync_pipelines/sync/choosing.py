@@ -56,8 +56,9 @@ def asked_again(
         return told
     skus = {name.code for name in connector.names_of(engine, account, groups).values() if name.code}
     with engine.connect() as connection:
-        found = connector.groups_by_sku(connection, account, skus) if skus else {}
-    return {"skus": sorted(skus)} if found and groups <= found.keys() and skus == set(found.values()) else {}
+        found = list(connector.groups_by_sku(connection, account, skus)) if skus else []
+    is_whole = found and groups <= {group for group, _ in found} and skus == {sku for _, sku in found}
+    return {"skus": sorted(skus)} if is_whole else {}
 
 
 def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:
