@@ -5,8 +5,11 @@ from collections.abc import Callable, Collection, Sequence
 import orjson
 import pandas as pd
 
-from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
+from imagesync_pipelines.connectors.edge.model import Body, Photo, fingerprint
+from imagesync_pipelines.sync.model import PlanRow
 
+Written = tuple[PlanRow, Photo, Body | None]
+"""A row that is written: the photo, and its picture where that is new."""
 Payloads = Callable[[Sequence[str]], pd.DataFrame]
 """Looks up photos by their keys: the columns key and payload, the JSON text of a Photo's fields; a row each."""
 # Before every sort_order that a column holds: the primary's place in its product, whatever its order.
@@ -57,6 +60,29 @@ def with_one_primary(mirror: pd.DataFrame, payloads: Payloads, there: Collection
         is_primary=mirror["is_primary"].mask(rows, "false"),
         fingerprint=mirror["fingerprint"].mask(rows, mirror["key"].map(prints)).astype("str"),
     ), changed
+
+
+def with_one_primary_each(written: Sequence[Written]) -> list[Written]:
+    """What is written in one commit, with one primary photo of each product.
+
+    One that waited for the picture of the new one gives way to it, though its row was planned before that was there.
+    """
+    primaries: dict[str, list[Written]] = {}
+    for one in written:
+        if one[1].is_primary:
+            primaries.setdefault(one[1].product_id, []).append(one)
+    first = {product: min(several, key=_how_old) for product, several in primaries.items()}
+    return [one if not one[1].is_primary or one is first[one[1].product_id] else _given_way(*one) for one in written]
+
+
+def _how_old(one: Written) -> tuple[bool, bool]:
+    row, _, body = one
+    return body is None, row.key_before is not None
+
+
+def _given_way(row: PlanRow, photo: Photo, body: Body | None) -> Written:
+    photo = photo._replace(is_primary=False)
+    return row._replace(fingerprint_after=fingerprint(photo)), photo, body
 
 
 def _columns(found: pd.DataFrame) -> tuple[pd.Series, pd.Series]:

@@ -22,6 +22,7 @@ from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloa
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
+from imagesync_pipelines.connectors.edge.primaries import with_one_primary_each
 from imagesync_pipelines.connectors.edge.reporting import PhotosApplied
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.storage.database import SERVER_GONE, storable
@@ -327,7 +328,8 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
 def _write_rows(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult]:
     """Write rows in one transaction, as synced at `moment`; gives a result for each."""
     table = run.database.table
-    written = [(one.row, one.photo, one.body) for one in batch if one.photo is not None and not one.trouble]
+    can = [(one.row, one.photo, one.body) for one in batch if one.photo is not None and not one.trouble]
+    written = with_one_primary_each(can)
     bare = [photo for _, photo, body in written if body is None]
     unwritten = [(one.photo, one.status, one.trouble) for one in batch if one.photo is not None and one.trouble]
     removed = [one.row for one in batch if one.row.change is Change.REMOVE]

@@ -98,6 +98,27 @@ def test_of_two_primaries_that_are_there_one_waits_for_a_third(store: StoreDatab
     assert {key for key, is_primary in now.items() if is_primary} == {third.photo_id}
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["moved", "with another picture"])
+def test_what_waits_as_primary_and_is_changed_itself_gives_way_in_the_same_commit(
+    store: StoreDatabase, replaced: bool
+) -> None:
+    old = another(1, 1, sort_order=1)
+    sync(store, [old], source_with((old, 1)))
+    changed, new = old._replace(sort_order=2), another(1, 2)
+    source = source_with((new, 2))
+    if replaced:
+        changed = another(1, 5, photo_id=old.photo_id, sort_order=2)
+        source = source_with((new, 2), (changed, 5))
+    assert second_primaries(mirror_of([changed, new]), {old.photo_id}) == [], "the old one waits"
+
+    sync(store, [changed, new], source)
+
+    rows = rows_of(store)
+    assert {key: row["is_primary"] for key, row in rows.items()} == {old.photo_id: False, new.photo_id: True}
+    assert {row["sync_status"] for row in rows.values()} == {"synced"}
+    assert rows[old.photo_id]["sort_order"] == 2
+
+
 def test_what_is_not_proven_gone_gives_way_as_primary(store: StoreDatabase) -> None:
     sync(store, [photo(1)], source_of(1))
     new = another(1, 11)
