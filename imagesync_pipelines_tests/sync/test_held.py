@@ -301,7 +301,7 @@ def test_what_was_undone_is_decided_and_kept_until_it_is_released_or_the_source_
 
 def test_an_excluded_product_is_held_no_more_and_its_end_is_work_for_one_run(account: Account) -> None:
     engine, context = account.installation.engine, account.context()
-    channel = Channel("toy", "one", lambda connection, name, skus: {"g": "100"} if "100" in skus else {})
+    channel = Channel("toy", "one", lambda connection, name, skus: [("g", "100")] if "100" in skus else [])
     account.sync("abcdefg")
     held.decide(engine, [one.id for one in account.waiting() if one.key == "h"], held.KEEP, "anna")
     with pytest.raises(ExclusionRefusedError, match="'200'"):

@@ -138,7 +138,9 @@ def parts(place: Place) -> Mapping[str, Any]:
     QuarantineTable(engine, "image_db").put(items)
     hold(engine, "edge", "store1", "", [HeldRow(LONG, LONG, "f", LIMIT, f"20 of 21 would go, {LONG} among them.")])
     shown = place.value(f"SELECT sku FROM imagesync.product WHERE id = {product}")
-    exclude(engine, Channel("plytix", LONG, lambda *asked: {sku: sku for sku in asked[-1]}), [LONG, shown], LONG, LONG)
+    exclude(
+        engine, Channel("plytix", LONG, lambda *asked: [(sku, sku) for sku in asked[-1]]), [LONG, shown], LONG, LONG
+    )
     subscriptions.add(
         engine, NewSubscription("shop", "standard", f"https://s.example.com/{LONG}", "env:IMAGESYNC_WEBHOOK_S")
     )
