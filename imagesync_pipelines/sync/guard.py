@@ -88,19 +88,12 @@ def wants(plan: pd.DataFrame) -> pd.Series:
 
 
 def _keep_undone(plan: pd.DataFrame, undone: Mapping[str, Undone]) -> tuple[pd.DataFrame, pd.Index]:
-    """The plan with what a person undid as it is at the target, and which rows these are.
-
-    What was undone instead of something comes when that is there no more.
-    """
+    """The plan with what a person undid as it is at the target, and which rows these are."""
     if not undone:
         return plan, plan.index[:0]
     rows = plan[plan["change"].isin(EFFECTS) & among(plan["key"], pd.Series(list(undone), dtype="str"))]
     marks = rows["key"].map({key: mark.wanted for key, mark in undone.items()})
-    rows = rows[(wants(rows) == marks).fillna(False).astype(bool)]
-    # A mark on a removal keeps what another key was to replace.
-    keeping = rows.loc[rows["change"] == Change.REMOVE, "group"]
-    replaces = among(rows["key"], pd.Series([key for key, mark in undone.items() if mark.replaces], dtype="str"))
-    at = rows.index[rows["key_before"].notna() | ~replaces | among(rows["group"], keeping)]
+    at = rows.index[(wants(rows) == marks).fillna(False).astype(bool)]
     return _kept(plan, at, [_UNDONE.format(undone[key].why) for key in plan.loc[at, "key"]]), at
 
 

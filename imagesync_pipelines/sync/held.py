@@ -185,7 +185,7 @@ def memory_of(context: RunContext[Any], origin: str = GUARD) -> Memory:
         allowed={one.key: one.fingerprint for one in decided if one.decision == ALLOW},
         kept=frozenset(one.key for one in decided if one.decision == KEEP),
         undone={
-            one.key: Undone(one.fingerprint, one.reason, one.change == Change.UPDATE)
+            one.key: Undone(one.fingerprint, one.reason)
             for one in known
             if one.origin == UNDONE and one.decision == KEEP and origin == GUARD
         },

@@ -69,14 +69,10 @@ class Ruling(StrEnum):
 
 
 class Undone(NamedTuple):
-    """A mark on a key: a person undid what the source wants there (guard.wants), and why that is, for people.
-
-    replaces: whether it was wanted instead of something, which the undo brought back.
-    """
+    """A mark on a key: a person undid what the source wants there (guard.wants), and why that is, for people."""
 
     wanted: str
     why: str
-    replaces: bool = False
 
 
 @dataclass(frozen=True)

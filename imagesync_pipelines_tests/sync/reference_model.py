@@ -30,7 +30,6 @@ def target_state(
     rejected: pd.DataFrame | None = None,
     match_position: bool = False,
     marks: Mapping[str, str] = MappingProxyType({}),
-    replaces: Collection[str] = (),
     excluded: Collection[str] = (),
 ) -> pd.DataFrame:
     """What `current` becomes (key, group, position, fingerprint, content; by key), rows outside the scope included.
@@ -39,9 +38,8 @@ def target_state(
     scope, not rejected, proven to be gone, and the deletion limits let it go. A rename takes the old row away without
     the deletion limits; other content in the same place has a limit of its own, above which the old row stays and the
     new one does not come. marks: by key, what the source wants there that a person undid: as long as it wants that
-    ('' to be gone, the place with the fingerprint where only that differs), nothing of it happens, nor counts; but
-    what it wanted instead of something (the keys in replaces) comes where nothing is there for it, and no mark keeps
-    anything in its group that is to be gone. Neither does anything happen in the groups that are excluded.
+    ('' to be gone, the place with the fingerprint where only that differs), nothing of it happens, nor counts; neither
+    does anything in the groups that are excluded.
     """
     bad = set() if rejected is None else set(rejected["key"])
     now = _rows(current)
@@ -53,10 +51,8 @@ def target_state(
     replaced = _replaced(new, gone, renamed) if match_position else {}
     before = {key: now.get(renamed.get(key, replaced.get(key, key))) for key in want}
     undone = {key for key, row in want.items() if marks.get(key) == _word(before[key], row)}
-    keeping = {key for key in gone if marks.get(key) == "" and key not in (renamed | replaced).values()}
-    with_old = {gone[key].group for key in keeping}
-    undone -= {key for key in undone if before[key] is None and key in replaces and want[key].group not in with_old}
-    stay = {old.key for key, old in before.items() if old is not None and key in undone} | keeping
+    stay = {old.key for key, old in before.items() if old is not None and key in undone}
+    stay |= {key for key in gone if marks.get(key) == "" and key not in (renamed | replaced).values()}
     undone |= {key for key, row in want.items() if row.group in excluded}
     stay |= {key for key, row in gone.items() if row.group in excluded}
     want = {key: row for key, row in want.items() if key not in undone}

@@ -247,26 +247,6 @@ def test_nothing_is_done_in_a_group_that_a_person_excluded(wanted: list[Row]) ->
     assert left["position"].equals(left["position_before"])
 
 
-@pytest.mark.parametrize(
-    ("there", "replaces", "stays"),
-    [
-        pytest.param(BEFORE, True, True, id="what it replaces is there"),
-        pytest.param([BEFORE[0], ("b", "g", 7, "f1", None)], True, True, id="it is there in another place"),
-        pytest.param(BEFORE[:1], True, False, id="it is there no more"),
-        pytest.param([*BEFORE[:1], ("b", "h", 2, "f1", "c1")], True, False, id="another product has it"),
-        pytest.param(BEFORE[:1], False, True, id="it replaced nothing"),
-    ],
-)
-def test_what_was_undone_instead_of_something_comes_when_that_is_there_no_more(
-    there: list[Row], replaces: bool, stays: bool
-) -> None:
-    """Else a product is left without its picture, though its source has one."""
-    undone = {"n": Undone("f2", "undone by anna", replaces), "b": Undone("", "undone by anna")}
-    plan = build_plan(frame(BEFORE[0], ("n", "g", 2, "f2", None)), frame(*there), PROVEN, match_position=True)
-    guarded = guard(plan, PROVEN, DeletionLimits(1, 9, 9, 9, memory=Memory(undone=undone))).plan
-    assert list(guarded.loc[guarded["change"].isin(EFFECTS), "key"]) == ["n"] * (not stays)
-
-
 def test_what_was_undone_counts_for_no_limit() -> None:
     undone = {"k000": Undone("", "undone by anna")}
     limits = DeletionLimits(0, 1, 9, 9, memory=Memory(undone=undone))

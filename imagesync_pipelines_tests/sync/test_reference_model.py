@@ -36,7 +36,6 @@ def law(world: World) -> pd.DataFrame:
         rejected=world.rejected,
         match_position=world.match_position,
         marks=world.marks,
-        replaces=world.replaces,
         excluded=world.excluded,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow
 from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.guard import guard, wants
-from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Memory, Scope, Undone
+from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits, Memory, Scope, Undone
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.undo import BY_COMMAND, marks_of, reverse, taken_away
 from imagesync_pipelines_tests.sync.fakes import FakeDatabase, FakeQuarantine, Row, frame, rows_of
@@ -258,9 +258,7 @@ def test_what_was_undone_is_not_done_again(world: World) -> None:
     done = carried_out(target, plan, rows_of(world.wanted), "r1")
     _, plan_of_undo = undone(target, done, "r2")
     rows = plan_of_undo[plan_of_undo["change"].isin(EFFECTS)]
-    marks = {
-        one.key: Undone(one.fingerprint, "undone", one.change == Change.UPDATE) for one in marks_of(rows, "undone")
-    }
+    marks = {one.key: Undone(one.fingerprint, "undone") for one in marks_of(rows, "undone")}
     assert not planned(Memory(undone=marks))["change"].isin(EFFECTS).any()
     effects = plan[plan["change"].isin(EFFECTS)]
     assert {key: mark.wanted for key, mark in marks.items() if key in set(effects["key"])} == dict(

@@ -27,13 +27,12 @@ class World:
     deletion_limits: DeletionLimits
     match_position: bool
     marks: Mapping[str, str] = field(default_factory=dict)
-    replaces: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
 
     @property
     def limits(self) -> DeletionLimits:
         """The deletion limits with what is remembered: the marks of what people undid, and what they excluded."""
-        undone = {key: Undone(wanted, "undone by anna", key in self.replaces) for key, wanted in self.marks.items()}
+        undone = {key: Undone(wanted, "undone by anna") for key, wanted in self.marks.items()}
         memory = Memory(undone=undone, excluded=dict.fromkeys(self.excluded, "excluded by anna"))
         return replace(self.deletion_limits, memory=memory)
 
@@ -76,7 +75,6 @@ def worlds(draw: st.DrawFn, deletion_limits: DeletionLimits | None = None, *, wi
     current = draw(tables())
     known = [row[:2] for row in (*wanted, *current)] + [("g1/9", "g1"), ("page 4, reject 2", None)]
     bad = draw(st.lists(st.sampled_from(known), max_size=2)) if with_rejects else []
-    keys = st.builds("{}/{}".format, st.sampled_from(GROUPS), st.integers(0, 5))
     return World(
         frame(*wanted),
         frame(*current),
@@ -84,7 +82,6 @@ def worlds(draw: st.DrawFn, deletion_limits: DeletionLimits | None = None, *, wi
         scope,
         deletion_limits or draw(limit_sets()),
         draw(st.booleans()),
-        draw(st.dictionaries(keys, words, max_size=6)),
-        draw(st.frozensets(keys, max_size=6)),
+        draw(st.dictionaries(st.builds("{}/{}".format, st.sampled_from(GROUPS), st.integers(0, 5)), words, max_size=6)),
         draw(st.frozensets(st.sampled_from(GROUPS), max_size=2)),
     )
