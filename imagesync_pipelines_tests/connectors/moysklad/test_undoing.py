@@ -98,13 +98,19 @@ def test_a_run_is_taken_back_with_a_read_of_all_entities_a_write_of_each_and_no_
         world.assert_same()
 
 
+def own_image_in_mirror(world: World) -> tuple[str, list[tuple[str, bytes]]]:
+    """The owner of a mirror puts an image between ours of its first entity; the code of that, and what is ours."""
+    world.sync(ownership=Ownership.MIRROR)
+    child, code = world.child(), world.main.entities()[0].external_code
+    there = [(name, body) for name, body, _ in world.pictures(code)]
+    child.set_images(child.by_code(code).id, [there[0], ("own.jpg", OWN), *there[1:]])
+    return code, there
+
+
 def test_an_image_of_a_mirrors_owner_comes_back_as_his(database: sa.Engine, tmp_path: Path) -> None:
     mirror = Ownership.MIRROR
     with open_world(database, tmp_path) as world:
-        world.sync(ownership=mirror)
-        child, code = world.child(), world.main.entities()[0].external_code
-        there = [(name, body) for name, body, _ in world.pictures(code)]
-        child.set_images(child.by_code(code).id, [there[0], ("own.jpg", OWN), *there[1:]])
+        own_image_in_mirror(world)
         before = shown(world)
         world.sync(ownership=mirror, full=True, check_child=True)
         world.assert_same()
@@ -117,10 +123,7 @@ def test_an_image_of_a_mirrors_owner_comes_back_as_his(database: sa.Engine, tmp_
 def test_what_the_owner_of_a_mirror_added_to_an_excluded_entity_stays(database: sa.Engine, tmp_path: Path) -> None:
     mirror = Ownership.MIRROR
     with open_world(database, tmp_path) as world:
-        world.sync(ownership=mirror)
-        child, code = world.child(), world.main.entities()[0].external_code
-        there = [(name, body) for name, body, _ in world.pictures(code)]
-        child.set_images(child.by_code(code).id, [there[0], ("own.jpg", OWN), *there[1:]])
+        code, there = own_image_in_mirror(world)
         before, of = shown(world), world.child_run(f"run-{next(world.numbers)}", ownership=mirror)
         exclude(database, Channel("moysklad", CHILD, groups_by_sku), [code], "anna")
         with world.api(CHILD) as api:
