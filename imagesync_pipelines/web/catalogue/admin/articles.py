@@ -76,6 +76,7 @@ def unmatched(request: Request, opened: Here, _: Viewer, number: Number = "", cu
     context = {
         "items": items,
         "products": meant_by(opened, items),
+        "cursor": cursor,
         "next_cursor": next_cursor,
         "number": number.strip(),
         "total": total,

@@ -303,6 +303,7 @@ def test_unmatched_articles_are_listed_with_products_that_may_be_meant(world: Wo
     following = first.split('class="pager"')[1].split('href="')[1].split('"')[0].replace("&amp;", "&")
     second = viewer.get("/admin/unmatched" + following).text
     assert (">9059<" in second, ">101<" in second) == (True, False)
+    assert ("From the beginning" in first, "From the beginning" in second) == (False, True)
     found = viewer.get("/admin/unmatched?number=5_").text
     assert ('class="name">5_1<' in found, 'class="name">551<' in found) == (True, False)
 
