@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from imagesync_pipelines.languages import retold
 from imagesync_pipelines.settings import LogSettings, known_secrets, load_settings
 from imagesync_pipelines.upstream.redaction import Redacting, extra_of
 
@@ -120,11 +121,14 @@ def _tell_end(error: BaseException | None) -> None:
 
 
 def say(text: str, **how: Any) -> None:
-    """Tell who runs this process something on standard output, in the colours of `how`; a line of the log in JSON."""
+    """Tell who runs this process something on standard output, in their language and the colours of `how`.
+
+    In JSON it is a line of the log, in English.
+    """
     if is_json():
         logging.getLogger("imagesync").info(text)
     else:
-        click.secho(text, **how)
+        click.secho(retold(text), **how)
 
 
 def fail(text: str) -> None:
@@ -132,7 +136,7 @@ def fail(text: str) -> None:
     if _writes_json():
         logging.getLogger("imagesync").error(text)
     else:
-        click.secho(text, fg="red", err=True)
+        click.secho(retold(text), fg="red", err=True)
 
 
 def _writes_json() -> bool:

@@ -94,7 +94,19 @@ class LogSettings(EnvironmentSettings):
     )
 
 
-class Settings(EnvironmentSettings):
+class LanguageSettings(EnvironmentSettings):
+    """The language that is spoken; read by itself, because what is wrong with other settings is said in it."""
+
+    model_config = SettingsConfigDict(env_prefix="IMAGESYNC_", extra="ignore", env_ignore_empty=True)
+
+    language: Literal["", "en", "de", "ru", "id", "marked"] = Field(
+        "",
+        description="of pages, alerts and commands: en, de, ru or id; empty: as the browser or the terminal says, "
+        "alerts in English",
+    )
+
+
+class Settings(LanguageSettings):
     """The settings shared by all connectors: each field is the variable IMAGESYNC_<FIELD>, as in `.env.example`."""
 
     model_config = SettingsConfigDict(

@@ -24,7 +24,7 @@ from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
 from imagesync_pipelines.quality.rules import SEVERITIES, RuleSet, rule_sets
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.registry import connectors
-from imagesync_pipelines.settings import LogSettings, Settings
+from imagesync_pipelines.settings import LanguageSettings, LogSettings, Settings
 from imagesync_pipelines.telemetry.spans import TelemetrySettings
 from imagesync_pipelines.web.catalogue.oidc.settings import OidcSettings
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings
@@ -39,6 +39,7 @@ _RULES_BEGIN, _RULES_END = "generated -->\n", "<!-- end of rules -->"
 
 _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All connectors", Settings),
+    ("The language that is spoken", LanguageSettings),
     ("The log of every process", LogSettings),
     ("Traces and metrics (OpenTelemetry), off by default", TelemetrySettings),
     ("The ERP", ErpSettings),

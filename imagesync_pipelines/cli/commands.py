@@ -4,6 +4,7 @@
 """
 
 import ast
+import os
 import re
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +48,11 @@ class LazyCommand(click.Command):
         """The context of the real command, which is also what click then invokes; from now on it writes its log."""
         # It reads a setting, which lists of commands do not need.
         from imagesync_pipelines import logs
+        from imagesync_pipelines.languages import speak
+        from imagesync_pipelines.languages.current import of_terminal
+        from imagesync_pipelines.settings import LanguageSettings, load_settings
 
+        speak(of_terminal(os.environ, load_settings(LanguageSettings).language))
         logs.begin(debug=parent is not None and bool(parent.find_root().params.get("debug")))
         return self.load().make_context(info_name, args, parent, **extra)
 

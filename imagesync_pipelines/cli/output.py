@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from imagesync_pipelines.defs.runs import RunOutcome, Status
+from imagesync_pipelines.languages import retold
 from imagesync_pipelines.logs import about, is_json
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -22,6 +23,15 @@ from imagesync_pipelines.sync.steps import Progress
 # The worst first.
 EXIT_CODES = {Status.FAILED: 1, Status.PARTIAL: 3, Status.COMPLETED: 0}
 COLOURS = {Status.FAILED: "red", Status.PARTIAL: "yellow", Status.COMPLETED: "green"}
+
+
+def say(text: str = "", *, newline: bool = True, err: bool = False, **how: Any) -> None:
+    """Print a text for people: retold in their language, in the colours of `how` (click's).
+
+    All that a command says to people goes through here; what programs read (--json, identifiers, addresses) is printed
+    with click.echo.
+    """
+    click.secho(retold(text), nl=newline, err=err, **how)
 
 
 @contextmanager
@@ -45,12 +55,14 @@ def print_table(
 ) -> None:
     """Print rows as a table, as wide as the terminal, 120 columns where there is none; numbers to the right.
 
+    Title and names of columns are retold; what is in the cells is data, and retold by who knows that it is a sentence.
+
     whole: the columns of which no cell is broken in two lines.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title=retold(title), title_justify="left")
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name in whole)
+        table.add_column(retold(name), justify="right" if numeric else "left", overflow="fold", no_wrap=name in whole)
     for row in rows:
         # Names of sections, [edge.head_office], are no markup.
         table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))

@@ -23,8 +23,9 @@ from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, claimed
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import clean_text, names, without_secrets
 from imagesync_pipelines.defs.work import is_dry_run, is_told, secrets_of
+from imagesync_pipelines.languages import retold, speaking
 from imagesync_pipelines.registry import connectors
-from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.settings import LanguageSettings, Settings, load_settings
 from imagesync_pipelines.storage.alerts import (
     Alert,
     AlertNotSentError,
@@ -296,13 +297,18 @@ def send(targets: Sequence[SecretStr], title: str, body: str, is_good: bool = Fa
 
 
 def send_each(targets: Sequence[SecretStr], title: str, body: str, is_good: bool) -> list[tuple[str, str]]:
-    """Send a message to every target; gives for each how it may be called, and why it did not go out ('': it did)."""
+    """Send a message to every target; gives for each how it may be called, and why it did not go out ('': it did).
+
+    The door through which alerts leave: they are kept in English, and retold here in the language of the setting.
+    """
     import apprise
 
     # Apprise writes the URLs of its targets, secrets included, to its log.
     logging.getLogger("apprise").disabled = True
     text, kind = apprise.NotifyFormat.TEXT, apprise.NotifyType.SUCCESS if is_good else apprise.NotifyType.FAILURE
     outcomes = []
+    with speaking(load_settings(LanguageSettings).language):
+        title, body = retold(title), retold(body)
     for number, target in enumerate(targets, start=1):
         url, name = target.get_secret_value(), f"target {number} of IMAGESYNC_ALERT_URLS"
         sender = apprise.Apprise()

@@ -43,13 +43,14 @@ from imagesync_pipelines.web.catalogue.admin import (
 )
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.api import calls, judged, routes
-from imagesync_pipelines.web.catalogue.pages import alike, history, pictures, plans, products, quality
+from imagesync_pipelines.web.catalogue.pages import alike, history, languages, pictures, plans, products, quality
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
 from imagesync_pipelines.web.catalogue.past import PastUnknownError
 from imagesync_pipelines.web.catalogue.queries import CursorError
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.documentation import add_documentation
 from imagesync_pipelines.web.gate import protect
+from imagesync_pipelines.web.languages import Spoken
 from imagesync_pipelines.web.service import AddedHeaders, answer_faults
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
@@ -64,6 +65,7 @@ ROUTERS = (
     alike.router,
     exporting.router,
     metrics.router,
+    languages.router,
 )
 FRAMED = (products.router, history.router, plans.router, quality.router, alike.router)
 ADMIN_ROUTERS = (
@@ -173,6 +175,8 @@ def build_app(opened: Opened) -> FastAPI:
 
         app.include_router(oidc.router, dependencies=[Depends(sessions.from_our_form)])
         app.include_router(oidc.provider_router)
+    # The first of all: what the others refuse is said in its language too.
+    app.add_middleware(Spoken, setting=opened.shared.language, english=(f"{API}/",))
     return app
 
 

@@ -90,7 +90,7 @@ def test_htmx_gets_the_part_it_asks_for(site: Site, world: World, shop: dict[str
     part = site.get("/?q=", **{"HX-Request": "true"})
     assert "<html" not in part.text
     assert '<section id="results"' in part.text
-    assert part.headers["Vary"] == "HX-Request, Cookie", "it has the views of who is signed in"
+    assert part.headers["Vary"] == "HX-Request, Cookie, Accept-Language", "it has somebody's views and language"
     cursor = re.search(r"cursor=([^\"&]+)", part.text)
     assert cursor is not None
     cards = site.get(f"/?cursor={cursor[1]}", **{"HX-Request": "true"})

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from imagesync_pipelines.languages import N_, _
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.products.undoing import undo_choice
 from imagesync_pipelines.quality.better import better_mains
@@ -39,12 +40,12 @@ log = logging.getLogger("imagesync.catalogue")
 
 # The filters as the page names them: field, label, explanation.
 CHIPS = (
-    ("without_image", "No picture", "nothing to show, not even from the parent or a variant"),
-    ("without_front", "No front view", "has pictures, but no front view among them"),
-    ("low_resolution", "Low resolution", "the primary picture is too small for a product page"),
-    ("unmatched", "Unmatched nearby", "an article number that no product has is close to this one"),
+    ("without_image", N_("No picture"), N_("nothing to show, not even from the parent or a variant")),
+    ("without_front", N_("No front view"), N_("has pictures, but no front view among them")),
+    ("low_resolution", N_("Low resolution"), N_("the primary picture is too small for a product page")),
+    ("unmatched", N_("Unmatched nearby"), N_("an article number that no product has is close to this one")),
 )
-ORDERS = (("", "With pictures first"), ("newest", "Newest picture"), ("name", "Name"), ("sku", "SKU"))
+ORDERS = (("", N_("With pictures first")), ("newest", N_("Newest picture")), ("name", N_("Name")), ("sku", "SKU"))
 MAX_QUERY = 200
 RuleSetId = Annotated[Text, Query(max_length=40)]
 AsOf = Annotated[str, Query(max_length=30)]
@@ -123,7 +124,7 @@ def _midnight(day: str, zone: ZoneInfo) -> datetime | None:
     try:
         return in_every_zone(datetime.combine(date.fromisoformat(day), time(), zone)) if day else None
     except ValueError:
-        raise HTTPException(400, "Changed since: that is no date; it should look like 2026-11-21.") from None
+        raise HTTPException(400, _("Changed since: that is no date; it should look like 2026-11-21.")) from None
 
 
 @router.get("/counts", name="counts")

@@ -1,8 +1,8 @@
-"""Turning what was read into HTML: numbers and moments as people read them, and how old what we show is."""
+"""Turning what was read into HTML in the language of the request, and how old what we show is."""
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.resources import files
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,12 +16,15 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import LANGUAGES, _, current, ngettext, npgettext, pgettext, retold, speaking
+from imagesync_pipelines.languages.numbers import ago, day, duration, fixed, megapixels, moment, number, share, size
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.scans import PROVEN
 from imagesync_pipelines.sync.job_runs import job_words
 from imagesync_pipelines.upstream.redaction import hide_users
 from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.languages import spoken as spoken_by
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
 Headers = Mapping[str, str]
@@ -51,19 +54,34 @@ def make_templates() -> Jinja2Templates:
     """The templates with their filters; what is put into them is escaped."""
     templates = Jinja2Templates(directory=str(files(PACKAGE) / "templates"))
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
-    templates.env.filters.update(
-        number=number,
-        duration=duration,
-        web_link=web_link,
-        megapixels=megapixels,
-        hide_users=hide_users,
-        commands=commands,
-        job_words=job_words,
-        cost_words=cost_words,
-        share=share,
+    templates.env.filters.update(web_link=web_link, hide_users=hide_users, commands=commands)
+    spoken = (number, fixed, share, size, day, duration, megapixels, retold, job_words, cost_words)
+    templates.env.filters.update({one.__name__: _at_each_request(one) for one in spoken})
+    templates.env.add_extension("jinja2.ext.i18n")
+    templates.env.policies["ext.i18n.trimmed"] = True
+    templates.env.install_gettext_callables(  # type: ignore[attr-defined]
+        _, ngettext, newstyle=True, pgettext=pgettext, npgettext=npgettext
     )
     templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
+    templates.env.globals.update(LANGUAGES=LANGUAGES, language=current, way_back=way_back)
     return templates
+
+
+def _at_each_request(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter of a language: of a constant too it is not worked out once, when the template is read."""
+
+    @pass_context
+    def called(context: Context, *values: Any, **named: Any) -> Any:
+        return function(*values, **named)
+
+    return called
+
+
+def way_back(request: Request) -> str:
+    """The page that the menu of languages comes back to; the answer to a form cannot be asked for again."""
+    if request.method != "GET":
+        return "/"
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
 class Address(NamedTuple):
@@ -113,7 +131,9 @@ def render(
         "is_fragment": is_fragment(request),
         **context,
     }
-    answer = templates.TemplateResponse(request, name, given, status_code=status, headers=dict(headers or {}))
+    # What breaks where nobody foresaw it is told outside of what chooses the language.
+    with speaking(spoken_by(request)):
+        answer = templates.TemplateResponse(request, name, given, status_code=status, headers=dict(headers or {}))
     answer.headers.setdefault("Cache-Control", "private, no-cache")
     answer.headers["Vary"] = "HX-Request"
     return answer
@@ -150,19 +170,6 @@ def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
         return {row.connector: row for row in connection.execute(_FRESHNESS, {"proven": PROVEN})}
 
 
-_STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"), (365 * 86_400, "year"))
-
-
-def number(value: float | None) -> str:
-    """1234567 as 1 234 567, with spaces that do not break; a dash for None."""
-    return "–" if value is None else f"{value:,}".replace(",", "\u202f")
-
-
-def share(value: float) -> str:
-    """A share of 0 to 1 as 98.4 %; what falls short of all of it is never told as all."""
-    return "100 %" if value >= 1 else f"{min(value, 0.999) * 100:.3g} %"
-
-
 def cost_words(cost: Mapping[str, float]) -> str:
     """What a plan costs, in words: calls to another system, and what of bytes and minutes is worth a word."""
     calls, size, minutes = (cost.get(name, 0) for name in ("calls", "bytes", "minutes"))
@@ -183,42 +190,6 @@ def commands(sentence: str) -> Markup:
     """A sentence, escaped, with each command in it as code: "`imagesync plan`" loses its backticks."""
     parts = enumerate(_COMMAND.split(sentence))
     return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in parts)
-
-
-def ago(moment: datetime | None, now: datetime) -> str:
-    """How long ago a moment was: "5 minutes ago", "3 days ago"; "never" for None."""
-    if moment is None:
-        return "never"
-    seconds = (now - moment).total_seconds()
-    if seconds < _STEPS[0][0]:
-        return "just now"
-    unit, name = next(((size, word) for size, word in reversed(_STEPS) if seconds >= size), _STEPS[0])
-    count = int(seconds // unit)
-    return f"{count} {name}{'' if count == 1 else 's'} ago"
-
-
-def moment(value: datetime | None, zone: ZoneInfo) -> str:
-    """A moment in the time zone of the installation, such as 21 Nov 2026, 13:08; a dash for None."""
-    return "–" if value is None else value.astimezone(zone).strftime("%-d %b %Y, %H:%M")
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as 0.4 s, 12 s, 3 min 20 s, 2 h 5 min; a dash for None."""
-    if seconds is None:
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def megapixels(width: int | None, height: int | None) -> str:
-    """The size of a picture, such as 1676 × 1280; "unknown" when it is not known."""
-    return f"{width} × {height}" if width and height else "unknown"
 
 
 def web_link(url: str | None) -> str:

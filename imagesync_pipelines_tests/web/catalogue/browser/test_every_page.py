@@ -97,7 +97,7 @@ LEADS_ON = {
     *("apply_plan", "say_of_plan", "bulk_order", "bulk_pin", "bulk_sync_plan", "keep_order", "pin", "unpin"),
     *("decide_exclusions", "decide_held", "drop", "replay", "keep_rule", "forget_rule", "match_again", "plan_repair"),
     *("change_role", "disable_user", "enable_user", "change_webhook", "undo_run", "undo_choice", "log_in", "log_out"),
-    *("keep_view", "forget_view", "measure", "dismiss_alike", "restore_alike"),
+    *("keep_view", "forget_view", "choose_language", "measure", "dismiss_alike", "restore_alike"),
 }
 # The form of a page, made where another one has been.
 _SEND = """([path, fields]) => {

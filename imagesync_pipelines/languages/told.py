@@ -1,0 +1,169 @@
+"""Sentences that are kept or passed on in English, and said in another language when somebody reads them.
+
+Deep code tells (`told`): the sentence goes as English into plans, histories, quarantine, logs and errors. Whoever
+shows it to a person retells it: the sentence is found among the marked ones by its shape, its values are taken out of
+it, and it is said anew. A sentence that is not known is shown as it is.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from string import Formatter
+
+from imagesync_pipelines.languages import numbers
+from imagesync_pipelines.languages.current import ENGLISH, MARKED, current, speaking
+from imagesync_pipelines.languages.texts import catalogue, marked
+
+# Where a text that is not known as a whole may be several: lines, sentences, parts of a list, what is said of something.
+_SEAMS = (re.compile(r"(\n\s*)"), re.compile(r"(?<=[.!?])( )"), re.compile(r"(; )"), re.compile(r"(: )"))
+# Nobody reads more at once, and each part is looked for with those that follow it.
+_MOST_PARTS = 40
+_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+")
+_ANY, _NUMBER = ".*?", r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?%?"
+_FORMATTER = Formatter()
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A sentence with gaps: what it begins and ends with, its pattern, and how to say it."""
+
+    english: tuple[str, ...]
+    begins: str
+    ends: str
+    pattern: re.Pattern[str]
+    # How the values of its gaps are written in English, where that is said: {n:,}.
+    written: Mapping[str, str]
+    # Its number where it names none.
+    count: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What can be retold: whole sentences, and shapes, those that say most by themselves first."""
+
+    whole: Mapping[str, _Shape]
+    shapes: tuple[_Shape, ...]
+
+
+def told(template: str, /, **values: object) -> str:
+    """A sentence in English, its gaps filled: told("held back: {n:,} rows", n=…). `retold` says it to a person.
+
+    template: a literal, which is how it gets into the catalogues. A gap has a name, and how to write it if need be.
+    """
+    return template.format(**values)
+
+
+def told_n(one: str, many: str, /, n: int, **values: object) -> str:
+    """As `told`, of a number of things: told_n("{n} row", "{n} rows", n=…); the gap of the number is called n."""
+    return (one if n == 1 else many).format(n=n, **values)
+
+
+def retold(text: str) -> str:
+    """A sentence of `told`, or a constant of `N_`, in the language that is spoken.
+
+    Several at once (lines, sentences, parts between semicolons) are retold one by one; what is not known stays.
+    """
+    language = current()
+    return text if language == ENGLISH or not text else _retold(language, text)
+
+
+@lru_cache(8192)
+def _retold(language: str, text: str) -> str:
+    with speaking(language):
+        return _whole(language, text) or _parts(language, text, 0)
+
+
+def _whole(language: str, text: str) -> str:
+    """A text that is known as a whole, said; '' when it is not."""
+    known = _known(language)
+    shape = known.whole.get(text)
+    if shape is not None:
+        return _say(language, shape, {})
+    for shape in known.shapes:
+        if text.startswith(shape.begins) and text.endswith(shape.ends):
+            found = shape.pattern.fullmatch(text)
+            if found is not None:
+                return _say(language, shape, found.groupdict())
+    return ""
+
+
+def _parts(language: str, text: str, level: int) -> str:
+    """A text of several, each said where it is known: of parts that follow each other as many at once as are known."""
+    if level == len(_SEAMS):
+        return text
+    parts = _SEAMS[level].split(text, _MOST_PARTS)
+    if len(parts) == 1:
+        return _parts(language, text, level + 1)
+    said, at = [], 0
+    while at < len(parts):
+        for end in range(len(parts), at, -2):
+            found = _whole(language, "".join(parts[at:end])) if end - at < len(parts) else ""
+            if found:
+                break
+        # The last turn was of one part alone.
+        said += [found or _parts(language, parts[at], level + 1), *parts[end : end + 1]]
+        at = end + 1
+    return "".join(said)
+
+
+def _say(language: str, shape: _Shape, values: Mapping[str, str]) -> str:
+    """A shape with its values, in a language."""
+    if language == MARKED:
+        count = _count(shape, values)
+        template = marked(shape.english[-1 if count != 1 else 0])
+    elif len(shape.english) == 1:
+        template = catalogue(language).text(shape.english[0])
+    else:
+        template = catalogue(language).plural(shape.english[0], shape.english[1], _count(shape, values))
+    said = {name: _value(language, value, shape.written.get(name, "")) for name, value in values.items()}
+    parts = []
+    for literal, gap, _spec, _conversion in _FORMATTER.parse(template):
+        parts += [literal, said.get(gap, f"{{{gap}}}") if gap is not None else ""]
+    return "".join(parts)
+
+
+def _count(shape: _Shape, values: Mapping[str, str]) -> int:
+    digits = re.sub(r"\D", "", values.get("n", ""))
+    return int(digits[:15]) if digits else shape.count
+
+
+def _value(language: str, value: str, written: str) -> str:
+    """A value as the language writes it: numbers, sentences that are known themselves; anything else as it is."""
+    if language != MARKED and (written or _GROUPED.fullmatch(value)):
+        return numbers.rewritten(value)
+    return _whole(language, value) or value
+
+
+@lru_cache
+def _known(language: str) -> _Known:
+    whole: dict[str, _Shape] = {}
+    shapes = []
+    for english in catalogue(language).told:
+        for count, text in zip((1, 2), english, strict=False):
+            shape = _shape(english, text, count)
+            if shape.written is not _NO_GAPS:
+                shapes.append(shape)
+            else:
+                whole[text.format()] = shape
+    # What has no word of its own would fit anything.
+    shapes = [one for one in shapes if one.weight]
+    return _Known(whole, tuple(sorted(shapes, key=lambda one: -one.weight)))
+
+
+_NO_GAPS: Mapping[str, str] = {}
+
+
+def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
+    parts, written, literals = [], {}, [""]
+    for literal, gap, spec, _ in _FORMATTER.parse(text):
+        parts.append(re.escape(literal))
+        literals[-1] += literal
+        if gap is not None:
+            parts.append(f"(?P={gap})" if gap in written else f"(?P<{gap}>{_NUMBER if spec else _ANY})")
+            written[gap] = spec or ""
+            literals.append("")
+    weight = sum(character.isalpha() for character in "".join(literals))
+    pattern = re.compile("".join(parts), re.DOTALL)
+    return _Shape(english, literals[0], literals[-1], pattern, written or _NO_GAPS, count, weight)
