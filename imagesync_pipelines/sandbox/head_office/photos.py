@@ -47,8 +47,8 @@ def make_photo(seed: int, label: str, kind: str = JPEG) -> PhotoFile:
 
 @cache
 def bomb() -> bytes:
-    """A PNG of a few hundred KB that wants 196 megapixels when it is decoded."""
-    return encoded(Image.new("L", (BOMB_SIDE, BOMB_SIDE)), "PNG", compress_level=9)
+    """A PNG of a few KB that wants 196 megapixels when it is decoded; two colours are made soonest."""
+    return encoded(Image.new("1", (BOMB_SIDE, BOMB_SIDE)), "PNG", compress_level=9)
 
 
 @lru_cache(maxsize=256)

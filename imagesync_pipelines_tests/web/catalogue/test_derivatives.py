@@ -145,7 +145,7 @@ def test_a_picture_that_changed_at_the_same_address_is_fetched_again(site: Site,
 
 
 def spoilt() -> dict[str, bytes]:
-    """What is no good picture, by name; the bomb takes a second to make, and only who shows it is to wait for it."""
+    """What is no good picture, by name; the bomb takes a while to make, and only who shows it is to wait for it."""
     return {
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
         "html": b"<!doctype html><html>no picture</html>",
