@@ -9,6 +9,9 @@ After a conflict in a catalogue: take either side whole, renew, then take the ot
 """
 
 import ast
+import builtins
+import itertools
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -22,6 +25,7 @@ from jinja2.ext import babel_extract
 
 from imagesync_pipelines.languages import LANGUAGES
 from imagesync_pipelines.languages.texts import TOLD
+from imagesync_pipelines.languages.told import OF_NUMBERS
 
 PACKAGE = Path(__file__).parent.parent / "imagesync_pipelines"
 CATALOGUES = PACKAGE / "languages" / "catalogues"
@@ -41,6 +45,8 @@ MARKS = {
 # As the templates are read (pages/rendering.py).
 _OPTIONS = {"trimmed": "true", "newstyle_gettext": "true", "silent": "false"}
 _KEYWORDS = ("_", "gettext", "ngettext", "pgettext", "npgettext")
+# Where errors are answers to programs, which read English.
+FOR_PROGRAMS = ("sandbox/", "web/head_office/", "web/catalogue/api/", "web/assistants/")
 # What would differ at every writing, and who cares is in the history.
 _LEFT_OUT = (
     "POT-Creation",
@@ -99,34 +105,129 @@ def extracted() -> dict[Key, Message]:
 
 
 def marked_in_code() -> Iterator[Marked]:
-    """The texts in calls of what a module imports from the package of languages.
+    """The texts in calls of what a module imports from the package of languages, and what errors of ours say.
 
     Raises ValueError where a text is no literal: it would be in no catalogue.
     """
     for path in sorted(PACKAGE.rglob("*.py")):
-        source = path.read_text(encoding="utf-8")
-        if "imagesync_pipelines.languages" not in source:
+        if PACKAGE / "languages" not in path.parents or path.name == "numbers.py":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            place = str(path.relative_to(PACKAGE))
+            yield from _calls(tree, place)
+            if not place.startswith(FOR_PROGRAMS):
+                yield from _errors(tree, place)
+
+
+def _calls(tree: ast.Module, place: str) -> Iterator[Marked]:
+    names = {
+        name.asname or name.name: name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imagesync_pipelines.languages")
+        for name in node.names
+        if name.name in MARKS
+    }
+    for node in ast.walk(tree) if names else ():
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names):
             continue
-        tree = ast.parse(source)
-        names = {
-            name.asname or name.name: name.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imagesync_pipelines.languages")
-            for name in node.names
-            if name.name in MARKS
-        }
-        for node in ast.walk(tree):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names):
-                continue
-            keyword, where = names[node.func.id], f"{path.relative_to(PACKAGE)}:{node.lineno}"
-            count, has_context = MARKS[keyword]
-            given = [one.value if isinstance(one, ast.Constant) else None for one in node.args[: count + has_context]]
-            texts = [one for one in given if isinstance(one, str)]
-            if len(texts) != count + has_context:
-                if PACKAGE / "languages" in path.parents:
-                    continue
-                raise ValueError(f"{where}: {keyword}() is for literal texts; what varies is a placeholder, {{name}}")
-            yield Marked(where, keyword, tuple(texts[has_context:]), texts[0] if has_context else "")
+        keyword, where = names[node.func.id], f"{place}:{node.lineno}"
+        count, has_context = MARKS[keyword]
+        wanted = node.args[: count + has_context]
+        number = node.args[2] if keyword == "told_n" and len(node.args) > 2 else None
+        said = [shapes_of(one, number, may_have_gaps=keyword in LATER) for one in wanted]
+        if len(said) != count + has_context or not all(said):
+            raise ValueError(
+                f"{where}: {keyword}() is for literal texts"
+                + ("" if keyword in LATER else "; what varies is a placeholder: _('… {name}').format(name=…)")
+            )
+        if keyword in ("told", "told_n") and any(
+            isinstance(one, ast.Constant) and _GAP.search(one.value) for one in wanted
+        ):
+            raise ValueError(f"{where}: {keyword}() takes the sentence as it is, an f-string: nobody fills its gaps")
+        for texts in itertools.product(*said) if count == 1 else [tuple(one[0] for one in said)]:
+            yield Marked(where, keyword, texts[has_context:], texts[0] if has_context else "")
+
+
+def _errors(tree: ast.Module, place: str) -> Iterator[Marked]:
+    """What is raised as an error of ours, or by a validator of pydantic's, whose errors the settings tell."""
+    checks = {one.id for node in ast.walk(tree) for one in _validators(node)}
+    for scope in ast.walk(tree):
+        if isinstance(scope, ast.FunctionDef):
+            is_check = scope.name in checks or any("validator" in ast.unparse(one) for one in scope.decorator_list)
+            for node in ast.walk(scope):
+                if is_check and isinstance(node, ast.Call) and _called(node) == "ValueError":
+                    yield from _said_by(node, place)
+        elif isinstance(scope, ast.ClassDef) and scope.name.endswith("Error"):
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+                    yield from _said_by(node, place)
+        elif isinstance(scope, ast.Raise) and isinstance(scope.exc, ast.Call):
+            name = _called(scope.exc)
+            if name.endswith(("Error", "Failure")) and not hasattr(builtins, name):
+                yield from _said_by(scope.exc, place)
+
+
+def _validators(node: ast.AST) -> list[ast.Name]:
+    if not isinstance(node, ast.Call) or not _called(node).endswith("Validator"):
+        return []
+    return [one for one in node.args if isinstance(one, ast.Name)]
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _said_by(call: ast.Call, place: str) -> Iterator[Marked]:
+    for text in shapes_of(call.args[0]) if call.args else ():
+        if any(letter.isalpha() for letter in _GAP.sub("", text)):
+            yield Marked(f"{place}:{call.lineno}", "told", (text,), "")
+
+
+_GAP = re.compile(r"{[^{}]*}")
+
+
+def shapes_of(node: ast.expr, number: ast.expr | None = None, *, may_have_gaps: bool = True) -> list[str]:
+    """The texts that an expression gives, as the catalogues have them; none when it gives what nobody can know.
+
+    number: the expression of the number of things, whose gap is called n.
+    """
+    if isinstance(node, ast.IfExp):
+        return shapes_of(node.body, number) + shapes_of(node.orelse, number)
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) else []
+    if isinstance(node, ast.JoinedStr) and may_have_gaps:
+        gaps = {ast.dump(number): "n"} if number is not None else {}
+        return ["".join(_written(part, gaps) for part in node.values)]
+    return []
+
+
+def _written(part: ast.expr, gaps: dict[str, str]) -> str:
+    """A part of an f-string; gaps: what they are called so far, by what fills them."""
+    if isinstance(part, ast.Constant):
+        return str(part.value).replace("{", "{{").replace("}", "}}")
+    assert isinstance(part, ast.FormattedValue)
+    key = ast.dump(part.value)
+    if key not in gaps:
+        name, taken = _name_of(part.value), set(gaps.values())
+        others = (f"{name}_{nth}" for nth in itertools.count(2))
+        gaps[key] = name if name not in taken else next(one for one in others if one not in taken)
+    spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
+    return f"{{{gaps[key]}:{spec}}}" if spec and OF_NUMBERS.fullmatch(spec) else f"{{{gaps[key]}}}"
+
+
+def _name_of(node: ast.expr) -> str:
+    """What a gap is called: the last name in what fills it, of a call that of its argument."""
+    if isinstance(node, ast.Name):
+        return node.id.strip("_").lower() or "value"
+    if isinstance(node, ast.Attribute):
+        return node.attr.strip("_").lower()
+    if isinstance(node, ast.Call):
+        of = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+        return _name_of(node.args[0] if node.args else of)
+    if isinstance(node, ast.Subscript):
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        return key.lower() if isinstance(key, str) and key.isidentifier() else _name_of(node.value)
+    found = next((one for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)), None)
+    return _name_of(found) if found is not None else "value"
 
 
 def marked_in_templates() -> Iterator[Marked]:

@@ -21,6 +21,8 @@ _SEAMS = (re.compile(r"(\n\s*)"), re.compile(r"(?<=[.!?])( )"), re.compile(r"(; 
 _MOST_PARTS = 40
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+")
 _ANY, _NUMBER = ".*?", r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?%?"
+# How numbers are written; anything else, of a date above all, is not looked into.
+OF_NUMBERS = re.compile(r",?(?:\.\d+[fge%]|[dfge%])?")
 _FORMATTER = Formatter()
 
 
@@ -47,17 +49,18 @@ class _Known:
     shapes: tuple[_Shape, ...]
 
 
-def told(template: str, /, **values: object) -> str:
-    """A sentence in English, its gaps filled: told("held back: {n:,} rows", n=…). `retold` says it to a person.
+def told(sentence: str) -> str:
+    """The sentence itself, marked: told(f"held back: {n:,} of {total:,} rows"). `retold` says it to a person.
 
-    template: a literal, which is how it gets into the catalogues. A gap has a name, and how to write it if need be.
+    Of an f-string the catalogues have the shape, with gaps that are called as what fills them. Errors of ours need no
+    mark where they are raised.
     """
-    return template.format(**values)
+    return sentence
 
 
-def told_n(one: str, many: str, /, n: int, **values: object) -> str:
-    """As `told`, of a number of things: told_n("{n} row", "{n} rows", n=…); the gap of the number is called n."""
-    return (one if n == 1 else many).format(n=n, **values)
+def told_n(one: str, many: str, n: int) -> str:
+    """As `told`, of a number of things: told_n(f"{n:,} row", f"{n:,} rows", n)."""
+    return one if n == 1 else many
 
 
 def retold(text: str) -> str:
@@ -161,6 +164,7 @@ def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
         parts.append(re.escape(literal))
         literals[-1] += literal
         if gap is not None:
+            spec = spec if OF_NUMBERS.fullmatch(spec or "") else ""
             parts.append(f"(?P={gap})" if gap in written else f"(?P<{gap}>{_NUMBER if spec else _ANY})")
             written[gap] = spec or ""
             literals.append("")
