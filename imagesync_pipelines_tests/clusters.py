@@ -58,6 +58,14 @@ class Process:
     process: "subprocess.Popen[bytes]"
     output: Path
 
+    def halt(self) -> None:
+        """Let it stand still with all its children, until it goes on or is killed."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it do what it was doing when it was halted."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End it with all its children at this very moment."""
         with suppress(ProcessLookupError):

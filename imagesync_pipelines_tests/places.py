@@ -18,7 +18,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, dagster_yaml
 from imagesync_pipelines_tests.reusing import DAGSTER_TEMPLATE, TEMPLATE, execute, pool
 
-__all__ = ["databases", "entered", "environment_of", "execute", "opened", "rows_of"]
+__all__ = ["databases", "ended_well", "entered", "environment_of", "execute", "opened", "rows_of"]
 
 
 def environment_of(folder: Path, ours: str, dagsters: str) -> dict[str, str]:
@@ -48,6 +48,14 @@ def opened(environment: Mapping[str, str], **more: str) -> Iterator[tuple[Instal
     """An installation and its Dagster instance."""
     with entered(environment, **more), runs.opened() as both:
         yield both
+
+
+def ended_well(outcome: runs.RunOutcome) -> runs.RunOutcome:
+    """The run that other tests stand on; where it did not write all that it was to, they are told that, and why."""
+    left = {name: outcome.summary.get(name) for name in ("failed", "refused", "unknown")}
+    assert outcome.status is not runs.Status.FAILED, outcome
+    assert not any(left.values()), outcome
+    return outcome
 
 
 def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.sync import held
 from imagesync_pipelines_tests.cli.terminals import call
 from imagesync_pipelines_tests.installations import FIRST, SECOND, World, block_status, world
+from imagesync_pipelines_tests.places import ended_well
 
 Shown = pytest.CaptureFixture[str]
 
@@ -22,7 +23,7 @@ def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
     """An installation with odd records at its source, synchronised once: some of them are in quarantine."""
     with world(server, tmp_path_factory.mktemp("commands"), with_odd_records=True) as made:
         made.environment["IMAGE_DB_WALK_REPEATS"] = "0"
-        made.sync()
+        ended_well(made.sync())
         yield made
 
 

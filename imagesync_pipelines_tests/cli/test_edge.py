@@ -9,6 +9,7 @@ import pytest
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import call
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
+from imagesync_pipelines_tests.places import ended_well
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +24,8 @@ def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
         head_office(server, folder / "office", photos=8) as office,
         edge_world(server, folder / "place", office) as made,
     ):
-        made.sync("store1", full=True)
-        made.sync("store2", full=True)
+        ended_well(made.sync("store1", full=True))
+        ended_well(made.sync("store2", full=True))
         yield made
 
 

@@ -27,6 +27,7 @@ from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.cli.terminals import COMMAND, call, environment_of, shell
 from imagesync_pipelines_tests.installations import World, world
+from imagesync_pipelines_tests.places import ended_well
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ OWN_LINE = re.compile(r"\d\d:\d\d:\d\d (INFO|WARNING) ")
 def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An installation that has been synchronised once."""
     with world(server, tmp_path_factory.mktemp("shell")) as made:
-        made.sync()
+        ended_well(made.sync())
         yield made
 
 
@@ -63,7 +64,7 @@ def test_partial_success_ends_with_3_and_debug_tells_every_image(place: World, t
     matched = re.findall(r"DEBUG   (\d+/\d+): matched by ", done.err)
     applied = re.findall(r"DEBUG   (\d+/\d+): keep", done.err)
     assert len(matched) >= 10
-    assert set(applied) == set(matched)
+    assert set(applied) == set(matched), done.err
 
 
 def test_failure_ends_with_1_and_one_line_of_error_without_a_trace(place: World, tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from imagesync_pipelines.storage.errors import PlanExpiredError, PlanMissingErro
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.installations import World, world
+from imagesync_pipelines_tests.places import ended_well
 
 
 @pytest.fixture(scope="module")
 def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An installation that has been synchronised once."""
     with world(server, tmp_path_factory.mktemp("runs")) as made:
-        made.sync()
+        ended_well(made.sync())
         yield made
 
 

@@ -22,6 +22,7 @@ from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines.web.gate import protect
 from imagesync_pipelines_tests.cli.terminals import environment_of, shell
 from imagesync_pipelines_tests.installations import World, world
+from imagesync_pipelines_tests.places import ended_well
 from imagesync_pipelines_tests.telemetry.collector import Collector, collecting
 from imagesync_pipelines_tests.upstream.servers import Session, always, http, serve
 
@@ -192,7 +193,7 @@ def test_a_service_of_ours_is_told_what_calls_it(collector: Collector) -> None:
 def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An installation that has been synchronised once."""
     with world(server, tmp_path_factory.mktemp("spans")) as made:
-        made.sync()
+        ended_well(made.sync())
         yield made
 
 

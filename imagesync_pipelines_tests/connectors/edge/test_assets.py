@@ -19,6 +19,7 @@ from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.installations import QUIET
+from imagesync_pipelines_tests.places import ended_well
 
 CANARY = "canary-password-7731"
 
@@ -36,7 +37,7 @@ def place(
 ) -> Iterator[EdgeWorld]:
     """Two stores; the tests of this module synchronise the first."""
     with edge_world(server, tmp_path_factory.mktemp("place"), office) as made:
-        made.sync(full=True)
+        ended_well(made.sync(full=True))
         yield made
 
 

@@ -17,6 +17,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.web.catalogue.admin import runs as launching
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines_tests import installations
+from imagesync_pipelines_tests.places import ended_well
 
 pytestmark = pytest.mark.slow
 WHO = "änna.b+1@example.com"
@@ -31,7 +32,7 @@ def dagster(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with installations.world(server, tmp_path_factory.mktemp("webserver")) as place:
-        place.sync()
+        ended_well(place.sync())
         with place.opened() as (_, instance):
             instance.add_dynamic_partitions("edge_stores", ["store1"])
             environment = dict(os.environ)
