@@ -9,12 +9,12 @@ import sys
 _BY_THEIR_USERS = {
     "pandas", "numpy", "pyarrow", "apprise", "boto3", "botocore", "s3transfer", "obstore", "PIL", "pyvips",
     "fastapi", "starlette", "uvicorn", "requests", "alembic", "jwt", "cryptography", "orjson", "rich",
-    "dagster_postgres", "psycopg2", "dagster_graphql",
+    "dagster_postgres", "psycopg2", "dagster_graphql", "babel",
 }  # fmt: skip
 # Each connector's declaration names functions that work with tables; these wait even so.
 _BY_THE_USERS_OF_CONNECTORS = {
     "apprise", "boto3", "s3transfer", "fastapi", "starlette", "uvicorn", "jwt", "cryptography", "rich",
-    "dagster_postgres", "psycopg2", "dagster_graphql",
+    "dagster_postgres", "psycopg2", "dagster_graphql", "babel",
 }  # fmt: skip
 # Quality is beside the synchronisations: what measures pictures is loaded by what is asked to.
 _OF_QUALITY = {
@@ -28,6 +28,15 @@ _EVERY_CONNECTOR = """loaded.defs()
 import importlib, pkgutil, imagesync_pipelines.connectors as connectors, imagesync_pipelines.imaging.hashes
 for one in pkgutil.walk_packages(connectors.__path__, connectors.__name__ + "."): importlib.import_module(one.name)
 """
+# What a synchronisation says to people, and how it writes numbers.
+_IN_ENGLISH = (
+    _EVERY_CONNECTOR
+    + """
+from datetime import UTC, datetime; from zoneinfo import ZoneInfo
+from imagesync_pipelines.languages import numbers, retold, told
+retold(told("held back: 2 of 3 rows")); numbers.number(1234); numbers.moment(datetime.now(UTC), ZoneInfo("UTC"))
+"""
+)
 _LOADED = "import sys; import imagesync_pipelines.definitions as loaded\n{}\nprint(*sys.modules)"
 
 
@@ -52,10 +61,12 @@ def test_making_the_definitions_imports_every_connector_and_none_of_what_only_so
     assert found & _BY_THE_USERS_OF_CONNECTORS == set()
 
 
-def test_a_connector_with_all_of_its_modules_imports_nothing_that_measures_pictures() -> None:
-    found = imported_by(_EVERY_CONNECTOR)
+def test_a_connector_with_all_of_its_modules_that_speaks_english_imports_no_other_language_and_measures_nothing() -> (
+    None
+):
+    found = imported_by(_IN_ENGLISH)
     assert "PIL" in found
-    assert found & _OF_QUALITY == set()
+    assert found & {*_OF_QUALITY, "babel"} == set()
 
 
 def test_what_is_imported_is_not_searched_for_garbage_again_and_again() -> None:

@@ -29,6 +29,7 @@ from imagesync_pipelines.languages.told import OF_NUMBERS
 
 PACKAGE = Path(__file__).parent.parent / "imagesync_pipelines"
 CATALOGUES = PACKAGE / "languages" / "catalogues"
+TEMPLATES = sorted(PACKAGE.rglob("templates/**/*.html"))
 TRANSLATED = [code for code in LANGUAGES if code != "en"]
 # What is said later, by retold(): marked so in the catalogues.
 LATER = ("told", "told_n", "N_")
@@ -232,7 +233,7 @@ def _name_of(node: ast.expr) -> str:
 
 def marked_in_templates() -> Iterator[Marked]:
     """The texts of trans blocks and of calls of _() and its like in templates."""
-    for path in sorted(PACKAGE.rglob("templates/**/*.html")):
+    for path in TEMPLATES:
         with path.open("rb") as file:
             for line, keyword, given, _comments in babel_extract(file, _KEYWORDS, (), _OPTIONS):
                 texts = [one for one in ([given] if isinstance(given, str) else given) if isinstance(one, str)]

@@ -102,6 +102,8 @@ def megapixels(width: int | None, height: int | None) -> str:
 
 def rewritten(english: str) -> str:
     """A number of an English sentence, such as 1,234.5 or 98%, as the language writes it; anything else as it is."""
+    if _is_english():
+        return english
     plain = english.replace(",", "")
     is_share = plain.endswith("%")
     digits = len(plain.rstrip("%").partition(".")[2])

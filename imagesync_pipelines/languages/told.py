@@ -13,7 +13,7 @@ from string import Formatter
 
 from imagesync_pipelines.languages import numbers
 from imagesync_pipelines.languages.current import ENGLISH, MARKED, current, speaking
-from imagesync_pipelines.languages.texts import catalogue, marked
+from imagesync_pipelines.languages.texts import Catalogue, catalogue, marked
 
 # Where a text that is not known as a whole may be several: lines, sentences, parts of a list, what is said of something.
 _SEAMS = (re.compile(r"(\n\s*)"), re.compile(r"(?<=[.!?])( )"), re.compile(r"(; )"), re.compile(r"(: )"))
@@ -41,14 +41,6 @@ class _Shape:
     weight: int
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What can be retold: whole sentences, and shapes, those that say most by themselves first."""
-
-    whole: Mapping[str, _Shape]
-    shapes: tuple[_Shape, ...]
-
-
 def told(sentence: str) -> str:
     """The sentence itself, marked: told(f"held back: {n:,} of {total:,} rows"). `retold` says it to a person.
 
@@ -74,92 +66,90 @@ def retold(text: str) -> str:
 
 @lru_cache(8192)
 def _retold(language: str, text: str) -> str:
-    with speaking(language):
-        return _whole(language, text) or _parts(language, text, 0)
-
-
-def _whole(language: str, text: str) -> str:
-    """A text that is known as a whole, said; '' when it is not."""
-    known = _known(language)
-    shape = known.whole.get(text)
-    if shape is not None:
-        return _say(language, shape, {})
-    for shape in known.shapes:
-        if text.startswith(shape.begins) and text.endswith(shape.ends):
-            found = shape.pattern.fullmatch(text)
-            if found is not None:
-                return _say(language, shape, found.groupdict())
-    return ""
-
-
-def _parts(language: str, text: str, level: int) -> str:
-    """A text of several, each said where it is known: of parts that follow each other as many at once as are known."""
-    if level == len(_SEAMS):
-        return text
-    parts = _SEAMS[level].split(text, _MOST_PARTS)
-    if len(parts) == 1:
-        return _parts(language, text, level + 1)
-    said, at = [], 0
-    while at < len(parts):
-        for end in range(len(parts), at, -2):
-            found = _whole(language, "".join(parts[at:end])) if end - at < len(parts) else ""
-            if found:
-                break
-        # The last turn was of one part alone.
-        said += [found or _parts(language, parts[at], level + 1), *parts[end : end + 1]]
-        at = end + 1
-    return "".join(said)
-
-
-def _say(language: str, shape: _Shape, values: Mapping[str, str]) -> str:
-    """A shape with its values, in a language."""
-    if language == MARKED:
-        count = _count(shape, values)
-        template = marked(shape.english[-1 if count != 1 else 0])
-    elif len(shape.english) == 1:
-        template = catalogue(language).text(shape.english[0])
-    else:
-        template = catalogue(language).plural(shape.english[0], shape.english[1], _count(shape, values))
-    said = {name: _value(language, value, shape.written.get(name, "")) for name, value in values.items()}
-    parts = []
-    for literal, gap, _spec, _conversion in _FORMATTER.parse(template):
-        parts += [literal, said.get(gap, f"{{{gap}}}") if gap is not None else ""]
-    return "".join(parts)
-
-
-def _count(shape: _Shape, values: Mapping[str, str]) -> int:
-    digits = re.sub(r"\D", "", values.get("n", ""))
-    return int(digits[:15]) if digits else shape.count
-
-
-def _value(language: str, value: str, written: str) -> str:
-    """A value as the language writes it: numbers, sentences that are known themselves; anything else as it is."""
-    if language != MARKED and (written or _GROUPED.fullmatch(value)):
-        return numbers.rewritten(value)
-    return _whole(language, value) or value
+    return _book(language).retold(text)
 
 
 @lru_cache
-def _known(language: str) -> _Known:
-    whole: dict[str, _Shape] = {}
-    shapes = []
-    for english in catalogue(language).told:
-        for count, text in zip((1, 2), english, strict=False):
-            shape = _shape(english, text, count)
-            if shape.written is not _NO_GAPS:
-                shapes.append(shape)
-            else:
-                whole[text.format()] = shape
-    # What has no word of its own would fit anything.
-    shapes = [one for one in shapes if one.weight]
-    return _Known(whole, tuple(sorted(shapes, key=lambda one: -one.weight)))
+def _book(language: str) -> "Book":
+    return Book(language, catalogue(language))
 
 
-_NO_GAPS: Mapping[str, str] = {}
+class Book:
+    """What one language can retell: whole sentences, and shapes, those that say most by themselves first."""
+
+    def __init__(self, language: str, catalogue: Catalogue) -> None:
+        self._language, self._catalogue = language, catalogue
+        shapes = [
+            _shape(english, text, count)
+            for english in catalogue.told
+            for count, text in zip((1, 2), english, strict=False)
+        ]
+        self._whole = {one.begins: one for one in shapes if not one.written}
+        # What has no word of its own would fit anything.
+        with_gaps = [one for one in shapes if one.written and one.weight]
+        self._shapes = sorted(with_gaps, key=lambda one: -one.weight)
+
+    def retold(self, text: str) -> str:
+        """A sentence, or several, in the language; what is not known stays."""
+        with speaking(self._language):
+            return self._as_a_whole(text) or self._in_parts(text, 0)
+
+    def _as_a_whole(self, text: str) -> str:
+        """A text that is known as a whole, said; '' when it is not."""
+        shape = self._whole.get(text)
+        if shape is not None:
+            return self._say(shape, {})
+        for shape in self._shapes:
+            if text.startswith(shape.begins) and text.endswith(shape.ends):
+                found = shape.pattern.fullmatch(text)
+                if found is not None:
+                    return self._say(shape, found.groupdict())
+        return ""
+
+    def _in_parts(self, text: str, level: int) -> str:
+        """A text of several, each said where it is known: of parts that follow each other as many at once as can be."""
+        if level == len(_SEAMS):
+            return text
+        parts = _SEAMS[level].split(text, _MOST_PARTS)
+        if len(parts) == 1:
+            return self._in_parts(text, level + 1)
+        said, at = [], 0
+        while at < len(parts):
+            # The whole was looked for before.
+            ends = range(len(parts) if at else len(parts) - 2, at, -2)
+            found, end = next(
+                ((one, end) for end in ends if (one := self._as_a_whole("".join(parts[at:end])))), ("", at + 1)
+            )
+            said += [found or self._in_parts(parts[at], level + 1), *parts[end : end + 1]]
+            at = end + 1
+        return "".join(said)
+
+    def _say(self, shape: _Shape, values: Mapping[str, str]) -> str:
+        """A shape with its values."""
+        digits = re.sub(r"\D", "", values.get("n", ""))[:15]
+        count = int(digits) if digits else shape.count
+        if self._language == MARKED:
+            template = marked(shape.english[0 if count == 1 else -1])
+        elif len(shape.english) == 1:
+            template = self._catalogue.text(shape.english[0])
+        else:
+            template = self._catalogue.plural(shape.english[0], shape.english[1], count)
+        said = {name: self._value(value, shape.written[name]) for name, value in values.items()}
+        parts = []
+        for literal, gap, _spec, _conversion in _FORMATTER.parse(template):
+            parts += [literal, said.get(gap, "") if gap is not None else ""]
+        return "".join(parts)
+
+    def _value(self, value: str, written: str) -> str:
+        """A value as the language writes it: numbers, sentences that are known themselves; anything else as it is."""
+        if written or _GROUPED.fullmatch(value):
+            return value if self._language == MARKED else numbers.rewritten(value)
+        return self._as_a_whole(value) or value
 
 
 def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
-    parts, written, literals = [], {}, [""]
+    parts: list[str] = []
+    literals, written = [""], {}
     for literal, gap, spec, _ in _FORMATTER.parse(text):
         parts.append(re.escape(literal))
         literals[-1] += literal
@@ -170,4 +160,4 @@ def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
             literals.append("")
     weight = sum(character.isalpha() for character in "".join(literals))
     pattern = re.compile("".join(parts), re.DOTALL)
-    return _Shape(english, literals[0], literals[-1], pattern, written or _NO_GAPS, count, weight)
+    return _Shape(english, literals[0], literals[-1], pattern, written, count, weight)

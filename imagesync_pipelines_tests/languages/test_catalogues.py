@@ -1,0 +1,41 @@
+"""The catalogues say all that is marked, in every language, with the same gaps."""
+
+import re
+from string import Formatter
+
+import pytest
+
+from imagesync_pipelines_tests import texts
+
+_PERCENT = re.compile(r"%\((\w+)\)s|%%")
+_TAG = re.compile(r"</?\w+")
+
+
+def gaps(text: str, flags: set[str]) -> list[str]:
+    """The gaps of a text, and its tags."""
+    braces = [gap for _, gap, _, _ in Formatter().parse(text) if gap is not None] if "%(" not in text else []
+    return sorted({*braces, *_PERCENT.findall(text)}) + sorted(_TAG.findall(text))
+
+
+def test_every_gap_of_a_text_has_a_plain_name() -> None:
+    for message in texts.extracted().values():
+        for text in [message.id] if isinstance(message.id, str) else message.id:
+            names = [gap for _, gap, _, _ in Formatter().parse(text) if gap is not None]
+            assert all(name.isidentifier() for name in names), text
+
+
+@pytest.mark.parametrize("language", texts.TRANSLATED)
+def test_what_is_translated_has_the_gaps_and_tags_of_the_english_text(language: str) -> None:
+    wrong = []
+    for key, message in texts.read_catalogue(texts.catalogue_path(language), language).items():
+        english = {one for text in _all(message.id) for one in gaps(text, message.flags)}
+        for said in filter(None, _all(message.string)):
+            found = set(gaps(said, message.flags))
+            # "One row" needs no number.
+            if not (found == english or (len(_all(message.id)) > 1 and found <= english and english - found <= {"n"})):
+                wrong.append((key[1], said, sorted(english ^ found)))
+    assert wrong == []
+
+
+def _all(texts: str | tuple[str, ...] | list[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
