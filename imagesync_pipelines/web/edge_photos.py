@@ -26,8 +26,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
+from imagesync_pipelines.languages import _, current
+from imagesync_pipelines.settings import LanguageSettings, load_settings
 from imagesync_pipelines.storage.reader import Reader
 from imagesync_pipelines.web.gate import is_head, is_known, protect
+from imagesync_pipelines.web.languages import Spoken
 from imagesync_pipelines.web.pieces import Outgoing
 from imagesync_pipelines.web.service import disposition
 
@@ -42,11 +45,11 @@ TRIES = 3
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 _OF_ALL = [(b"accept-ranges", b"bytes"), *((name.lower().encode(), value.encode()) for name, value in _SAFE.items())]
 _PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"}
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Photos of this store</title>
+_PAGE = """<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<style>:root{color-scheme:light dark}body{font:16px sans-serif;margin:2rem}
-img{height:160px;max-width:100%;margin:4px;border-radius:4px;object-fit:contain}</style>
-"""
+<style>:root{{color-scheme:light dark}}body{{font:16px sans-serif;margin:2rem}}
+img{{height:160px;max-width:100%;margin:4px;border-radius:4px;object-fit:contain}}</style>
+<main><h1>{heading}</h1>{shown}</main></html>"""
 
 LISTED = 100
 
@@ -150,7 +153,7 @@ class PhotoServer:
     async def picture(self, which: str, request: Request) -> ASGIApp:
         """The picture, whole or in part, or what is answered when it is not there."""
         wanted = _uuid(request.path_params["id"])
-        for _ in range(TRIES):
+        for _nth in range(TRIES):
             found = await self.find(which, wanted) if wanted else None
             if wanted is None or found is None or not found.length:
                 return _missing(self, found)
@@ -203,11 +206,13 @@ class PhotoServer:
             f'src="/photos/{photo.id}?v={photo.tag[:8]}"></a>'
             for photo in await self.listed(_NEWEST)
         )
-        text = shown or "No photo has been synchronised yet."
-        return HTMLResponse(
-            f"{_PAGE}<main><h1>Newest photos</h1>{text}</main></html>",
-            headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE},
+        text = _PAGE.format(
+            language=current(),
+            title=_("Photos of this store"),
+            heading=_("Newest photos"),
+            shown=shown or _("No photo has been synchronised yet."),
         )
+        return HTMLResponse(text, headers={"Cache-Control": ASK_AGAIN, **_PAGE_SAFE})
 
     async def health(self, request: Request) -> Response:
         """Whether the store's database answers."""
@@ -259,13 +264,18 @@ class _Lane:
 
 def open_app(url: str, *, missing: Missing, base_url: str) -> Starlette:
     """The application over the store's database at a URL, for a process of its own."""
-    return build_app(open_store(url), missing=missing, base_url=base_url)
+    return build_app(
+        open_store(url), missing=missing, base_url=base_url, language=load_settings(LanguageSettings).language
+    )
 
 
-def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: str = "") -> Starlette:
+def build_app(
+    database: StoreDatabase, *, missing: Missing = "404", base_url: str = "", language: str = ""
+) -> Starlette:
     """The application that serves a store's photos.
 
-    missing: what is answered when a picture is not there. Raises ValueError for `redirect` without a base_url.
+    missing: what is answered when a picture is not there. language: of its page, for who asks for none. Raises
+    ValueError for `redirect` without a base_url.
     """
     if missing == "redirect" and not base_url:
         raise ValueError("to redirect, the photo server needs the URL of the head office's bucket")
@@ -273,7 +283,7 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
     server = PhotoServer(reader, database.table, missing, base_url.rstrip("/"), _draw_placeholder())
 
     @asynccontextmanager
-    async def closing(_: Starlette) -> AsyncIterator[None]:
+    async def closing(_app: Starlette) -> AsyncIterator[None]:
         yield
         await reader.close()
 
@@ -287,6 +297,7 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
     faults = dict.fromkeys((psycopg.Error, TimeoutError, OSError), _busy)
     app = Starlette(routes=routes, exception_handlers=faults, lifespan=closing)
     protect(app)
+    app.add_middleware(Spoken, setting=language)
     app.add_middleware(_Lane, server=server)
     return app
 

@@ -286,3 +286,11 @@ def test_a_database_that_is_gone_is_a_503_that_says_nothing_of_it(store: StoreDa
         assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
         assert "secret" not in answer.text
         assert requests.get(f"{url}/health", timeout=10).status_code == 503
+
+
+def test_the_page_of_a_store_is_in_the_language_that_the_browser_asks_for(url: str) -> None:
+    english, russian = (requests.get(url, headers={"Accept-Language": one}, timeout=10) for one in ("en", "ru"))
+    assert ('<html lang="en">' in english.text, '<html lang="ru">' in russian.text) == (True, True)
+    assert "Newest photos" in english.text
+    assert "Newest photos" not in russian.text
+    assert "Content-Language" not in requests.get(photo_url(url, 1), timeout=10).headers
