@@ -132,7 +132,7 @@ def say(text: str, **how: Any) -> None:
 
 
 def fail(text: str) -> None:
-    """Tell why this process ends, in red on standard error; a line of the log in JSON."""
+    """Tell why this process ends, in red on standard error, in the language of who runs it; in JSON as `say`."""
     if _writes_json():
         logging.getLogger("imagesync").error(text)
     else:

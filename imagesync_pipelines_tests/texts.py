@@ -163,7 +163,7 @@ def _errors(tree: ast.Module, place: str) -> Iterator[Marked]:
                     yield from _said_by(node, place)
         elif isinstance(scope, ast.Raise) and isinstance(scope.exc, ast.Call):
             name = _called(scope.exc)
-            if name.endswith(("Error", "Failure")) and not hasattr(builtins, name):
+            if name.endswith(("Error", "Failure", "ClickException")) and not hasattr(builtins, name):
                 yield from _said_by(scope.exc, place)
 
 

@@ -4,7 +4,8 @@ import socket
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, ngettext, pgettext, retold, told
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 
 
@@ -23,10 +24,10 @@ def test(context: click.Context) -> None:
             "IMAGESYNC_ALERT_URLS: empty, so nobody is told of anything; name targets as apprise writes them, such as "
             "mailtos://user:password@mail.example.com?to=you@example.com"
         )
-    body = f"Sent by `imagesync alert test` on {socket.gethostname()}. Alerts of imagesync arrive here."
-    outcomes = send_each(settings.alert_urls, "imagesync: a test", body, True)
+    body = told(f"Sent by `imagesync alert test` on {socket.gethostname()}. Alerts of imagesync arrive here.")
+    outcomes = send_each(settings.alert_urls, told("imagesync: a test"), body, True)
     for name, problem in outcomes:
-        click.secho(problem or f"{name}: sent", fg="red" if problem else "green")
+        say(problem or _("{target}: sent").format(target=retold(name)), fg="red" if problem else "green")
     context.exit(1 if any(problem for _, problem in outcomes) else 0)
 
 
@@ -43,11 +44,13 @@ def list_alerts(limit: int) -> None:
         (
             f"{one.noted_at:%Y-%m-%d %H:%M}",
             "/".join(part for part in (one.connector, one.partition) if part),
-            one.title.removeprefix("imagesync: "),
+            retold(one.title).removeprefix("imagesync: "),
             one.more,
             f"{one.sent_at:%Y-%m-%d %H:%M}" if one.sent_at else "",
             f"{one.due_at:%Y-%m-%d %H:%M}" if one.due_at else "",
         )
         for one in found[:limit]
     ]
-    print_table(f"{len(found)} alerts", ("last at", "of", "what", "more", "sent", "waits until"), rows)
+    columns = (_("last at"), pgettext("whose", "of"), _("what"), _("more"), _("sent"), _("waits until"))
+    title = ngettext("{n} alerts", "{n} alerts", len(found)).format(n=len(found))
+    print_table(title, columns, rows)

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from imagesync_pipelines import logs
 from imagesync_pipelines.cli.serve import open_here
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.web import service
 
 KEY = "IMAGESYNC_MCP_KEY"
@@ -33,7 +34,7 @@ def mcp(port: int | None, host: str) -> None:
         if port is None:
             build_server(opened, SecretStr(key)).run("stdio")
             return
-        logs.say(f"For assistants: http://{host}:{port}/mcp   (Ctrl-C stops it)")
+        logs.say(told(f"For assistants: http://{host}:{port}/mcp   (Ctrl-C stops it)"))
         service.serve(build_app(opened), host, port, trusted_proxies=opened.shared.trusted_proxies)
 
 

@@ -4,14 +4,17 @@ import json
 
 import click
 
+from imagesync_pipelines.cli.output import say
 from imagesync_pipelines.defs.doctor import look, nothing_is_set_up
+from imagesync_pipelines.languages import N_, retold
 from imagesync_pipelines.sync.health import EXIT_CODES, State, worst
 
 _COLOURS = {State.FINE: "green", State.OFF: "bright_black", State.WARNING: "yellow", State.UNKNOWN: "yellow"}
-_NEXT = """Nothing is set up yet, and nothing is wrong. What comes next:
+_MARK_WIDTH = 11
+_NEXT = N_("""Nothing is set up yet, and nothing is wrong. What comes next:
   imagesync demo    shows everything on made-up systems, which are started here
   .env              copy .env.example, and name your systems there (docs/getting-started.md)
-  imagesync doctor  then says of each of them whether it answers"""
+  imagesync doctor  then says of each of them whether it answers""")
 
 
 @click.command("doctor")
@@ -30,12 +33,14 @@ def doctor(context: click.Context, as_json: bool) -> None:
         findings = [one._asdict() for one in found]
         click.echo(json.dumps({"state": state, "exit_code": EXIT_CODES[state], "findings": findings}, indent=1))
         context.exit(EXIT_CODES[state])
-    widest = max(len(one.part) for one in found)
-    for one in found:
-        mark = click.style(f"{one.state:<11}", fg=_COLOURS.get(one.state, "red"))
-        click.echo(f"{mark}  {one.part:<{widest}}  {one.check}: {one.said}")
+    parts = [retold(one.part) for one in found]
+    marks = {one: retold(one) for one in State}
+    widest, mark_width = max(map(len, parts)), max(_MARK_WIDTH, *map(len, marks.values()))
+    for part, one in zip(parts, found, strict=True):
+        mark = click.style(f"{marks[one.state]:<{mark_width}}", fg=_COLOURS.get(one.state, "red"))
+        say(f"{mark}  {part:<{widest}}  {retold(one.check)}: {retold(one.said)}")
         if one.todo:
-            click.echo(f"{'':<{widest + 15}}→ {one.todo}")
+            say(f"{'':<{widest + mark_width + 4}}→ {retold(one.todo)}")
     if nothing_is_set_up(found) and state in (State.FINE, State.OFF):
-        click.echo(f"\n{_NEXT}")
+        say(f"\n{retold(_NEXT)}")
     context.exit(EXIT_CODES[state])

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
+from imagesync_pipelines.cli.output import EXIT_CODES, figures, print_outcomes, progress_bars, say
 from imagesync_pipelines.connectors.edge import marking, store, store_care, store_schema
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
@@ -18,6 +18,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stor
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.runs import Status
+from imagesync_pipelines.languages import N_, _, ngettext, retold, told
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.telemetry import spans
@@ -38,11 +39,14 @@ def check(context: click.Context, name: str) -> None:
     settings = load_settings(EdgeSettings)
     account = edge_stores(load_accounts(load_settings(Settings))).named(name)
     failed = False
+    good, bad = _("ok"), _("FAILED")
+    width = max(len(good), len(bad))
     with closing(HeadOfficeApi(account.head_office, settings)) as api:
         for step in probe(api, account, settings):
             failed = failed or not step.ok
-            mark = click.style("ok    ", fg="green") if step.ok else click.style("FAILED", fg="red")
-            click.echo(f"{mark}  {step.name}: {step.detail} ({step.seconds:.2f} s)")
+            mark = click.style(f"{good if step.ok else bad:<{width}}", fg="green" if step.ok else "red")
+            took = _("{seconds} s").format(seconds=figures(f"{step.seconds:.2f}"))
+            say(f"{mark}  {retold(step.name)}: {retold(step.detail)} ({took})")
     context.exit(EXIT_CODES[Status.FAILED if failed else Status.COMPLETED])
 
 
@@ -53,7 +57,12 @@ def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
     """Make failed photos pending again, so that the next run tries them afresh; pictures stay and are served."""
     for name, database in _held(stores):
         pending = store_care.reset(database, everything=everything)
-        click.echo(f"{name}: {pending} photos are pending; the next run takes them up")
+        said = ngettext(
+            "{name}: {n} photos are pending; the next run takes them up",
+            "{name}: {n} photos are pending; the next run takes them up",
+            pending,
+        )
+        say(said.format(name=name, n=pending))
 
 
 @click.command("migrate")
@@ -61,9 +70,9 @@ def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
 def migrate(stores: tuple[str, ...]) -> None:
     """Add the columns and indexes that a store's table of photos lacks; nothing is ever dropped."""
     for name, database in _held(stores):
-        added = [f"{sentence}: added" for sentence in store_schema.migrate(database)]
-        for said in added or ["nothing is missing"]:
-            click.echo(f"{name}: {said}")
+        added = [_("{what}: added").format(what=retold(sentence)) for sentence in store_schema.migrate(database)]
+        for said in added or [_("nothing is missing")]:
+            say(f"{name}: {said}")
 
 
 @click.command("scrub")
@@ -72,7 +81,7 @@ def migrate(stores: tuple[str, ...]) -> None:
 def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
     """Hash every stored photo inside its database, and fetch again from the head office what differs."""
     with progress_bars() as progress:
-        context.exit(print_outcomes("store", runs.run_job(CONNECTOR.name, "scrub", stores, progress=progress)))
+        context.exit(print_outcomes(N_("store"), runs.run_job(CONNECTOR.name, "scrub", stores, progress=progress)))
 
 
 @click.command("serve")
@@ -83,7 +92,7 @@ def serve(name: str, host: str, port: int) -> None:
     """Serve a store's photos out of its database until Ctrl-C."""
     spans.begin()
     with photo_app(name) as make:
-        logs.say(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
+        logs.say(told(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)"))
         processes = load_settings(EdgeSettings).photo_processes
         if processes > 1:
             service.serve_in_processes(make, host, port, processes)
@@ -124,5 +133,5 @@ def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:
                 marking.identify(identity, installation, database, record=False)
                 store_schema.create_or_check(database)
                 for warning in marking.identify(identity, installation, database, record=True):
-                    click.echo(f"{name}: {warning}")
+                    say(f"{name}: {retold(warning)}")
                 yield name, database

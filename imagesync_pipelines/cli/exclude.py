@@ -5,8 +5,9 @@ from collections.abc import Collection
 
 import click
 
-from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars, say
 from imagesync_pipelines.defs import undo as undoing
+from imagesync_pipelines.languages import _, ngettext, pgettext, retold
 from imagesync_pipelines.registry import CONNECTORS, connector_named
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.sync import excluding
@@ -45,9 +46,13 @@ def exclude(
         channel = connector_named(connector).channel(account, installation.settings)
         found = excluding.look_at(installation.engine, channel, asked, EXCLUDE)
         done = None if dry_run else excluding.exclude(installation.engine, channel, asked, getpass.getuser(), why)
-    _tell(found, done, f"excluded from {channel.name}; what is there stays")
+    would, did = (
+        _("{sku}: would be excluded from {channel}; what is there stays"),
+        _("{sku}: excluded from {channel}; what is there stays"),
+    )
+    _tell(found, done, (would if dry_run else did), channel)
     if take_away and dry_run:
-        click.echo("What is there of them would be planned to be taken away.")
+        say(_("What is there of them would be planned to be taken away."))
     elif take_away:
         with progress_bars() as progress:
             outcome = undoing.take_away(connector, account, asked, person=getpass.getuser(), progress=progress)
@@ -67,7 +72,9 @@ def include(skus: tuple[str, ...], connector: str, account: str, dry_run: bool) 
         channel = Channel(connector, account, connector_named(connector).groups_by_sku)
         found = excluding.look_at(installation.engine, channel, asked, INCLUDE)
         done = None if dry_run else excluding.include(installation.engine, channel, asked, getpass.getuser())
-    _tell(found, done, f"excluded from {channel.name} no longer; the next run does there what is wanted")
+    would = _("{sku}: would be excluded from {channel} no longer; the next run does there what is wanted")
+    did = _("{sku}: excluded from {channel} no longer; the next run does there what is wanted")
+    _tell(found, done, would if dry_run else did, channel)
 
 
 @click.command("exclusions")
@@ -76,13 +83,14 @@ def list_exclusions() -> None:
     with open_installation() as installation:
         found = excluding.list_exclusions(installation.engine)
     rows = [(one.channel, one.sku, one.excluded_by, f"{one.excluded_at:%Y-%m-%d %H:%M}", one.why) for one in found]
-    print_table(f"{len(rows)} exclusions", ("channel", "SKU", "by", "since", "why"), rows)
+    columns = (_("channel"), "SKU", pgettext("who", "by"), _("since"), _("why"))
+    print_table(ngettext("{n} exclusions", "{n} exclusions", len(rows)).format(n=len(rows)), columns, rows)
 
 
-def _tell(found: dict[str, str], done: Collection[str] | None, said: str) -> None:
+def _tell(found: dict[str, str], done: Collection[str] | None, said: str, channel: Channel) -> None:
     """Print what becomes of each product; done: those of which it did, None: nothing was done."""
     for sku, stays in found.items():
         if stays and sku not in (done or ()):
-            click.echo(f"{sku}: nothing to do: {stays}")
+            say(_("{sku}: nothing to do: {why}").format(sku=sku, why=retold(stays)))
         else:
-            click.echo(f"{sku}: {'would be ' if done is None else ''}{said}")
+            say(said.format(sku=sku, channel=channel.name))

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 from upath import UPath
 
+from imagesync_pipelines.cli.output import figures, say
+from imagesync_pipelines.languages import ngettext
 from imagesync_pipelines.products.exports import Format, export
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import load_settings
@@ -30,7 +32,8 @@ def export_images(wanted: str, path: Path | None) -> None:
         if path is not None:
             size = write_stream(UPath(path.absolute()), parts)
             hand_out(path)
-            click.echo(f"{path}: {size:,} bytes", err=True)
+            said = ngettext("{path}: {bytes} bytes", "{path}: {bytes} bytes", size)
+            say(said.format(path=path, bytes=figures(f"{size:,}")), err=True)
             return
         for part in parts:
             sys.stdout.buffer.write(part)

@@ -6,7 +6,8 @@ import click
 import sqlalchemy as sa
 
 from imagesync_pipelines import logs
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, ngettext, retold, told
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web.head_office import accounts, catalogue
 from imagesync_pipelines.web.head_office import app as server
@@ -24,7 +25,8 @@ def serve(host: str, port: int) -> None:
     """Answer requests until Ctrl-C."""
     spans.begin()
     with open_head_office() as office:
-        logs.say(f"Head office: http://{host}:{port}   documentation: http://{host}:{port}/docs   (Ctrl-C stops it)")
+        url = f"http://{host}:{port}"
+        logs.say(told(f"Head office: {url}   documentation: {url}/docs   (Ctrl-C stops it)"))
         server.serve(office, host=host, port=port)
 
 
@@ -36,7 +38,7 @@ def add_account(username: str, all_stores: bool, password: str) -> None:
     """Add an account, or give an existing one a new password, which ends its tokens and lets it in again."""
     with open_head_office() as office:
         accounts.add_account(office, username, hash_password(password), all_stores=all_stores)
-    click.echo(f"account {username} may log in")
+    say(_("account {name} may log in").format(name=username))
 
 
 @click.command("add-store")
@@ -51,7 +53,7 @@ def add_store(code: str, name: str, company: str, brands: tuple[str, ...]) -> No
         store_id = catalogue.add_store(office, company_id, code, name)
         for brand in brands:
             catalogue.link_brand(office, store_id, catalogue.add_brand(office, company_id, brand))
-    click.echo(f"store {code}: store_id {store_id}")
+    say(_("store {code}: store_id {id}").format(code=code, id=store_id))
 
 
 @click.command("grant")
@@ -62,7 +64,7 @@ def grant(username: str, codes: tuple[str, ...]) -> None:
     with open_head_office() as office:
         for code in codes:
             accounts.grant(office, username, catalogue.find_store(office, code))
-    click.echo(f"{username} may read {', '.join(codes)}")
+    say(_("{name} may read {stores}").format(name=username, stores=", ".join(codes)))
 
 
 @click.command("from-bucket")
@@ -73,8 +75,8 @@ def from_bucket(codes: tuple[str, ...], off: bool) -> None:
     with open_head_office() as office:
         for code in codes:
             catalogue.set_from_bucket(office, catalogue.find_store(office, code), from_bucket=not off)
-    where = "through this service" if off else "out of the bucket"
-    click.echo(f"{', '.join(codes)}: photos {where}")
+    said = _("{stores}: photos through this service") if off else _("{stores}: photos out of the bucket")
+    say(said.format(stores=", ".join(codes)))
 
 
 @click.command("import-folder")
@@ -88,14 +90,20 @@ def import_pictures(context: click.Context, folder: Path, company: str, brand: s
     with open_head_office() as office:
         brand_id = catalogue.add_brand(office, catalogue.add_company(office, company), brand)
         imported = catalogue.import_folder(office, brand_id, folder, hide_doubles=hide_doubles)
-    click.echo(f"{imported.written} written, {imported.unchanged} unchanged, {len(imported.refused)} refused")
+    numbers = {"written": imported.written, "unchanged": imported.unchanged, "refused": len(imported.refused)}
+    say(_("{written} written, {unchanged} unchanged, {refused} refused").format(**numbers))
     for name, reason in imported.refused:
-        click.secho(f"  {name}: {reason}", fg="yellow")
+        say(f"  {name}: {retold(reason)}", fg="yellow")
+    hidden = _("{sku} is product {id}, and also {others}: stores do not see them any more")
+    seen = _(
+        "{sku} is product {id}, and also {others}: stores see them all; --hide-doubles hides the others once this one "
+        "has a photo"
+    )
     for one in imported.doubled:
-        others, ending = ", ".join(map(str, one.others)), "stores do not see them any more"
-        if not one.is_hidden:
-            ending = "stores see them all; --hide-doubles hides the others once this one has a photo"
-        click.secho(f"  {one.sku} is product {one.counts}, and also {others}: {ending}", fg="yellow")
+        said = (hidden if one.is_hidden else seen).format(
+            sku=one.sku, id=one.counts, others=", ".join(map(str, one.others))
+        )
+        say(f"  {said}", fg="yellow")
     doubled = [one for one in imported.doubled if not one.is_hidden]
     context.exit(WARNINGS if imported.refused or doubled else 0)
 
@@ -105,13 +113,16 @@ def health() -> None:
     """Print how far every store is."""
     with open_head_office() as office:
         stores = store_health(office, sa.true()).stores
-    columns = ("store", "name", "photos", "synced", "failed", "waiting", "lag minutes", "last report", "store_id")
+    columns = (
+        _("store"), _("name"), _("photos"), _("synced"), _("failed"), _("waiting"), _("lag minutes"), _("last report"),
+        "store_id",
+    )  # fmt: skip
     rows = [
         (
-            one.code, one.name if one.is_active else f"{one.name} (inactive)", one.photos, one.synced, one.failed,
-            one.waiting, round(one.lag_seconds / 60),
-            "never" if one.last_report_at is None else f"{one.last_report_at:%Y-%m-%d %H:%M %Z}", str(one.store_id),
+            one.code, one.name if one.is_active else _("{name} (inactive)").format(name=one.name), one.photos,
+            one.synced, one.failed, one.waiting, round(one.lag_seconds / 60),
+            _("never") if one.last_report_at is None else f"{one.last_report_at:%Y-%m-%d %H:%M %Z}", str(one.store_id),
         )
         for one in stores
     ]  # fmt: skip
-    print_table(f"{len(rows)} stores", columns, rows)
+    print_table(ngettext("{n} stores", "{n} stores", len(rows)).format(n=len(rows)), columns, rows)

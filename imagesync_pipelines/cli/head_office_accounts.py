@@ -2,7 +2,8 @@
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, ngettext
 from imagesync_pipelines.web.head_office import accounts, catalogue
 from imagesync_pipelines.web.head_office.office import open_head_office
 
@@ -13,10 +14,15 @@ def list_accounts() -> None:
     with open_head_office() as office:
         known = accounts.list_accounts(office)
     rows = [
-        (one.username, "yes" if one.is_active else "no", "all" if one.all_stores else ", ".join(one.stores) or "none")
+        (
+            one.username,
+            _("yes") if one.is_active else _("no"),
+            _("all") if one.all_stores else ", ".join(one.stores) or _("none"),
+        )
         for one in known
     ]
-    print_table(f"{len(rows)} accounts", ("account", "may log in", "stores"), rows)
+    title = ngettext("{n} accounts", "{n} accounts", len(rows)).format(n=len(rows))
+    print_table(title, (_("account"), _("may log in"), _("stores")), rows)
 
 
 @click.command("disable")
@@ -25,7 +31,7 @@ def disable(username: str) -> None:
     """Let an account in no more; the tokens that it holds are worth nothing from now on."""
     with open_head_office() as office:
         accounts.set_active(office, username, active=False)
-    click.echo(f"account {username} may not log in any more, and its tokens are over")
+    say(_("account {name} may not log in any more, and its tokens are over").format(name=username))
 
 
 @click.command("enable")
@@ -34,7 +40,7 @@ def enable(username: str) -> None:
     """Let an account in again, with the password and the grants that it had; it has to log in anew."""
     with open_head_office() as office:
         accounts.set_active(office, username, active=True)
-    click.echo(f"account {username} may log in")
+    say(_("account {name} may log in").format(name=username))
 
 
 @click.command("revoke")
@@ -45,4 +51,4 @@ def revoke(username: str, codes: tuple[str, ...]) -> None:
     with open_head_office() as office:
         for code in codes:
             accounts.revoke(office, username, catalogue.find_store(office, code))
-    click.echo(f"{username} may not read {', '.join(codes)}")
+    say(_("{name} may not read {stores}").format(name=username, stores=", ".join(codes)))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.languages import _, pgettext, retold
 from imagesync_pipelines.registry import CONNECTORS
 from imagesync_pipelines.sync import held
 
@@ -21,18 +22,24 @@ _AT = click.option("--account", "--store", "account", metavar="ALIAS", help="of 
 @click.pass_context
 def list_held(context: click.Context, connector: str | None, account: str | None, limit: int) -> None:
     """Print what is held back and what was decided about it; the exit code is 3 while anything is undecided."""
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         found = held.entries(installation.engine, connector, account)
     waiting = [one for one in found if one.decision is None]
-    columns = ("number", "of", "would", "key", "group", "since", "decided", "reason")
+    columns = (
+        _("number"), pgettext("whose", "of"), pgettext("would be done", "would"), _("key"), _("group"), _("since"),
+        _("decided"), _("reason"),
+    )  # fmt: skip
     rows = [
-        (one.id, one.owner, held.would(one.kind, one.change), one.key, one.group, since, one.decision, one.reason)
+        (
+            one.id, one.owner, retold(held.would(one.kind, one.change)), one.key, one.group,
+            f"{one.since:%Y-%m-%d %H:%M}", one.decision and retold(one.decision), retold(one.reason),
+        )
         for one in found[:limit]
-        for since in (f"{one.since:%Y-%m-%d %H:%M}",)
-    ]
-    print_table(f"{len(waiting)} held back, {len(found) - len(waiting)} decided", columns, rows)
+    ]  # fmt: skip
+    title = _("{waiting} held back, {decided} decided").format(waiting=len(waiting), decided=len(found) - len(waiting))
+    print_table(title, columns, rows)
     for sentence in held.sentences(waiting):
-        click.echo(sentence)
+        say(sentence)
     context.exit(3 if waiting else 0)
 
 
@@ -60,11 +67,11 @@ def _decide(
     decision: str, numbers: Sequence[int], everything: bool, connector: str | None, account: str | None
 ) -> None:
     """Write a person's word and say so; a number that is not held is an error that names it."""
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         known = held.entries(installation.engine, connector, account)
         if missing := sorted(set(numbers) - {one.id for one in known}):
             raise click.ClickException(f"not held: {', '.join(map(str, missing))}; see `imagesync held list`")
         chosen = [one.id for one in known if one.id in numbers or (everything and one.decision is None)]
         if not chosen:
             raise click.ClickException("nothing was chosen; name numbers of `imagesync held list`, or --all")
-        click.echo(held.DECIDED[decision].format(held.decide(installation.engine, chosen, decision, getpass.getuser())))
+        say(held.DECIDED[decision].format(held.decide(installation.engine, chosen, decision, getpass.getuser())))

@@ -2,7 +2,8 @@
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, retold
 from imagesync_pipelines.registry import CONNECTORS, connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.identities import INSTALLATION
@@ -22,13 +23,14 @@ def list_accounts() -> None:
         (
             one.connector,
             one.account,
-            one.whose,
+            retold(one.whose),
             "" if one.since is None else f"{one.since:%Y-%m-%d %H:%M}",
-            f"{one.refused} answered" if one.refused else "",
+            _("{account} answered").format(account=one.refused) if one.refused else "",
         )
         for one in lines
     ]
-    print_table("accounts", ("connector", "account", "whose", "recorded", "refused"), rows)
+    columns = (_("connector"), _("account"), _("whose"), _("recorded"), _("refused"))
+    print_table(_("accounts"), columns, rows)
 
 
 @click.command("accept")
@@ -51,4 +53,5 @@ def accept(connector: str, account: str, identity: str) -> None:
                 accepted = rule.accept(
                     installation.engine, connector, account, identity, forget=connector_named(connector).forget
                 )
-    click.echo(f"{connector} {account}".rstrip() + f": {accepted} is accepted; the next run may write")
+    said = _("{account}: {identity} is accepted; the next run may write")
+    say(said.format(account=f"{connector} {account}".rstrip(), identity=accepted))

@@ -8,7 +8,8 @@ import click
 import sqlalchemy as sa
 from pydantic_settings import BaseSettings
 
-from imagesync_pipelines.cli.output import progress_bars
+from imagesync_pipelines.cli.output import confirm, figures, progress_bars, say
+from imagesync_pipelines.languages import N_, _, ngettext, retold
 from imagesync_pipelines.products.export_rows import snapshot
 from imagesync_pipelines.products.lists import rebuild_lists, wrong_lists
 from imagesync_pipelines.registry import connectors
@@ -19,13 +20,15 @@ from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.home import ours_in, remove
 from imagesync_pipelines.storage.installation import open_installation, open_locations
 
+# So many of what is not ours are named.
+_NAMED = 5
 # Databases of the embedded server, what people made there, and its table.
 _OF_PEOPLE = (
-    ("imagesync", "pins", "imagesync.pin"),
-    ("imagesync", "orders of pictures", "imagesync.picture_order"),
-    ("imagesync", "users", "imagesync.web_user"),
-    ("imagesync", "API keys", "imagesync.api_key"),
-    ("head_office", "head office accounts", "head_office.account"),
+    ("imagesync", N_("pins"), "imagesync.pin"),
+    ("imagesync", N_("orders of pictures"), "imagesync.picture_order"),
+    ("imagesync", N_("users"), "imagesync.web_user"),
+    ("imagesync", N_("API keys"), "imagesync.api_key"),
+    ("head_office", N_("head office accounts"), "head_office.account"),
 )
 
 
@@ -68,30 +71,33 @@ def clean(yes: bool) -> None:
     """
     home = load_settings(Settings).home.expanduser().resolve()
     if not home.exists():
-        click.echo(f"{home} is not there; nothing to clean")
+        say(_("{folder} is not there; nothing to clean").format(folder=home))
         return
     # A folder that our own start made.
     if not any((home / name).is_dir() for name in ("dagster", "postgres")):
         raise click.ClickException(f"{home} does not look like an IMAGESYNC_HOME; remove it by hand if you mean it")
     ours = ours_in(home)
     left = sorted({place.name for place in home.iterdir()} - {place.name for place in ours})
-    click.echo(f"What we made in {home}:")
+    say(_("What we made in {folder}:").format(folder=home))
     for place in ours:
-        click.echo(f"  {place.name:<20} {_size(place) / 1_000_000:>12,.1f} MB")
+        size = figures(f"{_size(place) / 1_000_000:,.1f}")
+        say(f"  {place.name:<20} {size:>12} MB")
     for line in _by_people(home):
-        click.secho(f"  {line}", fg="yellow")
+        say(f"  {line}", fg="yellow")
     if left:
-        click.echo(f"Not ours, stays: {', '.join(left[:5])}" + (f" and {len(left) - 5} more" if len(left) > 5 else ""))
+        more = len(left) - _NAMED
+        said = _("Not ours, stays: {names} and {n} more") if more > 0 else _("Not ours, stays: {names}")
+        say(said.format(names=", ".join(left[:_NAMED]), n=more))
     if not yes:
-        click.confirm("Remove what we made? It cannot be brought back", abort=True)
+        confirm(_("Remove what we made? It cannot be brought back"))
     stop_server(home)
     for place in ours_in(home):
         remove(place)
     if left:
-        click.echo(f"removed what was ours in {home}")
+        say(_("removed what was ours in {folder}").format(folder=home))
         return
     home.rmdir()
-    click.echo(f"removed {home}")
+    say(_("removed {folder}").format(folder=home))
 
 
 def _size(place: Path) -> int:
@@ -107,11 +113,14 @@ def _by_people(home: Path) -> list[str]:
     try:
         server = ensure_server(home)
         found = [
-            f"{number} {what}" for database, what, table in _OF_PEOPLE if (number := _rows(server, database, table))
+            f"{number} {retold(what)}"
+            for database, what, table in _OF_PEOPLE
+            if (number := _rows(server, database, table))
         ]
     except (StorageError, sa.exc.DBAPIError) as error:
-        return [f"its database cannot be asked for pins, users and keys, which go with it: {error}"]
-    return [f"in its database, and gone with it: {', '.join(found)}"] if found else []
+        said = _("its database cannot be asked for pins, users and keys, which go with it: {why}")
+        return [said.format(why=retold(str(error)))]
+    return [_("in its database, and gone with it: {what}").format(what=", ".join(found))] if found else []
 
 
 def _rows(server: EmbeddedServer, database: str, table: str) -> int:
@@ -149,19 +158,32 @@ def cleanup(hours: int | None, dry_run: bool) -> None:
         with runs.opened() as (place, instance), progress_bars() as progress:
             done = []
             for cleaned in clean.clean_up(place, instance, dry_run=dry_run, progress=progress):
-                click.echo(clean.sentence(cleaned, dry_run=dry_run))
+                say(clean.sentence(cleaned, dry_run=dry_run))
                 done.append(cleaned)
         total, size = sum(one.count for one in done), sum(one.bytes or 0 for one in done)
-        click.secho(f"{total} {'would be removed' if dry_run else 'removed'}, {size / 1_000_000:,.1f} MB", bold=True)
+        said = _("{n} would be removed, {size} MB") if dry_run else _("{n} removed, {size} MB")
+        say(said.format(n=total, size=figures(f"{size / 1_000_000:,.1f}")), bold=True)
         return
     with open_installation() as place, progress_bars() as progress:
         forgotten = Contents(place.engine, place.storage).forget_older(
-            hours, dry_run=dry_run, on_progress=lambda done, total: progress("files", done, total)
+            hours, dry_run=dry_run, on_progress=lambda done, total: progress(N_("files"), done, total)
         )
-    verb = "would be removed" if dry_run else "removed"
-    click.echo(f"{forgotten.count} files {verb}, {forgotten.bytes} bytes ({forgotten.bytes / 1_000_000:.1f} MB)")
+    said = ngettext(
+        "{n} files would be removed, {bytes} bytes ({size} MB)",
+        "{n} files would be removed, {bytes} bytes ({size} MB)",
+        forgotten.count,
+    )
+    if not dry_run:
+        said = ngettext(
+            "{n} files removed, {bytes} bytes ({size} MB)",
+            "{n} files removed, {bytes} bytes ({size} MB)",
+            forgotten.count,
+        )
+    megabytes = figures(f"{forgotten.bytes / 1_000_000:.1f}")
+    say(said.format(n=forgotten.count, bytes=forgotten.bytes, size=megabytes))
     if forgotten.in_use:
-        click.echo(f"  {forgotten.in_use} files stay: a run is using them")
+        said = ngettext("{n} files stay: a run is using them", "{n} files stay: a run is using them", forgotten.in_use)
+        say("  " + said.format(n=forgotten.in_use))
 
 
 @click.command("recount")
@@ -178,8 +200,8 @@ def recount(dry_run: bool) -> None:
             with place.engine.begin() as connection:
                 rebuild_lists(connection)
     for line in wrong:
-        click.secho(f"  {line}", fg="yellow")
+        say(f"  {retold(line)}", fg="yellow")
     if not wrong:
-        click.echo("lists and counts are what the tables say; nothing differs")
+        say(_("lists and counts are what the tables say; nothing differs"))
     elif not dry_run:
-        click.echo("they were made anew")
+        say(_("they were made anew"))

@@ -2,7 +2,8 @@
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, ngettext
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue import access
 
@@ -21,8 +22,8 @@ from imagesync_pipelines.web.catalogue import access
 def add(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for a system and print it, this once."""
     with open_installation() as installation:
-        key, _ = access.add_key(installation.engine, name, [access.KeyScope(scope) for scope in scopes])
-    click.echo("keep it now, it cannot be shown again:", err=True)
+        key, _made = access.add_key(installation.engine, name, [access.KeyScope(scope) for scope in scopes])
+    say(_("keep it now, it cannot be shown again:"), err=True)
     click.echo(key)
 
 
@@ -31,7 +32,7 @@ def list_keys() -> None:
     """Print every key, without its secret."""
     with open_installation() as installation:
         found = access.list_keys(installation.engine)
-    columns = ("name", "key", "scopes", "created", "last used", "revoked")
+    columns = (_("name"), _("key"), _("scopes"), _("created"), _("last used"), _("revoked"))
     rows = [
         (
             one.name,
@@ -41,7 +42,7 @@ def list_keys() -> None:
         )
         for one in found
     ]
-    print_table(f"{len(found)} keys", columns, rows)
+    print_table(ngettext("{n} keys", "{n} keys", len(found)).format(n=len(found)), columns, rows)
 
 
 @click.command("revoke")
@@ -50,4 +51,5 @@ def revoke(name: str) -> None:
     """Let nobody call with the key of a system any more, from now on."""
     with open_installation() as installation:
         revoked = access.revoke_key(installation.engine, name)
-    click.echo(f"{revoked.name}: the key {revoked.prefix}_… is good for nothing now")
+    said = _("{name}: the key {key} is good for nothing now")
+    say(said.format(name=revoked.name, key=f"{revoked.prefix}_…"))

@@ -37,7 +37,9 @@ def main() -> None:
     # As at any other end: what we hold is given back, and the embedded database is stopped when nobody else uses it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        root(standalone_mode=True)
+        sys.exit(root(standalone_mode=False) or 0)
+    except (click.ClickException, click.Abort) as error:
+        _end(error)
     except ImagesyncError as error:
         if "--debug" in sys.argv:
             raise
@@ -46,7 +48,9 @@ def main() -> None:
         needed = missing_extra(error.name or "", requires("imagesync-pipelines") or [])
         if needed is None or "--debug" in sys.argv:
             raise
-        _fail(f"This command needs a part that is not installed: pip install '.[{needed}]'.")
+        from imagesync_pipelines.languages import told
+
+        _fail(told(f"This command needs a part that is not installed: pip install '.[{needed}]'."))
     except Exception as error:
         # It needs the drivers of databases, which take a moment to load.
         from imagesync_pipelines.storage import faults
@@ -55,6 +59,23 @@ def main() -> None:
         if said is None or "--debug" in sys.argv:
             raise
         _fail(said)
+
+
+def _end(error: click.ClickException | click.Abort) -> NoReturn:
+    """End as click does, in the language of who typed it; click's own words for wrong options are English."""
+    if isinstance(error, click.UsageError) and type(error) is not click.UsageError:
+        error.show()
+        sys.exit(error.exit_code)
+    from imagesync_pipelines.languages import _, retold
+
+    if isinstance(error, click.Abort):
+        click.echo(_("Aborted!"), err=True)
+        sys.exit(FAILED)
+    if isinstance(error, click.UsageError):
+        click.UsageError(retold(error.message), error.ctx).show()
+    else:
+        click.echo(_("Error: {message}").format(message=retold(error.message)), err=True)
+    sys.exit(error.exit_code)
 
 
 def _fail(said: str) -> NoReturn:

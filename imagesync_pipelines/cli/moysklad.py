@@ -7,13 +7,14 @@ import click
 
 from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli.output import EXIT_CODES, print_table
+from imagesync_pipelines.cli.output import EXIT_CODES, print_table, say
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.errors import BadBodyError
+from imagesync_pipelines.languages import _, ngettext, retold, told
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.telemetry import spans
@@ -38,13 +39,14 @@ def enqueue(context: click.Context, file: BinaryIO) -> None:
         Queue(place.engine).add(requests, datetime.now(UTC))
     aside = [request for request in requests if isinstance(request, UnreadableRequest)]
     queued = sum(isinstance(request, NewRequest) for request in requests)
-    click.echo(f"{queued} requests queued, {len(aside)} set aside")
-    reasons = [f"set aside: {request.reason}" for request in aside]
-    reasons += [request.note for request in requests if isinstance(request, NewRequest) and request.note]
+    said = ngettext("{n} requests queued, {aside} set aside", "{n} requests queued, {aside} set aside", queued)
+    say(said.format(n=queued, aside=len(aside)))
+    reasons = [_("set aside: {reason}").format(reason=retold(request.reason)) for request in aside]
+    reasons += [retold(request.note) for request in requests if isinstance(request, NewRequest) and request.note]
     for reason in reasons[:REASONS_SHOWN]:
-        click.secho(f"  {reason}", fg="yellow")
+        say(f"  {reason}", fg="yellow")
     if len(reasons) > REASONS_SHOWN:
-        click.secho(f"  and {len(reasons) - REASONS_SHOWN} more", fg="yellow")
+        say("  " + _("and {n} more").format(n=len(reasons) - REASONS_SHOWN), fg="yellow")
     context.exit(EXIT_CODES[Status.PARTIAL if aside else Status.COMPLETED])
 
 
@@ -54,18 +56,21 @@ def queue() -> None:
     with open_installation() as place:
         view = Queue(place.engine).view()
     rows = [
-        (child or "(nobody's)", *(numbers.get(state, 0) for state in State)) for child, numbers in view.counts.items()
+        (child or _("(nobody's)"), *(numbers.get(state, 0) for state in State))
+        for child, numbers in view.counts.items()
     ]
     waiting, failed = view.total(State.PENDING), view.total(State.FAILED)
-    columns = ("account", *(state.replace("_", " ") for state in State))
-    print_table(f"{waiting} requests wait, {failed} failed", columns, rows)
+    columns = (_("account"), *(retold(state.replace("_", " ")) for state in State))
+    title = ngettext("{n} requests wait, {failed} failed", "{n} requests wait, {failed} failed", waiting)
+    print_table(title.format(n=waiting, failed=failed), columns, rows)
     if view.errors:
         wrong = [
-            (one.id, one.child, one.entity, one.state.replace("_", " "), one.attempts,
-             f"{one.changed_at:%Y-%m-%d %H:%M}", one.error)
+            (one.id, one.child, one.entity, retold(one.state.replace("_", " ")), one.attempts,
+             f"{one.changed_at:%Y-%m-%d %H:%M}", one.error and retold(one.error))
             for one in view.errors
         ]  # fmt: skip
-        print_table("Newest errors", ("id", "account", "entity", "state", "attempts", "when", "error"), wrong)
+        columns = ("id", _("account"), _("entity"), _("state"), _("attempts"), _("when"), _("error"))
+        print_table(_("Newest errors"), columns, wrong)
 
 
 @click.command("webhooks")
@@ -77,5 +82,6 @@ def webhooks(host: str, port: int | None) -> None:
     chosen = port or settings.port
     spans.begin()
     with open_receiver(settings) as receiver:
-        logs.say(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
+        url = f"http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>"
+        logs.say(told(f"Webhooks: {url}   (Ctrl-C stops it)"))
         service.serve(build_app("moysklad", receiver), host, chosen)

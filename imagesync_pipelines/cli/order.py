@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from imagesync_pipelines.cli.output import confirm, say
+from imagesync_pipelines.languages import _, ngettext, retold
 from imagesync_pipelines.products import ordering
 from imagesync_pipelines.products.pins_by_rule import Picture
 from imagesync_pipelines.products.primaries import name_of
@@ -48,15 +50,20 @@ def order(
             plan = ordering.plan_orders(connection, found.values(), arrange)
         changing = [one for one in plan if not one.why]
         for one in plan:
-            then = f"stay as they are: {one.why}" if one.why else f"{_listed(one.before)} → {_listed(one.after)}"
-            click.echo(f"{one.sku} {one.name}".rstrip() + f": {then}")
+            then = f"{_listed(one.before)} → {_listed(one.after)}"
+            if one.why:
+                then = _("stay as they are: {why}").format(why=retold(one.why))
+            say(f"{one.sku} {one.name}".rstrip() + f": {then}")
         if dry_run or not changing:
             return
         if not yes:
-            click.confirm(f"Put the pictures of {len(changing)} products in order", abort=True)
+            question = ngettext(
+                "Put the pictures of {n} products in order", "Put the pictures of {n} products in order", len(changing)
+            )
+            confirm(question.format(n=len(changing)))
         looked_at = ((one.product_id, one.stamp) for one in changing)
         done, moved = ordering.carry_out(engine, looked_at, arrange, getpass.getuser())
-    click.echo(f"{done} put in order")
+    say(_("{n} put in order").format(n=done))
     if moved:
         raise click.ClickException(f"{moved} changed since they were shown and were left alone; show them again.")
 
@@ -79,7 +86,9 @@ def _one_of(pictures: Iterable[Picture], name: str) -> int:
     found = [one.id for one in pictures if name in (one.external_id, name_of(one.source, one.external_id))]
     if len(found) != 1:
         raise click.ClickException(
-            f"The product has {'several pictures' if found else 'no picture'} {name}; nothing was changed."
+            f"The product has several pictures {name}; nothing was changed."
+            if found
+            else f"The product has no picture {name}; nothing was changed."
         )
     return found[0]
 

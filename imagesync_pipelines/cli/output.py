@@ -1,4 +1,4 @@
-"""How the terminal shows things: a progress bar, a summary table, a list."""
+"""How the terminal shows things, in the language that is spoken: a line, a question, a progress bar, a table."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,7 +13,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from imagesync_pipelines.defs.runs import RunOutcome, Status
-from imagesync_pipelines.languages import retold
+from imagesync_pipelines.languages import ENGLISH, N_, _, current, pgettext, retold
+from imagesync_pipelines.languages.current import MARKED
+from imagesync_pipelines.languages.numbers import rewritten
 from imagesync_pipelines.logs import about, is_json
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -23,15 +25,38 @@ from imagesync_pipelines.sync.steps import Progress
 # The worst first.
 EXIT_CODES = {Status.FAILED: 1, Status.PARTIAL: 3, Status.COMPLETED: 0}
 COLOURS = {Status.FAILED: "red", Status.PARTIAL: "yellow", Status.COMPLETED: "green"}
+# Numbers of a run's summary, and what they are called.
+_NUMBERS = {
+    "images_added": N_("images added"), "images_updated": N_("images updated"), "images_deleted": N_("images deleted"),
+    "kept": N_("kept"), "rejected": N_("rejected"), "held_back": N_("held back"), "refused": N_("refused"),
+    "products_affected": N_("products affected"), "api_calls": N_("api calls"), "seconds": N_("seconds"),
+}  # fmt: skip
 
 
-def say(text: str = "", *, newline: bool = True, err: bool = False, **how: Any) -> None:
+def say(text: str = "", *, err: bool = False, **how: Any) -> None:
     """Print a text for people: retold in their language, in the colours of `how` (click's).
 
     All that a command says to people goes through here; what programs read (--json, identifiers, addresses) is printed
     with click.echo.
     """
-    click.secho(retold(text), nl=newline, err=err, **how)
+    click.secho(retold(text), err=err, **how)
+
+
+def figures(english: str) -> str:
+    """A number that is written as English does, such as 1,234.5, as the language that is spoken writes it."""
+    return english if current() in (ENGLISH, MARKED) else rewritten(english)
+
+
+def confirm(question: str) -> None:
+    """Ask, and raise click.Abort unless the answer is yes, in the language that is spoken or in English."""
+    yes, no = pgettext("what is typed for yes", "y"), pgettext("what is typed for no", "n")
+    answers = dict.fromkeys(("y", "yes", yes.lower(), _("yes").lower()), True)
+    answers |= dict.fromkeys(("", "n", "no", no.lower(), _("no").lower()), False)
+    asked = f"{question} [{yes}/{no.upper()}]"
+    while (answer := answers.get(click.prompt(asked, default="", show_default=False).strip().lower())) is None:
+        say(_("Error: invalid input"))
+    if not answer:
+        raise click.Abort
 
 
 @contextmanager
@@ -44,7 +69,7 @@ def progress_bars() -> Iterator[Progress]:
 
         def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(retold(stage), total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield report
@@ -72,13 +97,14 @@ def print_table(
 
 def print_plan_line(plan: PlanHeader) -> None:
     """Print a plan's numbers, and how to apply it when nobody has."""
-    counts = ", ".join(f"{name} {number}" for name, number in plan.counts.items())
-    ended = f"nothing is written yet, apply it with: imagesync apply {plan.id}"
+    counts = ", ".join(f"{retold(name)} {number}" for name, number in plan.counts.items())
+    said = _("plan {id}: {counts}; nothing is written yet, apply it with: imagesync apply {id}")
     if plan.applied_at is not None:
-        ended = f"applied {plan.applied_at:%Y-%m-%d %H:%M:%S %Z}"
-    click.echo(f"  plan {plan.id}: {counts}; {ended}")
+        said = _("plan {id}: {counts}; applied {at}")
+    at = f"{plan.applied_at:%Y-%m-%d %H:%M:%S %Z}" if plan.applied_at is not None else ""
+    say("  " + said.format(id=plan.id, counts=counts, at=at))
     if EXCLUDED in plan.scope:
-        click.echo(f"  {plan.scope[EXCLUDED]}")
+        say(f"  {retold(str(plan.scope[EXCLUDED]))}")
 
 
 def print_outcome(outcome: RunOutcome) -> int:
@@ -86,21 +112,21 @@ def print_outcome(outcome: RunOutcome) -> int:
     summary = outcome.summary
     if is_json():
         return _log_outcome(outcome)
-    click.secho(f"{outcome.status}: run {outcome.run_id}", fg=COLOURS[outcome.status], bold=True)
+    said = _("{status}: run {run}").format(status=retold(outcome.status), run=outcome.run_id)
+    say(said, fg=COLOURS[outcome.status], bold=True)
     if "said" in summary:
-        click.echo(f"  {summary['said']}")
-    names = ("images_added", "images_updated", "images_deleted", "kept", "rejected", "held_back", "refused",
-             "products_affected", "api_calls", "seconds")  # fmt: skip
-    numbers = [(name.replace("_", " "), summary[name]) for name in names if name in summary]
+        say(f"  {retold(str(summary['said']))}")
+    numbers = [(retold(told), summary[name]) for name, told in _NUMBERS.items() if name in summary]
     if numbers:
-        click.echo("  " + ", ".join(f"{name} {value}" for name, value in numbers))
+        say("  " + ", ".join(f"{name} {value}" for name, value in numbers))
     if outcome.plan is not None and outcome.plan.applied_at is None:
         print_plan_line(outcome.plan)
     for warning in summary.get("warnings", ()):
-        click.secho(f"  warning: {warning}", fg="yellow")
+        say("  " + _("warning: {warning}").format(warning=retold(warning)), fg="yellow")
     if outcome.error:
-        click.secho(f"  error: {outcome.error}", fg="red")
-    click.echo(f"  in the UI: {load_settings(Settings).webserver_url}/runs/{outcome.run_id}")
+        say("  " + _("error: {error}").format(error=retold(outcome.error)), fg="red")
+    url = f"{load_settings(Settings).webserver_url}/runs/{outcome.run_id}"
+    say("  " + _("in the UI: {url}").format(url=url))
     return EXIT_CODES[outcome.status]
 
 
@@ -121,7 +147,7 @@ def print_outcomes(kind: str, outcomes: Iterable[tuple[str, RunOutcome]]) -> int
     for name, outcome in outcomes:
         with about(account=name):
             if not is_json():
-                click.secho(f"{kind} {name}", bold=True)
+                say(f"{retold(kind)} {name}", bold=True)
             codes.append(print_outcome(outcome))
     return worst(codes)
 

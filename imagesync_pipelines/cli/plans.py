@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import click
 import sqlalchemy as sa
 
-from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
+from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars, say
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history as read_history
+from imagesync_pipelines.languages import _, ngettext, retold
 from imagesync_pipelines.products.past import images_now
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
@@ -39,7 +40,7 @@ def plan(plan_id: int | None, connector: str) -> None:
 
     Products are called as on the pages; what a newer plan judges otherwise says so.
     """
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         plans = stored.Plans(installation.engine, installation.storage)
         found = plans.header(plan_id) if plan_id is not None else next(iter(plans.newest(1, connector)), None)
         if found is None:
@@ -51,24 +52,30 @@ def plan(plan_id: int | None, connector: str) -> None:
         place = (installation.engine, installation.storage)
         lines = plan_lines(*place, found, declared, changes.head(SHOWN), stale)
         words = words_of(installation.engine, found.id)
-    click.secho(f"plan {found.id} of {found.connector}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
+    made = f"{found.created_at:%Y-%m-%d %H:%M:%S %Z}"
+    say(_("plan {id} of {connector}, made {at}").format(id=found.id, connector=found.connector, at=made), bold=True)
     print_plan_line(found)
     for word in words:
-        said = f": {word.comment}" if word.comment else ""
-        click.echo(f"  {word.word} by {word.said_by}, {word.said_at:%Y-%m-%d %H:%M %Z}{said}")
+        comment = f": {word.comment}" if word.comment else ""
+        said = _("{word} by {person}, {at}")
+        at = f"{word.said_at:%Y-%m-%d %H:%M %Z}"
+        say("  " + said.format(word=retold(word.word), person=word.said_by, at=at) + comment)
     if lines:
-        title = f"the first {len(lines)} of {len(changes)} rows that change"
-        told = [
+        title = ngettext(
+            "the first {shown} of {n} rows that change", "the first {shown} of {n} rows that change", len(changes)
+        )
+        rows_shown = [
             (
-                one.change,
+                retold(one.change),
                 one.product,
                 one.shown.image,
                 one.shown.size,
-                f"refused now: {one.stale}" if one.stale else one.reason,
+                _("refused now: {why}").format(why=retold(one.stale)) if one.stale else retold(one.reason),
             )
             for one in lines
         ]
-        print_table(title, ["change", "product", "picture", "size", "reason"], told)
+        columns = [_("change"), _("product"), _("picture"), _("size"), _("reason")]
+        print_table(title.format(shown=len(lines), n=len(changes)), columns, rows_shown)
 
 
 @click.command("apply")
@@ -101,21 +108,26 @@ def history(what: str, limit: int, connector: str | None, image: str) -> None:
     if what:
         told_of(what, limit, connector, image)
         return
-    with runs.opened() as (_, instance):
+    with runs.opened() as (_place, instance):
         lines = read_history(instance, limit=limit, connector=connector)
     titles = {one.name: one.title for one in connectors()}
-    columns = ["run", "what", "status", "started", "seconds", "added", "updated", "deleted", "products"]
+    columns = [
+        _("run"), _("what"), _("status"), _("started"), _("seconds"), _("added"), _("updated"), _("deleted"),
+        _("products"),
+    ]  # fmt: skip
     rows = []
     for line in lines:
         started = line.started.astimezone().strftime("%Y-%m-%d %H:%M") if line.started else ""
         seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
-        of = "/".join(filter(None, (titles.get(line.connector or "", ""), line.partition)))
-        about = (line.run_id[:8], "\n".join(filter(None, (job_words(line.job), of))), line.status, started, seconds)
+        of = "/".join(filter(None, (retold(titles.get(line.connector or "", "")), line.partition)))
+        what_ran = "\n".join(filter(None, (retold(job_words(line.job)), of)))
+        about = (line.run_id[:8], what_ran, retold(line.status), started, seconds)
         rows.append((*about, line.added, line.updated, line.deleted, line.products_affected))
-    print_table(f"the last {len(rows)} runs", columns, rows, whole=("run", "status", "started"))
+    title = ngettext("the last {n} runs", "the last {n} runs", len(rows)).format(n=len(rows))
+    print_table(title, columns, rows, whole=(_("run"), _("status"), _("started")))
     for line in lines:
         if line.error:
-            click.echo(f"  {line.run_id[:8]}: {line.error}")
+            say(f"  {line.run_id[:8]}: {retold(line.error)}")
 
 
 def told_of(what: str, limit: int, connector: str | None, image: str = "") -> None:
@@ -124,11 +136,11 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
     image: only what was done to this picture.
     """
     names = set[str]()
-    with runs.opened() as (place, _):
+    with runs.opened() as (place, _instance):
         engine = place.engine
         # A picture of a product is looked for among all that was done to that one.
         effects = _effects_of_product(engine, what, None if image else limit, connector)
-        title, is_newest = f"what was done to {what}", effects is not None
+        title, is_newest = _("what was done to {what}").format(what=what), effects is not None
         names = called(effects, image) if image and effects is not None else names
         if effects is None:
             found = runs_beginning(engine, what)
@@ -140,7 +152,8 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
                     f"{place.settings.undo_days} days (IMAGESYNC_UNDO_DAYS)"
                 )
             ((run, groups),) = found.items()
-            title = f"what run {run} did, in {groups} products"
+            title = ngettext("what run {run} did, in {n} products", "what run {run} did, in {n} products", groups)
+            title = title.format(run=run, n=groups)
             if image:
                 effects, names = effects_on_picture(engine, run, image, limit)
             else:
@@ -152,17 +165,19 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
             named = connection.execute(sa.select(product.c.id, product.c.sku).where(among(product.c.id, ids)))
             skus = {str(row.id): row.sku for row in named}
             now = images_now(connection, ids) if is_newest else {}
-    click.secho(title, bold=True)
+    say(title, bold=True)
     lines = [line for line in lines_of(effects, now) if not image or line.image in names]
     for line in lines[:limit] if image else lines:
         at = line.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.at else ""
         of = f"{line.connector}/{line.account}" if line.account else line.connector
         name = skus.get(line.group, line.group) if line.connector in ours else line.group
-        click.echo(f"{at}  {line.who}  {of} {name}: picture {line.image} {line.what}")
-        pictures = f"{line.before or 'nothing'} → {line.after or 'nothing'}: " if line.before or line.after else ""
-        click.echo(f"    {pictures}{line.why}")
+        done = _("picture {image} {what}").format(image=line.image, what=retold(line.what))
+        say(f"{at}  {retold(line.who)}  {of} {name}: {done}")
+        before, after = (retold(one) if one else _("nothing") for one in (line.before, line.after))
+        pictures = f"{before} → {after}: " if line.before or line.after else ""
+        say(f"    {pictures}{retold(line.why)}")
         if line.lost:
-            click.echo(f"    it cannot be brought back: {line.lost}")
+            say("    " + _("it cannot be brought back: {why}").format(why=retold(line.lost)))
 
 
 def _effects_of_product(

@@ -1,16 +1,18 @@
 """`imagesync plytix …`: Upkeep of what we created in Plytix."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from imagesync_pipelines.cli.output import print_outcome, progress_bars
+from imagesync_pipelines.cli.output import print_outcome, progress_bars, say
 from imagesync_pipelines.cli.sync import options_of
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, PlytixOptions, PlytixSettings
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.languages import _, ngettext
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.home import hand_out
 
@@ -44,18 +46,40 @@ def sync(
         outcome = runs.only(runs.sync(CONNECTOR, named, progress=progress, dry_run=dry_run, **asked))
     code = print_outcome(outcome)
     if told := outcome.report:
-        planned = "planned: " if told["metadata"]["dry_run"] else ""
-        click.echo(
-            f"  {planned}images uploaded {told['images_uploaded']}, images reused {told['images_skipped']}, links "
-            f"created {told['links_created']}, thumbnails set {told['thumbnails_set']}; {told['main_image_links']} "
-            f"products {'will ' if planned else ''}show their MAIN image"
-        )
+        _print_report(told)
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
             report.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             hand_out(report)
-            click.echo(f"  report: {report}")
+            say("  " + _("report: {file}").format(file=report))
     context.exit(code)
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    """What a run did in Plytix, or would do, in a line."""
+    shown = report["main_image_links"]
+    planned = ngettext(
+        "planned: images uploaded {uploaded}, images reused {reused}, links created {links}, thumbnails set "
+        "{thumbnails}; {n} products will show their MAIN image",
+        "planned: images uploaded {uploaded}, images reused {reused}, links created {links}, thumbnails set "
+        "{thumbnails}; {n} products will show their MAIN image",
+        shown,
+    )
+    done = ngettext(
+        "images uploaded {uploaded}, images reused {reused}, links created {links}, thumbnails set {thumbnails}; {n} "
+        "products show their MAIN image",
+        "images uploaded {uploaded}, images reused {reused}, links created {links}, thumbnails set {thumbnails}; {n} "
+        "products show their MAIN image",
+        shown,
+    )
+    said = (planned if report["metadata"]["dry_run"] else done).format(
+        uploaded=report["images_uploaded"],
+        reused=report["images_skipped"],
+        links=report["links_created"],
+        thumbnails=report["thumbnails_set"],
+        n=shown,
+    )
+    say(f"  {said}")
 
 
 @click.command("cleanup", params=options_of(GalleryCleanupOptions))

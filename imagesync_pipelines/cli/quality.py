@@ -6,8 +6,9 @@ import json
 import click
 import sqlalchemy as sa
 
-from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, print_table, progress_bars
+from imagesync_pipelines.cli.output import EXIT_CODES, confirm, print_outcome, print_table, progress_bars, say
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.languages import _, ngettext, pgettext, retold, told
 from imagesync_pipelines.products import pins_by_rule
 from imagesync_pipelines.quality import alike, queries, running
 from imagesync_pipelines.quality.better import better_mains
@@ -57,8 +58,10 @@ def quality(
     be the better main one.
     """
     if ((apply or yes) and action != "better") or ((dismiss or dismissed or restore) and action != "alike"):
-        others = "--dismiss, --dismissed and --restore to `imagesync quality alike`"
-        raise click.UsageError(f"--apply belongs to `imagesync quality better`, {others}")
+        raise click.UsageError(
+            "--apply belongs to `imagesync quality better`, --dismiss, --dismissed and --restore to "
+            "`imagesync quality alike`"
+        )
     if dismiss and restore:
         raise click.UsageError("--dismiss and --restore are two commands")
     if dismiss or restore:
@@ -79,19 +82,19 @@ def quality(
     known, problems = read_rules(load_settings(QualitySettings))
     if rule_set and rule_set not in known:
         raise click.ClickException(f"there is no rule set {rule_set}; there are {', '.join(sorted(known))}")
-    connector, _, account = channel.partition("/")
+    connector, _slash, account = channel.partition("/")
     asked = Asked(rule_set, connector, account, rule=rule)
     with open_installation() as place, place.engine.connect() as connection:
         if worst or rule:
-            told = _pictures(connection, known, asked, worst or _STEPS, as_json=as_json)
+            shown = _pictures(connection, known, asked, worst or _STEPS, as_json=as_json)
         else:
-            told = _summary(connection, known, asked, as_json=as_json)
+            shown = _summary(connection, known, asked, as_json=as_json)
     if as_json:
         ended = {"run": {"id": run.run_id, "status": run.status, "error": run.error, **run.summary}} if run else {}
-        click.echo(json.dumps({**ended, **told, "problems": problems}, indent=1, default=str))
+        click.echo(json.dumps({**ended, **shown, "problems": problems}, indent=1, default=str))
     elif run is None:
         for problem in problems:
-            click.secho(f"warning: {problem}", fg="yellow")
+            say(_("warning: {warning}").format(warning=retold(problem)), fg="yellow")
     context.exit(code)
 
 
@@ -102,9 +105,12 @@ def _say_of_alike(dismissed: tuple[str, str] | None, restored: tuple[str, str] |
             raise click.ClickException("nothing is suggested of these two, or somebody dismissed it before")
         if restored and not alike.restore(connection, *restored):
             raise click.ClickException("nobody dismissed what is said of these two, or it is suggested again already")
-    stays = "Dismissed; it stays so until one of the two is another picture, or until --restore."
-    said = stays if dismissed else "It is suggested again."
-    click.echo(json.dumps({"said": said}) if as_json else said)
+    stays = told("Dismissed; it stays so until one of the two is another picture, or until --restore.")
+    said = stays if dismissed else told("It is suggested again.")
+    if as_json:
+        click.echo(json.dumps({"said": said}))
+    else:
+        say(said)
 
 
 def _alike(*, dismissed: bool, as_json: bool) -> None:
@@ -113,15 +119,16 @@ def _alike(*, dismissed: bool, as_json: bool) -> None:
         found, after = alike.suggestions(connection, limit=_SUGGESTIONS, dismissed=dismissed)
     if as_json:
         names = ("kind", "sentence", "sha256", "other_sha256", "dismissed_by", "dismissed_at")
-        told = [{name: getattr(one, name) for name in names} for one in found]
-        click.echo(json.dumps({"suggestions": told, "more": after is not None}, indent=1, default=str))
+        shown = [{name: getattr(one, name) for name in names} for one in found]
+        click.echo(json.dumps({"suggestions": shown, "more": after is not None}, indent=1, default=str))
         return
     for one in found:
-        by = f" Dismissed by {one.dismissed_by}." if one.dismissed_by else ""
+        by = " " + _("Dismissed by {person}.").format(person=one.dismissed_by) if one.dismissed_by else ""
         option = "--restore" if one.dismissed_by else "--dismiss"
-        click.echo(f"{alike.KINDS[one.kind]}: {one.sentence}{by}\n       {option} {one.sha256} {one.other_sha256}")
-    none = "Nothing was dismissed." if dismissed else "Nothing is suggested."
-    click.echo("There are more." if after else "That is all." if found else none)
+        say(f"{retold(alike.KINDS[one.kind])}: {retold(one.sentence)}{by}")
+        say(f"       {option} {one.sha256} {one.other_sha256}")
+    none = _("Nothing was dismissed.") if dismissed else _("Nothing is suggested.")
+    say(_("There are more.") if after else _("That is all.") if found else none)
 
 
 def _better(*, apply: bool, yes: bool, as_json: bool) -> None:
@@ -135,25 +142,41 @@ def _better(*, apply: bool, yes: bool, as_json: bool) -> None:
         pinned = len(plan) - len(pins)
         if not as_json:
             for sku, before, after, why in pins:
-                click.echo(f"{sku}: picture {after} instead of {before}, because {why}.")
+                said = _("{sku}: picture {after} instead of {before}, because {why}.")
+                say(said.format(sku=sku, after=after, before=before, why=retold(why)))
             if pinned:
-                click.echo(f"{pinned} more have a picture that a person chose, and are left alone.")
+                said = ngettext(
+                    "{n} more have a picture that a person chose, and are left alone.",
+                    "{n} more have a picture that a person chose, and are left alone.",
+                    pinned,
+                )
+                say(said.format(n=pinned))
         if apply and pins and not yes:
-            click.confirm(f"Choose the primary pictures of {len(pins)} products", abort=True)
-        pairs = ((one.product_id, one.before, one.after, one.stamp) for one, _ in plan if not one.pinned_by)
+            question = ngettext(
+                "Choose the primary pictures of {n} products", "Choose the primary pictures of {n} products", len(pins)
+            )
+            confirm(question.format(n=len(pins)))
+        pairs = ((one.product_id, one.before, one.after, one.stamp) for one, _why in plan if not one.pinned_by)
         done, moved = pins_by_rule.carry_out(place.engine, pairs, getpass.getuser()) if apply else (0, 0)
     if as_json:
-        told = [dict(zip(("sku", "before", "after", "because"), pin, strict=True)) for pin in pins]
-        click.echo(json.dumps({"pins": told, "made": done, "left": moved, "pinned": pinned}, indent=1))
+        shown = [dict(zip(("sku", "before", "after", "because"), pin, strict=True)) for pin in pins]
+        click.echo(json.dumps({"pins": shown, "made": done, "left": moved, "pinned": pinned}, indent=1))
         return
-    left = f" {moved} changed meanwhile and were left alone." if moved else ""
-    shown = "Nothing was changed; --apply makes these pins." if pins else "No better picture is known."
-    click.echo(f"Primary pictures chosen: {done}.{left}" if apply else shown)
+    if not apply:
+        say(_("Nothing was changed; --apply makes these pins.") if pins else _("No better picture is known."))
+        return
+    ended = _("Primary pictures chosen: {n}.").format(n=done)
+    if moved:
+        left = ngettext(
+            "{n} changed meanwhile and were left alone.", "{n} changed meanwhile and were left alone.", moved
+        )
+        ended += " " + left.format(n=moved)
+    say(ended)
 
 
 def _better_pins(engine: sa.Engine) -> list[tuple[pins_by_rule.Choice, str]]:
     """What would be pinned, and why, of all refused products; some at a time are looked at."""
-    known, _ = read_rules(load_settings(QualitySettings))
+    known, _problems = read_rules(load_settings(QualitySettings))
     with engine.connect() as connection:
         refused = connection.scalars(running.products_refused().distinct()).all()
     plan = []
@@ -175,7 +198,7 @@ def _measure() -> runs.RunOutcome:
 def _pictures(
     connection: sa.Connection, known: dict[str, RuleSet], asked: Asked, count: int, *, as_json: bool
 ) -> dict[str, object]:
-    found, _ = queries.pictures(connection, known, asked, limit=count)
+    found, _more = queries.pictures(connection, known, asked, limit=count)
     if not as_json:
         print_pictures(found, known)
     return {"pictures": [queries.as_json(one) for one in found]}
@@ -184,17 +207,18 @@ def _pictures(
 def print_pictures(found: list[queries.JudgedPicture], known: dict[str, RuleSet]) -> None:
     """Print pictures with their score and why."""
     if not found:
-        click.echo("No picture of these was judged.")
+        say(_("No picture of these was judged."))
     for one in found:
         place, name = one.place, f" {one.name}" if one.name else ""
         by = known[place.rule_set].name if place.rule_set in known else place.rule_set
         colour = "red" if place.score <= REFUSED else "yellow" if one.why else "green"
         score = click.style(f"{place.score:>3}", fg=colour)
-        click.echo(f"{score}  {place.code}{name} ({_channel(place.connector, place.account)}, {by})")
+        say(f"{score}  {place.code}{name} ({_channel(place.connector, place.account)}, {retold(by)})")
         for why in one.why:
-            click.echo(f"       {SEVERITIES[why.severity]}: {why.sentence}")
+            say(f"       {retold(SEVERITIES[why.severity])}: {retold(why.sentence)}")
         if one.not_looked_at:
-            click.echo(f"       not looked at: {', '.join(one.not_looked_at)}")
+            what = ", ".join(map(retold, one.not_looked_at))
+            say("       " + _("not looked at: {what}").format(what=what))
 
 
 def _summary(connection: sa.Connection, known: dict[str, RuleSet], asked: Asked, *, as_json: bool) -> dict[str, object]:
@@ -229,23 +253,38 @@ def print_summary(
 ) -> None:
     """Print how channels stand, and what to do next."""
     if not channels:
-        click.echo("No main picture was judged yet.")
+        say(_("No main picture was judged yet."))
     else:
-        columns = ("channel", "of", "by", "score", "before", "refused", "pictures")
+        columns = (
+            _("channel"), pgettext("whose", "of"), pgettext("the rules of", "by"), _("score"), _("before"),
+            _("refused"), _("pictures"),
+        )  # fmt: skip
         rows = [
             (
-                _channel(one.connector, one.account), one.kind, one.rule_set, round(one.now.score, 1),
+                _channel(one.connector, one.account), retold(one.kind), one.rule_set, round(one.now.score, 1),
                 one.before and round(one.before.score, 1), one.now.failing, one.now.pictures,
             )
             for one in channels
         ]  # fmt: skip
-        print_table(f"Main pictures, judged on {channels[0].now.day}", columns, rows)
+        print_table(_("Main pictures, judged on {day}").format(day=channels[0].now.day), columns, rows)
     if steps:
-        told = [(TO_DO[one.to_do], one.rule_set, one.frees, one.listings) for one in steps[:_STEPS]]
-        print_table("What to do next", ("what", "by", "frees", "listings"), told)
+        told_steps = [(retold(TO_DO[one.to_do]), one.rule_set, one.frees, one.listings) for one in steps[:_STEPS]]
+        of_steps = (_("what"), pgettext("the rules of", "by"), _("frees"), _("listings"))
+        print_table(_("What to do next"), of_steps, told_steps)
     for one in missing:
-        why = f"; {one.failed} could not be, e.g. {one.problem}" if one.failed else ""
-        click.echo(f"{_channel(one.connector, one.account)}: {one.pictures} main pictures are not measured{why}")
+        said = ngettext(
+            "{channel}: {n} main pictures are not measured",
+            "{channel}: {n} main pictures are not measured",
+            one.pictures,
+        )
+        if one.failed:
+            said = ngettext(
+                "{channel}: {n} main pictures are not measured; {failed} could not be, e.g. {problem}",
+                "{channel}: {n} main pictures are not measured; {failed} could not be, e.g. {problem}",
+                one.pictures,
+            )
+        channel, problem = _channel(one.connector, one.account), retold(str(one.problem))
+        say(said.format(channel=channel, n=one.pictures, failed=one.failed, problem=problem))
 
 
 def _channel(connector: str, account: str) -> str:

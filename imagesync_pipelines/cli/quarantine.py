@@ -2,8 +2,9 @@
 
 import click
 
-from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars, say
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.languages import _, ngettext, retold
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
@@ -15,11 +16,15 @@ from imagesync_pipelines.sync.choosing import asked_again
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_items(connector: str, limit: int) -> None:
     """Print what is in quarantine."""
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         entries = QuarantineTable(installation.engine, connector).list()
-    columns = ("id", "stage", "key", "attempts", "last seen", "reason")
-    rows = [(e.id, e.stage, e.key, e.attempts, f"{e.last_seen:%Y-%m-%d %H:%M}", e.reason) for e in entries[:limit]]
-    print_table(f"{len(entries)} items of {connector} in quarantine", columns, rows)
+    columns = ("id", _("stage"), _("key"), _("attempts"), _("last seen"), _("reason"))
+    rows = [
+        (one.id, retold(one.stage), one.key, one.attempts, f"{one.last_seen:%Y-%m-%d %H:%M}", retold(one.reason))
+        for one in entries[:limit]
+    ]
+    title = ngettext("{n} items of {connector} in quarantine", "{n} items of {connector} in quarantine", len(entries))
+    print_table(title.format(n=len(entries), connector=connector), columns, rows)
 
 
 @click.command("replay")
@@ -31,18 +36,18 @@ def list_items(connector: str, limit: int) -> None:
 @click.pass_context
 def replay(context: click.Context, ids: tuple[int, ...], everything: bool, connector: str) -> None:
     """Try items again now, from the stored pages."""
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         entries = _chosen(QuarantineTable(installation.engine, connector), ids, everything)
     if not entries:
-        click.echo("nothing to replay")
+        say(_("nothing to replay"))
         return
     images = sorted({entry.key.rpartition("/")[2] for entry in entries})
     with progress_bars() as progress:
         outcome = runs.only(runs.sync(connector, progress=progress, external_ids=images))
     code = print_outcome(outcome)
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         left = {entry.id for entry in QuarantineTable(installation.engine, connector).list()}
-    click.echo(f"  {sum(entry.id not in left for entry in entries)} of {len(entries)} left the quarantine")
+    _print_left(sum(entry.id not in left for entry in entries), len(entries))
     context.exit(code)
 
 
@@ -55,25 +60,30 @@ def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
 
     Of a connector that knows products or entities only those of the items are synchronised, else the whole account.
     """
-    name, _, account = connector.partition("/")
-    with runs.opened() as (installation, _):
+    name, _slash, account = connector.partition("/")
+    with runs.opened() as (installation, _instance):
         table = QuarantineTable(installation.engine, connector)
         entries = _chosen(table, ids, everything=not ids)
         if not entries:
-            click.echo(f"{connector} has nothing in quarantine")
+            say(_("{connector} has nothing in quarantine").format(connector=connector))
             return
         part = asked_again(connector_named(name), installation.engine, account, entries) if ids else {}
         asked = table.ask_again([entry.id for entry in entries])
-    click.echo(f"{len(entries)} items of {connector}; {asked} that were refused are sent again")
+    said = ngettext(
+        "{n} items of {connector}; {refused} that were refused are sent again",
+        "{n} items of {connector}; {refused} that were refused are sent again",
+        len(entries),
+    )
+    say(said.format(n=len(entries), connector=connector, refused=asked))
     if name == DEFAULT_SOURCE:
         context.invoke(replay, ids=ids, everything=not ids, connector=name)
         return
     with progress_bars() as progress:
         outcome = runs.only(runs.sync(name, [account] if account else [], progress=progress, **part))
     code = print_outcome(outcome)
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         left = {entry.key for entry in QuarantineTable(installation.engine, connector).list()}
-    click.echo(f"  {sum(entry.key not in left for entry in entries)} of {len(entries)} left the quarantine")
+    _print_left(sum(entry.key not in left for entry in entries), len(entries))
     context.exit(code)
 
 
@@ -82,11 +92,21 @@ def retry(context: click.Context, ids: tuple[int, ...], connector: str) -> None:
 @click.option("--connector", "--room", "connector", default=DEFAULT_SOURCE, show_default=True)
 def drop(ids: tuple[int, ...], connector: str) -> None:
     """Forget items: they come back when they fail again."""
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         table = QuarantineTable(installation.engine, connector)
         entries = _chosen(table, ids, everything=False)
         table.drop([entry.id for entry in entries])
-    click.echo(f"dropped {len(entries)} of {connector}")
+    say(_("dropped {n} of {connector}").format(n=len(entries), connector=connector))
+
+
+def _print_left(left: int, asked: int) -> None:
+    """Say how many of the items asked for are not in quarantine any more."""
+    say(
+        "  "
+        + ngettext("{left} of {n} left the quarantine", "{left} of {n} left the quarantine", asked).format(
+            left=left, n=asked
+        )
+    )
 
 
 def _chosen(table: QuarantineTable, ids: tuple[int, ...], everything: bool) -> list[QuarantineEntry]:

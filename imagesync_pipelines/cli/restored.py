@@ -3,7 +3,8 @@
 import click
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
@@ -24,7 +25,6 @@ def restored() -> None:
     accounts = load_accounts(shared)
     names = {one.name: sorted(one.accounts.known(accounts).by_name) if one.accounts else [""] for one in connectors()}
     rows = [(connector, account) for connector, known in names.items() for account in known]
-    print_table("what is read before it is written", ("connector", "account"), rows)
-    click.echo(
-        f"restored at {moment:%Y-%m-%d %H:%M:%S}: what the database remembers of these is not believed until then"
-    )
+    print_table(_("what is read before it is written"), (_("connector"), _("account")), rows)
+    said = _("restored at {at}: what the database remembers of these is not believed until then")
+    say(said.format(at=f"{moment:%Y-%m-%d %H:%M:%S}"))

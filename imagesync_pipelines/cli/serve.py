@@ -15,6 +15,7 @@ from imagesync_pipelines import logs
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.watching import silent_daemon, watched
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.web import service
 from imagesync_pipelines.web.catalogue.app import build_app
@@ -38,7 +39,8 @@ def serve(host: str | None, port: int | None) -> None:
     asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     with runs.opened() as (place, instance):
         opened = open_here(place, instance, asked)
-        logs.say(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
+        url = f"http://{opened.settings.host}:{opened.settings.port}"
+        logs.say(told(f"Catalogue: {url}   (Ctrl-C stops it)"))
         where, processes = (opened.settings.host, opened.settings.port), opened.settings.processes
         proxies = opened.shared.trusted_proxies
         with watched(place, instance, logging.getLogger("imagesync")):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from imagesync_pipelines.cli.output import print_outcome, progress_bars, worst
+from imagesync_pipelines.cli.output import print_outcome, progress_bars, say, worst
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs import undo as undoing
 from imagesync_pipelines.products.undoing import undo_choice
@@ -46,11 +46,11 @@ def undo(
 def _undo_choices(skus: Sequence[str], who: str) -> int:
     """Take the last choice of each product back; what is refused is told and keeps no other. Returns the exit code."""
     refused = 0
-    with runs.opened() as (installation, _):
+    with runs.opened() as (installation, _instance):
         for sku in dict.fromkeys(skus):
             try:
-                click.echo(undo_choice(installation.engine, sku, who))
+                say(undo_choice(installation.engine, sku, who))
             except (UndoRefusedError, PinRefusedError) as error:
                 refused = 1
-                click.secho(str(error), fg="red", err=True)
+                say(str(error), fg="red", err=True)
     return refused

@@ -7,7 +7,9 @@ import click
 import dagster as dg
 import sqlalchemy as sa
 
+from imagesync_pipelines.cli.output import figures, say
 from imagesync_pipelines.defs import instance_storage
+from imagesync_pipelines.languages import _, ngettext, retold
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import HEAD, open_database
 from imagesync_pipelines.storage.errors import StorageError
@@ -25,23 +27,26 @@ def upgrade(dry_run: bool) -> None:
     """
     locations = open_locations(load_settings(Settings))
     found = outlook(locations.database_url)
-    click.echo(f"our database: version {found.version or 'none yet'}, this program: {HEAD}")
+    version = found.version or _("none yet")
+    say(_("our database: version {version}, this program: {newest}").format(version=version, newest=HEAD))
     _tell(found.missing)
     revision, missing = instance_storage.outlook(locations.dagster_url)
-    click.echo(f"Dagster's tables: {f'revision {revision}' if revision else 'none yet'}")
     if revision:
+        say(_("Dagster's tables: revision {revision}").format(revision=revision))
         _tell(missing)
+    else:
+        say(_("Dagster's tables: none yet"))
     if found.runs:
         raise StorageError(
             f"{found.runs} runs are under way. Let them end, or terminate them; stop the daemon so that no further one "
             "starts; then type it again. Nothing was changed."
         )
     if dry_run:
-        click.echo("nothing was changed; make a backup (docs/operating.md), then type `imagesync upgrade`")
+        say(_("nothing was changed; make a backup (docs/operating.md), then type `imagesync upgrade`"))
         return
     if found.missing:
         open_database(locations.database_url).dispose()
-        click.echo(f"our database is at version {HEAD}")
+        say(_("our database is at version {version}").format(version=HEAD))
     os.environ.update(locations.environment())
     with dg.DagsterInstance.from_config(str(locations.dagster_home)) as instance:
         try:
@@ -51,16 +56,21 @@ def upgrade(dry_run: bool) -> None:
                 f"Dagster's tables are not those of this program yet: {' '.join(str(error.orig).split())}. Put right "
                 "what is said here, and type `imagesync upgrade` again: Dagster's migrations go on where they stopped."
             ) from error
-    click.echo("Dagster's tables are those of this program")
+    say(_("Dagster's tables are those of this program"))
 
 
 def _tell(missing: Sequence[Migration]) -> None:
     for one in missing:
-        click.echo(_line(one))
+        say(_line(one))
     if not missing:
-        click.echo("  nothing is missing")
+        say("  " + _("nothing is missing"))
 
 
 def _line(one: Migration) -> str:
-    sizes = [f"{table.name} ({table.rows:,} rows, {table.bytes / 1_000_000:,.0f} MB)" for table in one.tables]
-    return f"  {one.revision}  {one.what}" + (f" Names {', '.join(sizes)}." if sizes else "")
+    said = f"  {one.revision}  {retold(one.what)}"
+    tables = []
+    for table in one.tables:
+        size = ngettext("{table} ({rows} rows, {size} MB)", "{table} ({rows} rows, {size} MB)", table.rows)
+        rows, megabytes = figures(f"{table.rows:,}"), figures(f"{table.bytes / 1_000_000:,.0f}")
+        tables.append(size.format(table=table.name, rows=rows, size=megabytes))
+    return said + (" " + _("Names {tables}.").format(tables=", ".join(tables)) if tables else "")

@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, ngettext
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import UserRole
@@ -22,12 +23,13 @@ from imagesync_pipelines.web.catalogue.access import UserRole
 def add(name: str, role: str) -> None:
     """Add a person, or give one a new role and password; the password is asked for, or read from standard input."""
     if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        again = _("Repeat for confirmation")
+        password = click.prompt(_("Password"), hide_input=True, confirmation_prompt=again)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     with open_installation() as place:
         user = access.set_user(place.engine, name, UserRole(role), password)
-    click.echo(f"{user.name} may log in as {user.role}")
+    say(_("{name} may log in as {role}").format(name=user.name, role=user.role))
 
 
 @click.command("list")
@@ -35,13 +37,13 @@ def list_people() -> None:
     """Print everybody."""
     with open_installation() as place:
         people = access.list_users(place.engine)
-    columns = ("name", "role", "may log in", "last login")
+    columns = (_("name"), _("role"), _("may log in"), _("last login"))
     rows = [
-        (one.name, one.role, "yes" if one.is_active else "no",
-         "never" if one.last_login_at is None else f"{one.last_login_at:%Y-%m-%d %H:%M %Z}")
+        (one.name, one.role, _("yes") if one.is_active else _("no"),
+         _("never") if one.last_login_at is None else f"{one.last_login_at:%Y-%m-%d %H:%M %Z}")
         for one in people
     ]  # fmt: skip
-    print_table(f"{len(rows)} people", columns, rows)
+    print_table(ngettext("{n} people", "{n} people", len(rows)).format(n=len(rows)), columns, rows)
 
 
 @click.command("remove")
@@ -50,4 +52,4 @@ def remove(name: str) -> None:
     """Let a person in no more, at once; what they chose stays, with their name."""
     with open_installation() as place:
         access.disable_user(place.engine, name)
-    click.echo(f"{name} may not log in any more")
+    say(_("{name} may not log in any more").format(name=name))

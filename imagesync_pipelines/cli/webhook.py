@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import click
 
-from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.languages import _, ngettext, retold
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.subscriptions import NewSubscription
@@ -54,7 +55,7 @@ def add(
     given = dict(one.partition("=")[::2] for one in options)
     with _sender() as sender:
         made = managing.add(sender, NewSubscription(name, form, url, secret, connectors, events, skus, given))
-    click.echo(f"{name} is told of changes from now on")
+    say(_("{name} is told of changes from now on").format(name=name))
     _print_todo(made.todo)
 
 
@@ -68,16 +69,18 @@ def list_webhooks() -> None:
                 one.name,
                 one.form,
                 managing.shown_address(one.url, whole=True),
-                managing.wanted_by(one),
-                managing.state_of(one),
+                retold(managing.wanted_by(one)),
+                retold(managing.state_of(one)),
                 one.cursor,
                 subscriptions.behind(sender.engine, one),
-                f"{one.delivered_at:%Y-%m-%d %H:%M %Z}" if one.delivered_at else "never",
+                f"{one.delivered_at:%Y-%m-%d %H:%M %Z}" if one.delivered_at else _("never"),
             )
             for one in found
         ]
-    columns = ("name", "form", "address", "wants", "state", "event", "behind", "last accepted")
-    print_table(f"{len(found)} webhooks", columns, rows)
+    columns = (
+        _("name"), _("form"), _("address"), _("wants"), _("state"), _("event"), _("behind"), _("last accepted")
+    )  # fmt: skip
+    print_table(ngettext("{n} webhooks", "{n} webhooks", len(found)).format(n=len(found)), columns, rows)
 
 
 @click.command("pause")
@@ -86,7 +89,7 @@ def pause(name: str) -> None:
     """Send it nothing until it is resumed; what happens meanwhile is kept."""
     with _sender() as sender:
         subscriptions.pause(sender.engine, name, managing.PAUSED)
-    click.echo(f"{name} is paused")
+    say(_("{name} is paused").format(name=name))
 
 
 @click.command("resume")
@@ -95,7 +98,7 @@ def resume(name: str) -> None:
     """Go on where it was, at once; also after it was disabled."""
     with _sender() as sender:
         said = managing.resume(sender, name)
-    click.echo(f"{name} goes on{said}")
+    say(_("{name} goes on").format(name=name) + retold(said))
 
 
 @click.command("rotate")
@@ -106,7 +109,8 @@ def rotate(name: str, secret: str, hours: float | None) -> None:
     """Sign with another secret from now on, and with the old one too for a while."""
     with _sender() as sender:
         made = managing.rotate(sender, name, secret, hours)
-    click.echo(f"{name} is signed with {made.subscription.secret.removeprefix('env:')} from now on")
+    variable = made.subscription.secret.removeprefix("env:")
+    say(_("{name} is signed with {variable} from now on").format(name=name, variable=variable))
     _print_todo(made.todo)
 
 
@@ -117,21 +121,24 @@ def log(name: str, limit: int) -> None:
     """Print what was sent to it, the newest first, and what came of it."""
     with _sender() as sender:
         found = subscriptions.log_of(sender.engine, subscriptions.named(sender.engine, name), limit)
-    columns = ("event", "product", "at", "attempt", "status", "seconds", "message", "said")
+    columns = (
+        _("event"), _("product"), _("at"), _("attempt"), _("status"), _("seconds"), _("message"), _("said")
+    )  # fmt: skip
     rows = [
         (
-            "test" if one.event_id is None else one.event_id,
+            _("test") if one.event_id is None else one.event_id,
             one.sku,
             f"{one.at:%Y-%m-%d %H:%M:%S %Z}",
             one.attempt,
-            "accepted" if one.accepted and one.status is None else one.status,
+            _("accepted") if one.accepted and one.status is None else one.status,
             one.seconds,
             one.message_id,
-            one.said,
+            one.said and retold(one.said),
         )
         for one in found
     ]
-    print_table(f"the last {len(found)} deliveries to {name}", columns, rows)
+    title = ngettext("the last {n} deliveries to {name}", "the last {n} deliveries to {name}", len(found))
+    print_table(title.format(n=len(found), name=name), columns, rows)
 
 
 @click.command("replay")
@@ -141,7 +148,12 @@ def replay(name: str, first: str) -> None:
     """Send everything again from an event on, in order; each message has the id that it had."""
     with _sender() as sender:
         ahead = subscriptions.replay(sender.engine, name, managing.first_of(sender, first))
-    click.echo(f"{name} goes on at event {first}: {ahead} events are looked at again")
+    said = ngettext(
+        "{name} goes on at event {event}: {n} events are looked at again",
+        "{name} goes on at event {event}: {n} events are looked at again",
+        ahead,
+    )
+    say(said.format(name=name, event=first, n=ahead))
 
 
 @click.command("test")
@@ -151,7 +163,8 @@ def test(context: click.Context, name: str) -> None:
     """Send it one message that says that it is a test; the exit code is 1 where it is not accepted."""
     with _sender() as sender:
         outcome = managing.test(sender, name)
-    click.echo(f"{name}: {outcome.said or f'accepted (HTTP {outcome.status})'}")
+    accepted = _("accepted (HTTP {status})").format(status=outcome.status)
+    say(f"{name}: {retold(outcome.said) if outcome.said else accepted}")
     context.exit(1 if outcome.said else 0)
 
 
@@ -161,7 +174,7 @@ def remove(name: str) -> None:
     """Tell it nothing any more, and forget its log."""
     with _sender() as sender:
         managing.remove(sender, name)
-    click.echo(f"{name} is removed")
+    say(_("{name} is removed").format(name=name))
 
 
 @click.command("deliver")
@@ -169,9 +182,9 @@ def remove(name: str) -> None:
 def deliver(seconds: float) -> None:
     """Tell receivers now, without waiting for Dagster's daemon to start it."""
     with _sender() as sender:
-        click.echo(f"{delivering.deliver(sender, seconds)}")
+        say(f"{delivering.deliver(sender, seconds)}")
 
 
 def _print_todo(sentences: Sequence[str]) -> None:
     for one in sentences:
-        click.echo(one)
+        say(one)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.cli.main import main
+from imagesync_pipelines.languages import ENGLISH, speaking
 from imagesync_pipelines_tests.installations import World
 
 COMMAND = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
@@ -43,7 +44,7 @@ def call(place: World | None, capsys: pytest.CaptureFixture[str], *words: str, *
     """Run `imagesync <words>` in this process, which starts in no time; logging and warnings are as before after it."""
     capsys.readouterr()
     level = logging.getLogger("imagesync").level
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), speaking(ENGLISH):
         for name, value in {**(place.environment if place is not None else {}), **more}.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["imagesync", *words])

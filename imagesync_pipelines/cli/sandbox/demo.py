@@ -13,7 +13,7 @@ import requests
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
+from imagesync_pipelines.cli.output import EXIT_CODES, figures, print_table, progress_bars, say
 from imagesync_pipelines.cli.quality import print_pictures, print_summary
 from imagesync_pipelines.cli.sandbox import own_trials, stand_ins, trials
 from imagesync_pipelines.connectors.edge.model import EDGE
@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.languages import N_, _, ngettext, retold, told_n
 from imagesync_pipelines.quality import queries
 from imagesync_pipelines.quality.rules import rule_sets
 from imagesync_pipelines.quality.settings import QualitySettings
@@ -38,12 +39,17 @@ from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import CatalogueSettings, open_catalogue
 
 COLUMNS = (
-    "run", "added", "updated", "removed", "kept", "rejected", "products affected", "calls", "seconds", "status"
+    N_("run"), N_("added"), N_("updated"), N_("removed"), N_("kept"), N_("rejected"), N_("products affected"),
+    N_("calls"), N_("seconds"), N_("status"),
 )  # fmt: skip
-EDGE_COLUMNS = ("run", "store", "photos", "downloaded", "verified", "failed", "seconds", "status")
+EDGE_COLUMNS = (
+    N_("run"), N_("store"), N_("photos"), N_("downloaded"), N_("verified"), N_("failed"), N_("seconds"), N_("status")
+)  # fmt: skip
 MOYSKLAD_COLUMNS = (
-    "run", "account", "mode", "added", "updated", "removed", "images there", "calls", "the earlier way", "status"
+    N_("run"), N_("account"), N_("mode"), N_("added"), N_("updated"), N_("removed"), N_("images there"), N_("calls"),
+    N_("the earlier way"), N_("status"),
 )  # fmt: skip
+FIRST_RUN, NOTHING_CHANGED, EVERYTHING = N_("first run"), N_("nothing changed"), N_("everything")
 CHANGED = ("images_added", "images_updated", "images_deleted")
 
 SAID_CHARACTERS = 400
@@ -89,14 +95,14 @@ def demo(context: click.Context, everything: bool) -> None:
     with stand_ins.environment() as place:
         _start_afresh(place)
         place.remember(0)
-        click.echo(f"A made-up image database and ERP of real size, kept in {place.home}.")
+        say(_("A made-up image database and ERP of real size, kept in {folder}.").format(folder=place.home))
         with server.image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
             sandbox.write_erp_csv(place.folder)
-            lines = _runs("first run", "image_db", _changed) + _runs("nothing changed", "image_db", _changed)
+            lines = _runs(FIRST_RUN, "image_db", _changed) + _runs(NOTHING_CHANGED, "image_db", _changed)
             changes = server.demo_changes(sandbox)
             place.remember(1)
             before = own_trials.images()
-            lines += _runs(f"after {len(changes)} changes", "image_db", _changed)
+            lines += _runs(_after(len(changes)), "image_db", _changed)
             attempt(own_trials.OF_LAST_RUN, own_trials.LastRun(lines[-1].name, lines[-1].outcome, before))
             pictures = _folder_runs(place)
             pages = _catalogue_pages()
@@ -106,31 +112,35 @@ def demo(context: click.Context, everything: bool) -> None:
         photos = _edge_runs(place, attempt)
         listings = _plytix_runs()
         children = _moysklad_runs(attempt)
-    _print_lines("image database → product_image", COLUMNS, lines)
-    _print_lines("folder of pictures → product_image", COLUMNS, pictures)
-    _print_lines("head office → edge stores", EDGE_COLUMNS, photos)
+    _print_lines(_("image database → product_image"), COLUMNS, lines)
+    _print_lines(_("folder of pictures → product_image"), COLUMNS, pictures)
+    _print_lines(_("head office → edge stores"), EDGE_COLUMNS, photos)
     _print_reports(listings)
-    _print_lines("main account of МойСклад → child accounts", MOYSKLAD_COLUMNS, children)
-    print_table("the catalogue's pages", ("page", "answer", "bytes", "ms"), pages)
+    _print_lines(_("main account of МойСклад → child accounts"), MOYSKLAD_COLUMNS, children)
+    print_table(_("the catalogue's pages"), (_("page"), _("answer"), _("bytes"), _("ms")), pages)
     for one in tried:
         if one.seen.table is not None:
-            print_table(*one.seen.table)
+            _print_seen(one.seen.table)
     if everything:
         _print_quality()
-        print_table("what was tried on purpose", ("tried", "what the product said", "right"), _rows(tried))
+        columns = (_("tried"), _("what the product said"), _("right"))
+        print_table(_("what was tried on purpose"), columns, _rows(tried))
     done = [*lines, *pictures, *photos, *listings, *children]
     for line in done:
         for text in filter(None, (*line.outcome.summary.get("warnings", ()), line.outcome.error)):
-            click.echo(f"  {line.name}: {text}")
+            say(f"  {retold(line.name)}: {retold(text)}")
     settings = load_settings(CatalogueSettings)
     where = f"http://{settings.host}:{settings.port}"
-    click.echo(f"\nLook at the pictures:          make dev   (or: imagesync serve), then open {where}")
-    click.echo("Look at it in the Dagster UI:  make dev   (or: imagesync dev), then open the address it prints.")
-    click.echo("Past runs:                     imagesync history")
-    click.echo("The last plan:                 imagesync plan")
-    click.echo("Take back what a run changed:  imagesync undo RUN")
+    say()
+    _print_next(
+        (_("Look at the pictures:"), _("make dev   (or: imagesync serve), then open {url}").format(url=where)),
+        (_("Look at it in the Dagster UI:"), _("make dev   (or: imagesync dev), then open the address it prints.")),
+        (_("Past runs:"), "imagesync history"),
+        (_("The last plan:"), "imagesync plan"),
+        (_("Take back what a run changed:"), "imagesync undo RUN"),
+    )
     # A picture is one too, or the grey one where the source's cannot be had.
-    if not all(answer.startswith("200 ") for _, answer, *_ in pages):
+    if not all(answer.startswith("200 ") for _path, answer, *_more in pages):
         raise click.ClickException("a page of the catalogue does not answer; see the table of its pages above")
     if not all(one.seen.right for one in tried):
         raise click.ClickException("a trial did not end right; see the table of what was tried on purpose")
@@ -139,38 +149,63 @@ def demo(context: click.Context, everything: bool) -> None:
 
 def _rows(tried: Sequence[trials.Trial]) -> list[tuple[str, str, str]]:
     """The rows of the table of trials; what was said in a line that fits."""
-    return [(one.tried, shorten(one.seen.said, SAID_CHARACTERS), "yes" if one.seen.right else "NO") for one in tried]
+    return [
+        (retold(one.tried), shorten(retold(one.seen.said), SAID_CHARACTERS), _("yes") if one.seen.right else _("NO"))
+        for one in tried
+    ]
+
+
+def _print_seen(table: trials.Table) -> None:
+    """Print what a trial shows beside its line."""
+    rows = [[retold(cell) if isinstance(cell, str) else cell for cell in row] for row in table.rows]
+    print_table(table.title, table.columns, rows)
+
+
+def _print_next(*lines: tuple[str, str]) -> None:
+    """Print what can be looked at next, and what to type for it."""
+    widest = max(len(what) for what, _command in lines)
+    for what, command in lines:
+        say(f"{what:<{widest}}  {command}")
+
+
+def _after(changes: int) -> str:
+    """What the run after so many changes is called."""
+    return told_n(f"after {changes} changes", f"after {changes} changes", changes)
 
 
 def _runs(
     name: str, connector: str, shown: Callable[[str, runs.RunOutcome], Sequence[Any]], **asked: Any
 ) -> list[Line]:
     """Synchronise all accounts of a connector; `shown` is asked for an account's cells as soon as its run has ended."""
-    click.echo(f"  {name} …")
+    say(f"  {retold(name)} …")
     with progress_bars() as progress:
         outcomes = runs.sync(connector, progress=progress, **asked)
         return [Line(name, outcome, shown(account, outcome)) for account, outcome in outcomes]
 
 
 def _print_lines(title: str, columns: Sequence[str], lines: Sequence[Line]) -> None:
-    print_table(title, columns, [(line.name, *line.shown, str(line.outcome.status)) for line in lines])
+    rows = [(retold(line.name), *line.shown, retold(line.outcome.status)) for line in lines]
+    print_table(title, columns, rows)
 
 
-def _changed(_: str, outcome: runs.RunOutcome) -> list[Any]:
+def _changed(_account: str, outcome: runs.RunOutcome) -> list[Any]:
     numbers = (*CHANGED, "kept", "rejected", "products_affected", "api_calls", "seconds")
     return [outcome.summary.get(number, 0) for number in numbers]
 
 
 def _folder_runs(place: stand_ins.SandboxHome) -> list[Line]:
     """Pictures named by SKU onto the products, beside the image database's: everything, then changes, then nothing."""
-    first, changed, gone, *_ = files = stand_ins.write_pictures(place)
-    click.echo(f"A folder of {len(files) - 1} pictures, named by SKU.")
-    lines = _runs("everything", "folder", _changed)
+    first, changed, gone, *_others = files = stand_ins.write_pictures(place)
+    said = ngettext(
+        "A folder of {n} pictures, named by SKU.", "A folder of {n} pictures, named by SKU.", len(files) - 1
+    )
+    say(said.format(n=len(files) - 1))
+    lines = _runs(EVERYTHING, "folder", _changed)
     for file in (first, changed):
         file.write_bytes(jpeg(f"{file.stem}, new"))
     gone.unlink()
-    lines += _runs("after 3 changes", "folder", _changed)
-    return lines + _runs("nothing changed", "folder", _changed)
+    lines += _runs(_after(3), "folder", _changed)
+    return lines + _runs(NOTHING_CHANGED, "folder", _changed)
 
 
 def _edge_runs(place: stand_ins.SandboxHome, attempt: Attempt) -> list[Line]:
@@ -178,11 +213,16 @@ def _edge_runs(place: stand_ins.SandboxHome, attempt: Attempt) -> list[Line]:
     with stand_ins.head_office() as office:
         ho_serve.write_accounts(office, place.stores)
         stand_ins.write_accounts(place)
-        click.echo(f"A made-up head office with {len(office.stores)} stores; each store has a database of its own.")
-        lines = _runs("everything", EDGE, _held, full=True)
+        said = ngettext(
+            "A made-up head office with {n} stores; each store has a database of its own.",
+            "A made-up head office with {n} stores; each store has a database of its own.",
+            len(office.stores),
+        )
+        say(said.format(n=len(office.stores)))
+        lines = _runs(EVERYTHING, EDGE, _held, full=True)
         changes = ho_serve.demo_changes(office)
-        lines += _runs(f"after {len(changes)} changes", EDGE, _held, full=False)
-        lines += _runs("nothing changed", EDGE, _held, full=False)
+        lines += _runs(_after(len(changes)), EDGE, _held, full=False)
+        lines += _runs(NOTHING_CHANGED, EDGE, _held, full=False)
         attempt(trials.OF_EDGE, office)
         return lines
 
@@ -193,7 +233,8 @@ def _held(name: str, outcome: runs.RunOutcome) -> tuple[Any, ...]:
         account = edge_stores(load_accounts(place.settings)).named(name)
         with opened_store(place, account) as database, database.engine.connect() as connection:
             photos, verified, failed = connection.execute(sa.text(_HELD.format(table=database.table))).one()
-    moved = f"{outcome.summary.get('bytes_downloaded', 0) / 2**20:.1f} MB"
+    megabytes = outcome.summary.get("bytes_downloaded", 0) / 2**20
+    moved = f"{figures(f'{megabytes:.1f}')} MB"
     return name, photos, moved, verified, failed, outcome.summary.get("seconds", 0)
 
 
@@ -201,10 +242,10 @@ def _plytix_runs() -> list[Line]:
     """The demo's mapping file into Plytix, twice; shown is how many calls each run made to Plytix."""
     lines = []
     with stand_ins.amazon() as amazon, stand_ins.plytix(amazon.fetch, PLYTIX_LIMITS) as plytix:
-        click.echo("A made-up Plytix with 20 products, and Amazon's listings of them in a mapping file.")
-        for name in ("first run", "nothing changed"):
+        say(_("A made-up Plytix with 20 products, and Amazon's listings of them in a mapping file."))
+        for name in (FIRST_RUN, NOTHING_CHANGED):
             plytix.ledger.clear()
-            lines += _runs(name, "plytix", lambda *_: [plytix.ledger.count()])
+            lines += _runs(name, "plytix", lambda *_run: [plytix.ledger.count()])
     return lines
 
 
@@ -212,9 +253,10 @@ def _print_reports(lines: Sequence[Line]) -> None:
     """The reports of the runs into Plytix, side by side, one number a row."""
     names = [name for name, value in lines[0].outcome.report.items() if isinstance(value, int)]
     rows = [(name, *(line.outcome.report.get(name) for line in lines)) for name in names]
-    rows.append(("errors", *(len(line.outcome.report.get("errors", ())) for line in lines)))
-    rows.append(("calls to Plytix", *(line.shown[0] for line in lines)))
-    print_table("Amazon → Plytix: the report of both runs", ("", *(line.name for line in lines)), rows)
+    rows.append((_("errors"), *(len(line.outcome.report.get("errors", ())) for line in lines)))
+    rows.append((_("calls to Plytix"), *(line.shown[0] for line in lines)))
+    columns = ("", *(retold(line.name) for line in lines))
+    print_table(_("Amazon → Plytix: the report of both runs"), columns, rows)
 
 
 def _moysklad_runs(attempt: Attempt) -> list[Line]:
@@ -233,12 +275,18 @@ def _moysklad_runs(attempt: Attempt) -> list[Line]:
             return [account, MODES[account], *changed, there, calls, earlier]
 
         main = sandbox.account(MAIN)
-        click.echo(f"A made-up МойСклад: a main account with {len(main.entities())} entities, two children.")
-        lines = _runs("everything", "moysklad", shown, full=True)
+        entities = len(main.entities())
+        said = ngettext(
+            "A made-up МойСклад: a main account with {n} entities, two children.",
+            "A made-up МойСклад: a main account with {n} entities, two children.",
+            entities,
+        )
+        say(said.format(n=entities))
+        lines = _runs(EVERYTHING, "moysklad", shown, full=True)
         changes = night(main)
         sandbox.ledger.clear()
-        lines += _runs(f"after {len(changes)} changes", "moysklad", shown, full=False)
-        lines += _runs("nothing changed", "moysklad", shown, full=False)
+        lines += _runs(_after(len(changes)), "moysklad", shown, full=False)
+        lines += _runs(NOTHING_CHANGED, "moysklad", shown, full=False)
         attempt(trials.OF_MOYSKLAD, sandbox)
         return lines
 
@@ -248,7 +296,7 @@ def _catalogue_pages() -> list[tuple[str, str, int, int]]:
 
     To be called while the media host answers.
     """
-    click.echo("The catalogue of all that …")
+    say(_("The catalogue of all that …"))
     with runs.opened() as (place, instance):
         listener = bind()
         address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
@@ -264,12 +312,15 @@ def _catalogue_pages() -> list[tuple[str, str, int, int]]:
 
 def _measure_quality() -> None:
     """Measure and judge main pictures of the catalogue; to be called while the media host answers."""
-    click.echo(f"How good its main pictures are, {MEASURED} of them …")
+    said = ngettext(
+        "How good its main pictures are, {n} of them …", "How good its main pictures are, {n} of them …", MEASURED
+    )
+    say(said.format(n=MEASURED))
     # Every picture is drawn here before it is measured.
     os.environ["QUALITY_PICTURES_PER_RUN"] = str(MEASURED)
     with progress_bars() as progress:
         outcome = runs.measure_quality(progress=progress)
-    click.echo(f"  {outcome.summary.get('said') or outcome.error}")
+    say(f"  {retold(str(outcome.summary.get('said') or outcome.error))}")
     if outcome.status is runs.Status.FAILED:
         raise click.ClickException(f"the main pictures could not be measured: {outcome.error}")
 
@@ -279,8 +330,13 @@ def _print_quality() -> None:
     known = rule_sets(load_settings(QualitySettings))
     with open_installation() as place, place.engine.connect() as connection:
         print_summary(queries.summary(connection), queries.what_next(connection, known), [])
-        worst, _ = queries.pictures(connection, known, queries.Asked(), limit=WORST)
-    click.echo(f"The worst {WORST} main pictures, and why (imagesync quality --worst N):")
+        worst, _more = queries.pictures(connection, known, queries.Asked(), limit=WORST)
+    said = ngettext(
+        "The worst {n} main pictures, and why (imagesync quality --worst N):",
+        "The worst {n} main pictures, and why (imagesync quality --worst N):",
+        WORST,
+    )
+    say(said.format(n=WORST))
     print_pictures(worst, known)
 
 

@@ -24,12 +24,14 @@ import psutil  # type: ignore[import-untyped]
 from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT, photo_app
+from imagesync_pipelines.cli.output import say
 from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.cli.serve import open_here
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.defs.watching import watched
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, running, stopping
 from imagesync_pipelines.settings import Settings, load_settings
@@ -59,34 +61,34 @@ def dev(port: int, real: bool) -> None:
             if place is not None:
                 servers.enter_context(stand_ins.all_served(place))
             # It loads the code meanwhile.
-            started = [*servers.enter_context(_running({"code server": _code_server(folder)}, environment))]
+            started = [*servers.enter_context(_running({N_("code server"): _code_server(folder)}, environment))]
             blocks = _blocks(instance, connector_named("image_db"))
             accounts = load_accounts(load_settings(Settings))
             stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)
             children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)
-            logs.say(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
+            logs.say(told(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts"))
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
             _wait_for(folder / SOCKET, started)
             # The photo server of the first store, where there is one.
             for name in stores[:1]:
                 app = servers.enter_context(photo_app(name))()
                 servers.enter_context(running((app, bind(photos))))
-                logs.say(f"Photos of {name}: http://{LOOPBACK}:{photos}")
+                logs.say(told(f"Photos of {name}: http://{LOOPBACK}:{photos}"))
             started += servers.enter_context(_running(_dagster_commands(port, folder), environment))
             servers.enter_context(watched(installation, instance, logging.getLogger("imagesync")))
             opened = open_here(installation, instance, {"host": LOOPBACK, "port": catalogue})
             servers.enter_context(running((build_app(opened), bind(catalogue))))
-            logs.say(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
-            logs.say(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)", bold=True)
+            logs.say(told(f"Catalogue: http://{LOOPBACK}:{catalogue}"), bold=True)
+            logs.say(told(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)"), bold=True)
             _wait(started)
 
 
 def _blocks(instance: dg.DagsterInstance, connector: Connector) -> Sequence[str]:
     """The blocks of pages, as last known where something has to be put right first; the UI is opened all the same."""
     try:
-        return pages.known_blocks(instance, connector, load_settings(Settings), click.echo)
+        return pages.known_blocks(instance, connector, load_settings(Settings), say)
     except ImagesyncError as error:
-        click.echo(str(error))
+        say(str(error))
         return instance.get_dynamic_partitions(connector.page_partitions)
 
 
@@ -112,8 +114,8 @@ def _dagster_commands(port: int, folder: Path) -> dict[str, list[str]]:
     """Webserver and daemon on the code server of the folder."""
     where = ["--log-level", "warning", *_log_format(), "-w", str(folder / WORKSPACE)]
     return {
-        "webserver": [_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(port), *where],
-        "daemon": [_program("dagster-daemon"), "run", *where],
+        N_("webserver"): [_program("dagster-webserver"), "-h", LOOPBACK, "-p", str(port), *where],
+        N_("daemon"): [_program("dagster-daemon"), "run", *where],
     }
 
 
@@ -145,7 +147,7 @@ def _running(commands: Mapping[str, list[str]], environment: Mapping[str, str]) 
         for member in _members(started):
             with suppress(psutil.NoSuchProcess):
                 member.kill()
-        for _, process in started:
+        for _name, process in started:
             process.wait()
 
 

@@ -12,6 +12,7 @@ from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.cli.sandbox.trials import Seen, Table, Trials
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.undo import undo
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.sandbox.receivers import Told, is_signed, receiver
 from imagesync_pipelines.settings import DEFAULT_SOURCE
@@ -60,16 +61,20 @@ def _taken_back(last: LastRun) -> Seen:
     *_, again = undo(back.run_id, person=PERSON)
     redone = images()
     moments = (
-        ("before", last.before, None),
+        (N_("before"), last.before, None),
         (last.name, after, last.outcome),
-        ("undone", undone, back),
-        ("the next run", kept, following),
-        ("the undo, undone", redone, again),
+        (N_("undone"), undone, back),
+        (N_("the next run"), kept, following),
+        (N_("the undo, undone"), redone, again),
     )
     rows = [(name, len(now), len(now & last.before), *_counts(outcome)) for name, now, outcome in moments]
-    columns = ("moment", "images", "as before", "added", "updated", "removed", "status")
-    title = f"the last run, taken back: imagesync undo {last.outcome.run_id[:8]}"
-    said = f"{len(last.before)} images before, {len(after)} after, {len(undone)} undone, {len(kept)} after the next run"
+    columns = (
+        N_("moment"), N_("images"), N_("as before"), N_("added"), N_("updated"), N_("removed"), N_("status")
+    )  # fmt: skip
+    title = told(f"the last run, taken back: imagesync undo {last.outcome.run_id[:8]}")
+    said = told(
+        f"{len(last.before)} images before, {len(after)} after, {len(undone)} undone, {len(kept)} after the next run"
+    )
     ended = all(one.status is runs.Status.COMPLETED for one in (back, following, again))
     right = ended and last.before == undone == kept != after == redone
     return Seen(said, right, Table(title, columns, rows))
@@ -102,18 +107,19 @@ def _lost_answer(place: stand_ins.SandboxHome) -> Seen:
             managing.remove(sender, "demo")
     ids = [one.headers["webhook-id"] for one in shop.told]
     verified = sum(is_signed(one, secret) for one in shop.told)
-    said = f"{len(ids)} requests, {len(set(ids))} messages by their ids, {verified} of them signed right"
-    columns = ("webhook-id", "signature", "answered", "product", "events")
-    told = Table(f"what the receiver of webhooks at {shop.url} got", columns, list(_told(shop.told, shop.lost, secret)))
-    return Seen(said, verified == len(ids) > len(set(ids)) >= 2 and ids[0] == ids[1], told)
+    said = told(f"{len(ids)} requests, {len(set(ids))} messages by their ids, {verified} of them signed right")
+    columns = ("webhook-id", N_("signature"), N_("answered"), N_("product"), N_("events"))
+    title = told(f"what the receiver of webhooks at {shop.url} got")
+    table = Table(title, columns, list(_got(shop.told, shop.lost, secret)))
+    return Seen(said, verified == len(ids) > len(set(ids)) >= 2 and ids[0] == ids[1], table)
 
 
-def _told(told: list[Told], lost: int, secret: str) -> Iterator[tuple[str, ...]]:
+def _got(requests: list[Told], lost: int, secret: str) -> Iterator[tuple[str, ...]]:
     """The rows of the table of what a receiver got, of which it lost so many answers at the beginning."""
-    for place, one in enumerate(told):
+    for place, one in enumerate(requests):
         data = json.loads(one.body)["data"]
-        signature = "right" if is_signed(one, secret) else "WRONG"
-        answered = "500, on purpose" if place < lost else "204"
+        signature = N_("right") if is_signed(one, secret) else N_("WRONG")
+        answered = N_("500, on purpose") if place < lost else "204"
         yield one.headers["webhook-id"], signature, answered, data["sku"], ", ".join(data["events"])
 
 
@@ -129,5 +135,5 @@ def _tell_all(sender: Sender) -> None:
         time.sleep(0.2)
 
 
-OF_LAST_RUN: Trials = (("the last run is taken back, and that as well", _taken_back),)
-OF_WEBHOOKS: Trials = (("a receiver of webhooks loses its first answer", _lost_answer),)
+OF_LAST_RUN: Trials = ((N_("the last run is taken back, and that as well"), _taken_back),)
+OF_WEBHOOKS: Trials = ((N_("a receiver of webhooks loses its first answer"), _lost_answer),)

@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import click
 import dagster as dg
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.cli.output import say
 from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.history import history, run_failure
+from imagesync_pipelines.languages import N_, _, retold, told
 from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
@@ -71,7 +72,7 @@ def each(trials: Trials, system: object) -> list[Trial]:
     """Make these mishaps on a system, one after the other; an error that the product lets out is never right."""
     done = []
     for what, look in trials:
-        click.echo(f"  on purpose: {what} …")
+        say("  " + _("on purpose: {what} …").format(what=retold(what)))
         try:
             done.append(Trial(what, look(system)))
         except Exception as error:  # noqa: BLE001 - the others are tried all the same
@@ -94,16 +95,19 @@ def _cut_erp_file(place: stand_ins.SandboxHome) -> Seen:
         file.write_bytes(whole)
     refused = said != "" and _images() == before
     again = _sync("image_db")
-    return Seen(f"{said} With the whole file again: {again.status}.", refused and again.status is runs.Status.COMPLETED)
+    said = told(f"{said} With the whole file again: {again.status}.")
+    return Seen(said, refused and again.status is runs.Status.COMPLETED)
 
 
 def _replaced_photos(office: HeadOfficeSandbox) -> Seen:
-    for _ in range(REPLACED):
+    for _change in range(REPLACED):
         office.mutate("replace")
-    first, second = (_sync("edge", STORE, full=False) for _ in range(2))
-    changed = f"{first.summary['images_updated']} updated, {first.summary['images_deleted']} removed"
-    told = f"{changed}; the next hour: {_said(second)}"
-    return Seen(told, _is_right(office) and second.status is runs.Status.COMPLETED)
+    first, second = (_sync("edge", STORE, full=False) for _run in range(2))
+    said = told(
+        f"{first.summary['images_updated']} updated, {first.summary['images_deleted']} removed; the next hour: "
+        f"{_said(second)}"
+    )
+    return Seen(said, _is_right(office) and second.status is runs.Status.COMPLETED)
 
 
 def _is_right(office: HeadOfficeSandbox) -> bool:
@@ -142,9 +146,9 @@ def _swapped_codes(sandbox: MoyskladSandbox) -> Seen:
     one, other, *_ = [one for one in main.entities(EntityType.PRODUCT) if one.images and one.id not in parents]
     _swap(main, one, other)
     try:
-        told = _said(_sync("moysklad", FIRST, full=True))
+        said = _said(_sync("moysklad", FIRST, full=True))
         return Seen(
-            told, _shown(sandbox, FIRST) == {code: pictures[:1] for code, pictures in _shown(sandbox, MAIN).items()}
+            said, _shown(sandbox, FIRST) == {code: pictures[:1] for code, pictures in _shown(sandbox, MAIN).items()}
         )
     finally:
         _swap(main, other, one)
@@ -156,7 +160,7 @@ def _restored_backup(office: HeadOfficeSandbox) -> Seen:
     with _opened(STORE) as database:
         store = database.engine.url
     _copy(store, store.database, BACKUP)
-    for _ in range(REPLACED // 4):
+    for _change in range(REPLACED // 4):
         office.mutate("replace")
     _sync("edge", STORE, full=False)
     _copy(store, BACKUP, store.database)
@@ -193,7 +197,7 @@ def _retry_after_dry_run(sandbox: MoyskladSandbox) -> Seen:
         main.set_images(entity, ())
     try:
         look = _sync("moysklad", ALL, full=True, dry_run=True, allow_mass_delete=True)
-        with runs.opened() as (_, instance):
+        with runs.opened() as (_place, instance):
             [synced, *_] = [run for run in history(instance, 20, "moysklad") if run.job == "moysklad__sync"]
             again = _step_again(instance, synced.run_id, "moysklad__child_images")
             alone = _asset_alone(instance, "moysklad", "child_images", ALL)
@@ -201,7 +205,9 @@ def _retry_after_dry_run(sandbox: MoyskladSandbox) -> Seen:
         for entity, files in kept.items():
             main.set_images(entity, files)
     planned = 0 if look.plan is None else look.plan.counts.get("remove", 0)
-    said = f"the dry run showed {planned} removals; the step of an earlier run again: {again}; the step alone: {alone}"
+    said = told(
+        f"the dry run showed {planned} removals; the step of an earlier run again: {again}; the step alone: {alone}"
+    )
     return Seen(said, planned > EMPTIED and "imagesync apply" in alone and _pictures(sandbox.account(ALL)) == before)
 
 
@@ -221,7 +227,7 @@ def _step_again(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
     with dg.execute_job(
         job, instance=instance, reexecution_options=options, run_config=before.run_config, tags=tags
     ) as done:
-        return "it ended well" if done.success else _why(done.all_events)
+        return told("it ended well") if done.success else _why(done.all_events)
 
 
 def _asset_alone(instance: dg.DagsterInstance, connector: str, asset: str, account: str) -> str:
@@ -237,12 +243,12 @@ def _asset_alone(instance: dg.DagsterInstance, connector: str, asset: str, accou
             raise_on_error=False,
         )
     )
-    return "it ran" if done.success else _why(done.all_events)
+    return told("it ran") if done.success else _why(done.all_events)
 
 
 def _why(events: Sequence[dg.DagsterEvent]) -> str:
     failure = run_failure(events)
-    return failure.message if failure is not None else "it failed"
+    return failure.message if failure is not None else told("it failed")
 
 
 def _pictures(account: AccountHandle) -> dict[str, list[bytes]]:
@@ -273,13 +279,13 @@ def _said(outcome: runs.RunOutcome) -> str:
     return outcome.error or " ".join(outcome.summary.get("warnings", ())) or str(outcome.status)
 
 
-OF_IMAGE_DB: Trials = (("the ERP's file of variants is cut off inside its last SKU", _cut_erp_file),)
+OF_IMAGE_DB: Trials = ((N_("the ERP's file of variants is cut off inside its last SKU"), _cut_erp_file),)
 OF_EDGE: Trials = (
-    (f"{REPLACED} photos are replaced at the head office between two hourly runs", _replaced_photos),
-    ("a store's database is restored from a backup", _restored_backup),
+    (told(f"{REPLACED} photos are replaced at the head office between two hourly runs"), _replaced_photos),
+    (N_("a store's database is restored from a backup"), _restored_backup),
 )
 OF_MOYSKLAD: Trials = (
-    ("a child's token is the main account's", _wrong_token),
-    ("two products of the main account swap their codes", _swapped_codes),
-    ("a retry after somebody's dry run", _retry_after_dry_run),
+    (N_("a child's token is the main account's"), _wrong_token),
+    (N_("two products of the main account swap their codes"), _swapped_codes),
+    (N_("a retry after somebody's dry run"), _retry_after_dry_run),
 )

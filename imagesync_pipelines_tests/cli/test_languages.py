@@ -1,0 +1,123 @@
+"""What commands say in other languages: nothing that nobody marked, questions that take two kinds of yes."""
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from imagesync_pipelines.cli.output import confirm
+from imagesync_pipelines.languages import speaking
+from imagesync_pipelines.languages.current import MARKED
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines_tests.cli.terminals import Ended, call
+from imagesync_pipelines_tests.installations import FIRST, World, world
+
+Shown = pytest.CaptureFixture[str]
+# The commands of every day, on an installation of which a first run left items in quarantine.
+DAILY = (
+    f"history {FIRST}",
+    "held list",
+    "exclusions",
+    "article list",
+    "quality",
+    "alert list",
+    "key list",
+    "user list",
+    "webhook list",
+    "recount",
+    "upgrade --dry-run",
+    "restored",
+    "undo --choice SKU-1",
+    "held allow",
+    "quarantine drop 4711",
+    "plan 4711",
+)
+_INNER = re.compile("⟦[^⟦⟧]*⟧")
+_CELLS = re.compile("[│┃]")
+_RULE = re.compile("[─━┏┓┗┛┡┩└┘╇┴┳┼]+")
+# What is left of a text without what is marked, and is no language: names, numbers, moments, addresses.
+_DATA = re.compile(r"[\w./:-]*[\d/_.:][\w./:-]*|UTC|image|db|folder|plytix|moysklad|edge|id|store_id|JPEG|MB|SKU")
+
+
+@pytest.fixture(scope="module")
+def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(server, tmp_path_factory.mktemp("languages"), with_odd_records=True) as made:
+        made.environment["IMAGE_DB_WALK_REPEATS"] = "0"
+        made.sync()
+        yield made
+
+
+@pytest.mark.parametrize("words", DAILY)
+def test_a_daily_command_says_nothing_that_is_not_marked(place: World, capsys: Shown, words: str) -> None:
+    ended = call(place, capsys, *words.split(), IMAGESYNC_LANGUAGE=MARKED)
+    assert "⟦" in ended.out + ended.err
+    assert not _unmarked(ended), ended
+
+
+def test_an_error_is_told_in_the_language_and_its_exit_code_stays(place: World, capsys: Shown) -> None:
+    ended = call(place, capsys, "plan", "--connector", "plytix", IMAGESYNC_LANGUAGE=MARKED)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("⟦Error: ")
+
+
+def test_json_and_help_stay_english(place: World, capsys: Shown) -> None:
+    for words in ("quality --json", "doctor --json", "history --help"):
+        ended = call(place, capsys, *words.split(), IMAGESYNC_LANGUAGE=MARKED)
+        assert ended.out
+        assert "⟦" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "language", "is_yes"),
+    [("y\n", "en", True), ("YES\n", "en", True), ("n\n", "en", False), ("\n", "en", False), ("maybe\ny\n", "en", True),
+     ("y\n", "ru", True), ("yes\n", "de", True), ("no\n", "id", False), ("⟦y⟧\n", MARKED, True),
+     ("⟦yes⟧\n", MARKED, True), ("⟦n⟧\n", MARKED, False)],
+)  # fmt: skip
+def test_a_question_takes_its_own_yes_and_the_english_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: Shown, typed: str, language: str, is_yes: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    with speaking(language):
+        if is_yes:
+            confirm("Remove it")
+        else:
+            with pytest.raises(click.Abort):
+                confirm("Remove it")
+    assert language != "en" or capsys.readouterr().out.startswith("Remove it [y/N]: ")
+
+
+def test_a_question_in_english_is_what_it_was(monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("perhaps\nn\n"))
+    with pytest.raises(click.Abort):
+        confirm("Remove it")
+    mine = capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("perhaps\nn\n"))
+    with pytest.raises(click.Abort):
+        click.confirm("Remove it", abort=True)
+    assert mine == capsys.readouterr()
+
+
+def _unmarked(ended: Ended) -> list[str]:
+    """The words of what was printed that are neither marked nor data; cells of a table are read column by column."""
+    tables: list[list[str]] = []
+    lines = []
+    for line in (ended.out + ended.err).splitlines():
+        cells = _CELLS.split(line)
+        if len(cells) > 1:
+            tables = tables or [[] for _cell in cells]
+            for column, cell in zip(tables, cells, strict=True):
+                column.append(cell.strip())
+        else:
+            lines += [*map(" ".join, tables), _RULE.sub("", line)]
+            tables = []
+    text = "\n".join([*lines, *map(" ".join, tables)])
+    while _INNER.search(text):
+        text = _INNER.sub("", text)
+    return [
+        word
+        for word in re.findall(r"[^\s,;()→…–]+", text)
+        if re.search(r"[^\W\d_]{2,}", word) and not _DATA.fullmatch(word.strip(":."))
+    ]
