@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.orders import set_order
-from imagesync_pipelines.products.pins_by_rule import Picture, newest_first, read_pictures
+from imagesync_pipelines.products.orders import set_orders
+from imagesync_pipelines.products.pins_by_rule import Picture, at_once, newest_first, read_pictures
 from imagesync_pipelines.products.primaries import lock_products, name_of
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import picture_order, pin, product
@@ -124,17 +124,17 @@ def _order(row: sa.Row, pictures: Sequence[Picture], arrange: Arrange) -> Order:
 
 
 def carry_out(engine: sa.Engine, looked_at: Iterable[tuple[int, int]], arrange: Arrange, who: str) -> tuple[int, int]:
-    """Put in order, product by product, what a plan showed: (product, stamp of the plan).
+    """Put in order what a plan showed: (product, stamp of the plan).
 
     Gives how many were done, and how many were left alone because anything differs from what the plan was made from.
     """
     done = moved = 0
-    for product_id, stamp in looked_at:
+    for some in at_once(dict(looked_at).items()):
+        stamps = dict(some)
         with engine.begin() as connection:
-            lock_products(connection, [product_id])
-            order = next(iter(plan_orders(connection, [product_id], arrange)), None)
-            if order is None or order.stamp != stamp:
-                moved += 1
-            elif not order.why:
-                done += set_order(connection, product_id, order.names, who)
+            locked = lock_products(connection, stamps)
+            found = plan_orders(connection, stamps, arrange)
+            same = [one for one in found if one.stamp == stamps[one.product_id]]
+            moved += len(stamps) - len(same)
+            done += set_orders(connection, locked, {one.product_id: one.names for one in same if not one.why}, who)
     return done, moved

@@ -3,7 +3,7 @@
 New pictures come behind those in it; one that is gone is left out, and has its place again when it returns.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.products.primaries import (
-    flipped,
+    Locked,
     lock_products,
     name_of,
-    note_choice,
+    note_choices,
     primary_flags,
     set_flags,
 )
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.effects import EffectRow
 from imagesync_pipelines.storage.schema import picture_order, product_image
 
@@ -39,36 +40,53 @@ def set_order(connection: sa.Connection, product_id: int, pictures: Sequence[str
 
     pictures: as name_of writes them, the first one first. The primary picture is right afterwards.
     """
-    images, pins, orders = lock_products(connection, [product_id])
-    before = _order_of(connection, product_id)
-    if orders.pop(product_id, ()) == list(pictures):
-        return False
-    if pictures:
-        values = {"pictures": list(pictures), "ordered_by": who, "ordered_at": sa.func.now()}
-        statement = insert(picture_order).values(product_id=product_id, **values)
-        connection.execute(statement.on_conflict_do_update(index_elements=["product_id"], set_=values))
-        orders[product_id] = pictures
-    elif before is None:
-        return False
-    else:
-        connection.execute(picture_order.delete().where(picture_order.c.product_id == product_id))
-    flags = primary_flags(images, pins, orders)
+    return set_orders(connection, lock_products(connection, [product_id]), {product_id: pictures}, who) == 1
+
+
+def set_orders(connection: sa.Connection, locked: Locked, wanted: Mapping[int, Sequence[str]], who: str) -> int:
+    """The same of any number of products that are locked; how many have another order now."""
+    before = _orders_as_kept(connection, wanted)
+    new = {one: list(names) for one, names in wanted.items() if list(locked.orders.get(one, ())) != list(names)}
+    if not new:
+        return 0
+    _keep_orders(connection, new, who)
+    images = locked.images[locked.images["product_id"].isin(list(new))]
+    orders = {product_id: names for product_id, names in {**locked.orders, **new}.items() if names}
+    flags = primary_flags(images, locked.pins, orders)
     set_flags(connection, images, flags)
-    source, _, first = (pictures or (before or {})["pictures"])[0].partition("/")
-    after = {"pictures": list(pictures)} if pictures else None
-    why = f"{who} put them in order" if pictures else f"{who} lets the rules order them again"
-    row = EffectRow(f"{product_id}/{first}", ORDER if pictures else UNORDER, why, before=before, after=after)
-    note_choice(connection, product_id, source, who, row, flipped(images, flags, source))
-    return True
+    rows = {}
+    for product_id, names in new.items():
+        was = before.get(product_id)
+        source, _, first = (names or (was or {})["pictures"])[0].partition("/")
+        after, key = {"pictures": names} if names else None, f"{product_id}/{first}"
+        why = f"{who} put them in order" if names else f"{who} lets the rules order them again"
+        rows[product_id] = source, EffectRow(key, ORDER if names else UNORDER, why, before=was, after=after)
+    note_choices(connection, rows, who, images, flags)
+    return len(new)
 
 
-def _order_of(connection: sa.Connection, product_id: int) -> dict[str, Any] | None:
-    """The order of a product as the history keeps it."""
-    query = sa.select(picture_order).where(picture_order.c.product_id == product_id)
-    found = connection.execute(query).mappings().first()
-    if found is None:
-        return None
-    return {**{name: found[name] for name in ("pictures", "ordered_by")}, "ordered_at": str(found["ordered_at"])}
+def _keep_orders(connection: sa.Connection, orders: Mapping[int, Sequence[str]], who: str) -> None:
+    over = [product_id for product_id, names in orders.items() if not names]
+    if over:
+        connection.execute(picture_order.delete().where(among(picture_order.c.product_id, over)))
+    rows = [{"product_id": one, "pictures": names, "ordered_by": who} for one, names in orders.items() if names]
+    if rows:
+        new = insert(picture_order).values(rows)
+        again: dict[str, Any] = {name: new.excluded[name] for name in ("pictures", "ordered_by")}
+        again["ordered_at"] = sa.func.now()
+        connection.execute(new.on_conflict_do_update(index_elements=["product_id"], set_=again))
+
+
+def _orders_as_kept(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """The orders of products as the history keeps them."""
+    query = sa.select(picture_order).where(among(picture_order.c.product_id, product_ids))
+    return {
+        one["product_id"]: {
+            **{name: one[name] for name in ("pictures", "ordered_by")},
+            "ordered_at": str(one["ordered_at"]),
+        }
+        for one in connection.execute(query).mappings()
+    }
 
 
 def order_of(connection: sa.Connection, product_id: int) -> list[str]:

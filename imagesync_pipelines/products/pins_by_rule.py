@@ -1,20 +1,20 @@
-"""The primary pictures of many products chosen by a rule, in a person's name: a plan first, then product by product."""
+"""The primary pictures of many products chosen by a rule, in a person's name: a plan first, then all of it."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.channel_pictures import version_of
 from imagesync_pipelines.products.orders import PLACE
-from imagesync_pipelines.products.primaries import pin_image, unpin_image
+from imagesync_pipelines.products.primaries import choose_images, lock_products
 from imagesync_pipelines.products.rules import Shown, display_order
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import pin, product, product_image
 
 
@@ -71,6 +71,8 @@ class Choice:
         return tuple(one for one in (self.before, self.after) if one is not None)
 
 
+One = TypeVar("One")
+_AT_ONCE = 500
 NO_BETTER: Mapping[int, int] = MappingProxyType({})
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -159,7 +161,7 @@ def _choice(
     return Choice(one.id, one.sku, one.name, now, then, pinned.pinned_by if pinned is not None else "", why, stamp)
 
 
-def _stamp(*pictures: Picture | sa.Row | None) -> int:
+def _stamp(*pictures: Picture | None) -> int:
     versions = [one.version if one is not None else None for one in pictures]
     return int.from_bytes(hashlib.sha256(repr(versions).encode()).digest()[:7])
 
@@ -167,29 +169,32 @@ def _stamp(*pictures: Picture | sa.Row | None) -> int:
 def carry_out(
     engine: sa.Engine, choices: Iterable[tuple[int, int | None, int | None, int]], who: str
 ) -> tuple[int, int]:
-    """Choose, product by product, what a plan showed: (product, picture before, after or None to unpin, stamp).
+    """Choose what a plan showed: (product, picture before, after or None to unpin, stamp).
 
     Gives how many were done, and how many were left alone, because product or pictures moved since, or one of
     the pictures was replaced.
     """
     done = moved = 0
-    looked_at = sa.select(product_image, version_of(product_image).label("version"))
-    for product_id, before, after, stamp in choices:
-        mine, either = product_image.c.product_id == product_id, product_image.c.is_primary
-        with engine.connect() as connection:
-            found = connection.execute(looked_at.where(mine, either | (product_image.c.id == after))).all()
-        primary = next((one for one in found if one.is_primary), None)
-        image = next((one for one in found if one.id == after), None)
-        is_there = (primary.id if primary is not None else None) == before and (after is None or image is not None)
-        if not is_there or stamp != _stamp(primary, image):
-            moved += 1
-            continue
-        try:
-            if image is None:
-                unpin_image(engine, product_id, who)
-            else:
-                pin_image(engine, product_id, image.source, image.external_id, who)
-            done += 1
-        except PinRefusedError:
-            moved += 1
+    for some in at_once({choice[0]: choice for choice in choices}.values()):
+        wanted = {product_id: rest for product_id, *rest in some}
+        with engine.begin() as connection:
+            locked, chosen = lock_products(connection, wanted), dict[int, tuple[str, str] | None]()
+            there = read_pictures(connection, wanted)
+            for product_id, (before, after, stamp) in wanted.items():
+                pictures = there.get(product_id, ())
+                primary = next((one for one in pictures if one.is_primary), None)
+                image = next((one for one in pictures if one.id == after), None)
+                was = primary.id if primary is not None else None
+                if was == before and (after is None or image is not None) and stamp == _stamp(primary, image):
+                    chosen[product_id] = (image.source, image.external_id) if image is not None else None
+            choose_images(connection, locked, chosen, who)
+        done += len(chosen)
+        moved += len(wanted) - len(chosen)
     return done, moved
+
+
+def at_once(choices: Iterable[One]) -> Iterator[list[One]]:
+    """As many choices as are carried out in one transaction: who writes one of their products waits no longer."""
+    remaining = iter(choices)
+    while some := list(islice(remaining, _AT_ONCE)):
+        yield some

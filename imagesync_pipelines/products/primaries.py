@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.effect_frames import note_rows
 from imagesync_pipelines.storage.effects import NOBODY, Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.errors import PinRefusedError
@@ -80,6 +81,10 @@ HAVING count(*) FILTER (WHERE is_primary) <> 1
 # What the history calls a flag that moved, and why it did.
 PRIMARY = "primary"
 _IS_PRIMARY, _WAS_PRIMARY = "it is the primary picture now", "another picture is the primary one now"
+
+
+Choices = Mapping[int, tuple[str, str] | None]
+"""Of products the image (source, external_id) that is pinned, None where the rules are to choose again."""
 
 
 class Locked(NamedTuple):
@@ -219,66 +224,96 @@ def pin_image(engine: sa.Engine, product_id: int, source: str, external_id: str,
     Raises PinRefusedError when the product does not have the image; then nothing is changed.
     """
     with engine.begin() as connection:
-        images = lock_products(connection, [product_id]).images
-        pinned = (images["source"] == source) & (images["external_id"] == external_id)
-        if not pinned.any():
+        locked = lock_products(connection, [product_id])
+        if not ((locked.images["source"] == source) & (locked.images["external_id"] == external_id)).any():
             raise PinRefusedError(f"Product {product_id} has no image {external_id}; nothing was pinned.")
-        before = _pin_of(connection, product_id)
-        set_pin(connection, product_id, source, external_id, who)
-        set_flags(connection, images, pinned)
-        if before is None or (before["source"], before["external_id"]) != (source, external_id):
-            chosen = {"source": source, "external_id": external_id}
-            row = EffectRow(f"{product_id}/{external_id}", "pin", f"{who} chose it", before=before, after=chosen)
-            note_choice(connection, product_id, source, who, row, flipped(images, pinned, source))
+        choose_images(connection, locked, {product_id: (source, external_id)}, who)
 
 
 def unpin_image(engine: sa.Engine, product_id: int, who: str) -> bool:
     """Let the rules choose the product's primary again, at once; says whether there was a pin."""
     with engine.begin() as connection:
-        images, _, orders = lock_products(connection, [product_id])
-        before = _pin_of(connection, product_id)
-        flags = primary_flags(images, {}, orders)
-        unset_pin(connection, product_id)
-        set_flags(connection, images, flags)
-        if before is not None:
-            source, key = before["source"], f"{product_id}/{before['external_id']}"
-            row = EffectRow(key, "unpin", f"{who} lets the rules choose again", before=before)
-            note_choice(connection, product_id, source, who, row, flipped(images, flags, source))
-    return before is not None
+        locked = lock_products(connection, [product_id])
+        choose_images(connection, locked, {product_id: None}, who)
+    return product_id in locked.pins
 
 
-def note_choice(
-    connection: sa.Connection, product_id: int, source: str, who: str, row: EffectRow, flips: pd.DataFrame
+def choose_images(connection: sa.Connection, locked: Locked, chosen: Choices, who: str) -> None:
+    """Choose the primaries of products that are locked, in a person's name; what is pinned has to be there."""
+    before = _pins_as_kept(connection, chosen)
+    images = locked.images[locked.images["product_id"].isin(list(chosen))]
+    pins = {product_id: name for product_id, name in {**locked.pins, **chosen}.items() if name is not None}
+    flags = primary_flags(images, pins, locked.orders)
+    set_pins(connection, chosen, who)
+    set_flags(connection, images, flags)
+    rows: dict[int, tuple[str, EffectRow]] = {}
+    for product_id, name in chosen.items():
+        was = before.get(product_id)
+        if name is None and was is not None:
+            key, why = f"{product_id}/{was['external_id']}", f"{who} lets the rules choose again"
+            rows[product_id] = was["source"], EffectRow(key, "unpin", why, before=was)
+        elif name is not None and (was is None or (was["source"], was["external_id"]) != name):
+            source, external_id = name
+            after = {"source": source, "external_id": external_id}
+            row = EffectRow(f"{product_id}/{external_id}", "pin", f"{who} chose it", before=was, after=after)
+            rows[product_id] = source, row
+    note_choices(connection, rows, who, images, flags)
+
+
+def note_choices(
+    connection: sa.Connection,
+    rows: Mapping[int, tuple[str, EffectRow]],
+    who: str,
+    images: pd.DataFrame,
+    primary: pd.Series,
 ) -> None:
-    """Note a person's choice with the flags that moved by it."""
-    moved = [
-        EffectRow(str(flip["key"]), str(flip["change"]), str(flip["reason"]), before=json.loads(flip["before"]))
-        for flip in flips.to_dict(orient="records")
-    ]
-    note_effects(connection, [Effect(source, "", str(product_id), (row, *moved), Author(person=who))])
+    """Note a person's choices with the flags that moved by them.
+
+    rows: of each product the connector of the picture that it is about, and what was chosen.
+    """
+    moved: dict[str, list[EffectRow]] = {}
+    for source in {source for source, _ in rows.values()}:
+        its = images["product_id"].isin([product_id for product_id, (of, _) in rows.items() if of == source])
+        for flip in flipped(images[its], primary[its], source).to_dict(orient="records"):
+            row = EffectRow(
+                str(flip["key"]), str(flip["change"]), str(flip["reason"]), before=json.loads(flip["before"])
+            )
+            moved.setdefault(str(flip["group"]), []).append(row)
+    by = Author(person=who)
+    note_effects(
+        connection,
+        [
+            Effect(source, "", str(product_id), (row, *moved.get(str(product_id), ())), by)
+            for product_id, (source, row) in rows.items()
+        ],
+    )
 
 
-def _pin_of(connection: sa.Connection, product_id: int) -> dict[str, Any] | None:
-    """The pin of a product as the history keeps it."""
-    found = connection.execute(sa.select(pin).where(pin.c.product_id == product_id)).mappings().first()
-    if found is None:
-        return None
+def _pins_as_kept(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """The pins of products as the history keeps them."""
+    found = connection.execute(sa.select(pin).where(among(pin.c.product_id, product_ids))).mappings()
+    names = ("source", "external_id", "pinned_by")
     return {
-        **{name: found[name] for name in ("source", "external_id", "pinned_by")},
-        "pinned_at": str(found["pinned_at"]),
+        one["product_id"]: {**{name: one[name] for name in names}, "pinned_at": str(one["pinned_at"])} for one in found
     }
 
 
-def set_pin(connection: sa.Connection, product_id: int, source: str, external_id: str, pinned_by: str) -> None:
-    """Pin an image of a product, which the connector `source` brought; an earlier pin of the product is replaced."""
-    values = {"source": source, "external_id": external_id, "pinned_by": pinned_by, "pinned_at": sa.func.now()}
-    statement = insert(pin).values(product_id=product_id, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=["product_id"], set_=values))
-
-
-def unset_pin(connection: sa.Connection, product_id: int) -> bool:
-    """Let the rules choose again; says whether there was a pin."""
-    return connection.execute(pin.delete().where(pin.c.product_id == product_id)).rowcount > 0
+def set_pins(connection: sa.Connection, chosen: Choices, pinned_by: str) -> None:
+    """Pin an image of each of these products; an earlier pin of one is replaced, or ended."""
+    over = [product_id for product_id, name in chosen.items() if name is None]
+    if over:
+        connection.execute(pin.delete().where(among(pin.c.product_id, over)))
+    rows = [
+        {"product_id": product_id, "source": name[0], "external_id": name[1], "pinned_by": pinned_by}
+        for product_id, name in chosen.items()
+        if name is not None
+    ]
+    if rows:
+        # One statement: triggers look at who shows what after each.
+        new = insert(pin).values(rows)
+        again: dict[str, Any] = {name: new.excluded[name] for name in ("source", "external_id", "pinned_by")}
+        again["pinned_at"] = sa.func.now()
+        connection.execute(new.on_conflict_do_update(index_elements=["product_id"], set_=again))
 
 
 def pins_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, tuple[str, str]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.cli.installation import recount
 from imagesync_pipelines.products.lists import kept_counts, list_for_height, listed_height, rebuild_lists, wrong_lists
-from imagesync_pipelines.products.primaries import set_pin, unset_pin
+from imagesync_pipelines.products.primaries import set_pins
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.storage.schema import product, product_image
@@ -138,9 +138,9 @@ class Tables:
 
     def _pin(self, one: int, is_set: bool) -> None:
         if is_set and one in self.ids():
-            set_pin(self.connection, one, "image_db", "1", "anna")
+            set_pins(self.connection, {one: ("image_db", "1")}, "anna")
         else:
-            unset_pin(self.connection, one)
+            set_pins(self.connection, {one: None}, "anna")
 
     def _height(self, height: int) -> None:
         self.connection.execute(sa.text("SELECT imagesync.list_for_height(:height)"), {"height": height})
@@ -295,12 +295,12 @@ def test_who_may_write_images_and_nothing_else_leaves_right_lists(database: sa.E
             connection.execute(sa.text(f"GRANT {right} TO writes_images"))
         connection.execute(sa.text("SET LOCAL ROLE writes_images"))
         add_images(connection, *({"product_id": 1, "external_id": one, "height": 100} for one in "12"))
-        set_pin(connection, 1, "image_db", "1", "erp")
+        set_pins(connection, {1: ("image_db", "1")}, "erp")
         connection.execute(product_image.update().values(is_primary=product_image.c.external_id == "1"))
         connection.execute(sa.text("RESET ROLE"))
         check(connection)
         connection.execute(sa.text("SET LOCAL ROLE writes_images"))
-        unset_pin(connection, 1)
+        set_pins(connection, {1: None}, "erp")
         connection.execute(product_image.delete())
         connection.execute(sa.text("RESET ROLE"))
         check(connection)

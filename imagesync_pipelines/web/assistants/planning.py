@@ -17,13 +17,8 @@ from imagesync_pipelines.web.assistants.desk import Call, opened_of, require
 from imagesync_pipelines.web.assistants.reading import RunId, Sku
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
-from imagesync_pipelines.web.catalogue.admin.runs import (
-    MOST_SKUS,
-    NothingToStartError,
-    dagster_of,
-    sync_of_account,
-    undo_of,
-)
+from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, dagster_of, sync_of_account, undo_of
+from imagesync_pipelines.web.catalogue.models import MOST_SKUS
 
 Skus = Annotated[list[Sku], Field(min_length=1, max_length=MOST_SKUS, description="of the products that it is about")]
 Name = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")]

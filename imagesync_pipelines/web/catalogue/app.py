@@ -78,8 +78,8 @@ API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, judg
 COOKIE = "imagesync_session"
 # A working day; who logs in in the morning does not have to do it again.
 SESSION_SECONDS = 12 * 3600
-# The longest form is the list of SKUs to synchronise.
-LARGEST_FORM = 256 * 1024
+# The longest form is what was looked at of MOST_PRODUCTS; a field of a form is no longer than this either.
+LARGEST_FORM = 1024 * 1024
 
 # What every answer carries: no inline script or style, nothing from another host, no page of ours in another's frame.
 SAFE = {

@@ -80,36 +80,49 @@ def list_products(
 ) -> models.ProductPage:
     """Products in this order, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     with snapshot(engine) as connection:
-        parts = _parts(connection, filters, showing, order)
-        # Only the cursors of later parts name theirs, before a point, which is in no other.
-        at, point, rest = (cursor or "").rpartition(".")
-        numbers = {str(number): number for number in range(len(parts))} | ({} if point else {"": 0})
-        if at not in numbers:
-            raise CursorError("This is no cursor of this list; begin again without one.")
-        nth = numbers[at]
-        found: list[sa.Row] = []
-        next_cursor = few = None
-        for place, part in enumerate(parts[nth:], nth):
-            wanted, begin = limit - len(found), rest if place == nth else ""
-            query = part.query
-            if filters.q.strip():
-                if few is None:
-                    ordered = ordered_after(query, part.order, begin, falling=part.falling)
-                    hits, is_all = _found_by(connection, ordered, filters, wanted + 1)
-                    few = hits if is_all else None
-                query = query.where(hits)
-            if not wanted:
-                if connection.execute(query.limit(1)).first() is not None:
-                    next_cursor = f"{place}."
-                    break
-                continue
-            rows, following = rows_after(connection, query, part.order, begin, wanted, falling=part.falling)
-            found += rows
-            if following is not None:
-                next_cursor = f"{place}.{following}" if place else following
+        found, next_cursor = _found(connection, filters, cursor, limit, showing, order)
+        return models.ProductPage(items=_listed(connection, found, showing) if found else [], next_cursor=next_cursor)
+
+
+def products_that_fit(engine: sa.Engine, filters: Filters, limit: int, showing: ShowingSettings) -> list[int]:
+    """The ids of so many products that the list finds, by their SKUs."""
+    with snapshot(engine) as connection:
+        return [row.id for row in _found(connection, filters, None, limit, showing, "sku")[0]]
+
+
+def _found(
+    connection: sa.Connection, filters: Filters, cursor: str | None, limit: int, showing: ShowingSettings, order: Order
+) -> tuple[list[sa.Row], str | None]:
+    """The rows of a page of the list and its next cursor, None at the end. Raises CursorError."""
+    parts = _parts(connection, filters, showing, order)
+    # Only the cursors of later parts name theirs, before a point, which is in no other.
+    at, point, rest = (cursor or "").rpartition(".")
+    numbers = {str(number): number for number in range(len(parts))} | ({} if point else {"": 0})
+    if at not in numbers:
+        raise CursorError("This is no cursor of this list; begin again without one.")
+    nth = numbers[at]
+    found: list[sa.Row] = []
+    next_cursor = few = None
+    for place, part in enumerate(parts[nth:], nth):
+        wanted, begin = limit - len(found), rest if place == nth else ""
+        query = part.query
+        if filters.q.strip():
+            if few is None:
+                ordered = ordered_after(query, part.order, begin, falling=part.falling)
+                hits, is_all = _found_by(connection, ordered, filters, wanted + 1)
+                few = hits if is_all else None
+            query = query.where(hits)
+        if not wanted:
+            if connection.execute(query.limit(1)).first() is not None:
+                next_cursor = f"{place}."
                 break
-        items = _listed(connection, found, showing) if found else []
-        return models.ProductPage(items=items, next_cursor=next_cursor)
+            continue
+        rows, following = rows_after(connection, query, part.order, begin, wanted, falling=part.falling)
+        found += rows
+        if following is not None:
+            next_cursor = f"{place}.{following}" if place else following
+            break
+    return found, next_cursor
 
 
 def _parts(connection: sa.Connection, filters: Filters, showing: ShowingSettings, order: Order) -> list[_Part]:

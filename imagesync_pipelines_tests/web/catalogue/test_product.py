@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-from imagesync_pipelines.products.primaries import pin_image, set_pin
+from imagesync_pipelines.products.primaries import pin_image, set_pins
 from imagesync_pipelines.storage.schema import mirror, unmatched_article
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images, moysklad_entity_map, plytix_link
 from imagesync_pipelines.web.catalogue.models import Product
@@ -87,7 +87,7 @@ def test_a_pin_is_told_and_a_dormant_one_too(world: World) -> None:
     assert pinned.pin is not None
     assert (pinned.pin.pinned_by, pinned.pin.is_dormant, pinned.images[0].external_id) == ("anna", False, "2")
     with world.engine.begin() as connection:
-        set_pin(connection, engel, "image_db", "3", "bert")
+        set_pins(connection, {engel: ("image_db", "3")}, "bert")
     dormant = view(world, engel).pin
     assert dormant is not None
     assert dormant.is_dormant

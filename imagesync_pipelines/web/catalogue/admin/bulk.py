@@ -15,7 +15,8 @@ from imagesync_pipelines.sync import excluding
 from imagesync_pipelines.sync.excluding import EXCLUDE
 from imagesync_pipelines.web.catalogue import listing, queries
 from imagesync_pipelines.web.catalogue.admin.exclusions import Meant, called, channel_named, channels
-from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, NothingToStartError, launched, sync_of_account
+from imagesync_pipelines.web.catalogue.admin.many import MOST_PRODUCTS, ROWS, Pairs, ProductIds, Start
+from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.products import CHIPS, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
@@ -28,30 +29,28 @@ log = logging.getLogger("imagesync.catalogue")
 
 # So many of the chosen ones are shown with their pictures.
 SHOWN = 24
-ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
-# Product, picture before (0: none), picture after (0: the rules choose), stamp of both.
-Pair = Annotated[Text, Field(pattern=r"^[0-9]{1,18}(:[0-9]{1,18}){3}$")]
 
 
 class Chosen(BaseModel):
     """Products by their numbers; everything: all that the query of the list finds."""
 
-    ids: Annotated[list[ProductId], Field(max_length=MOST_SKUS)] = []
+    ids: ProductIds = []
     everything: Literal["", "1"] = ""
     query: Annotated[Text, Field(max_length=2000)] = ""
 
 
 class Rule(BaseModel):
-    """Products, and how their primary picture is chosen."""
+    """Products, how their primary picture is chosen, and from which on what is chosen is shown."""
 
-    ids: Annotated[list[ProductId], Field(min_length=1, max_length=MOST_SKUS)]
+    ids: Annotated[ProductIds, Field(min_length=1)]
     rule: Literal["front", "largest", "newest", "better", "unpin"]
+    start: Start = 0
 
 
-class Pairs(BaseModel):
+class LookedAt(BaseModel):
     """What was looked at."""
 
-    pairs: Annotated[list[Pair], Field(min_length=1, max_length=MOST_SKUS)]
+    pairs: Annotated[Pairs, Field(min_length=1)]
 
 
 @router.post("/admin/bulk", name="bulk")
@@ -115,11 +114,16 @@ def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, 
             better = better_mains(connection, request.app.state.rule_sets(), wanted.ids)
     chosen = {product_id: one.after for product_id, one in better.items()}
     choices = pins_by_rule.plan_choices(opened.engine, wanted.ids, wanted.rule, chosen)
+    changing = [one for one in choices if not one.why]
+    shown = changing[wanted.start : wanted.start + ROWS]
     with opened.engine.connect() as connection:
-        pictures = queries.images_by_id(connection, {one for choice in choices for one in choice.pictures})
+        pictures = queries.images_by_id(connection, {one for choice in shown for one in choice.pictures})
     context = {
-        "ids": wanted.ids,
-        "changing": [one for one in choices if not one.why],
+        "wanted": wanted,
+        "changing": changing,
+        "pairs": [f"{one.product_id}:{one.before or 0}:{one.after or 0}:{one.stamp}" for one in changing],
+        "shown": shown,
+        "rows": ROWS,
         "staying": [one for one in choices if one.why],
         "rule": pins_by_rule.RULES[wanted.rule],
         "unpins": wanted.rule == pins_by_rule.UNPIN,
@@ -130,7 +134,7 @@ def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, 
 
 
 @router.post("/admin/bulk/pin", name="bulk_pin")
-def pin(request: Request, opened: Here, who: Admin, looked_at: Annotated[Pairs, Form()]) -> Response:
+def pin(request: Request, opened: Here, who: Admin, looked_at: Annotated[LookedAt, Form()]) -> Response:
     """Choose what was looked at, in this person's name; what moved since is left alone."""
     choices = []
     for pair in looked_at.pairs:
@@ -149,10 +153,11 @@ def _all_that_fit(opened: Opened, query: str) -> list[int]:
     flags = {name: True for name, *_ in CHIPS if name in fields}
     words = {name: fields[name] for name in ("q", "kind", "changed_since", "refused_by") if name in fields}
     found = asked(opened, **words, **flags)  # type: ignore[arg-type]
-    page = listing.list_products(opened.engine, found.filters, None, MOST_SKUS + 1, opened.showing, "sku")
-    if len(page.items) > MOST_SKUS:
+    ids = listing.products_that_fit(opened.engine, found.filters, MOST_PRODUCTS + 1, opened.showing)
+    if len(ids) > MOST_PRODUCTS:
         raise NothingToStartError(
-            f"More than {MOST_SKUS} products fit: look for fewer, or synchronise the whole connector.",
+            f"More than {MOST_PRODUCTS:,} products fit, which is the most at once: look for fewer, such as one kind or "
+            "the beginning of a SKU, and do one part after the other; or synchronise the whole connector.",
             plain_query(query),
         )
-    return [one.id for one in page.items]
+    return ids

@@ -16,7 +16,8 @@ from imagesync_pipelines.sync import excluding
 from imagesync_pipelines.sync.excluding import EXCLUDE, INCLUDE, Channel
 from imagesync_pipelines.web.catalogue import queries
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
-from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS, launched, taking_away
+from imagesync_pipelines.web.catalogue.admin.many import ProductIds, Skus
+from imagesync_pipelines.web.catalogue.admin.runs import launched, taking_away
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -27,9 +28,6 @@ log = logging.getLogger("imagesync.catalogue")
 
 ROWS = 100
 Cursor = Annotated[str, Query(max_length=2000)]
-ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
-# Plytix has SKUs of its own, which the ERP does not have.
-Sku = Annotated[Text, Field(min_length=1, max_length=255)]
 Doing = Literal["exclude", "include"]
 
 
@@ -40,10 +38,10 @@ class Meant(BaseModel):
     """
 
     channel: Annotated[Text, Field(max_length=300)]
-    ids: Annotated[list[ProductId], Field(max_length=MOST_SKUS)] = []
-    skus: Annotated[list[Sku], Field(max_length=MOST_SKUS)] = []
+    ids: ProductIds = []
+    skus: Skus = []
     why: Annotated[Text, Field(max_length=1000)] = ""
-    already: Annotated[list[Sku], Field(max_length=MOST_SKUS)] = []
+    already: Skus = []
     take_away: Literal["", "1"] = ""
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -12,22 +13,18 @@ from imagesync_pipelines.products import ordering
 from imagesync_pipelines.products.ordering import Arrange, Order
 from imagesync_pipelines.products.pins_by_rule import Picture
 from imagesync_pipelines.web.catalogue import queries
-from imagesync_pipelines.web.catalogue.admin.runs import MOST_SKUS
+from imagesync_pipelines.web.catalogue.admin.many import ROWS, ProductIds, Stamps, Start
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
 
-ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 # Images by their ids, the first one first; none: as they are; rules: as their sources' rules order them.
 _HAND = r"^(rules|[0-9]{1,18}([.][0-9]{1,18}){0,999})?$"
 ByHand = Annotated[str, Query(max_length=20_000, pattern=_HAND)]
 Stamp = Annotated[int, Field(ge=0, le=2**63 - 1)]
-# Product, stamp.
-LookedAt = Annotated[Text, Field(pattern=r"^[0-9]{1,18}:[0-9]{1,18}$")]
 
 
 class Hand(BaseModel):
@@ -50,21 +47,24 @@ class Rule(BaseModel):
 
 
 class Ruled(Rule):
-    """Products, and how their pictures are ordered."""
+    """Products, how their pictures are ordered, and from which on what is planned is shown."""
 
-    ids: Annotated[list[ProductId], Field(min_length=1, max_length=MOST_SKUS)]
+    ids: Annotated[ProductIds, Field(min_length=1)]
+    start: Start = 0
 
 
 class Planned(Rule):
     """What was looked at of many products."""
 
-    orders: Annotated[list[LookedAt], Field(min_length=1, max_length=MOST_SKUS)]
+    orders: Annotated[Stamps, Field(min_length=1)]
 
 
 @router.get("/admin/products/{product_id}/order", name="order")
 def plan_by_hand(request: Request, opened: Here, _: Admin, product_id: RowId, order: ByHand = "") -> Response:
     """The pictures of a product in another order, each with a step earlier and later; nothing is changed."""
-    found, pictures = _planned(opened, [product_id], _by_hand(order))
+    with opened.engine.connect() as connection:
+        found = ordering.plan_orders(connection, [product_id], _by_hand(order))
+        pictures = _pictures(connection, found)
     if not found:
         raise HTTPException(404, "There is no product here.")
     plan, ids = found[0], [one.id for one in found[0].after]
@@ -105,10 +105,16 @@ def keep_by_hand(
 @router.post("/admin/bulk/orders", name="bulk_orders")
 def plan_by_rule(request: Request, opened: Here, _: Admin, wanted: Annotated[Ruled, Form()]) -> Response:
     """The order of many products' pictures before and after; nothing is changed."""
-    found, pictures = _planned(opened, wanted.ids, wanted.arrange)
+    with opened.engine.connect() as connection:
+        found = ordering.plan_orders(connection, wanted.ids, wanted.arrange)
+        changing = [one for one in found if not one.why]
+        shown = changing[wanted.start : wanted.start + ROWS]
+        pictures = _pictures(connection, shown)
     context = {
-        "ids": wanted.ids,
-        "changing": [one for one in found if not one.why],
+        "changing": changing,
+        "orders": [f"{one.product_id}:{one.stamp}" for one in changing],
+        "shown": shown,
+        "rows": ROWS,
         "staying": [one for one in found if one.why],
         "wanted": wanted,
         "rule": ordering.RULES[wanted.by],
@@ -128,11 +134,9 @@ def keep_by_rule(request: Request, opened: Here, who: Admin, looked_at: Annotate
     return go_on(str(request.app.url_path_for("products")))
 
 
-def _planned(opened: Opened, product_ids: Sequence[int], arrange: Arrange) -> tuple[list[Order], dict[int, Any]]:
-    with opened.engine.connect() as connection:
-        found = ordering.plan_orders(connection, product_ids, arrange)
-        shown: list[Picture] = [picture for one in found for picture in one.before]
-        return found, dict(queries.images_by_id(connection, {one.id for one in shown}))
+def _pictures(connection: sa.Connection, orders: Sequence[Order]) -> dict[int, Any]:
+    shown: list[Picture] = [picture for one in orders for picture in one.before]
+    return dict(queries.images_by_id(connection, {one.id for one in shown}))
 
 
 def _by_hand(order: str) -> Arrange:

@@ -19,6 +19,7 @@ from imagesync_pipelines.sync.excluding import Channel
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
 from imagesync_pipelines.web.catalogue.access import User
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
+from imagesync_pipelines.web.catalogue.admin.many import MOST_PRODUCTS
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.history import read_runs
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
@@ -32,7 +33,7 @@ log = logging.getLogger("imagesync.catalogue")
 # What a run changed is on Dagster's records, which are read for the history page as well.
 _LOOKED_THROUGH = 50
 
-MOST_SKUS, LONGEST_SKU = 500, 100
+LONGEST_SKU = 100
 
 ChosenSku = Annotated[str, Query(max_length=LONGEST_SKU)]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
@@ -51,7 +52,7 @@ class StartForm(BaseModel):
     """What to synchronise: products, a whole connector, or one account of a connector ("connector/account")."""
 
     what: Annotated[str, Field(max_length=300)] = "products"
-    skus: Annotated[str, Field(max_length=MOST_SKUS * (LONGEST_SKU + 2))] = ""
+    skus: Annotated[str, Field(max_length=MOST_PRODUCTS * (LONGEST_SKU + 2))] = ""
     dry_run: Literal["", "1"] = ""
 
 
@@ -144,7 +145,7 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
     except DagsterUnreachableError as error:
         wrong = wrong or str(error)
     whole = [one.name for one in connectors() if one.accounts is None]
-    context = {"form": form, "whole": whole, "accounts": accounts, "wrong": wrong, "most_skus": MOST_SKUS}
+    context = {"form": form, "whole": whole, "accounts": accounts, "wrong": wrong, "most_skus": MOST_PRODUCTS}
     return private_page(request, "admin/start.html", context, status=status)
 
 
@@ -204,9 +205,9 @@ def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
     """The run over these products, from the image database. Raises NothingToStartError without any, or for too many."""
     if not skus:
         raise NothingToStartError("Name at least one SKU.")
-    if len(skus) > MOST_SKUS:
+    if len(skus) > MOST_PRODUCTS:
         raise NothingToStartError(
-            f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole connector."
+            f"These are {len(skus):,} SKUs. Name {MOST_PRODUCTS:,} at most, or synchronise the whole connector."
         )
     return job_runs.run_of(connector_named(DEFAULT_SOURCE), "", {"skus": list(skus), "dry_run": dry_run})
 

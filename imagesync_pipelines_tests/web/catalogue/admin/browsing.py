@@ -62,6 +62,11 @@ def forms_of(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def named(text: str, name: str) -> list[str]:
+    """What the forms of a page carry under a name, a line each."""
+    return [line for value in re.findall(f'name="{name}" value="([^"]*)"', text) for line in value.split("\n") if line]
+
+
 def person(world: World, name: str = "anna", role: UserRole = UserRole.ADMIN) -> User:
     """Somebody who may log in with PASSWORD."""
     return access.set_user(world.engine, name, role, PASSWORD)

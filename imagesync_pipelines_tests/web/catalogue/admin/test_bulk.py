@@ -1,15 +1,14 @@
 """Many products at once, in a browser without scripts: chosen, or all that fit; a primary picture by a rule; a plan."""
 
-import re
-
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.schema import pin
+from imagesync_pipelines.storage.schema import picture_order, pin, product_image
 from imagesync_pipelines.sync.choosing import our_products
 from imagesync_pipelines.sync.excluding import Channel, exclude, list_exclusions
 from imagesync_pipelines.web.catalogue.admin import bulk
-from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
+from imagesync_pipelines.web.catalogue.admin.many import ROWS
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of, named
 from imagesync_pipelines_tests.web.catalogue.world import World
 
 
@@ -26,10 +25,6 @@ def products(world: World) -> list[int]:
 def pins(world: World) -> dict[int, str]:
     with world.engine.connect() as connection:
         return {row.product_id: row.external_id for row in connection.execute(sa.select(pin))}
-
-
-def pairs_of(text: str) -> list[str]:
-    return re.findall(r'name="pairs" value="([^"]*)"', text)
 
 
 def test_only_admins_choose_in_the_list(world: World, admin: Browser, viewer: Browser, products: list[int]) -> None:
@@ -51,14 +46,14 @@ def test_a_rule_is_shown_before_it_chooses(world: World, admin: Browser, product
     assert "Chosen by a rule: the first front view." in shown.text
     assert shown.text.count("another picture comes first") == 2
     assert pins(world) == {}
-    pairs = pairs_of(shown.text)
+    pairs = named(shown.text, "pairs")
     done = admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": pairs})
     assert "Primary pictures chosen: 2." in done.text
     assert pins(world) == {one: f"{one}2" for one in products[:2]}
     again = admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": pairs})
     assert "Primary pictures chosen: 0. 2 changed since they were looked at" in again.text
     shown = admin.post("/admin/bulk/pins", {**fields, "rule": "unpin"})
-    admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": pairs_of(shown.text)})
+    admin.post("/admin/bulk/pin", {"csrf": admin.csrf(), "pairs": "\r\n".join(named(shown.text, "pairs"))})
     assert pins(world) == {}
 
 
@@ -73,10 +68,41 @@ def test_all_that_fit_are_those_of_the_lists_address(
     assert (none.status_code, "Choose products in the list first" in none.text) == (409, True)
     assert 'href="/?q=nothing"' in none.text, "it leads back to the list as it was"
     assert admin.send_form("/", "/admin/bulk").status_code == 409
-    monkeypatch.setattr(bulk, "MOST_SKUS", 4)
+    monkeypatch.setattr(bulk, "MOST_PRODUCTS", 4)
     many = admin.send_form("/?q=Engel", "/admin/bulk", everything="1")
     assert (many.status_code, "More than 4 products fit" in many.text) == (409, True)
     assert 'href="/?q=Engel"' in many.text
+
+
+def test_many_are_looked_at_a_page_at_a_time_and_carried_out_as_a_whole(world: World, admin: Browser) -> None:
+    made = [world.product(f"2{number:03}", f"Fuchs {number}") for number in range(2 * ROWS + 1)]
+    with world.engine.begin() as connection:
+        rows = [
+            {"product_id": one, "external_id": f"{one}{nth}", "image_url": "u", "priority": nth, "is_primary": nth == 0}
+            for one in made
+            for nth in (0, 1)
+        ]
+        connection.execute(product_image.insert(), [{**one, "newest_export": None} for one in rows])
+        later = product_image.c.external_id.endswith("1") & ~product_image.c.is_primary
+        connection.execute(product_image.update().where(later).values(is_front=True))
+    page = admin.send_form("/?q=Fuchs", "/admin/bulk", everything="1")
+    fields = forms_of(page.text)["/admin/bulk/pins"]
+    assert len(fields["ids"].split("\n")) == len(made)
+    for path, more, name in (("pins", {"rule": "front"}, "pairs"), ("orders", {"by": "number"}, "orders")):
+        shown = admin.post(f"/admin/bulk/{path}", {**fields, **more}).text
+        last = admin.post(f"/admin/bulk/{path}", {**fields, **more, "start": str(2 * ROWS)}).text
+        assert [text.count('class="change update"') for text in (shown, last)] == [ROWS, 1], path
+        assert (f"1 to {ROWS} of 201" in shown, "201 to 201 of 201" in last, "Previous" in last) == (True, True, True)
+        assert len(named(last, name)) == len(made), "all are carried out, wherever one looks"
+        done = admin.post(f"/admin/bulk/{path[:-1]}", {**fields, **more, name: "\r\n".join(named(last, name))})
+        assert ": 201." in done.text, path
+    with world.engine.connect() as connection:
+        kept = [connection.scalar(sa.select(sa.func.count()).select_from(one)) for one in (pin, picture_order)]
+    assert kept == [201, 201]
+    shown = admin.post("/admin/bulk/pins", {**fields, "rule": "front"}).text
+    assert "201, because it is chosen already (the first 100 of them):" in shown
+    many = admin.post("/admin/bulk/pins", {**fields, "rule": "front", "ids": "\n".join(map(str, range(1, 5002)))})
+    assert many.status_code == 400
 
 
 def test_what_was_looked_at_leads_to_something_else_with_the_same_products(admin: Browser, products: list[int]) -> None:
@@ -90,7 +116,7 @@ def test_what_was_looked_at_leads_to_something_else_with_the_same_products(admin
     ):
         page = admin.post(f"/admin/{path}", {**fields, **more}).text
         again = page.partition('action="/admin/bulk"')[2].partition("</form>")[0]
-        assert sorted(re.findall(r'name="ids" value="(\d+)"', again)) == sorted(two), path
+        assert sorted(named(again, "ids")) == sorted(two), path
         assert "Something else with these 2" in again, path
 
 
@@ -110,7 +136,7 @@ def test_a_synchronisation_of_the_chosen_ones_is_planned_only(
         assert f"Plan these {len(skus)}" in shown.text
         assert ("101 is excluded by anna" in shown.text) is (len(skus) == 1)
         assert dagster.launched == [], "it is looked at first"
-        assert re.findall(r'name="skus" value="([^"]*)"', shown.text) == skus
+        assert named(shown.text, "skus") == skus
         started = admin.post("/admin/bulk/sync/plan", {**fields, "skus": skus})
         assert started.url.endswith(f"/admin/runs/{RUN_ID}")
         run = dagster.launched.pop()
@@ -137,7 +163,7 @@ def test_products_are_excluded_from_a_channel_and_back_each_looked_at_first(
     shown = admin.post(look, {**fields, "ids": two})
     assert "Exclude these 2" in shown.text
     assert list_exclusions(world.engine) == []
-    skus = re.findall(r'name="skus" value="([^"]*)"', shown.text)
+    skus = named(shown.text, "skus")
     done = admin.post("/admin/exclusions/exclude", {**fields, "skus": skus, "why": "<b>sold out</b>"})
     assert ": 2 excluded." in done.text
     assert [(one.sku, one.why) for one in list_exclusions(world.engine)] == [

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import picture_order
 from imagesync_pipelines.web.catalogue import queries
-from imagesync_pipelines_tests.web.catalogue.admin.browsing import Browser
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import Browser, named
 from imagesync_pipelines_tests.web.catalogue.world import World
 
 
@@ -64,7 +64,7 @@ def test_many_by_a_rule(world: World, admin: Browser, engel: int) -> None:
     fields = {"csrf": admin.csrf(), "ids": [str(engel), str(other)], "by": "types"}
     assert "by their types" in admin.post("/admin/bulk", fields).text
     page = admin.post("/admin/bulk/orders", {**fields, "types": "Produktfoto, Szene"}).text
-    orders = re.findall(r'name="orders" value="([^"]*)"', page)
+    orders = named(page, "orders")
     assert (len(orders), kept(world)) == (2, {})
     wanted = {"csrf": admin.csrf(), "by": "types", "types": "Produktfoto, Szene", "orders": orders}
     world.image(engel, "5", is_primary=False)

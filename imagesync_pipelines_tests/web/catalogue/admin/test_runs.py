@@ -93,7 +93,7 @@ def plan_header(connector: str, scope: dict[str, str]) -> PlanHeader:
     [(lambda: launching.sync_of_connector("image_db", [], "", dry_run=False), "page_discovery"),
      (lambda: launching.sync_of_connector("edge", ["a", "b"], "c", dry_run=False), "Dagster knows: a, b"),
      (lambda: launching.sync_of_skus([], dry_run=False), "at least one"),
-     (lambda: launching.sync_of_skus(["1"] * 501, dry_run=False), "501 SKUs"),
+     (lambda: launching.sync_of_skus(["1"] * 5001, dry_run=False), "5,001 SKUs"),
      (lambda: launching.replay_of([]), "None of these"),
      (lambda: launching.apply_of(replace(plan_header("edge", {"account": "a"}), applied_at=NOW)), "applied already")],
     ids=["no pages", "another store", "no SKU", "too many", "nothing to replay", "applied"],
