@@ -16,7 +16,12 @@ from imagesync_pipelines.languages.current import ENGLISH, MARKED, current, spea
 from imagesync_pipelines.languages.texts import Catalogue, catalogue, marked
 
 # Where a text that is not known as a whole may be several: lines, sentences, parts of a list, what is said of something.
-_SEAMS = (re.compile(r"(\n\s*)"), re.compile(r"(?<=[.!?])( )"), re.compile(r"(; )"), re.compile(r"(: )"))
+_SEAMS = (
+    re.compile(r"(\n\s*)"),
+    re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)( )"),
+    re.compile(r"(; )"),
+    re.compile(r"(: )"),
+)
 # Nobody reads more at once, and each part is looked for with those that follow it.
 _MOST_PARTS = 40
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+")
@@ -113,6 +118,9 @@ class Book:
         parts = _SEAMS[level].split(text, _MOST_PARTS)
         if len(parts) == 1:
             return self._in_parts(text, level + 1)
+        labelled = self._after_a_label(text) if level else ""
+        if labelled:
+            return labelled
         said, at = [], 0
         while at < len(parts):
             # The whole was looked for before.
@@ -123,6 +131,12 @@ class Book:
             said += [found or self._in_parts(parts[at], level + 1), *parts[end : end + 1]]
             at = end + 1
         return "".join(said)
+
+    def _after_a_label(self, text: str) -> str:
+        """What is said of something, "NAME: it is wrong. Do this.", where all of it is known; '' where it is not."""
+        label, colon, rest = text.partition(": ")
+        said = self._as_a_whole(rest) if colon else ""
+        return f"{self._as_a_whole(label) or label}: {said}" if said else ""
 
     def _say(self, shape: _Shape, values: Mapping[str, str]) -> str:
         """A shape with its values."""

@@ -23,6 +23,7 @@ from imagesync_pipelines.defs.alerts import (
 from imagesync_pipelines.defs.history import RunFailure
 from imagesync_pipelines.defs.watching import over_by_now
 from imagesync_pipelines.defs.work import stage
+from imagesync_pipelines.languages.current import MARKED
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.alerts import Alert, AlertNotSentError, end_alerts, kept_alerts
 from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, PARTITION_TAG, PLAN_TAG, range_tags
@@ -290,6 +291,17 @@ def test_one_dead_target_does_not_keep_the_others_from_hearing(
     assert [message["title"] for message in receiver.messages] == ["title"]
     assert len(problems) == 2
     assert receiver.secret not in " ".join(problems) + caplog.text
+
+
+def test_an_alert_is_kept_in_english_and_leaves_in_the_language_of_the_setting(
+    receiver: Receiver, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = "Job: x\nError: a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *"
+    monkeypatch.setenv("IMAGESYNC_LANGUAGE", MARKED)
+    told = Alert("edge", "", "x", "imagesync: it failed", body, "l", ends_with="")
+    assert tell(database, [told], load_settings(Settings), logging.getLogger("imagesync"), NOW).sent == 1
+    assert "⟦a schedule has five fields" in receiver.messages[0]["message"]
+    assert [one.body for one in kept_alerts(database)] == [body]
 
 
 def test_a_message_that_reaches_nobody_is_an_error() -> None:

@@ -23,6 +23,7 @@ ENGLISH = (
     ("{path} and {path} again",),
     ("{a}: {b}",),
     ("one is gone", "{n} are gone"),
+    ("It is wrong. Mend {it}; then try again.",),
 )
 GERMAN = {
     ("", "Low resolution"): ("Geringe Auflösung",),
@@ -33,6 +34,7 @@ GERMAN = {
     ("", "Try again later."): ("Später noch einmal versuchen.",),
     ("", "Wait {seconds:.1f} seconds."): ("{seconds} Sekunden warten.",),
     ("", "{path} and {path} again"): ("{path} und wieder {path}",),
+    ("", "It is wrong. Mend {it}; then try again."): ("Das ist falsch. {it} reparieren; dann nochmal.",),
     ("", "one is gone"): ("eines ist weg", "{n} sind weg"),
 }
 BOOK = Book("de", Catalogue(GERMAN, lambda n: int(n != 1), ENGLISH))
@@ -53,6 +55,8 @@ BOOK = Book("de", Catalogue(GERMAN, lambda n: int(n != 1), ENGLISH))
         ("Try again later.\nNobody knows this.\n2 rows", "Später noch einmal versuchen.\nNobody knows this.\n2 Zeilen"),
         ("1 row; 2 rows; three rows", "1 Zeile; 2 Zeilen; three rows"),
         ("store1: 12 rows", "store1: 12 Zeilen"),
+        ("NAME: It is wrong. Mend x; then try again.", "NAME: Das ist falsch. x reparieren; dann nochmal."),
+        ("1 row, e.g. 0 3", "1 row, e.g. 0 3"),
         ("a/b and a/b again", "a/b und wieder a/b"),
         ("a/b and c again", "a/b and c again"),
         ("nothing of it is known", "nothing of it is known"),
