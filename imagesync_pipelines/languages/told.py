@@ -29,6 +29,8 @@ _ANY, _NUMBER = ".*?", r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?%?"
 # How numbers are written; anything else, of a date above all, is not looked into.
 OF_NUMBERS = re.compile(r",?(?:\.\d+[fge%]|[dfge%])?")
 _FORMATTER = Formatter()
+# So much of a beginning, or of an end, tells which shapes are worth a look.
+_HEAD, _TAIL = 4, 2
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,28 @@ class _Shape:
     """A sentence with gaps: what it begins and ends with, its pattern, and how to say it."""
 
     english: tuple[str, ...]
-    begins: str
-    ends: str
+    # What stands before, between and behind the gaps.
+    literals: tuple[str, ...]
     pattern: re.Pattern[str]
     # How the values of its gaps are written in English, where that is said: {n:,}.
     written: Mapping[str, str]
     # Its number where it names none.
     count: int
     weight: int
+
+    def values(self, text: str) -> dict[str, str] | None:
+        """What fills the gaps in a text; None when it is another one."""
+        # A pattern with many gaps takes long to see that a text is another one.
+        if not text.startswith(self.literals[0]) or not text.endswith(self.literals[-1]):
+            return None
+        at = 0
+        for literal in self.literals:
+            at = text.find(literal, at)
+            if at < 0:
+                return None
+            at += len(literal)
+        found = self.pattern.fullmatch(text)
+        return None if found is None else found.groupdict()
 
 
 def told(sentence: str) -> str:
@@ -89,10 +105,13 @@ class Book:
             for english in catalogue.told
             for count, text in zip((1, 2), english, strict=False)
         ]
-        self._whole = {one.begins: one for one in shapes if not one.written}
+        self._whole = {one.literals[0]: one for one in shapes if not one.written}
         # What has no word of its own would fit anything.
-        with_gaps = [one for one in shapes if one.written and one.weight]
-        self._shapes = sorted(with_gaps, key=lambda one: -one.weight)
+        self._shapes: dict[str, list[_Shape]] = {}
+        for one in shapes:
+            if one.written and one.weight:
+                self._shapes.setdefault(_end_of(one), []).append(one)
+        self._near = lru_cache(2048)(self._with_ends)
 
     def retold(self, text: str) -> str:
         """A sentence, or several, in the language; what is not known stays."""
@@ -104,12 +123,16 @@ class Book:
         shape = self._whole.get(text)
         if shape is not None:
             return self._say(shape, {})
-        for shape in self._shapes:
-            if text.startswith(shape.begins) and text.endswith(shape.ends):
-                found = shape.pattern.fullmatch(text)
-                if found is not None:
-                    return self._say(shape, found.groupdict())
+        for shape in self._near(text[:_HEAD], text[-_TAIL:]):
+            values = shape.values(text)
+            if values is not None:
+                return self._say(shape, values)
         return ""
+
+    def _with_ends(self, head: str, tail: str) -> list[_Shape]:
+        """The shapes of texts that begin or end so: of a thousand there are few."""
+        found = [one for end in (f"{head}…", f"…{tail}", "") for one in self._shapes.get(end, ())]
+        return sorted(found, key=lambda one: -one.weight)
 
     def _in_parts(self, text: str, level: int) -> str:
         """A text of several, each said where it is known: of parts that follow each other as many at once as can be."""
@@ -161,6 +184,12 @@ class Book:
         return self._as_a_whole(value) or value
 
 
+def _end_of(shape: _Shape) -> str:
+    """What a shape is found by: how it begins, else how it ends, else nothing."""
+    begins, ends = shape.literals[0], shape.literals[-1]
+    return f"{begins[:_HEAD]}…" if len(begins) >= _HEAD else f"…{ends[-_TAIL:]}" if len(ends) >= _TAIL else ""
+
+
 def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
     parts: list[str] = []
     literals, written = [""], {}
@@ -174,4 +203,4 @@ def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
             literals.append("")
     weight = sum(character.isalpha() for character in "".join(literals))
     pattern = re.compile("".join(parts), re.DOTALL)
-    return _Shape(english, literals[0], literals[-1], pattern, written, count, weight)
+    return _Shape(english, tuple(literals), pattern, written, count, weight)
