@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imagesync_pipelines.languages.texts import catalogue
 from imagesync_pipelines_tests import generated
 from imagesync_pipelines_tests.test_docs import PAGES
 
@@ -19,11 +20,17 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"`([^`]+)`")
 _COMMENT = re.compile(r"\s*(?<!\S)#\s.*")
 _ITEM = re.compile(r"(?:-|\d+\.) ")
+_EMPHASISED = re.compile(r"\*{1,2}([^*]+)\*{1,2}")
+_FIRST_CELL = re.compile(r"^\| ([^|]+) \|", re.MULTILINE)
+# 10,000 in English, 10.000 in German, 10 000 in Russian.
+_NUMBER = re.compile(r"\d+(?:[.,\s\u00a0]\d{3}(?!\d))*")
+# What stands in a text for a number, a name, …
+_VALUE = re.compile(r"%\(\w+\)s|\{\w+\}")
 
 
 @dataclass(frozen=True)
 class Section:
-    """What a translation leaves as it is: links and shape, and code without its comments."""
+    """What a translation leaves as it is: links, shape, numbers, and code without its comments."""
 
     heading: str
     level: int
@@ -31,6 +38,9 @@ class Section:
     code: tuple[str, ...]
     named: Counter[str]
     links: tuple[str, ...]
+    numbers: Counter[str]
+    words: frozenset[str]
+    """What is emphasised or begins a row: a translation says those that are texts of the pages as they do."""
 
 
 def lines_by_kind(text: str) -> Iterator[tuple[str, str]]:
@@ -67,6 +77,10 @@ def sections_of(text: str) -> list[Section]:
     return [section_of(lines) for lines in sections]
 
 
+def words_of(prose: str) -> list[str]:
+    return [*_EMPHASISED.findall(prose), *_FIRST_CELL.findall(prose)]
+
+
 def section_of(lines: list[tuple[str, str]]) -> Section:
     found = _HEADING.match(lines[0][1])
     assert found is not None
@@ -79,6 +93,8 @@ def section_of(lines: list[tuple[str, str]]) -> Section:
         tuple(line for kind, line in lines if kind == "code" and line),
         Counter(_SPAN.findall(whole)),
         tuple(_LINK.findall(whole)),
+        Counter(re.sub(r"\D", "", one) for one in _NUMBER.findall(_LINK.sub("", whole))),
+        frozenset(without_values(" ".join(one.split())) for one in words_of(_SPAN.sub("", whole))),
     )
 
 
@@ -140,6 +156,7 @@ def test_a_translated_page_follows_the_english_one(name: str, language: str) -> 
         assert here.code == there.code, f"other commands {where}"
         assert here.shape == there.shape, f"other paragraphs, items or rows of tables {where}"
         assert here.named == there.named, f"other names, variables or options {where}"
+        assert here.numbers == there.numbers, f"other numbers {where}"
         assert Counter(in_english(link, page) for link in here.links) == Counter(there.links), f"other links {where}"
 
 
@@ -149,3 +166,26 @@ def test_each_language_of_a_page_leads_to_the_others(name: str) -> None:
         second = (DOCS / f"{name}.{own}.md".replace("..", ".")).read_text(encoding="utf-8").split("\n\n")[1]
         others = [f"{name}.{one}.md".replace("..", ".") for one in ("", *LANGUAGES) if one != own]
         assert _LINK.findall(second) == others
+
+
+def without_values(text: str) -> str:
+    """A text of a page as the docs name it: an ellipsis for what differs, none at its end."""
+    return _VALUE.sub("…", text).removesuffix("…").strip()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_translated_page_calls_buttons_and_pages_as_the_catalogue_does(name: str, language: str) -> None:
+    said: dict[str, set[str]] = {}
+    for (_context, text), translations in catalogue(language).texts.items():
+        said.setdefault(without_values(text), set()).update(without_values(one) for one in translations)
+    english, translated = (
+        sections_of(page.read_text(encoding="utf-8")) for page in (DOCS / f"{name}.md", DOCS / f"{name}.{language}.md")
+    )
+    other = [
+        f"{here.heading}: “{word}” is one of {sorted(said[word])} in {language}.po"
+        for there, here in zip(english, translated, strict=True)
+        for word in there.words & set(said)
+        if not here.words & said[word]
+    ]
+    assert other == [], f"say it so in docs/{name}.{language}.md"
