@@ -17,12 +17,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.web.service import LARGEST_BODY, BodyLimit
 from imagesync_pipelines.web.tracing import Traced
 
 IS_HEAD = "imagesync.is_head"
-UNREADABLE = "A value of this request cannot be read: a text with a NUL or half a character, or a number out of range."
+UNREADABLE = N_(
+    "A value of this request cannot be read: a text with a NUL or half a character, or a number out of range."
+)
 
 _LISTS = (b"if-match", b"if-none-match")
 _RANGES = (b"range", b"if-range")

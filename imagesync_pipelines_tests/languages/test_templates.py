@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, nodes
 
-from imagesync_pipelines_tests.texts import PACKAGE, TEMPLATES
+from imagesync_pipelines_tests.texts import TEMPLATES
 
 # Attributes that people read or hear.
 _READ = {"title", "placeholder", "aria-label", "alt", "label", "summary"}
@@ -73,65 +73,9 @@ def _constants(node: nodes.Node) -> Iterator[str]:
         yield from _constants(child)
 
 
-# Templates that nobody has marked yet.
-NOT_YET = {
-    "admin/_account.html",
-    "admin/_articles.html",
-    "admin/_held.html",
-    "admin/_image_actions.html",
-    "admin/_macros.html",
-    "admin/_nav.html",
-    "admin/_order.html",
-    "admin/_product_actions.html",
-    "admin/_run_state.html",
-    "admin/bulk.html",
-    "admin/bulk_exclusions.html",
-    "admin/bulk_orders.html",
-    "admin/bulk_pins.html",
-    "admin/bulk_sync.html",
-    "admin/exclusions.html",
-    "admin/fleet.html",
-    "admin/held.html",
-    "admin/login.html",
-    "admin/order.html",
-    "admin/product.html",
-    "admin/quarantine.html",
-    "admin/run.html",
-    "admin/signed_out.html",
-    "admin/start.html",
-    "admin/unmatched.html",
-    "admin/users.html",
-    "admin/webhook_log.html",
-    "admin/webhooks.html",
-    "alike.html",
-    "error.html",
-    "history.html",
-    "parts/bulk.html",
-    "parts/exports.html",
-    "parts/gallery.html",
-    "parts/judged.html",
-    "parts/macros.html",
-    "parts/plan_state.html",
-    "parts/plot.html",
-    "parts/product_quality.html",
-    "parts/told.html",
-    "parts/views.html",
-    "picture.html",
-    "plan.html",
-    "plans.html",
-    "product.html",
-    "product_history.html",
-    "quality.html",
-}
-
-
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 def test_every_text_of_a_template_is_marked(path: Path) -> None:
-    found = unmarked(path.read_text(encoding="utf-8"))
-    if str(path.relative_to(PACKAGE / "web/catalogue/templates")) in NOT_YET:
-        assert found, "it is marked now: take it from the list"
-    else:
-        assert found == []
+    assert unmarked(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import read_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_catalogue import api_key, web_user
@@ -29,7 +30,8 @@ _MARK = "imgs"
 _PREFIX_BYTES, _SECRET_BYTES = 6, 32
 _LEGIBLE = "abcdefghjkmnpqrstuvwxyz23456789"
 _KEY = re.compile(rf"{_MARK}_[0-9a-f]{{{2 * _PREFIX_BYTES}}}_[A-Za-z0-9_-]{{43}}")
-_ELSEWHERE = "signs in at the identity provider, which also says what they may do; nothing was changed."
+_ELSEWHERE = N_("User {name} signs in at the identity provider, which also says what they may do; nothing was changed.")
+_BY_PASSWORD = N_("User {name} comes in by a password")
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -116,7 +118,7 @@ def set_user(engine: sa.Engine, name: str, role: UserRole, password: str, *, onl
     with engine.begin() as connection:
         row = connection.execute(statement.returning(*_USER)).one_or_none()
     if row is None and not only_new:
-        raise AccessRefusedError(f"User {name} {_ELSEWHERE}")
+        raise AccessRefusedError(_ELSEWHERE.format(name=name))
     if row is None:
         raise AccessRefusedError(f"There is a user {name} already; give a new password instead. Nothing was changed.")
     return User(**row._mapping)
@@ -166,7 +168,7 @@ def _change(
         row = connection.execute(statement.returning(*_USER)).one_or_none()
         name = None if row else connection.scalar(sa.select(web_user.c.name).where(web_user.c.id == user_id))
     if name is not None:
-        raise AccessRefusedError(f"User {name} {_ELSEWHERE if whose is _OURS else 'comes in by a password'}")
+        raise AccessRefusedError((_ELSEWHERE if whose is _OURS else _BY_PASSWORD).format(name=name))
     if row is None:
         raise AccessRefusedError("There is no such user any more; nothing was changed.")
     return User(**row._mapping)
@@ -234,7 +236,8 @@ def add_key(engine: sa.Engine, name: str, scopes: Collection[KeyScope]) -> tuple
     if not _NAME.fullmatch(name):
         raise AccessRefusedError(f"Key {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; no key was made.")
     if not scopes:
-        raise AccessRefusedError(f"Key {name}: name at least one scope of {', '.join(KeyScope)}; no key was made.")
+        scopes_known = ", ".join(KeyScope)
+        raise AccessRefusedError(f"Key {name}: name at least one scope of {scopes_known}; no key was made.")
     prefix = f"{_MARK}_{secrets.token_hex(_PREFIX_BYTES)}"
     key = f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     ordered = [scope.value for scope in KeyScope if scope in set(scopes)]

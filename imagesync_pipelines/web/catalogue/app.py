@@ -18,6 +18,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from imagesync_pipelines.languages import _
 from imagesync_pipelines.products.article_rules import RuleRefusedError
 from imagesync_pipelines.quality.rules import rule_sets
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
@@ -228,7 +229,7 @@ async def _to_login(request: Request, error: Exception) -> Response:
     if is_fragment(request):
         return Response(status_code=401, headers={**sessions.NO_STORE, "HX-Redirect": login_path})
     if request.method != "GET":
-        said = "You are not signed in, or were signed out meanwhile. Nothing was changed."
+        said = _("You are not signed in, or were signed out meanwhile. Nothing was changed.")
         return _page(request, 401, said, sessions.NO_STORE)
     wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
     return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=sessions.NO_STORE)

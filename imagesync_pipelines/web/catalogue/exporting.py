@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from imagesync_pipelines.languages import _, ngettext
 from imagesync_pipelines.products.exports import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.access import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, documented, needs
@@ -135,12 +136,20 @@ class Places:
         """Count a reader. Raises HTTPException when there are as many as may be."""
         with self._lock:
             if self._reading[visitor] >= OF_ONE_VISITOR:
-                told = f"You are reading {OF_ONE_VISITOR} exports already; try again when one has ended."
-                raise HTTPException(429, told, RETRY)
+                said = ngettext(
+                    "You are reading {n} exports already; try again when one has ended.",
+                    "You are reading {n} exports already; try again when one has ended.",
+                    OF_ONE_VISITOR,
+                ).format(n=OF_ONE_VISITOR)
+                raise HTTPException(429, said, RETRY)
             strangers = sum(number for one, number in self._reading.items() if not one.has_key)
             if not visitor.has_key and strangers >= self._of_strangers:
-                told = f"{self._of_strangers} exports are being read already; try again later."
-                raise HTTPException(503, told, RETRY)
+                said = ngettext(
+                    "{n} exports are being read already; try again later.",
+                    "{n} exports are being read already; try again later.",
+                    self._of_strangers,
+                ).format(n=self._of_strangers)
+                raise HTTPException(503, said, RETRY)
             self._reading[visitor] += 1
 
     def leave(self, visitor: Visitor) -> None:
@@ -200,7 +209,12 @@ class Exports:
         self._places.take(visitor)
         if not self._coming.acquire(blocking=False):
             self._places.leave(visitor)
-            raise HTTPException(503, f"{COMING_AT_ONCE} archives are being made already; try again soon.", RETRY)
+            said = ngettext(
+                "{n} archives are being made already; try again soon.",
+                "{n} archives are being made already; try again soon.",
+                COMING_AT_ONCE,
+            ).format(n=COMING_AT_ONCE)
+            raise HTTPException(503, said, RETRY)
 
         def leave() -> None:
             self._coming.release()
@@ -233,19 +247,26 @@ class Exports:
     def _file(self, visitor: Visitor, found: Callable[[], ExportFile]) -> ExportFile:
         writers = self._writers[visitor.has_key]
         if not writers.acquire(blocking=False):
-            raise HTTPException(503, f"{WRITTEN_AT_ONCE} exports are being written already; try again soon.", RETRY)
+            said = ngettext(
+                "{n} exports are being written already; try again soon.",
+                "{n} exports are being written already; try again soon.",
+                WRITTEN_AT_ONCE,
+            ).format(n=WRITTEN_AT_ONCE)
+            raise HTTPException(503, said, RETRY)
         try:
             return found()
         except OSError as error:
             log.error("an export cannot be written to the temporary folder: %s", error)
-            raise HTTPException(503, "The export cannot be written at the moment; try again later.", RETRY) from None
+            said = _("The export cannot be written at the moment; try again later.")
+            raise HTTPException(503, said, RETRY) from None
         finally:
             writers.release()
 
     def _of_filters(self, write: Callable[[], ExportFile]) -> ExportFile:
         with self._filtered_lock:
             if sum(file.size for file in self._filtered) > self._most_filtered:
-                raise HTTPException(503, "Large exports with filters are being read; try again later.", RETRY)
+                said = _("Large exports with filters are being read; try again later.")
+                raise HTTPException(503, said, RETRY)
         file = write()
         with self._filtered_lock:
             self._filtered.add(file)

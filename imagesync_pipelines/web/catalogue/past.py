@@ -37,10 +37,8 @@ def shown_at(engine: sa.Engine, product_id: int, at: datetime, showing: ShowingS
     with snapshot(engine) as connection:
         since = known_since(connection)
         if at < since:
-            raise PastUnknownError(
-                f"What was shown at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC is not known: the history begins at "
-                f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
-            )
+            asked, begin = (f"{one.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for one in (at, since))
+            raise PastUnknownError(f"What was shown at {asked} UTC is not known: the history begins at {begin} UTC.")
         own_first = showing.image_db_own_images_first
         whose = whose_images(connection, [product_id], own_images_first=own_first).get(product_id)
         parent = connection.scalar(sa.select(product.c.parent_id).where(product.c.id == product_id))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.products.export_rows import snapshot
 from imagesync_pipelines.quality.queries import Asked, Score, Step, summary, trend, what_next
 from imagesync_pipelines.quality.rules import rule_sets
@@ -14,6 +15,7 @@ from imagesync_pipelines.web.catalogue.state import Opened
 DAYS = 60
 WIDTH, HEIGHT, MARGIN = 120, 32, 4
 MOST_STEPS = 6
+_THEN = N_("{score}, {before} on {day}")
 
 
 class Line(NamedTuple):
@@ -80,5 +82,6 @@ def line_of(scores: Sequence[Score]) -> Line:
         (round(MARGIN + wide * (one.day - first).days / span, 1), round(MARGIN + high * (100 - one.score) / 100, 1))
         for one in scores
     ]
-    before = f", {int(scores[0].score)} on {first.isoformat()}" if len(scores) > 1 else ""
-    return Line(" ".join(f"{x},{y}" for x, y in points), points[-1], f"{int(scores[-1].score)}{before}")
+    last, before = int(scores[-1].score), int(scores[0].score)
+    words = _THEN.format(score=last, before=before, day=first.isoformat())
+    return Line(" ".join(f"{x},{y}" for x, y in points), points[-1], words if len(scores) > 1 else str(last))

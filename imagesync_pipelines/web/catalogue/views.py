@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _
 from imagesync_pipelines.storage.database import read_rows
 from imagesync_pipelines.storage.schema_catalogue import saved_view
 from imagesync_pipelines.web.catalogue.admin.sessions import Viewer, go_on, tell, visitor
@@ -63,7 +64,7 @@ def keep(request: Request, opened: Here, who: Viewer, wanted: Annotated[KeptView
     statement = statement.on_conflict_do_update(index_elements=["user_id", "name"], set_={"query": query})
     with opened.engine.begin() as connection:
         connection.execute(statement)
-    tell(request, f"Kept as {wanted.name}.")
+    tell(request, _("Kept as {name}.").format(name=wanted.name))
     return go_on(f"{request.app.url_path_for('products')}?{query}")
 
 
@@ -73,5 +74,5 @@ def forget(request: Request, opened: Here, who: Viewer, name: Annotated[Name, Fo
     mine = (saved_view.c.user_id == who.id) & (saved_view.c.name == name)
     with opened.engine.begin() as connection:
         connection.execute(saved_view.delete().where(mine))
-    tell(request, f"{name} is kept no longer.")
+    tell(request, _("{name} is kept no longer.").format(name=name))
     return go_on(str(request.app.url_path_for("products")))

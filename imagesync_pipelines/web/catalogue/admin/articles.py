@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.languages import _, retold, told
 from imagesync_pipelines.products import article_rules
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE, SettingsError
@@ -94,7 +95,7 @@ def match_again(request: Request, opened: Here, who: Admin, meant: Annotated[Wai
     Where a connector has no accounts, it is read as a whole.
     """
     if meant.connector not in connector_titles():
-        raise HTTPException(404, "There is no such connector.")
+        raise HTTPException(404, told("There is no such connector."))
     if meant.connector == DEFAULT_SOURCE:
         return launched(request, opened, who, replay_of([meant.key]))
     declared = connector_named(meant.connector)
@@ -148,7 +149,8 @@ def keep(request: Request, opened: Here, who: Admin, said: Annotated[Said, Form(
     variant = said.variant if said.only_code else ""
     made = article_rules.add_rule(opened.engine, said.number, variant, said.sku.strip() or said.meant, who.name)
     log.info("%s said that article %r is product %s", who.name, made.words, made.product_id)
-    tell(request, f"{made.words} is {made.sku} {made.name}. The next synchronisation follows it.")
+    sentence = _("{number} is {product}. The next synchronisation follows it.")
+    tell(request, sentence.format(number=retold(made.words), product=f"{made.sku} {made.name}"))
     return go_on(str(request.app.url_path_for("unmatched")))
 
 
@@ -157,5 +159,5 @@ def forget(request: Request, opened: Here, who: Admin, said: Annotated[Said, For
     """Forget a rule."""
     article_rules.remove_rule(opened.engine, said.number, said.variant, who.name)
     log.info("%s forgot the rule of article %r %r", who.name, said.number, said.variant)
-    tell(request, "The rule is forgotten. The next synchronisation matches the number without it.")
+    tell(request, _("The rule is forgotten. The next synchronisation matches the number without it."))
     return go_on(str(request.app.url_path_for("unmatched")))

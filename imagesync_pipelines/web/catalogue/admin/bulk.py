@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import N_, _, ngettext
 from imagesync_pipelines.products import ordering, pins_by_rule
 from imagesync_pipelines.quality.better import Better, better_mains
 from imagesync_pipelines.registry import connector_named
@@ -29,6 +30,7 @@ log = logging.getLogger("imagesync.catalogue")
 
 # So many of the chosen ones are shown with their pictures.
 SHOWN = 24
+NOTHING_CHOSEN = N_("Choose products in the list first; nothing was started.")
 
 
 class Chosen(BaseModel):
@@ -58,8 +60,7 @@ def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, For
     """What was chosen, and what can be done with it; nothing is changed."""
     ids = _all_that_fit(opened, chosen.query) if chosen.everything else list(dict.fromkeys(chosen.ids))
     if not ids:
-        said = "Choose products in the list first; nothing was started."
-        raise NothingToStartError(said, plain_query(chosen.query))
+        raise NothingToStartError(NOTHING_CHOSEN, plain_query(chosen.query))
     first = queries.shown_for(opened.engine, ids[:SHOWN], opened.showing)
     context = {
         "ids": ids,
@@ -80,7 +81,7 @@ def look_at_sync(request: Request, opened: Here, _: Admin, meant: Annotated[Mean
     with opened.engine.connect() as connection:
         products = {sku: product_id for product_id, sku in queries.skus_of(connection, meant.ids).items()}
     if not products:
-        raise NothingToStartError("Choose products in the list first; nothing was started.")
+        raise NothingToStartError(NOTHING_CHOSEN)
     known = declared.skus_known(opened.engine, opened.storage, channel.account, list(products))
     excluded = excluding.look_at(opened.engine, channel, sorted(known), EXCLUDE)
     why = {sku: excluded.get(sku, "") if sku in known else declared.unknown_sku for sku in sorted(products)}
@@ -100,7 +101,7 @@ def plan_sync(request: Request, opened: Here, who: Admin, meant: Annotated[Meant
     """Start the run that plans the synchronisation of what was looked at; its plan is applied on its page."""
     channel = channel_named(opened, meant.channel)
     if not meant.skus:
-        raise NothingToStartError("Choose products in the list first; nothing was started.")
+        raise NothingToStartError(NOTHING_CHOSEN)
     run = sync_of_account(opened, channel.connector, channel.account, dry_run=True, skus=meant.skus)
     return launched(request, opened, who, run)
 
@@ -142,9 +143,18 @@ def pin(request: Request, opened: Here, who: Admin, looked_at: Annotated[LookedA
         choices.append((product_id, before or None, after or None, stamp))
     done, moved = pins_by_rule.carry_out(opened.engine, choices, who.name)
     log.info("%s chose the primary pictures of %s products by a rule", who.name, done)
-    left = f" {moved} changed since they were looked at and were left alone." if moved else ""
-    tell(request, f"Primary pictures chosen: {done}.{left}")
+    tell(request, _("Primary pictures chosen: {n}.").format(n=done) + left_alone(moved))
     return go_on(str(request.app.url_path_for("products")))
+
+
+def left_alone(moved: int) -> str:
+    """What follows behind what was done: of how many products nothing was, '' for none."""
+    words = ngettext(
+        "{n} changed since they were looked at and were left alone.",
+        "{n} changed since they were looked at and were left alone.",
+        moved,
+    )
+    return f" {words.format(n=moved)}" if moved else ""
 
 
 def _all_that_fit(opened: Opened, query: str) -> list[int]:

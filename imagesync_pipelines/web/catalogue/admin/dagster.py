@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
@@ -17,8 +18,8 @@ DEADLINE_SECONDS = 30.0
 MAX_BYTES = 16 * 1024 * 1024
 
 # Dagster's words for the state of a run, in ours; every other one is of a run that is being prepared.
-ENDED = {"SUCCESS": "completed", "FAILURE": "failed", "CANCELED": "cancelled"}
-UNDER_WAY = {"QUEUED": "queued", "STARTED": "running", "CANCELING": "cancelling"}
+ENDED = {"SUCCESS": N_("completed"), "FAILURE": N_("failed"), "CANCELED": N_("cancelled")}
+UNDER_WAY = {"QUEUED": N_("queued"), "STARTED": N_("running"), "CANCELING": N_("cancelling")}
 
 _JOBS = """
 query Jobs { repositoriesOrError {
@@ -97,7 +98,7 @@ class Dagster:
             return None
         status, moments = answer["status"], (answer["startTime"], answer["endTime"])
         started, ended = (None if at is None else datetime.fromtimestamp(at, UTC) for at in moments)
-        state = ENDED.get(status) or UNDER_WAY.get(status, "starting")
+        state = ENDED.get(status) or UNDER_WAY.get(status, N_("starting"))
         tags = {tag["key"]: tag["value"] for tag in answer["tags"]}
         return Run(answer["jobName"], state, status in ENDED, started, ended, tags)
 
@@ -127,12 +128,14 @@ class Dagster:
                 answer: Any = session.call(request).data["data"][field]  # type: ignore[index]
             kind = answer["__typename"]
         except UpstreamError as error:
+            if error.ambiguous:
+                raise DagsterUnreachableError(
+                    f"Dagster at {self.address} was asked and gave no good answer. If this was to start a run, it may "
+                    "have started: look at the history before you start it again."
+                ) from error
             raise DagsterUnreachableError(
-                f"Dagster at {self.address} was asked and gave no good answer. If this was to start a run, it may have "
-                "started: look at the history before you start it again."
-                if error.ambiguous
-                else f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and "
-                "is IMAGESYNC_WEBSERVER_URL its address?"
+                f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and is "
+                "IMAGESYNC_WEBSERVER_URL its address?"
             ) from error
         except (KeyError, TypeError, IndexError):
             raise DagsterUnreachableError(f"What answers at {self.address} does not seem to be Dagster.") from None
@@ -140,5 +143,6 @@ class Dagster:
             return None
         if kind != wanted:
             reasons = [str(one.get("message", "")) for one in answer.get("errors", ())]
-            raise DagsterUnreachableError(f"Dagster refused: {answer.get('message') or '; '.join(reasons) or kind}")
+            why = answer.get("message") or "; ".join(reasons) or kind
+            raise DagsterUnreachableError(f"Dagster refused: {why}")
         return answer

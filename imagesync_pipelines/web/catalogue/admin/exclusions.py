@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import ngettext, retold, told
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.database import among
@@ -19,7 +20,7 @@ from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableEr
 from imagesync_pipelines.web.catalogue.admin.many import ProductIds, Skus
 from imagesync_pipelines.web.catalogue.admin.runs import launched, taking_away
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles, connector_words
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
 
@@ -83,21 +84,36 @@ def look(request: Request, opened: Here, _: Admin, doing: Doing, meant: Annotate
 @router.post("/admin/exclusions/{doing}", name="decide_exclusions")
 def decide(request: Request, opened: Here, who: Admin, doing: Doing, meant: Annotated[Meant, Form()]) -> Response:
     """Exclude what was looked at, or end that, in this person's name."""
-    channel = channel_named(opened, meant.channel, doing)
+    channel, why = channel_named(opened, meant.channel, doing), ""
     if doing == EXCLUDE:
         skus = sorted({*meant.skus, *(meant.already if meant.take_away else ())})
         done = excluding.exclude(opened.engine, channel, skus, who.name, meant.why)
-        said = "excluded. What is there stays, and nothing of it is changed."
+        said = ngettext(
+            "{channel}: {n} excluded. What is there stays, and nothing of it is changed.",
+            "{channel}: {n} excluded. What is there stays, and nothing of it is changed.",
+            len(done),
+        )
     else:
         done = excluding.include(opened.engine, channel, meant.skus, who.name)
-        said = "no longer excluded. The next run does what is wanted there."
+        said = ngettext(
+            "{channel}: {n} no longer excluded. The next run does what is wanted there.",
+            "{channel}: {n} no longer excluded. The next run does what is wanted there.",
+            len(done),
+        )
     log.info("%s: %s of %s products, %s", who.name, doing, len(done), channel.name)
     if doing == EXCLUDE and meant.take_away:
         try:
             return launched(request, opened, who, taking_away(channel, skus))
         except DagsterUnreachableError as error:
-            said = f"excluded. What is there stays for now, for the plan that takes it away was not started: {error}"
-    tell(request, f"{called(channel.connector, channel.account)}: {len(done)} {said}")
+            why = retold(str(error))
+            said = ngettext(
+                "{channel}: {n} excluded. What is there stays for now, for the plan that takes it away was not "
+                "started: {why}",
+                "{channel}: {n} excluded. What is there stays for now, for the plan that takes it away was not "
+                "started: {why}",
+                len(done),
+            )
+    tell(request, said.format(channel=called(channel.connector, channel.account), n=len(done), why=why))
     return go_on(str(request.app.url_path_for("exclusions")))
 
 
@@ -114,7 +130,7 @@ def channels(opened: Opened) -> dict[str, str]:
 
 def called(connector: str, account: str) -> str:
     """What people call a channel."""
-    title = connector_titles().get(connector, connector)
+    title = connector_words(connector)
     return f"{title}: {account}" if account else title
 
 
@@ -122,7 +138,7 @@ def channel_named(opened: Opened, name: str, doing: str = EXCLUDE) -> Channel:
     """The channel that a form names. Raises HTTPException, ExclusionRefusedError and AccountsError."""
     connector, _, account = name.partition("/")
     if connector not in connector_titles():
-        raise HTTPException(404, "There is no such channel.")
+        raise HTTPException(404, told("There is no such channel."))
     declared = connector_named(connector)
     if doing == INCLUDE:
         # An account that is not set up any more has exclusions too.

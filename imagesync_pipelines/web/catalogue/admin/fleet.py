@@ -10,6 +10,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import SettingsError, load_settings
 from imagesync_pipelines.sync.fleet import Name, Target, fleet
@@ -41,7 +42,6 @@ def targets(request: Request, opened: Here, _: Viewer) -> Response:
         "others": others,
         "differ": sum(one.differs for one in found),
         "late": sum(one.late for one in found),
-        "titles": connector_titles(),
         "told": told,
     }
     return private_page(request, "admin/fleet.html", context)
@@ -51,7 +51,7 @@ def targets(request: Request, opened: Here, _: Viewer) -> Response:
 def plan_repair(request: Request, opened: Here, who: Admin, meant: Annotated[Meant, Form()]) -> Response:
     """Start the run that reads a target and its source whole and plans what would put it right; nothing is written."""
     if meant.connector not in connector_titles():
-        raise HTTPException(404, "There is no such connector.")
+        raise HTTPException(404, _("There is no such connector."))
     whole = {"full": True} if "full" in connector_named(meant.connector).options.model_fields else {}
     run = sync_of_account(opened, meant.connector, meant.account, dry_run=True, **whole)
     return launched(request, opened, who, run)

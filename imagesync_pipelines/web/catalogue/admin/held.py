@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _, retold
 from imagesync_pipelines.storage.schema import held as held_table
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
@@ -64,5 +65,5 @@ def decide(
         ids |= {one.id for one in held.undecided(opened.engine) if one.id <= chosen.newest}
     done = held.decide(opened.engine, ids, decision, who.name)
     log.info("%s: %s of %s held rows", who.name, decision, done)
-    tell(request, f"{held.DECIDED[decision].format(done)}." if done else "Choose what to decide about.")
+    tell(request, f"{retold(held.DECIDED[decision].format(done))}." if done else _("Choose what to decide about."))
     return go_on(str(request.app.url_path_for("held")))

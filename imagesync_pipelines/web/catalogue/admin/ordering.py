@@ -9,10 +9,12 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _, told
 from imagesync_pipelines.products import ordering
 from imagesync_pipelines.products.ordering import Arrange, Order
 from imagesync_pipelines.products.pins_by_rule import Picture
 from imagesync_pipelines.web.catalogue import queries
+from imagesync_pipelines.web.catalogue.admin.bulk import left_alone
 from imagesync_pipelines.web.catalogue.admin.many import ROWS, ProductIds, Stamps, Start
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
@@ -66,7 +68,7 @@ def plan_by_hand(request: Request, opened: Here, _: Admin, product_id: RowId, or
         found = ordering.plan_orders(connection, [product_id], _by_hand(order))
         pictures = _pictures(connection, found)
     if not found:
-        raise HTTPException(404, "There is no product here.")
+        raise HTTPException(404, told("There is no product here."))
     plan, ids = found[0], [one.id for one in found[0].after]
     first = 1 if plan.is_pinned else 0
     context = {
@@ -93,12 +95,13 @@ def keep_by_hand(
     done, moved = ordering.carry_out(opened.engine, [(product_id, hand.stamp)], _by_hand(hand.order), who.name)
     if moved:
         raise HTTPException(
-            409, "The pictures of this product changed since they were looked at; nothing was changed. Open it again."
+            409,
+            told("The pictures of this product changed since they were looked at; nothing was changed. Open it again."),
         )
     if done:
         log.info("%s put the pictures of product %s in order", who.name, product_id)
         again = hand.order == "rules"
-        tell(request, "The rules order its pictures again." if again else "The pictures stay in this order now.")
+        tell(request, _("The rules order its pictures again.") if again else _("The pictures stay in this order now."))
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))
 
 
@@ -129,8 +132,7 @@ def keep_by_rule(request: Request, opened: Here, who: Admin, looked_at: Annotate
     pairs = [tuple(map(int, one.split(":"))) for one in looked_at.orders]
     done, moved = ordering.carry_out(opened.engine, ((one, stamp) for one, stamp in pairs), looked_at.arrange, who.name)
     log.info("%s put the pictures of %s products in order by a rule", who.name, done)
-    left = f" {moved} changed since they were looked at and were left alone." if moved else ""
-    tell(request, f"Products put in order: {done}.{left}")
+    tell(request, _("Products put in order: {n}.").format(n=done) + left_alone(moved))
     return go_on(str(request.app.url_path_for("products")))
 
 

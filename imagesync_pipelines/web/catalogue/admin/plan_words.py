@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage import plan_words
 from imagesync_pipelines.storage.plans import Plans
@@ -70,5 +71,5 @@ def say(
     Plans(opened.engine, opened.storage).header(plan_id)
     plan_words.say(opened.engine, plan_id, word, who.name, said.comment)
     log.info("%s: %s of plan %s", who.name, word, plan_id)
-    tell(request, "The plan is approved." if word == "approve" else "The plan is dismissed; nobody can apply it.")
+    tell(request, _("The plan is approved.") if word == "approve" else _("The plan is dismissed; nobody can apply it."))
     return go_on(str(request.app.url_path_for("plan", plan_id=plan_id)))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import distinct_on
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import N_, _, ngettext, told
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.errors import StorageError
@@ -39,10 +40,14 @@ MOST_REPLAYED = 1000
 # Of the article numbers that no product has, so many stand with the quarantine.
 FEW_ARTICLES = 10
 # What a person can do, by the stage in which an item failed.
-AT_THE_SOURCE = "Correct it where it comes from; the next run reads it again."
+AT_THE_SOURCE = N_("Correct it where it comes from; the next run reads it again.")
 ADVICE = {
-    APPLY_STAGE: "It could not be written. Every run tries it again; try it now when what the reason names is mended.",
-    REFUSED_STAGE: "The account refuses it. Mend the picture where it comes from, or its settings, and try it again.",
+    APPLY_STAGE: N_(
+        "It could not be written. Every run tries it again; try it now when what the reason names is mended."
+    ),
+    REFUSED_STAGE: N_(
+        "The account refuses it. Mend the picture where it comes from, or its settings, and try it again."
+    ),
 }
 # Of a raw record that may be of any length.
 SHOWN_CHARACTERS = 4000
@@ -171,7 +176,7 @@ def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenI
     """
     connector, _, account = chosen.connector.partition("/")
     if connector not in connector_titles():
-        raise HTTPException(404, "There is no such connector.")
+        raise HTTPException(404, told("There is no such connector."))
     entries = QuarantineTable(opened.engine, chosen.connector).list()
     wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
     if chosen.ids and not wanted:
@@ -192,6 +197,10 @@ def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenIte
     """Forget chosen items; they come back when they fail again."""
     gone = QuarantineTable(opened.engine, chosen.connector).drop(chosen.ids)
     log.info("%s dropped %s items of %r from quarantine", who.name, gone, chosen.connector)
-    noun = "item is" if gone == 1 else "items are"
-    tell(request, f"{gone} {noun} forgotten; what fails again comes back." if gone else "Choose what to forget.")
+    said = ngettext(
+        "{n} item is forgotten; what fails again comes back.",
+        "{n} items are forgotten; what fails again comes back.",
+        gone,
+    )
+    tell(request, said.format(n=gone) if gone else _("Choose what to forget."))
     return go_on(str(request.app.url_path_for("quarantine")))

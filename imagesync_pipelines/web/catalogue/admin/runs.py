@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.effects import Touched, touched_by
@@ -127,8 +128,10 @@ def _asked_for(opened: Opened, form: StartForm) -> JobRun:
         known = products_of_skus(opened.engine, [sku for sku in skus if "\0" not in sku], with_left=True)
         unknown = [sku for sku in skus if sku not in known]
         if unknown:
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise NothingToStartError(f"No product has the SKU {', '.join(unknown[:5])}{more}. Nothing was started.")
+            named, more = ", ".join(unknown[:5]), len(unknown) - 5
+            if more > 0:
+                raise NothingToStartError(f"No product has the SKU {named} and {more} more. Nothing was started.")
+            raise NothingToStartError(f"No product has the SKU {named}. Nothing was started.")
         return wanted
     if connector not in connector_titles():
         raise NothingToStartError("Choose what to synchronise.")
@@ -156,7 +159,7 @@ def _state(opened: Opened, run_id: str) -> dict[str, object]:
     except DagsterUnreachableError as error:
         return {"run_id": run_id, "problem": str(error)}
     if found is None:
-        raise HTTPException(404, "Dagster has no record of this run.")
+        raise HTTPException(404, _("Dagster has no record of this run."))
     started_by = found.tags.get(STARTED_BY_TAG, "")
     outcome = plan = None
     if found.has_ended:
@@ -188,9 +191,10 @@ def sync_of_connector(
     # Products that were chosen are of no pages.
     has_pages = declared.pages is not None and not asked.get("skus")
     if has_pages and not partitions:
+        source, command = declared.title.lower(), connector.replace("_", "-")
         raise NothingToStartError(
-            f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
-            f"{connector}__page_discovery finds them, or run `imagesync sync {connector.replace('_', '-')}` once."
+            f"Dagster does not know any pages of the {source} yet. The sensor {connector}__page_discovery finds them, "
+            f"or run `imagesync sync {command}` once."
         )
     if declared.accounts is not None and account not in partitions:
         known = ", ".join(partitions) or "none"

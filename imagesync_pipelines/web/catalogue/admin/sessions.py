@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
+from imagesync_pipelines.languages import _, ngettext
 from imagesync_pipelines.storage.schema_catalogue import wrong_login
 from imagesync_pipelines.storage.wrong_logins import WrongLogins
 from imagesync_pipelines.web.catalogue import access
@@ -73,11 +74,16 @@ async def log_in(request: Request, opened: Here, form: Annotated[LoginForm, Form
         user = await let_in(tries, form.name, address, opened.clock(), check)
     except TooManyTriesError as error:
         log.warning("too many tries to log in from %s", address)
-        sentence, retry = f"Too many tries. Wait {error.seconds} seconds, then try again.", str(error.seconds)
+        retry = str(error.seconds)
+        sentence = ngettext(
+            "Too many tries. Wait {n} second, then try again.",
+            "Too many tries. Wait {n} seconds, then try again.",
+            error.seconds,
+        ).format(n=error.seconds)
         return await run_in_threadpool(login_form, request, form.next, sentence, 429, {"Retry-After": retry})
     if user is None:
         log.warning("a try to log in from %s failed", address)
-        return await run_in_threadpool(login_form, request, form.next, "Name or password is wrong.", 401)
+        return await run_in_threadpool(login_form, request, form.next, _("Name or password is wrong."), 401)
     begin_session(request, user.id, user.session_epoch)
     request.state.visitor = user
     log.info("%s logged in from %s", user.name, address)
@@ -192,7 +198,8 @@ def _viewer(request: Request) -> User:
 
 def _admin(user: Annotated[User, Depends(_viewer)]) -> User:
     if user.role is not UserRole.ADMIN:
-        raise HTTPException(403, f"{user.name} may look at everything, but not change it. Ask somebody who may.")
+        said = _("{name} may look at everything, but not change it. Ask somebody who may.")
+        raise HTTPException(403, said.format(name=user.name))
     return user
 
 
@@ -213,7 +220,7 @@ async def from_our_form(request: Request) -> None:
     form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
     sent = form.get(_CSRF)
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), csrf_token(request).encode()):
-        raise HTTPException(403, "This form is too old, or it is not ours. Go back, reload the page and try again.")
+        raise HTTPException(403, _("This form is too old, or it is not ours. Go back, reload the page and try again."))
 
 
 def private_page(

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _, ngettext, retold
 from imagesync_pipelines.registry import CONNECTORS
 from imagesync_pipelines.settings import SettingsError, load_settings
 from imagesync_pipelines.storage import subscriptions
@@ -93,18 +94,27 @@ def change(
         return _made(request, opened, managing.rotate(sender, name))
     if action == "pause":
         subscriptions.pause(opened.engine, name, f"{who.name} paused it")
-        said = f"{name} is paused; what happens meanwhile is kept."
+        said = _("{name} is paused; what happens meanwhile is kept.").format(name=name)
     elif action == "resume":
-        said = f"{name} goes on where it was{managing.resume(sender, name)}."
+        gone = retold(managing.resume(sender, name).removeprefix("; "))
+        said = _("{name} goes on where it was.").format(name=name)
+        if gone:
+            said = _("{name} goes on where it was; {gone}.").format(name=name, gone=gone)
     elif action == "replay":
         ahead = subscriptions.replay(opened.engine, name, managing.first_of(sender, form.first.strip()))
-        said = f"{ahead} events are looked at again; each message has the id that it had."
+        said = ngettext(
+            "{n} events are looked at again; each message has the id that it had.",
+            "{n} events are looked at again; each message has the id that it had.",
+            ahead,
+        ).format(n=ahead)
     elif action == "remove":
         managing.remove(sender, name)
-        said = f"{name} is removed."
+        said = _("{name} is removed.").format(name=name)
     else:
         outcome = managing.test(sender, name)
-        said = f"{name}: {outcome.said or f'it accepted the test (HTTP {outcome.status})'}."
+        said = _("{name}: it accepted the test (HTTP {status}).").format(name=name, status=outcome.status)
+        if outcome.said:
+            said = f"{name}: {retold(outcome.said)}."
     return _said(request, said)
 
 
@@ -112,7 +122,7 @@ def _made(request: Request, opened: Opened, made: managing.Made) -> Response:
     """What is to be done. Only a secret, which goes through no redirect and no cookie, is on the form's own page."""
     if made.shows_secret:
         return _page(request, opened, NewWebhook(), made=made)
-    return _said(request, f"{made.subscription.name}: {' '.join(made.todo)}")
+    return _said(request, f"{made.subscription.name}: {' '.join(map(retold, made.todo))}")
 
 
 def _said(request: Request, said: str) -> Response:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import N_, _, retold
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import AccessRefusedError, User, UserRole
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
@@ -17,7 +18,7 @@ from imagesync_pipelines.web.service import Text
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
 
-OWN = "Nobody changes their own role, or disables themselves: ask another admin. Nothing was changed."
+OWN = N_("Nobody changes their own role, or disables themselves: ask another admin. Nothing was changed.")
 
 
 class NewUser(BaseModel):
@@ -60,7 +61,7 @@ def change_role(
     _not_oneself(who, user_id)
     user = access.set_role(opened.engine, user_id, role)
     log.info("%s made the user %s %s", who.name, user.name, user.role)
-    tell(request, f"{user.name} is {user.role} now.")
+    tell(request, _("{name} is {role} now.").format(name=user.name, role=retold(user.role)))
     return go_on(str(request.app.url_path_for("users")))
 
 
@@ -70,7 +71,7 @@ def disable(request: Request, opened: Here, who: Admin, user_id: RowId) -> Respo
     _not_oneself(who, user_id)
     user = access.disable_by_id(opened.engine, user_id)
     log.info("%s disabled the user %s", who.name, user.name)
-    tell(request, f"{user.name} may not sign in any more. What {user.name} chose stays.")
+    tell(request, _("{name} may not sign in any more. What {name} chose stays.").format(name=user.name))
     return go_on(str(request.app.url_path_for("users")))
 
 
@@ -79,7 +80,7 @@ def enable(request: Request, opened: Here, who: Admin, user_id: RowId) -> Respon
     """Let somebody of the identity provider sign in there again."""
     user = access.enable_by_id(opened.engine, user_id)
     log.info("%s let the user %s in again", who.name, user.name)
-    tell(request, f"{user.name} may sign in again.")
+    tell(request, _("{name} may sign in again.").format(name=user.name))
     return go_on(str(request.app.url_path_for("users")))
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.web.catalogue.admin.sessions import (
     HOME,
     NO_STORE,
@@ -37,8 +38,9 @@ _BEGUN = "oidc_begun"
 _MOST_BEGUN, _LONGEST_NEXT = 3, 400
 _SECONDS_TO_SIGN_IN = 900
 _LONGEST = 4000
-_CANCELLED = {"access_denied": "The sign-in was cancelled."}
-USED_UP = "This sign-in was begun too long ago, in another browser, or is used up. Sign in once more."
+_CANCELLED = {"access_denied": N_("The sign-in was cancelled.")}
+_NOBODY = N_("{provider} let nobody in.")
+USED_UP = N_("This sign-in was begun too long ago, in another browser, or is used up. Sign in once more.")
 
 
 @router.get("/login/oidc", name="oidc_begin")
@@ -82,7 +84,7 @@ def callback(
     wanted = own_path(str(asked["next"]), dagsters(request))
     if not code:
         log.warning("the provider let nobody in: %.100s", error)
-        said = _CANCELLED.get(error, f"{login.settings.name} let nobody in.")
+        said = _CANCELLED.get(error, _NOBODY.format(provider=login.settings.name))
         return login_form(request, wanted, said, 401)
     try:
         user_id, epoch, session_id = login.finish(code, str(asked["nonce"]), str(asked["verifier"]), iss)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import N_, _, told
 from imagesync_pipelines.quality.alike import KINDS, Kind, Page, dismiss, restore, suggestions
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, tell
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
@@ -47,7 +48,11 @@ def alike(request: Request, opened: Here, which: Which = "", cursor: Cursor = ""
     context = {
         "suggestions": found,
         "which": which,
-        "tabs": [("", "All"), *((one.value, label) for one, label in KINDS.items()), ("dismissed", "Dismissed")],
+        "tabs": [
+            ("", N_("All")),
+            *((one.value, label) for one, label in KINDS.items()),
+            ("dismissed", N_("Dismissed")),
+        ],
         "kinds": KINDS,
         "cursor": cursor,
         "next_cursor": encode_cursor(following) if following is not None else None,
@@ -63,9 +68,11 @@ def dismiss_alike(request: Request, opened: Here, who: Admin, pair: Annotated[Pa
     """Suggest nothing of these two any more, in this person's name."""
     with opened.engine.begin() as connection:
         if not dismiss(connection, pair.sha256, pair.other, who.name):
-            raise HTTPException(409, "This is suggested no longer, or somebody dismissed it before. Reload the page.")
+            raise HTTPException(
+                409, told("This is suggested no longer, or somebody dismissed it before. Reload the page.")
+            )
     log.info("%s dismissed what is suggested of %s and %s", who.name, pair.sha256, pair.other)
-    return _told(request, "Dismissed.", pair)
+    return _told(request, _("Dismissed."), pair)
 
 
 @admin_router.post("/admin/quality/restore", name="restore_alike")
@@ -73,9 +80,9 @@ def restore_alike(request: Request, opened: Here, who: Admin, pair: Annotated[Pa
     """Suggest again what somebody dismissed of these two."""
     with opened.engine.begin() as connection:
         if not restore(connection, pair.sha256, pair.other):
-            raise HTTPException(409, "This is not dismissed any more. Reload the page.")
+            raise HTTPException(409, told("This is not dismissed any more. Reload the page."))
     log.info("%s shows again what is suggested of %s and %s", who.name, pair.sha256, pair.other)
-    return _told(request, "It is suggested again.", pair)
+    return _told(request, _("It is suggested again."), pair)
 
 
 def _told(request: Request, sentence: str, pair: Pair) -> Response:

@@ -7,6 +7,8 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import _, retold
+from imagesync_pipelines.languages.numbers import fixed
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.job_runs import PastRun, job_words
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles, freshness, render
@@ -52,7 +54,6 @@ GAP = 2.0
 THINNEST = 1.5
 # With fewer runs than this the bars keep to the left and do not grow wider.
 FEWEST = 20
-COUNTED = ("added", "updated", "deleted")
 
 
 class Bar(NamedTuple):
@@ -75,11 +76,12 @@ class Plot(NamedTuple):
 
 def counts_plot(runs: Sequence[PastRun]) -> Plot:
     """Images added, updated and deleted per run, one on the other; runs newest first."""
+    said = {"added": _("{job}: {n} added"), "updated": _("{job}: {n} updated"), "deleted": _("{job}: {n} deleted")}
     return _plot(
         [
             [
-                (kind, value, f"{job_words(run.job)}: {value} {kind}")
-                for kind in COUNTED
+                (kind, value, words.format(job=retold(job_words(run.job)), n=value))
+                for kind, words in said.items()
                 if (value := getattr(run, kind))
             ]
             for run in reversed(runs)
@@ -93,7 +95,13 @@ def durations_plot(runs: Sequence[PastRun]) -> Plot:
     for run in reversed(runs):
         seconds = (run.completed - run.started).total_seconds() if run.started and run.completed else 0.0
         rows.append(
-            [("failed" if run.status == "failed" else "seconds", seconds, f"{job_words(run.job)}: {seconds:.1f} s")]
+            [
+                (
+                    "failed" if run.status == "failed" else "seconds",
+                    seconds,
+                    f"{retold(job_words(run.job))}: {fixed(seconds, 1)} s",
+                )
+            ]
         )
     return _plot(rows)
 

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
 from imagesync_pipelines.imaging.errors import Fault
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.originals import Failed, fetch_original
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage import contents
@@ -291,7 +292,9 @@ async def download(request: Request, opened: Here, image_id: RowId) -> Response:
     derivatives: Derivatives = request.app.state.derivatives
     found = await derivatives.whole(picture[0]) if picture is not None else None
     if found is None:
-        raise HTTPException(404, "The picture cannot be had at the moment. Try again later, or open its original.")
+        raise HTTPException(
+            404, told("The picture cannot be had at the moment. Try again later, or open its original.")
+        )
     name, body, facts = found
     kept = {"Cache-Control": ASK_AGAIN, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
     return Response(body, media_type=f"image/{facts.format.lower()}", headers=kept)
@@ -303,14 +306,14 @@ def content(request: Request, opened: Here, sha256: Annotated[str, Path(pattern=
     kept, source = contents.Contents(opened.engine, opened.storage, opened.clock), contents.own_source(sha256)
     found = kept.find([source]).get(source)
     if found is None:
-        raise HTTPException(404, "There is no picture here.")
+        raise HTTPException(404, told("There is no picture here."))
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256}"'}
     if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
         body = kept.read(found)
     except contents.ContentMissingError:
-        raise HTTPException(404, "The picture is kept no longer; the next synchronisation brings it.") from None
+        raise HTTPException(404, told("The picture is kept no longer; the next synchronisation brings it.")) from None
     return Response(body, media_type=f"image/{found.format.lower()}", headers=headers)
 
 

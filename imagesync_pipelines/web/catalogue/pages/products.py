@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.languages import N_, _
+from imagesync_pipelines.languages import N_, _, retold, told
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.products.undoing import undo_choice
 from imagesync_pipelines.quality.better import better_mains
@@ -47,6 +47,7 @@ CHIPS = (
 )
 ORDERS = (("", N_("With pictures first")), ("newest", N_("Newest picture")), ("name", N_("Name")), ("sku", "SKU"))
 MAX_QUERY = 200
+NO_PRODUCT = N_("There is no product here. It may have been an address from another installation.")
 RuleSetId = Annotated[Text, Query(max_length=40)]
 AsOf = Annotated[str, Query(max_length=30)]
 PictureName = Annotated[Text, Query(max_length=500)]
@@ -144,7 +145,7 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
     """A product; `image` is the id of the picture to show large, the primary one without it."""
     view = queries.product_view(opened.engine, product_id, opened.showing)
     if view is None:
-        raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
+        raise HTTPException(404, NO_PRODUCT)
     chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
     known = request.app.state.rule_sets()
     with opened.engine.connect() as connection:
@@ -170,7 +171,7 @@ def product_history(
     """What was done to a product's pictures, or to one of them, in any target; with a moment what it showed then."""
     view = queries.product_view(opened.engine, product_id, opened.showing)
     if view is None:
-        raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
+        raise HTTPException(404, NO_PRODUCT)
     lines, since, is_cut = past.timeline(opened.engine, product_id, view.sku, image)
     by_name = {one.name: one for one in connectors()}
     at = moment_of(as_of, ZoneInfo(opened.shared.timezone))
@@ -200,7 +201,7 @@ def moment_of(text: str, zone: ZoneInfo) -> datetime | None:
     try:
         at = in_every_zone(datetime.fromisoformat(text)) if text else None
     except ValueError:
-        raise HTTPException(400, "As of: that is no moment; it should look like 2026-11-21T13:00.") from None
+        raise HTTPException(400, told("As of: that is no moment; it should look like 2026-11-21T13:00.")) from None
     return at if at is None or at.tzinfo else at.replace(tzinfo=zone)
 
 
@@ -210,7 +211,7 @@ def picture(request: Request, opened: Here, product_id: RowId, image_id: RowId, 
     shown = queries.shown_for(opened.engine, [product_id], opened.showing).get(product_id)
     place = next((at for at, one in enumerate(shown.images if shown else ()) if one.id == image_id), None)
     if shown is None or place is None:
-        raise HTTPException(404, "This picture is not shown for the product any more.")
+        raise HTTPException(404, told("This picture is not shown for the product any more."))
     image = shown.images[place]
     context = {
         "product_id": product_id,
@@ -228,7 +229,7 @@ def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
     """The page of the product with this SKU."""
     found = queries.products_of_skus(opened.engine, [sku]).get(sku)
     if found is None:
-        raise HTTPException(404, f"There is no product with the SKU {sku}.")
+        raise HTTPException(404, _("There is no product with the SKU {sku}.").format(sku=sku))
     return RedirectResponse(str(request.app.url_path_for("product", product_id=found)), 307)
 
 
@@ -253,7 +254,7 @@ def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -
         pinned = connection.execute(pins).mappings().first()
         images = connection.execute(on_it.order_by(image.is_primary.desc(), image.priority, image.id)).mappings().all()
     if row is None:
-        raise HTTPException(404, "There is no product here.")
+        raise HTTPException(404, told("There is no product here."))
     chosen = (pinned["source"], pinned["external_id"]) if pinned else None
     shown = [
         {
@@ -276,10 +277,12 @@ def pin(request: Request, opened: Here, who: Admin, product_id: RowId, image_id:
     with opened.engine.connect() as connection:
         chosen = connection.execute(sa.select(image.source, image.external_id).where(mine)).first()
     if chosen is None:
-        raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
+        raise HTTPException(
+            409, told("This picture is not on the product any more; nothing was changed. Reload its page.")
+        )
     pin_image(opened.engine, product_id, chosen.source, chosen.external_id, who.name)
     log.info("%s chose image %s as the primary one of product %s", who.name, chosen.external_id, product_id)
-    tell(request, "This is the primary picture now. No synchronisation will change that.")
+    tell(request, _("This is the primary picture now. No synchronisation will change that."))
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))
 
 
@@ -288,10 +291,10 @@ def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Resp
     """Let the rules choose the product's primary image again, at once."""
     with opened.engine.connect() as connection:
         if connection.execute(sa.select(schema.product.c.id).where(schema.product.c.id == product_id)).first() is None:
-            raise HTTPException(404, "There is no product here.")
+            raise HTTPException(404, told("There is no product here."))
     if unpin_image(opened.engine, product_id, who.name):
         log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
-        tell(request, "The rules choose the primary picture again.")
+        tell(request, _("The rules choose the primary picture again."))
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))
 
 
@@ -300,5 +303,5 @@ def take_choice_back(request: Request, opened: Here, who: Admin, product_id: Row
     """Take back the last choice of the product's primary image, or order of its images, or the end of one."""
     said = undo_choice(opened.engine, product_id, who.name)
     log.info("%s took back the last choice of product %s: %s", who.name, product_id, said)
-    tell(request, f"{said}.")
+    tell(request, f"{retold(said)}.")
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import Response
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.quality.queries import Asked, not_measured
 from imagesync_pipelines.quality.rules import TO_DO, RuleSet
 from imagesync_pipelines.web.catalogue import judged, photographer
@@ -77,11 +78,11 @@ def quality(request: Request, opened: Here, asked: AskedFor, cursor: Cursor = ""
         "asked": asked,
         "judged": rows,
         "fields": (
-            ("rule", "Rule", [(one.id, one.title) for one in rule_set.rules] if rule_set else []),
-            ("to_do", "What to do", list(TO_DO.items())),
-            ("connector", "Connector", [(one, titles.get(one, one)) for one in accounts["connector"]]),
-            ("account", "Account", [(one, one) for one in accounts["account"]]),
-            ("kind", "Kind", [(one, one) for one in accounts["kind"]]),
+            ("rule", N_("Rule"), [(one.id, one.title) for one in rule_set.rules] if rule_set else []),
+            ("to_do", N_("What to do"), list(TO_DO.items())),
+            ("connector", N_("Connector"), [(one, titles.get(one, one)) for one in accounts["connector"]]),
+            ("account", N_("Account"), [(one, one) for one in accounts["account"]]),
+            ("kind", N_("Kind"), [(one, one) for one in accounts["kind"]]),
         ),
         "cursor": cursor,
         "next_cursor": following,
@@ -96,7 +97,7 @@ def quality(request: Request, opened: Here, asked: AskedFor, cursor: Cursor = ""
 def report(request: Request, opened: Here, asked: AskedFor, form: Literal["csv", "zip"]) -> Response:
     """What the photographer gets of the pictures that all pages show; in the archive are the worst of them."""
     if not asked.rule_set:
-        raise HTTPException(404, "Nothing was judged yet.")
+        raise HTTPException(404, told("Nothing was judged yet."))
     exports: Exports = request.app.state.exports
     known, visitor, name = request.app.state.rule_sets(), Visitor(address_of(request), has_key=False), asked.rule_set
     if form == "csv":

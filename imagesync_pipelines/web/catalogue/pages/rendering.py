@@ -16,8 +16,19 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.responses import Response
 
-from imagesync_pipelines.languages import LANGUAGES, _, current, ngettext, npgettext, pgettext, retold, speaking
-from imagesync_pipelines.languages.numbers import ago, day, duration, fixed, megapixels, moment, number, share, size
+from imagesync_pipelines.languages import LANGUAGES, N_, _, current, ngettext, npgettext, pgettext, retold, speaking
+from imagesync_pipelines.languages.numbers import (
+    ago,
+    day,
+    duration,
+    fixed,
+    megapixels,
+    moment,
+    number,
+    rewritten,
+    share,
+    size,
+)
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.scans import PROVEN
@@ -35,6 +46,11 @@ _MARK, _MOST_KNOWN = 9_007_199_254_740_993, 500
 def connector_titles() -> dict[str, str]:
     """A connector's name for people, by its name, in the order in which pages name them."""
     return {one.name: one.title for one in connectors()}
+
+
+def connector_words(name: str) -> str:
+    """What people call a connector; one that was taken out since by its name."""
+    return retold(connector_titles().get(name, name))
 
 
 def opened_of(request: Request) -> Opened:
@@ -63,6 +79,7 @@ def make_templates() -> Jinja2Templates:
         _, ngettext, newstyle=True, pgettext=pgettext, npgettext=npgettext
     )
     templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
+    templates.env.filters["connector"] = _at_each_request(connector_words)
     templates.env.globals.update(LANGUAGES=LANGUAGES, language=current, way_back=way_back)
     return templates
 
@@ -172,17 +189,30 @@ def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
 
 def cost_words(cost: Mapping[str, float]) -> str:
     """What a plan costs, in words: calls to another system, and what of bytes and minutes is worth a word."""
-    calls, size, minutes = (cost.get(name, 0) for name in ("calls", "bytes", "minutes"))
-    said = [f"{number(calls)} {'call' if calls == 1 else 'calls'}" if calls else "no call to another system"]
-    if size:
-        said.append(f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB")
+    calls, sent, minutes = (cost.get(name, 0) for name in ("calls", "bytes", "minutes"))
+    said = [ngettext("{n} call", "{n} calls", int(calls)).format(n=number(calls))]
+    if not calls:
+        said = [_("no call to another system")]
+    if sent:
+        said.append(size(sent))
     if minutes >= 0.1:
-        said.append(f"at least {minutes:g} {'minute' if minutes == 1 else 'minutes'}")
+        # Where a language has a form for a few, it is that of a part.
+        count = int(minutes) if minutes == int(minutes) else 2
+        least = ngettext("at least {n} minute", "at least {n} minutes", count)
+        said.append(least.format(n=rewritten(f"{minutes:g}")))
     most = cost.get("calls_if_approved", 0)
-    more = f"; with what the limits hold back {number(most)} {'call' if most == 1 else 'calls'}"
-    return ", ".join(said) + (more if most > calls else "")
+    if most <= calls:
+        return ", ".join(said)
+    words = ngettext("with what the limits hold back {n} call", "with what the limits hold back {n} calls", int(most))
+    return f"{', '.join(said)}; {words.format(n=number(most))}"
 
 
+# What the database holds as a word, and pages show: no code says it as a text.
+WORDS = (
+    *(N_("parent"), N_("variant"), N_("viewer"), N_("admin"), N_("in progress"), N_("allow"), N_("keep")),
+    *(N_("active"), N_("paused"), N_("disabled"), N_("left"), N_("right"), N_("top"), N_("bottom")),
+    *(N_("add"), N_("update"), N_("remove"), N_("reject"), N_("held")),
+)
 _COMMAND = re.compile(r"`([^`]+)`")
 
 

@@ -58,8 +58,8 @@
     large.src = chosen.dataset.large;
     large.alt = chosen.dataset.alt;
     stage.href = chosen.dataset.page;
-    stage.setAttribute("aria-label", "Enlarge: " + chosen.dataset.alt);
-    document.getElementById("caption").textContent = "Picture " + (thumbs.indexOf(chosen) + 1) + " of " + thumbs.length;
+    stage.setAttribute("aria-label", chosen.dataset.label);
+    document.getElementById("caption").textContent = chosen.dataset.caption;
     document.querySelectorAll("[data-about]").forEach(function (panel) {
       panel.hidden = panel.dataset.about !== chosen.dataset.image;
     });
