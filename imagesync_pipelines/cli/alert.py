@@ -51,6 +51,13 @@ def list_alerts(limit: int) -> None:
         )
         for one in found[:limit]
     ]
-    columns = (_("last at"), pgettext("whose", "of"), _("what"), _("more"), _("sent"), _("waits until"))
+    columns = (
+        _("last at"),
+        pgettext("whose", "of"),
+        _("what"),
+        pgettext("how often again", "more"),
+        _("sent"),
+        _("waits until"),
+    )
     title = ngettext("{n} alerts", "{n} alerts", len(found)).format(n=len(found))
     print_table(title, columns, rows)

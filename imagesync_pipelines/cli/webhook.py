@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 
 from imagesync_pipelines.cli.output import print_table, say
-from imagesync_pipelines.languages import _, ngettext, retold
+from imagesync_pipelines.languages import _, ngettext, pgettext, retold
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.storage.subscriptions import NewSubscription
@@ -78,7 +78,8 @@ def list_webhooks() -> None:
             for one in found
         ]
     columns = (
-        _("name"), _("form"), _("address"), _("wants"), _("state"), _("event"), _("behind"), _("last accepted")
+        _("name"), _("form"), _("address"), _("wants"), _("state"), _("event"), pgettext("so many events", "behind"),
+        _("last accepted"),
     )  # fmt: skip
     print_table(ngettext("{n} webhooks", "{n} webhooks", len(found)).format(n=len(found)), columns, rows)
 
@@ -122,7 +123,8 @@ def log(name: str, limit: int) -> None:
     with _sender() as sender:
         found = subscriptions.log_of(sender.engine, subscriptions.named(sender.engine, name), limit)
     columns = (
-        _("event"), _("product"), _("at"), _("attempt"), _("status"), _("seconds"), _("message"), _("said")
+        _("event"), _("product"), pgettext("when", "at"), _("attempt"), _("status"), _("seconds"), _("message"),
+        _("said"),
     )  # fmt: skip
     rows = [
         (

@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.languages import N_, _, ngettext, retold, told_n
+from imagesync_pipelines.languages import N_, _, ngettext, pgettext, retold, told_n
 from imagesync_pipelines.quality import queries
 from imagesync_pipelines.quality.rules import rule_sets
 from imagesync_pipelines.quality.settings import QualitySettings
@@ -123,7 +123,7 @@ def demo(context: click.Context, everything: bool) -> None:
             _print_seen(one.seen.table)
     if everything:
         _print_quality()
-        columns = (_("tried"), _("what the product said"), _("right"))
+        columns = (_("tried"), _("what the product said"), pgettext("correct", "right"))
         print_table(_("what was tried on purpose"), columns, _rows(tried))
     done = [*lines, *pictures, *photos, *listings, *children]
     for line in done:

@@ -12,7 +12,7 @@ from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.cli.sandbox.trials import Seen, Table, Trials
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.undo import undo
-from imagesync_pipelines.languages import N_, told
+from imagesync_pipelines.languages import N_, pgettext, told
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.sandbox.receivers import Told, is_signed, receiver
 from imagesync_pipelines.settings import DEFAULT_SOURCE
@@ -118,7 +118,7 @@ def _got(requests: list[Told], lost: int, secret: str) -> Iterator[tuple[str, ..
     """The rows of the table of what a receiver got, of which it lost so many answers at the beginning."""
     for place, one in enumerate(requests):
         data = json.loads(one.body)["data"]
-        signature = N_("right") if is_signed(one, secret) else N_("WRONG")
+        signature = pgettext("correct", "right") if is_signed(one, secret) else pgettext("not correct", "WRONG")
         answered = N_("500, on purpose") if place < lost else "204"
         yield one.headers["webhook-id"], signature, answered, data["sku"], ", ".join(data["events"])
 
