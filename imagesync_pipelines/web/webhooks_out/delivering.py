@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import environment_variables
+from imagesync_pipelines.languages import told, told_n
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport, remember_secret
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.alerts import SIGN, Alert, note_alert
@@ -160,7 +161,8 @@ def send(sender: Sender, one: Subscription, messages: Sequence[Message]) -> Outc
         return Outcome(said=str(error))
     secrets = usable_secrets(one, sender.now(), sender.variables())
     if not secrets:
-        return Outcome(said=f"the variable {one.secret.removeprefix(REFERENCE)} is not set where runs work")
+        name = one.secret.removeprefix(REFERENCE)
+        return Outcome(said=told(f"the variable {name} is not set where runs work"))
     status = None
     try:
         for posting in postings(one.form, one.url, one.options, secrets, messages, int(sender.timing.wall())):
@@ -174,7 +176,8 @@ def send(sender: Sender, one: Subscription, messages: Sequence[Message]) -> Outc
         return Outcome(said=str(error))
     except Exception as error:  # noqa: BLE001
         # One message that our own code cannot make costs no other receiver its messages. Its text may hold anything.
-        return Outcome(said=f"it could not be sent: an error of imagesync's own ({type(error).__name__})")
+        kind = type(error).__name__
+        return Outcome(said=told(f"it could not be sent: an error of imagesync's own ({kind})"))
     return Outcome(status)
 
 
@@ -199,11 +202,15 @@ def _note_failure(sender: Sender, one: Subscription, made: Sequence[Attempt], ou
 
 
 def _alert(sender: Sender, one: Subscription, why: str, outcome: Outcome) -> Alert:
+    days = sender.shared.keep_days
     lines = [
-        f"Nothing is sent to it any more: {why}.",
-        f"The last attempt: {outcome.said}",
-        f"What happens meanwhile is kept for {sender.shared.keep_days} days. When it works again: "
-        f"imagesync webhook resume {one.name}",
+        told(f"Nothing is sent to it any more: {why}."),
+        told(f"The last attempt: {outcome.said}"),
+        told_n(
+            f"What happens meanwhile is kept for {days} days. When it works again: imagesync webhook resume {one.name}",
+            f"What happens meanwhile is kept for {days} days. When it works again: imagesync webhook resume {one.name}",
+            days,
+        ),
     ]
     link = sender.shared.webserver_url.rstrip("/")
-    return Alert("", one.name, DISABLED, f"{SIGN}the webhook {one.name} is disabled", "\n".join(lines), link)
+    return Alert("", one.name, DISABLED, SIGN + told(f"the webhook {one.name} is disabled"), "\n".join(lines), link)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imagesync_pipelines.accounts.file import OF_WEBHOOKS
+from imagesync_pipelines.languages import N_, told, told_n
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.registry import CONNECTORS, connectors
 from imagesync_pipelines.settings import check_transport, load_settings
@@ -38,7 +39,19 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 # No setting has such a name, and the accounts file may name none, so no subscription sends a secret that was given to
 # us for something else.
 _VARIABLE = re.compile(rf"env:{OF_WEBHOOKS}[A-Za-z0-9_]{{1,80}}")
-_NO_VARIABLE = f"A secret is not kept here; set a variable {OF_WEBHOOKS}… and write env: and its name."
+_NO_VARIABLE = told(f"A secret is not kept here; set a variable {OF_WEBHOOKS}… and write env: and its name.")
+_SHOPS_SECRET = N_(
+    "Set the variable {name} to a secret that your shop knows, where runs work (.env, or the environment of every "
+    "host) and restart what runs there."
+)
+_TOKEN = N_(
+    "Set the variable {name} to the token of its API, where runs work (.env, or the environment of every host) and "
+    "restart what runs there."
+)
+_MADE = N_(
+    "Set this where runs work (.env, or the environment of every host) and restart what runs there; give the same "
+    "secret to the receiver. It is shown only now:"
+)
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
 
 
@@ -93,13 +106,15 @@ def checked(sender: Sender, new: NewSubscription) -> NewSubscription:
         raise SubscriptionError(f"{judged}; hosts of your own network are named in WEBHOOKS_OUT_ALLOWED_HOSTS.")
     if not _VARIABLE.fullmatch(new.secret):
         raise SubscriptionError(_NO_VARIABLE)
-    _known("event", new.events, EVENTS)
-    _known("connector", new.connectors, CONNECTORS)
+    _known(N_("There is no event {one!r}; there are: {known}."), new.events, EVENTS)
+    _known(N_("There is no connector {one!r}; there are: {known}."), new.connectors, CONNECTORS)
     _possible(new)
     options = {name: value for name, value in new.options.items() if value}
-    _known(f"option of {form.name}", list(options), form.options)
+    no_option = N_("There is no option of {form} {one!r}; there are: {known}.")
+    _known(no_option, list(options), form.options, form=form.name)
     if missing := [name for name in form.needed if name not in options]:
-        raise SubscriptionError(f"{form.name} needs the option {missing[0]}, such as --option {missing[0]}=….")
+        option = missing[0]
+        raise SubscriptionError(f"{form.name} needs the option {option}, such as --option {option}=….")
     if (header := options.get("header")) and not _HEADER.fullmatch(str(header)):
         raise SubscriptionError("The option header is the name of a header, such as x-revalidate-secret.")
     return replace(new, url=url, options=options)
@@ -116,10 +131,10 @@ def _own_secret(sender: Sender, new: NewSubscription) -> None:
         )
 
 
-def _known(what: str, given: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
+def _known(said: str, given: Sequence[str], known: Sequence[str] | Mapping[str, Any], **values: str) -> None:
     for one in given:
         if one not in known:
-            raise SubscriptionError(f"There is no {what} {one!r}; there are: {', '.join(known) or 'none'}.")
+            raise SubscriptionError(said.format(one=one, known=", ".join(known) or N_("none"), **values))
 
 
 def targets() -> list[str]:
@@ -169,8 +184,8 @@ def rotate(sender: Sender, name: str, secret: str = "", hours: float | None = No
     lasts = timedelta(hours=sender.settings.rotation_hours if hours is None else hours)
     subscriptions.rotate(sender.engine, before, secret, keeps, now + lasts)
     made = subscriptions.named(sender.engine, name)
-    return Made(made, [*_todo(sender, made), f"{keeps.removeprefix(REFERENCE)} signs too until "
-                       f"{made.old_secret_until:%Y-%m-%d %H:%M} UTC; then remove it."])  # fmt: skip
+    before_it, until = keeps.removeprefix(REFERENCE), f"{made.old_secret_until:%Y-%m-%d %H:%M}"
+    return Made(made, [*_todo(sender, made), told(f"{before_it} signs too until {until} UTC; then remove it.")])
 
 
 def _todo(sender: Sender, one: Subscription) -> list[str]:
@@ -179,18 +194,15 @@ def _todo(sender: Sender, one: Subscription) -> list[str]:
     value = sender.variables().get(name)
     signs = one.form == STANDARD
     if not value:
-        where = "where runs work (.env, or the environment of every host) and restart what runs there"
         if not signs:
-            what = "a secret that your shop knows" if one.form == REVALIDATE else "the token of its API"
-            return [f"Set the variable {name} to {what}, {where}."]
-        secret = new_secret().get_secret_value()
-        return [f"Set this {where}; give the same secret to the receiver. It is shown only now:", f"{name}={secret}"]
+            return [(_SHOPS_SECRET if one.form == REVALIDATE else _TOKEN).format(name=name)]
+        return [_MADE, f"{name}={new_secret().get_secret_value()}"]
     if signs:
         try:
             key_of(usable_secrets(replace(one, old_secret=None), sender.now(), {name: value})[0])
         except WebhookSecretError as error:
-            return [f"The variable {name} is set, but {error}."]
-    return [f"The variable {name} is set."]
+            return [told(f"The variable {name} is set, but {error}.")]
+    return [told(f"The variable {name} is set.")]
 
 
 def resume(sender: Sender, name: str) -> str:
@@ -200,9 +212,13 @@ def resume(sender: Sender, name: str) -> str:
     if not gone:
         return ""
     one, now = subscriptions.named(sender.engine, name), sender.now()
-    said = f"up to {gone} events were removed meanwhile (IMAGESYNC_KEEP_DAYS) and are not sent"
+    said = told_n(
+        f"up to {gone} events were removed meanwhile (IMAGESYNC_KEEP_DAYS) and are not sent",
+        f"up to {gone} events were removed meanwhile (IMAGESYNC_KEEP_DAYS) and are not sent",
+        gone,
+    )
     subscriptions.note(sender.engine, one, Attempt(one.cursor, "", "", 0, now, False, None, 0.0, said))
-    return f"; {said}: read /api/v1/changes once"
+    return f"; {told(f'{said}: read /api/v1/changes once')}"
 
 
 def _end_alert(sender: Sender, name: str) -> None:
@@ -253,13 +269,13 @@ def shown_address(url: str, *, whole: bool) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-PAUSED = "a person paused it"
+PAUSED = N_("a person paused it")
 
 
 def wanted_by(one: Subscription) -> str:
     """What a subscription wants, for people."""
     parts = [*one.connectors, *one.events, *(f"SKU {pattern}" for pattern in one.skus)]
-    return ", ".join(parts) or "every change of product images"
+    return ", ".join(parts) or N_("every change of product images")
 
 
 def state_of(one: Subscription) -> str:
@@ -267,6 +283,13 @@ def state_of(one: Subscription) -> str:
     if one.said:
         return f"{one.state}: {one.said}"
     if one.failing_since is not None:
-        due = f", tried again at {one.due_at:%Y-%m-%d %H:%M:%S} UTC" if one.due_at else ""
-        return f"{one.attempts} attempts failed since {one.failing_since:%Y-%m-%d %H:%M} UTC{due}"
+        n, since = one.attempts, f"{one.failing_since:%Y-%m-%d %H:%M}"
+        if not one.due_at:
+            return told_n(f"{n} attempts failed since {since} UTC", f"{n} attempts failed since {since} UTC", n)
+        due = f"{one.due_at:%Y-%m-%d %H:%M:%S}"
+        return told_n(
+            f"{n} attempts failed since {since} UTC, tried again at {due} UTC",
+            f"{n} attempts failed since {since} UTC, tried again at {due} UTC",
+            n,
+        )
     return str(one.state)

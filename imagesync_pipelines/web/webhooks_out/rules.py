@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from imagesync_pipelines.languages import told, told_n
 from imagesync_pipelines.storage.subscriptions import Event, Subscription
 from imagesync_pipelines.web.webhooks_out.settings import WebhooksOutSettings
 
@@ -135,8 +136,11 @@ def wait_after(attempts: int, asked: float | None, settings: WebhooksOutSettings
 def given_up(one: Subscription, status: int | None, now: datetime, settings: WebhooksOutSettings) -> str:
     """Why a receiver that failed once more is not tried any more; '' where it is."""
     if status == 410:
-        return "it answered 410 Gone: it wants no messages any more"
+        return told("it answered 410 Gone: it wants no messages any more")
     since = one.failing_since
     if since is None or now - since < timedelta(hours=settings.disable_after_hours):
         return ""
-    return f"it accepted nothing since {since:%Y-%m-%d %H:%M} UTC ({one.attempts + 1} attempts)"
+    n, day = one.attempts + 1, f"{since:%Y-%m-%d %H:%M}"
+    return told_n(
+        f"it accepted nothing since {day} UTC ({n} attempts)", f"it accepted nothing since {day} UTC ({n} attempts)", n
+    )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.languages import _, ngettext, retold
+from imagesync_pipelines.languages import _, ngettext, retold, told
 from imagesync_pipelines.registry import CONNECTORS
 from imagesync_pipelines.settings import SettingsError, load_settings
 from imagesync_pipelines.storage import subscriptions
@@ -93,7 +93,7 @@ def change(
     if action == "rotate":
         return _made(request, opened, managing.rotate(sender, name))
     if action == "pause":
-        subscriptions.pause(opened.engine, name, f"{who.name} paused it")
+        subscriptions.pause(opened.engine, name, told(f"{who.name} paused it"))
         said = _("{name} is paused; what happens meanwhile is kept.").format(name=name)
     elif action == "resume":
         gone = retold(managing.resume(sender, name).removeprefix("; "))
