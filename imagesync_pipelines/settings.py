@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.languages import N_, told
 
 # The connector whose images a row of product_image has when it names none.
 DEFAULT_SOURCE = "image_db"
@@ -43,11 +44,11 @@ def known_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        raise ValueError("no time zone of this name; it should look like Asia/Jakarta") from None
+        raise ValueError(told("no time zone of this name; it should look like Asia/Jakarta")) from None
     return value
 
 
-PLACE = "a path, or a URL such as s3://bucket/prefix"
+PLACE = N_("a path, or a URL such as s3://bucket/prefix")
 Place = Annotated[str, PLACE]
 """Where files are."""
 Cron = Annotated[str, AfterValidator(_five_fields)]
@@ -305,4 +306,4 @@ def check_transport(name: str, url: str, environment: str) -> str | None:
         return None
     if environment == "production":
         raise SettingsError(f"{name}: plain http to {parts.hostname} is refused in production; use https")
-    return f"{name}: plain http to {parts.hostname}: credentials can be read on the way; use https"
+    return told(f"{name}: plain http to {parts.hostname}: credentials can be read on the way; use https")

@@ -13,6 +13,7 @@ import builtins
 import itertools
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
@@ -93,7 +94,7 @@ class Marked(NamedTuple):
 def extracted() -> dict[Key, Message]:
     """Every text that code and templates mark, in the order of the texts."""
     found: dict[Key, Message] = {}
-    for one in [*marked_in_code(), *marked_in_templates()]:
+    for one in [*marked_in_code(), *marked_in_templates(), *marked_in_rules()]:
         text = one.texts[0] if len(one.texts) == 1 else one.texts
         message = Message(text, context=one.context or None)
         known = found.setdefault(key_of(message), message)
@@ -116,7 +117,7 @@ def marked_in_code() -> Iterator[Marked]:
             place = str(path.relative_to(PACKAGE))
             yield from _calls(tree, place)
             if not place.startswith(FOR_PROGRAMS):
-                yield from _errors(tree, place)
+                yield from said_by_errors(tree, place)
 
 
 def _calls(tree: ast.Module, place: str) -> Iterator[Marked]:
@@ -127,10 +128,12 @@ def _calls(tree: ast.Module, place: str) -> Iterator[Marked]:
         for name in node.names
         if name.name in MARKS
     }
-    for node in ast.walk(tree) if names else ():
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names):
+    # Where a name is taken, the whole package is imported: languages.told(…).
+    names |= {f"languages.{name}": name for name in MARKS}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in names):
             continue
-        keyword, where = names[node.func.id], f"{place}:{node.lineno}"
+        keyword, where = names[called], f"{place}:{node.lineno}"
         count, has_context = MARKS[keyword]
         wanted = node.args[: count + has_context]
         number = node.args[2] if keyword == "told_n" and len(node.args) > 2 else None
@@ -148,7 +151,7 @@ def _calls(tree: ast.Module, place: str) -> Iterator[Marked]:
             yield Marked(where, keyword, texts[has_context:], texts[0] if has_context else "")
 
 
-def _errors(tree: ast.Module, place: str) -> Iterator[Marked]:
+def said_by_errors(tree: ast.Module, place: str) -> Iterator[Marked]:
     """What is raised as an error of ours, or by a validator of pydantic's, whose errors the settings tell."""
     checks = {one.id for node in ast.walk(tree) for one in _validators(node)}
     for scope in ast.walk(tree):
@@ -243,6 +246,14 @@ def marked_in_templates() -> Iterator[Marked]:
                     raise ValueError(f"{where}: {keyword}() is for literal texts; what varies is said with | retold")
                 mark = "_" if keyword == "gettext" else keyword
                 yield Marked(where, mark, tuple(texts[has_context:][:count]), texts[0] if has_context else "")
+
+
+def marked_in_rules() -> Iterator[Marked]:
+    """What the shipped quality rules say: names of rule sets, titles of rules, and their sentences."""
+    for path in sorted(PACKAGE.rglob("rule_sets/*.toml")):
+        place, said = str(path.relative_to(PACKAGE)), tomllib.loads(path.read_text(encoding="utf-8"))
+        for text in (said["name"], *(rule[key] for rule in said["rules"] for key in ("title", "says"))):
+            yield Marked(place, "N_", (text,), "")
 
 
 def renewed(language: str, *sources: Mapping[Key, Message]) -> Catalog:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 from sqlalchemy.exc import ArgumentError
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport, remember_secret
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -90,7 +91,7 @@ def account_key(words: str, *, but: str = "") -> AfterValidator:
 
     words: what people call such a name; but: one that no account may have.
     """
-    taken = f", and is not {but}" if but else ""
+    taken = told(f", and is not {but}") if but else ""
 
     def check(name: str) -> str:
         if name == but or not _NAME.fullmatch(name):
@@ -141,7 +142,7 @@ class Accounts:
         for where, url in urls.items():
             parts = urlsplit(url)
             if "@" in parts.netloc or parts.query or parts.fragment:
-                what = "it must hold neither user name nor query; write username and password instead"
+                what = told("it must hold neither user name nor query; write username and password instead")
                 raise AccountsError(f"{where}: {what}")
             try:
                 found.append(check_transport(where, url, self.environment))
@@ -195,7 +196,7 @@ def _references(value: object) -> Iterator[str]:
 
 def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
     """One problem in one line: `[section.accounts.x] key: what is wrong`."""
-    words = {"missing": "missing", "extra_forbidden": "there is no such key"}.get(kind, message)
+    words = {"missing": "missing", "extra_forbidden": told("there is no such key")}.get(kind, message)
     *sections, key = map(str, place)
     section = ".".join(sections)
     # pydantic says so of a key itself, here the name of an account.

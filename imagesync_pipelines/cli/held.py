@@ -74,4 +74,4 @@ def _decide(
         chosen = [one.id for one in known if one.id in numbers or (everything and one.decision is None)]
         if not chosen:
             raise click.ClickException("nothing was chosen; name numbers of `imagesync held list`, or --all")
-        say(held.DECIDED[decision].format(held.decide(installation.engine, chosen, decision, getpass.getuser())))
+        say(held.DECIDED[decision].format(number=held.decide(installation.engine, chosen, decision, getpass.getuser())))

@@ -19,11 +19,12 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, claimed_connector, run_failure
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import clean_text, names, without_secrets
 from imagesync_pipelines.defs.work import is_dry_run, is_told, secrets_of
-from imagesync_pipelines.languages import retold, speaking
+from imagesync_pipelines.languages import N_, retold, speaking
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import LanguageSettings, Settings, load_settings
 from imagesync_pipelines.storage.alerts import (
@@ -39,7 +40,7 @@ from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.sync.job_runs import ALL_BLOCKS_TAG, ENTITY_TAG, PARTITION_TAG, PLAN_TAG, SKUS_TAG
 
-NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
+NOBODY = N_("Nobody is told: IMAGESYNC_ALERT_URLS is empty.")
 LOOK_SECONDS = 30
 EVENTS_PER_TICK = 200
 # What ends an alert: a later run that did the same, a later tick.
@@ -72,7 +73,9 @@ def build_run_failure_alert() -> dg.SensorDefinition:
         stored = context.instance.get_records_for_run(run.run_id, of_type=set(FAILURE_EVENTS)).records
         events = [event for record in stored if (event := record.event_log_entry.dagster_event) is not None]
         failure = run_failure(events or [context.failure_event])
-        alert = failure_alert(run, failure or RunFailure((), "RunDied", "The run ended without saying why."), settings)
+        alert = failure_alert(
+            run, failure or RunFailure((), "RunDied", languages.told("The run ended without saying why.")), settings
+        )
         tell_from_anywhere([alert], settings, context.log)
         return None
 
@@ -87,17 +90,22 @@ def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -
     connector = claimed_connector(run) or next((step.split("/")[0] for step in failure.steps if "/" in step), "")
     lines = [
         f"Job: {run.job_name}",
-        f"Failed: {names(failure.steps)}" if failure.steps else "",
-        f"Partitions: {partitions}" if partitions else "",
-        f"Error: {clean_text(failure.message, settings.alert_urls) or failure.error_class}",
-        "Dagster starts it once more by itself." if run.tags.get("dagster/will_retry") == "true" else "",
+        languages.told(f"Failed: {names(failure.steps)}") if failure.steps else "",
+        languages.told(f"Partitions: {partitions}") if partitions else "",
+        languages.told(f"Error: {clean_text(failure.message, settings.alert_urls) or failure.error_class}"),
+        languages.told("Dagster starts it once more by itself.")
+        if run.tags.get("dagster/will_retry") == "true"
+        else "",
     ]
     return Alert(
         connector,
         part,
         # A job that is no connector's, such as a clean-up of Dagster's own, is known by its name.
         failure.error_class if connector else f"{run.job_name} {failure.error_class}",
-        f"imagesync: {run.job_name} failed{f' for {account}' if account else ''} ({failure.error_class})",
+        languages.told(
+            f"imagesync: {run.job_name} failed{languages.told(f' for {account}') if account else ''} "
+            f"({failure.error_class})"
+        ),
         "\n".join(line for line in lines if line),
         f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}",
         ends_with=f"{RUN}{run.run_id}",
@@ -173,15 +181,19 @@ def check_alert(entry: dg.EventLogEntry, settings: Settings) -> Alert | None:
         return None
     asset, base = found.asset_key.to_user_string(), settings.webserver_url.rstrip("/")
     lines = [
-        f"Check: {found.check_name} of {asset}",
-        *([f"Partition: {found.partition}"] if found.partition else []),
-        clean_text(found.description or "It gave no reason.", settings.alert_urls),
+        languages.told(f"Check: {found.check_name} of {asset}"),
+        *([languages.told(f"Partition: {found.partition}")] if found.partition else []),
+        clean_text(found.description or languages.told("It gave no reason."), settings.alert_urls),
     ]
     return Alert(
         found.asset_key.path[0],
         found.partition or "",
         found.check_name,
-        f"imagesync: {found.check_name} is not true" + (f" for {found.partition}" if found.partition else ""),
+        (
+            languages.told(f"imagesync: {found.check_name} is not true for {found.partition}")
+            if found.partition
+            else languages.told(f"imagesync: {found.check_name} is not true")
+        ),
         "\n".join(lines),
         f"{base}/runs/{entry.run_id}" if entry.run_id else f"{base}/assets/{asset}?view=checks",
         ends_with=CHECK,
@@ -279,7 +291,7 @@ def known_secrets(settings: Settings) -> Collection[SecretStr]:
 def presentable(alert: Alert, secrets: Collection[SecretStr]) -> Alert:
     """An alert as it may leave the house: without secrets, users of URLs, and people's mail addresses."""
     texts = {
-        name: _MAIL_ADDRESS.sub("(a mail address)", without_secrets(text, secrets))
+        name: _MAIL_ADDRESS.sub(languages.told("(a mail address)"), without_secrets(text, secrets))
         for name, text in (("title", alert.title), ("body", alert.body))
     }
     return replace(alert, **texts)
@@ -310,12 +322,12 @@ def send_each(targets: Sequence[SecretStr], title: str, body: str, is_good: bool
     with speaking(load_settings(LanguageSettings).language):
         title, body = retold(title), retold(body)
     for number, target in enumerate(targets, start=1):
-        url, name = target.get_secret_value(), f"target {number} of IMAGESYNC_ALERT_URLS"
+        url, name = target.get_secret_value(), languages.told(f"target {number} of IMAGESYNC_ALERT_URLS")
         sender = apprise.Apprise()
         if not sender.add(url):
-            outcomes.append((name, f"{name} is not understood by apprise"))
+            outcomes.append((name, languages.told(f"{name} is not understood by apprise")))
             continue
         name = f"{name} ({url.partition('://')[0][:20]})"
         reached = sender.notify(body=body, title=title, notify_type=kind, body_format=text)
-        outcomes.append((name, "" if reached else f"{name} was not reached"))
+        outcomes.append((name, "" if reached else languages.told(f"{name} was not reached")))
     return outcomes

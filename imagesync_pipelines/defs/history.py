@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import COUNTED_KEY, ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
 from imagesync_pipelines.defs.work import STOPPED
@@ -58,7 +59,7 @@ def run_line(instance: dg.DagsterInstance, run_id: str) -> PastRun:
     """One run. Raises LookupError when Dagster has no record of it."""
     record = instance.get_run_record_by_id(run_id)
     if record is None:
-        raise LookupError(f"Dagster has no run {run_id}; `imagesync history` lists those it has.")
+        raise LookupError(languages.told(f"Dagster has no run {run_id}; `imagesync history` lists those it has."))
     return _line(instance, record, claimed_connector(record.dagster_run))
 
 
@@ -78,7 +79,9 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
     if error is not None:
         root = root_error(error)
         return RunFailure((), root.cls_name or _DIED, clean_text(error_message(root), ()))
-    return RunFailure((), _DIED, clean_text(failed[-1].message or "The run ended without saying why.", ()))
+    return RunFailure(
+        (), _DIED, clean_text(failed[-1].message or languages.told("The run ended without saying why."), ())
+    )
 
 
 def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
@@ -136,7 +139,7 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
     failure = run_failure(event for one in reversed(newest_first) if (event := one.dagster_event) is not None)
     error = summary.get("error_message") or (failure.message if failure is not None else "")
     if run.status is dg.DagsterRunStatus.CANCELED:
-        error = error or "The run was cancelled."
+        error = error or languages.told("The run was cancelled.")
     # The step that failed is named like its Dagster asset.
     failed_in = [step.split("/")[0] for step in (failure.steps if failure is not None else ()) if "/" in step]
     return PastRun(

@@ -36,6 +36,7 @@ from dagster_postgres.utils import DagsterPostgresException, retry_pg_connection
 from dotenv import dotenv_values
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.settings import env_file
 from imagesync_pipelines.storage.database import answering, denied, engine_of, with_driver
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
@@ -143,7 +144,9 @@ def _in_postgres(url: str, variable: str, inst_data: ConfigurableClassData | Non
     try:
         retry_pg_connection_fn(partial(refuse_pooler_of_transactions, bare, variable))
     except DagsterPostgresException as error:
-        raise DatabaseUnreachableError(told(error, f"{variable}: the database") or f"{variable}: {error}") from error
+        raise DatabaseUnreachableError(
+            told(error, languages.told(f"{variable}: the database")) or f"{variable}: {error}"
+        ) from error
     schema = retry_pg_creation_fn(partial(_schema, bare, variable))
     # Two, because some of its statements are made while another one's connection is held.
     engine = _engine(url, schema, pool_size=2, max_overflow=-1, pool_use_lifo=True)

@@ -13,12 +13,14 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.freshness import FreshnessState
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.defs.alerts import NOBODY, tell
 from imagesync_pipelines.defs.held_alerts import HELD
 from imagesync_pipelines.defs.history import claimed_connector
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import names
 from imagesync_pipelines.defs.watching import DAEMON, WATCHING
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.alerts import SIGN, Alert, KeptAlert, kept_alerts
@@ -29,7 +31,7 @@ from imagesync_pipelines.storage.subscriptions import DISABLED
 from imagesync_pipelines.sync.held import sentences, undecided
 
 LOOK_SECONDS = 120
-LATE, SPENT, WAITING, DIGEST = "late", "budget spent", "does not start", "digest"
+LATE, SPENT, WAITING, DIGEST = "late", N_("budget spent"), N_("does not start"), "digest"
 LASTS = (LATE, SPENT, WAITING, HELD, DAEMON, WATCHING, DISABLED)
 # A shorter window is full all the time, and its calls wait; what we were told to wait for is told from this on.
 LONG_WINDOW_SECONDS, LONG_BLOCK_SECONDS = 600, 300
@@ -104,9 +106,11 @@ def late(assets: Mapping[str, Sequence[str]], settings: Settings) -> list[Alert]
             connector,
             "",
             LATE,
-            f"{SIGN}{connector} is late",
-            f"Older than it should be: {names(steps)}. No run has renewed it in time: did its schedule start, and did "
-            "its last run complete?",
+            languages.told(f"{SIGN}{connector} is late"),
+            languages.told(
+                f"Older than it should be: {names(steps)}. No run has renewed it in time: did its "
+                "schedule start, and did its last run complete?"
+            ),
             f"{base}/assets/{connector}/{steps[0]}",
         )
         for connector, steps in sorted(assets.items())
@@ -124,12 +128,15 @@ def spent(left: Mapping[str, Sequence[WindowLeft]], settings: Settings) -> list[
         blocked = max((one.blocked_seconds for one in windows), default=0.0)
         if principal.startswith("catalogue:") or not (used or blocked >= LONG_BLOCK_SECONDS):
             continue
-        said = [f"All {one.window.calls} calls of {one.window.seconds // 60} minutes are used up." for one in used]
+        said = [
+            languages.told(f"All {one.window.calls} calls of {one.window.seconds // 60} minutes are used up.")
+            for one in used
+        ]
         if blocked:
-            said.append(f"It asks us to wait for {blocked / 60:.0f} minutes more.")
+            said.append(languages.told(f"It asks us to wait for {blocked / 60:.0f} minutes more."))
         connector = principal.partition(" ")[0]
-        title = f"{SIGN}the calls of {principal} are used up"
-        body = "\n".join([*said, "Runs wait, or end and go on later; what they did is kept."])
+        title = languages.told(f"{SIGN}the calls of {principal} are used up")
+        body = "\n".join([*said, languages.told("Runs wait, or end and go on later; what they did is kept.")])
         known = connector in {one.name for one in connectors()}
         link = f"{settings.webserver_url.rstrip('/')}/runs"
         found.append(Alert(connector if known else "", principal, SPENT, title, body, link))
@@ -147,10 +154,13 @@ def not_begun(waiting: Sequence[dg.DagsterRun], settings: Settings) -> list[Aler
             connector,
             "",
             WAITING,
-            f"{SIGN}runs{f' of {connector}' if connector else ''} do not start",
-            f"Asked for more than an hour ago and not started: {len(runs)} runs, of "
-            f"{names(dict.fromkeys(_part(run) for run in runs))}. Runs before them are still at work, or a pool has no "
-            "place free (Deployment, Concurrency), or the daemon does not work.",
+            languages.told(f"{SIGN}runs{f' of {connector}' if connector else ''} do not start"),
+            languages.told(
+                f"Asked for more than an hour ago and not started: {len(runs)} runs, of "
+                f"{names(dict.fromkeys(_part(run) for run in runs))}. Runs before them are still at "
+                "work, or a pool has no place free (Deployment, Concurrency), or the daemon does not "
+                "work."
+            ),
             link,
         )
         for connector, runs in of.items()
@@ -159,7 +169,7 @@ def not_begun(waiting: Sequence[dg.DagsterRun], settings: Settings) -> list[Aler
 
 def _part(run: dg.DagsterRun) -> str:
     partition = partition_text(run)
-    return run.job_name + (f" for {partition}" if partition else "")
+    return run.job_name + (languages.told(f" for {partition}") if partition else "")
 
 
 def _waiting_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.DagsterRun]:
@@ -190,7 +200,7 @@ def digest(engine: sa.Engine, instance: dg.DagsterInstance, settings: Settings, 
         by_connector = sa.select(quarantine.c.connector, sa.func.count()).group_by(quarantine.c.connector)
         aside = {str(name): int(number) for name, number in connection.execute(by_connector)}
     body = digest_text(runs, alerts, sentences(undecided(engine)), aside)
-    return Alert("", "", DIGEST, f"{SIGN}the last 24 hours", body, settings.webserver_url.rstrip("/"))
+    return Alert("", "", DIGEST, languages.told(f"{SIGN}the last 24 hours"), body, settings.webserver_url.rstrip("/"))
 
 
 def not_over(kept: Iterable[KeptAlert], now: datetime) -> list[KeptAlert]:
@@ -206,18 +216,22 @@ def digest_text(
     runs: Mapping[tuple[str, str], int], alerts: Sequence[KeptAlert], held: Collection[str], aside: Mapping[str, int]
 ) -> str:
     """The body of a digest. runs: how many by connector and status; aside: what is quarantined, by connector."""
-    lines = ["Runs:"] if runs else ["No run was started."]
+    lines = ["Runs:"] if runs else [languages.told("No run was started.")]
     for connector in sorted({name for name, _ in runs}):
         ends = ", ".join(f"{runs[one]} {one[1].lower()}" for one in sorted(runs) if one[0] == connector)
         lines.append(f"  {connector}: {ends}")
-    lines += ["Not over yet:"] if alerts else ["Nothing went wrong that is not over."]
+    lines += [languages.told("Not over yet:")] if alerts else [languages.told("Nothing went wrong that is not over.")]
     lines += [f"  {one.title.removeprefix(SIGN)} ({_when(one)} UTC)" for one in alerts[:SHOWN]]
-    lines += [f"  and {len(alerts) - SHOWN} more"] if len(alerts) > SHOWN else []
-    lines += [f"Held back: {line}" for line in list(held)[:SHOWN]]
-    lines += [f"Quarantined: {number} of {name}" for name, number in sorted(aside.items())]
+    lines += [languages.told(f"  and {len(alerts) - SHOWN} more")] if len(alerts) > SHOWN else []
+    lines += [languages.told(f"Held back: {line}") for line in list(held)[:SHOWN]]
+    lines += [languages.told(f"Quarantined: {number} of {name}") for name, number in sorted(aside.items())]
     return "\n".join(lines)
 
 
 def _when(one: KeptAlert) -> str:
     # What lasts may have been noted days ago.
-    return f"noted at {one.noted_at:%Y-%m-%d %H:%M}" if one.error in LASTS else f"last at {one.noted_at:%H:%M}"
+    return (
+        languages.told(f"noted at {one.noted_at:%Y-%m-%d %H:%M}")
+        if one.error in LASTS
+        else languages.told(f"last at {one.noted_at:%H:%M}")
+    )

@@ -16,6 +16,7 @@ from dagster._serdes import ConfigurableClassData
 from pydantic import BaseModel, ValidationError
 
 from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.sync.connector import AccountSet, Connector
 from imagesync_pipelines.sync.job_runs import (
@@ -31,9 +32,9 @@ from imagesync_pipelines.telemetry import spans
 _logger = logging.getLogger("imagesync")
 
 # On every run that no person started.
-BY_ITSELF = {f"{HIDDEN}started": "by itself"}
+BY_ITSELF = {f"{HIDDEN}started": N_("by itself")}
 # What such runs of the release before bear.
-BY_ITSELF_EARLIER = {"imagesync/started": "by itself"}
+BY_ITSELF_EARLIER = {"imagesync/started": N_("by itself")}
 
 # As workspace.yaml names it, by which Dagster's pages find the jobs of a run.
 LOCATION, MODULE = "imagesync_pipelines", "imagesync_pipelines.definitions"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import SecretStr
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.redaction import MASK, redact
@@ -127,16 +128,18 @@ def thumbnails(
         try:
             cell = f"![](data:image/webp;base64,{base64.b64encode(icon(fetch(url), EDGE_PIXELS)).decode()})"
         except Exception as error:  # noqa: BLE001
-            cell = escape_markdown(f"no picture: {error_text(error, secrets)}", limit=120)
+            cell = escape_markdown(languages.told(f"no picture: {error_text(error, secrets)}"), limit=120)
         rows.append(f"| {cell} | {escape_markdown(label, limit=40)} |")
     footer = f"\n{len(rows)} of {len(pictures):,} pictures"
-    return dg.MetadataValue.md("\n".join(["| | |", "|---|---|", *rows, footer]) if rows else "no pictures")
+    return dg.MetadataValue.md(
+        "\n".join(["| | |", "|---|---|", *rows, footer]) if rows else languages.told("no pictures")
+    )
 
 
 def names(keys: Iterable[str]) -> str:
     """Up to 20 names in a sentence, with the exact count of those left out."""
     shown = list(keys)
-    more = f" and {len(shown) - SHOWN_ROWS:,} more" if len(shown) > SHOWN_ROWS else ""
+    more = languages.told(f" and {len(shown) - SHOWN_ROWS:,} more") if len(shown) > SHOWN_ROWS else ""
     return ", ".join(plain_text(name) for name in shown[:SHOWN_ROWS]) + more
 
 

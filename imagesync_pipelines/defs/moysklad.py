@@ -9,13 +9,16 @@ from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector
 
 # A run that broke before it took its requests leaves them as they were; it is started again after so many minutes.
 AGAIN_MINUTES = 10
-_LEFT = "the accounts file has no child account {} any more; add it there and send the request again, or leave it"
+_LEFT = N_(
+    "the accounts file has no child account {name} any more; add it there and send the request again, or leave it"
+)
 
 
 def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
@@ -45,7 +48,7 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
                     queue.release(run_id, now)
             due = queue.due(now)
             for child in due.keys() - set(children):
-                queue.dismiss(child, _LEFT.format(child), now)
+                queue.dismiss(child, _LEFT.format(name=child), now)
         busy = launching.in_flight(context.instance, connector, children)
         on = launching.active_accounts(connector, accounts)
         free = [child for child in due if child in on and child not in busy]

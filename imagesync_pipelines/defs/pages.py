@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.defs import launching
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
@@ -31,8 +32,8 @@ class Discovered:
 
     def sentence(self) -> str:
         """What was found, for a tick of the sensor and for a terminal."""
-        changed = f"added {len(self.added)}, removed {len(self.removed)}"
-        return f"{self.pages} pages in {len(self.blocks)} blocks; {changed}."
+        changed = told(f"added {len(self.added)}, removed {len(self.removed)}")
+        return told(f"{self.pages} pages in {len(self.blocks)} blocks; {changed}.")
 
 
 def range_tags_of(

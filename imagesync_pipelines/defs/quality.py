@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.metadata import SUMMARY_KEY, clean_text, metrics, shown_metadata
 from imagesync_pipelines.defs.work import secrets_of
@@ -119,7 +120,7 @@ def _checked(connection: sa.Connection, name: str, rule_set: RuleSet) -> dg.Asse
     numbers: dict[str, float] = {"pictures": pictures, "refused": failing}
     if pictures:
         numbers["score"] = round(sum(one.score * one.pictures for one in channels) / pictures, 1)
-    advice = f" {TO_DO[steps[0].to_do]}: that frees {steps[0].frees}." if steps else ""
+    advice = languages.told(f" {TO_DO[steps[0].to_do]}: that frees {steps[0].frees}.") if steps else ""
     return dg.AssetCheckResult(
         asset_key=KEY,
         check_name=name,
@@ -167,7 +168,9 @@ def outlook(site: Site) -> Iterator[Finding]:
     try:
         settings = load_settings(QualitySettings)
     except SettingsError as error:
-        yield Finding(part, "settings", State.WRONG, str(error), "Correct it in .env or in the environment.")
+        yield Finding(
+            part, "settings", State.WRONG, str(error), languages.told("Correct it in .env or in the environment.")
+        )
         return
     if settings.words:
         from imagesync_pipelines.imaging.words import WordsMissingError, word_reader
@@ -176,9 +179,17 @@ def outlook(site: Site) -> Iterator[Finding]:
             with word_reader():
                 pass
         except WordsMissingError as missing:
-            yield Finding(part, "words", State.WARNING, str(missing), "What else is measured does not need it.")
+            yield Finding(
+                part, "words", State.WARNING, str(missing), languages.told("What else is measured does not need it.")
+            )
     for problem in read_rules(settings)[1]:
-        yield Finding(part, "rule sets", State.WARNING, problem, "Correct it; the other rule sets judge meanwhile.")
+        yield Finding(
+            part,
+            languages.told("rule sets"),
+            State.WARNING,
+            problem,
+            languages.told("Correct it; the other rule sets judge meanwhile."),
+        )
     newest: date | None = None
     # Tables that cannot be read are told where our database is looked at.
     with suppress(sa.exc.DBAPIError):
@@ -186,10 +197,12 @@ def outlook(site: Site) -> Iterator[Finding]:
             with site.engine.connect() as connection:
                 newest = connection.scalar(sa.select(sa.func.max(quality_day.c.day)))
     if newest is None and settings.schedule is None:
-        said = "main pictures are not measured here"
-        yield Finding(part, check, State.OFF, said, "Set QUALITY_SCHEDULE, or run the job quality__measure.")
+        said = languages.told("main pictures are not measured here")
+        yield Finding(
+            part, check, State.OFF, said, languages.told("Set QUALITY_SCHEDULE, or run the job quality__measure.")
+        )
         return
-    last = "never yet" if newest is None else f"on {newest:%Y-%m-%d}"
+    last = languages.told("never yet") if newest is None else f"on {newest:%Y-%m-%d}"
     is_late = settings.schedule is not None and (newest is None or newest < (datetime.now(UTC) - _LATE).date())
-    todo = "Look at the runs of quality__measure in Dagster's UI." if is_late else ""
-    yield Finding(part, check, State.WARNING if is_late else State.FINE, f"judged last {last}", todo)
+    todo = languages.told("Look at the runs of quality__measure in Dagster's UI.") if is_late else ""
+    yield Finding(part, check, State.WARNING if is_late else State.FINE, languages.told(f"judged last {last}"), todo)

@@ -1,6 +1,5 @@
 """A synchronisation from Python: one call, one Dagster run, one outcome.
 
-from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.defs import runs
 
 for account, outcome in runs.sync("folder", dry_run=True):
@@ -23,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import build, history, launching, liveness, pages, quality
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
@@ -46,9 +46,9 @@ ATTENDED = {"dagster/max_retries": "0"}
 class Status(StrEnum):
     """How a run ended. Partial: what could be done is done, and the warnings say what could not."""
 
-    COMPLETED = "completed"
-    PARTIAL = "completed with warnings"
-    FAILED = "failed"
+    COMPLETED = N_("completed")
+    PARTIAL = N_("completed with warnings")
+    FAILED = N_("failed")
 
 
 @dataclass(frozen=True)

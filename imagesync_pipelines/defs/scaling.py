@@ -11,6 +11,7 @@ from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLa
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from imagesync_pipelines.defs import launching
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings
 
 # Their runs see what this host has; those of every other launcher are elsewhere, if only in another container.
@@ -30,7 +31,9 @@ def refusals(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
         return []
     name, found = kind.__name__, []
     if settings.database_url is None:
-        found.append(f"IMAGESYNC_DATABASE_URL: {name} starts runs elsewhere; they cannot use the embedded database")
+        found.append(
+            told(f"IMAGESYNC_DATABASE_URL: {name} starts runs elsewhere; they cannot use the embedded database")
+        )
     if settings.storage_url is None or settings.storage_url.partition("://")[0] in (
         settings.storage_url,
         "file",
@@ -38,13 +41,17 @@ def refusals(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
     ):
         where = settings.storage_url or settings.home
         found.append(
-            f"IMAGESYNC_STORAGE_URL: {name} starts runs elsewhere, which do not see the folder {where} of this host; "
-            "set a bucket, e.g. s3://bucket/prefix"
+            told(
+                f"IMAGESYNC_STORAGE_URL: {name} starts runs elsewhere, which do not see the folder "
+                f"{where} of this host; set a bucket, e.g. s3://bucket/prefix"
+            )
         )
     if issubclass(launching.class_of(instance.get_ref().compute_logs_data), LocalComputeLogManager):
         found.append(
-            "compute_logs in dagster.yaml: what runs print would stay on the host of each; name "
-            "imagesync_pipelines.defs.compute_logs, as deploy/dagster/celery.yaml does"
+            told(
+                "compute_logs in dagster.yaml: what runs print would stay on the host of each; name "
+                "imagesync_pipelines.defs.compute_logs, as deploy/dagster/celery.yaml does"
+            )
         )
     return found
 
@@ -57,7 +64,7 @@ def slots_missing(instance: dg.DagsterInstance) -> str | None:
     there, most = launcher.slots(), instance.get_concurrency_config().run_queue_config
     if most is None or 0 <= most.max_concurrent_runs <= there:
         return None
-    return (
+    return told(
         f"max_concurrent_runs in dagster.yaml is {most.max_concurrent_runs}, and the workers that answer have {there} "
         "slots; start more workers, or lower it"
     )

@@ -15,6 +15,7 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.defs.alerts import ASKED_FOR, NOBODY, TICK, runs_over, tell, tell_from_anywhere
 from imagesync_pipelines.defs.history import error_message, root_error
 from imagesync_pipelines.defs.launching import Memory
@@ -115,16 +116,22 @@ def tick_alert(tick: InstigatorTick, settings: Settings) -> Alert:
     name, kind = tick.instigator_name, tick.instigator_type.value.lower()
     error = root_error(tick.error) if tick.error is not None else None
     error_class = (error.cls_name if error is not None else "") or "RuntimeError"
-    text = clean_text(error_message(error), settings.alert_urls) if error is not None else "it gave no reason"
+    text = (
+        clean_text(error_message(error), settings.alert_urls)
+        if error is not None
+        else languages.told("it gave no reason")
+    )
     everywhere = error_class == _UNREACHABLE
     connector = name.partition("__")[0]
     return Alert(
         connector if not everywhere and connector in {one.name for one in connectors()} else "",
         "",
         error_class if everywhere else f"{name} {error_class}",
-        f"imagesync: the {kind} {name} failed ({error_class})",
-        f"{kind.capitalize()}: {name}\nError: {text or error_class}\nWhat it would have started was not started; "
-        "it is tried again at its next tick.",
+        languages.told(f"imagesync: the {kind} {name} failed ({error_class})"),
+        languages.told(
+            f"{kind.capitalize()}: {name}\nError: {text or error_class}\nWhat it would have started was not started; "
+            "it is tried again at its next tick."
+        ),
         f"{settings.webserver_url.rstrip('/')}/automation",
         ends_with=f"{TICK}{name}",
     )
@@ -166,9 +173,11 @@ def watch(
     # Of sensors nothing is known while no daemon asks them.
     found = {DAEMON: stopped} if stopped else {DAEMON: None, WATCHING: not_looking(states, now)}
     told = [
-        Alert("", "", DAEMON, "imagesync: Dagster's daemon stopped", text, f"{base}/deployment/daemons")
+        Alert("", "", DAEMON, languages.told("imagesync: Dagster's daemon stopped"), text, f"{base}/deployment/daemons")
         if error == DAEMON
-        else Alert("", "", WATCHING, "imagesync: Dagster's sensors do not work", text, f"{base}/automation")
+        else Alert(
+            "", "", WATCHING, languages.told("imagesync: Dagster's sensors do not work"), text, f"{base}/automation"
+        )
         for error, text in found.items()
         if text
     ]
@@ -199,12 +208,14 @@ def daemon_stopped(beats: Mapping[str, float], required: Collection[str], now: d
     silent = sorted(name for name, at in last.items() if now - at > ONE_SILENT)
     newest = max(last.values())
     if now - newest > SILENT:
-        return (
+        return languages.told(
             f"Its last sign of life was at {newest:%Y-%m-%d %H:%M} UTC. No schedule and no sensor starts anything, and "
             "no failed run is told, until it runs again: start it with the variables that `imagesync env` prints."
         )
     if silent:
-        return f"It runs, but these parts of it have been silent for half an hour: {', '.join(silent)}. Start it anew."
+        return languages.told(
+            f"It runs, but these parts of it have been silent for half an hour: {', '.join(silent)}. Start it anew."
+        )
     return None
 
 
@@ -218,7 +229,7 @@ def not_looking(states: Sequence[InstigatorState], now: datetime) -> str | None:
         marks = [getattr(data, name, None) for name in ("last_tick_success_timestamp", "last_sensor_start_timestamp")]
         known = [datetime.fromtimestamp(mark, UTC) for mark in marks if mark]
         if known and now - max(known) > LONGEST_TICK:
-            return (
+            return languages.told(
                 f"The sensor {SENSOR} has not ended well since {max(known):%Y-%m-%d %H:%M} UTC: the code location "
                 "cannot be loaded, or the database does not answer. Failed runs and ticks are not told until it does."
             )

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.file import environment_variables
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.errors import AccountBusyError
@@ -51,13 +52,13 @@ def wanted(place: Installation) -> str:
     """Why no run is to be started now; '' where one is."""
     active = [one for one in subscriptions.every(place.engine) if one.state == subscriptions.State.ACTIVE]
     if not active:
-        return "Nobody wants to be told: `imagesync webhook add`."
+        return told("Nobody wants to be told: `imagesync webhook add`.")
     if subscriptions.waiting(place.engine, datetime.now(UTC)):
         return ""
     # What loads the definitions needs no web server.
     from imagesync_pipelines.web.webhooks_out.collecting import has_news
 
-    return "" if has_news(place.engine) else "Every receiver has what it wants, or is tried again later."
+    return "" if has_news(place.engine) else told("Every receiver has what it wants, or is tried again later.")
 
 
 def unset_secrets(site: Site) -> Iterator[Finding]:
@@ -69,9 +70,13 @@ def unset_secrets(site: Site) -> Iterator[Finding]:
     for one in found:
         name = one.secret.removeprefix("env:")
         if not known.get(name):
-            said = f"the variable {name} of its secret is not set here, and whoever runs without it tells it nothing"
-            todo = f"Set it in .env or in the environment of every host, or type: imagesync webhook remove {one.name}"
-            yield Finding(f"webhook {one.name}", "secret", State.WARNING, said, todo)
+            said = told(
+                f"the variable {name} of its secret is not set here, and whoever runs without it tells it nothing"
+            )
+            todo = told(
+                f"Set it in .env or in the environment of every host, or type: imagesync webhook remove {one.name}"
+            )
+            yield Finding(told(f"webhook {one.name}"), "secret", State.WARNING, said, todo)
 
 
 @dg.op(name="deliver", description="Notes what changed, and tells every receiver in order.")

@@ -13,8 +13,10 @@ import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData
 from pydantic import BaseModel, Field, SecretStr, create_model
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import metadata
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings, secrets_in
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import Lineage
@@ -23,7 +25,7 @@ from imagesync_pipelines.sync.connector import Connector, Step
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 from imagesync_pipelines.telemetry import spans
 
-STOPPED = "Stopped before it was done; what was written is kept."
+STOPPED = N_("Stopped before it was done; what was written is kept.")
 TRACEBACK_CHARACTERS = 4000
 EVENTS_AT_ONCE = 1000
 # Names of run config options of an earlier release, accepted for one more.
@@ -305,7 +307,9 @@ def stage(context: WorkContext, asset_key: dg.AssetKey, secrets: Collection[Secr
         # Left as it is, the interruption would be answered by the RetryPolicy: the step would run again.
         raise dg.Failure(STOPPED, allow_retries=False) from None
     except dg.Failure as failure:
-        _observe_failure(context, asset_key, work, metadata.clean_text(failure.description or "It failed.", secrets))
+        _observe_failure(
+            context, asset_key, work, metadata.clean_text(failure.description or languages.told("It failed."), secrets)
+        )
         raise
     except Exception as error:
         message = metadata.error_text(error, secrets)

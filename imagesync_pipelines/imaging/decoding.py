@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import kind_of_body
 from imagesync_pipelines.imaging.pixels import Header, calm_libvips, header_of, readable
@@ -63,7 +64,9 @@ def decode(operation: str, body: bytes, limits: DecodeLimits, *arguments: str) -
     """What one of OPERATIONS makes of a body, here or in a child. Raises BadImageError."""
     kind = kind_of_body(body)
     if kind is None:
-        raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)")
+        raise BadImageError(
+            Fault.NO_IMAGE, languages.told(f"the body is no picture of a known kind ({len(body)} bytes)")
+        )
     folder, children = _shared(os.environ.get("IMAGESYNC_HOME"), Path.cwd())
     calm_libvips()
     if not kind.apart:
@@ -130,7 +133,7 @@ def _shared(home: str | None, working_folder: Path) -> tuple[Path, int]:
 def judge_size(header: Header, max_pixels: int) -> None:
     """Raise BadImageError for a picture with more pixels than are allowed."""
     if header.width * header.height > max_pixels:
-        told = f"{header.width} x {header.height} pixels; {max_pixels} pixels are allowed"
+        told = languages.told(f"{header.width} x {header.height} pixels; {max_pixels} pixels are allowed")
         raise BadImageError(Fault.TOO_LARGE, told)
 
 
@@ -160,17 +163,25 @@ def _in_child(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BadImageError(Fault.LIMITS, f"decoding took longer than {limits.child_seconds:.0f} s") from None
+        raise BadImageError(
+            Fault.LIMITS, languages.told(f"decoding took longer than {limits.child_seconds:.0f} s")
+        ) from None
     if child.returncode == _REFUSED:
         fault, _, reason = child.stdout.decode("utf-8", "replace").partition("\n")
         raise BadImageError(Fault(fault), reason)
     if child.returncode == -signal.SIGXCPU:
-        raise BadImageError(Fault.LIMITS, f"decoding took more than {limits.child_cpu} s of processor time")
+        raise BadImageError(
+            Fault.LIMITS, languages.told(f"decoding took more than {limits.child_cpu} s of processor time")
+        )
     if child.returncode or not child.stdout:
         if child.returncode in _NO_MEMORY:
             megabytes = limits.child_memory // 1024**2
-            raise BadImageError(Fault.LIMITS, f"decoding needs more than the {megabytes} MB of memory it may have")
-        raise BadImageError(Fault.LIMITS, f"the decoder ended without an answer (exit {child.returncode})")
+            raise BadImageError(
+                Fault.LIMITS, languages.told(f"decoding needs more than the {megabytes} MB of memory it may have")
+            )
+        raise BadImageError(
+            Fault.LIMITS, languages.told(f"the decoder ended without an answer (exit {child.returncode})")
+        )
     return child.stdout
 
 

@@ -2,17 +2,19 @@
 
 from enum import StrEnum
 
+from imagesync_pipelines.languages import N_
+
 
 class Fault(StrEnum):
     """What is wrong with a body that is no good picture."""
 
-    EMPTY = "empty"
-    NO_IMAGE = "no image"
-    MARKUP = "markup"
-    BROKEN = "broken"
-    TOO_LARGE = "too large"
-    LIMITS = "over the limits"
-    MISLABELLED = "mislabelled"
+    EMPTY = N_("empty")
+    NO_IMAGE = N_("no image")
+    MARKUP = N_("markup")
+    BROKEN = N_("broken")
+    TOO_LARGE = N_("too large")
+    LIMITS = N_("over the limits")
+    MISLABELLED = N_("mislabelled")
 
 
 class BadImageError(Exception):

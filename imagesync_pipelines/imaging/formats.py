@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from imagesync_pipelines.languages import N_, told
+
 WEB_KINDS = frozenset({"png", "jpeg", "webp", "gif"})
 THUMBNAIL_PIXELS = 200
 _KINDS = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff"}
@@ -22,8 +24,8 @@ class Role(StrEnum):
 
     ORIGINAL = "original"
     EXPORT = "export"
-    SMALL = "small export"
-    LARGE = "large export"
+    SMALL = N_("small export")
+    LARGE = N_("large export")
 
 
 class Candidate(NamedTuple):
@@ -57,13 +59,13 @@ def page_file_of(showable: Sequence[Candidate], min_height: int) -> Choice | Non
     """The file for a product page, which needs `min_height` pixels; None without any. Their order does not matter."""
     if enough := [one for one in showable if one.height >= min_height]:
         best = _best(enough, _page_order(enough))
-        return Choice(best, f"{_named(best)} is the preferred file of at least {min_height} pixels height")
+        return Choice(best, told(f"{_named(best)} is the preferred file of at least {min_height} pixels height"))
     if unmeasured := [one for one in showable if not one.height and one.role is Role.ORIGINAL]:
         best = _best(unmeasured, _page_order(unmeasured))
-        return Choice(best, f"the original: no export is {min_height} pixels high")
+        return Choice(best, told(f"the original: no export is {min_height} pixels high"))
     if showable:
         best = _best(showable, [(pixels, kind, pixels, large) for kind, pixels, large in _page_order(showable)])
-        return Choice(best, f"{_named(best)} is the largest there is, below {min_height} pixels height")
+        return Choice(best, told(f"{_named(best)} is the largest there is, below {min_height} pixels height"))
     return None
 
 
@@ -100,5 +102,5 @@ def _newest(one: Candidate) -> tuple:
 
 
 def _named(one: Candidate) -> str:
-    size = f"{one.width}x{one.height}" if one.width and one.height else "of unknown size"
+    size = f"{one.width}x{one.height}" if one.width and one.height else told("of unknown size")
     return f"{one.kind.upper()} {size} ({one.role})"

@@ -19,8 +19,10 @@ import pyvips
 import simplejpeg
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import Kind, kind_of_body
+from imagesync_pipelines.languages import N_
 
 # Larger than any picture that is read: nothing is scaled then.
 _ANY_SIDE = 10_000_000
@@ -37,7 +39,7 @@ _LONGEST_SIDE = 1_000_000
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 # An animation of more pixels, all frames together, is looked at by its first frame only.
 _LATER_PIXELS = 50_000_000
-_LATER_TOO_MANY = "the frames after the first are too many or too large to be looked at"
+_LATER_TOO_MANY = N_("the frames after the first are too many or too large to be looked at")
 _LOADERS = {
     "JPEG": "jpegload_buffer",
     "PNG": "pngload_buffer",
@@ -48,9 +50,9 @@ _LOADERS = {
 }
 # In the words of libvips, libjpeg, libheif and glib.
 _NO_MEMORY = re.compile(r"(?i)out of memory|insufficient memory|memory allocation|allocate memory")
-_HEIC_MISSING = (
-    "HEIC is read only with the extra `heic` installed (pip install 'imagesync-pipelines[heic]'); "
-    "or save the picture as JPEG"
+_HEIC_MISSING = N_(
+    "HEIC is read only with the extra `heic` installed (pip install "
+    "'imagesync-pipelines[heic]'); or save the picture as JPEG"
 )
 
 
@@ -78,9 +80,11 @@ def header_of(body: bytes) -> Header:
     """Read the header and decode nothing. Raises BadImageError (NO_IMAGE, BROKEN)."""
     kind = kind_of_body(body)
     if kind is None:
-        raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)")
+        raise BadImageError(
+            Fault.NO_IMAGE, languages.told(f"the body is no picture of a known kind ({len(body)} bytes)")
+        )
     if kind.name == "PNG" and max(struct.unpack(">II", body[16:24].ljust(8, b"\0"))) > _LONGEST_SIDE:
-        raise BadImageError(Fault.TOO_LARGE, f"a side of more than {_LONGEST_SIDE} pixels")
+        raise BadImageError(Fault.TOO_LARGE, languages.told(f"a side of more than {_LONGEST_SIDE} pixels"))
     with readable():
         if _is_for_vips(body, kind):
             image = _loaded(body, kind)
@@ -109,7 +113,7 @@ def decode_all(body: bytes, header: Header) -> tuple[str, str]:
             _loaded(body, header.kind, access="sequential", fail_on="warning", **reduced).avg()
         except pyvips.Error as error:
             _loaded(body, header.kind, access="sequential", fail_on="error", **reduced).avg()
-            return "", f"the picture cannot be decoded whole: {_said(error)}"
+            return "", languages.told(f"the picture cannot be decoded whole: {_said(error)}")
     return "", ""
 
 
@@ -127,7 +131,7 @@ def _jpeg_warnings(body: bytes) -> tuple[str, str]:
         if is_harmless or not re.search(r"(?i)premature end|corrupt|bogus|unsupported|not a jpeg", told):
             return told, ""
         _decode_jpeg(body, strict=False)
-        return "", f"the picture cannot be decoded whole: {told}"
+        return "", languages.told(f"the picture cannot be decoded whole: {told}")
     return "", ""
 
 
@@ -155,7 +159,7 @@ def of_later_frames(body: bytes, header: Header) -> str:
                         return _LATER_TOO_MANY
                     pictures.load()
     except BadImageError:
-        return "the frames after the first are damaged; the first, which people see, is whole"
+        return languages.told("the frames after the first are damaged; the first, which people see, is whole")
     return ""
 
 
@@ -167,7 +171,9 @@ def upright(body: bytes, side: int = _ANY_SIDE) -> pyvips.Image:
     """
     kind = kind_of_body(body)
     if kind is None:
-        raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)")
+        raise BadImageError(
+            Fault.NO_IMAGE, languages.told(f"the body is no picture of a known kind ({len(body)} bytes)")
+        )
     with readable():
         try:
             return _in_srgb(body, kind, side, with_profile=True)
@@ -207,8 +213,8 @@ def readable() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 -- as above
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            raise BadImageError(Fault.LIMITS, "decoding needs more memory than it may have") from None
-        raise BadImageError(Fault.BROKEN, f"the picture cannot be decoded: {_said(error)}") from None
+            raise BadImageError(Fault.LIMITS, languages.told("decoding needs more memory than it may have")) from None
+        raise BadImageError(Fault.BROKEN, languages.told(f"the picture cannot be decoded: {_said(error)}")) from None
 
 
 def _loaded(body: bytes, kind: Kind, **options: Any) -> pyvips.Image:
@@ -298,7 +304,7 @@ def _refuse_deep_psd(body: bytes) -> None:
     with suppress(struct.error):
         (bits,) = struct.unpack_from(">H", body, 22)
         if bits in {16, 32}:
-            told = f"a PSD of {bits} bits a channel is not read; save it with 8 bits, or as TIFF or PNG"
+            told = languages.told(f"a PSD of {bits} bits a channel is not read; save it with 8 bits, or as TIFF or PNG")
             raise BadImageError(Fault.NO_IMAGE, told)
 
 

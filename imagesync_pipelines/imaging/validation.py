@@ -9,15 +9,17 @@ import json
 import zlib
 from dataclasses import dataclass
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
 from imagesync_pipelines.imaging.kinds import KINDS, fits, label_of
 from imagesync_pipelines.imaging.pixels import Header, decode_all, header_of, of_later_frames
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.facts import PictureFacts
 
 __all__ = ["BadImageError", "DecodeLimits", "Fault", "ImageFacts", "check_image"]
 
-AS_LISTED = "as listed"
+AS_LISTED = N_("as listed")
 _PNG_START = 8
 # Of a PNG, which say what people see: a wrong checksum in one of the others is told and no more.
 _SEEN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
@@ -51,7 +53,7 @@ def check_image(
     TIFF, PSD, AVIF, HEIC, BMP and everything over here_pixels is decoded in a child process under limits.
     """
     if not body:
-        raise BadImageError(Fault.EMPTY, "the body is empty")
+        raise BadImageError(Fault.EMPTY, languages.told("the body is empty"))
     _refuse_markup(body)
     answer = json.loads(decode("check", body, limits or DecodeLimits(), *([AS_LISTED] if is_as_listed else [])))
     facts = ImageFacts(**{**answer, "notes": tuple(answer["notes"])}, sha256=hashlib.sha256(body).hexdigest())
@@ -63,7 +65,7 @@ def check_label(name: str, content_type: str) -> None:
     """Raise BadImageError when a sender claims that a picture of this format is another one."""
     label = label_of(content_type)
     if not fits(label, KINDS[name]):
-        raise BadImageError(Fault.MISLABELLED, f"the body is {name} but is labelled {label[:80]}")
+        raise BadImageError(Fault.MISLABELLED, languages.told(f"the body is {name} but is labelled {label[:80]}"))
 
 
 def checked(body: bytes, as_listed: str = "", header: Header | None = None) -> bytes:
@@ -79,7 +81,7 @@ def checked(body: bytes, as_listed: str = "", header: Header | None = None) -> b
     has_no_end = (name == "GIF" and not body[-_GIF_TAIL:].rstrip(b"\0\r\n\t ").endswith(b";")) or (
         name == "JPEG" and body.find(_JPEG_END, _scan_of_jpeg(body)) < 0
     )
-    damage = damage or (f"the end of the {name} is missing" if has_no_end else "")
+    damage = damage or (languages.told(f"the end of the {name} is missing") if has_no_end else "")
     if damage and not as_listed:
         raise BadImageError(Fault.BROKEN, damage)
     notes += filter(None, [note, of_later_frames(body, header) if header.frames > 1 else ""])
@@ -91,7 +93,7 @@ def _refuse_markup(body: bytes) -> None:
     start = body[:4096].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(b"<"):
         name = "SVG" if b"<svg" in start else "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
-        raise BadImageError(Fault.MARKUP, f"the body is {name}, which is not accepted as a picture")
+        raise BadImageError(Fault.MARKUP, languages.told(f"the body is {name}, which is not accepted as a picture"))
 
 
 def _check_chunks(body: bytes) -> list[str]:
@@ -106,12 +108,12 @@ def _check_chunks(body: bytes) -> list[str]:
             told = name.decode("latin-1") if name.isalpha() else "unknown"
             # A chunk of a small first letter need not be understood; so many say nothing of what is seen.
             if name in _SEEN_CHUNKS or not name.isalpha() or name[:1].isupper():
-                raise BadImageError(Fault.BROKEN, f"a checksum inside the PNG is wrong (chunk {told})")
-            notes.append(f"the checksum of the chunk {told} is wrong; it was left out of account")
+                raise BadImageError(Fault.BROKEN, languages.told(f"a checksum inside the PNG is wrong (chunk {told})"))
+            notes.append(languages.told(f"the checksum of the chunk {told} is wrong; it was left out of account"))
         if name == b"IEND":
             return notes
         place = end
-    raise BadImageError(Fault.BROKEN, "the end of the PNG is missing")
+    raise BadImageError(Fault.BROKEN, languages.told("the end of the PNG is missing"))
 
 
 def _scan_of_jpeg(body: bytes) -> int:

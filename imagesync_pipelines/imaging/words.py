@@ -24,15 +24,16 @@ from typing import Any, NamedTuple
 
 from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
+from imagesync_pipelines.languages import N_, told
 
 # The model, and our own rules behind it; another one: what was read before is read again.
 WORDS_BY = "PP-OCRv6 small, 1"
 # Writing that is seen and cannot be read: the model has no Cyrillic letters, for one.
 UNREAD = "…"
 _MODELS = {"Det": "PP-OCRv6_det_small.onnx", "Rec": "PP-OCRv6_rec_small.onnx"}
-_MISSING = (
-    "text in pictures is read only with the extra `words` installed (pip install 'imagesync-pipelines[words]'), "
-    "about 300 MB; or set QUALITY_WORDS=false"
+_MISSING = N_(
+    "text in pictures is read only with the extra `words` installed (pip install "
+    "'imagesync-pipelines[words]'), about 300 MB; or set QUALITY_WORDS=false"
 )
 # A line of writing is no higher than this share of the frame, and its length this many times its height: a product's
 # own outline is taken for letters otherwise. So many of the largest are read.
@@ -147,8 +148,10 @@ class _Reader:
             watch.cancel()
         if not answer.endswith(b"\n"):
             self.end()
-            what = f"{self._limits.seconds:.0f} s, {self._limits.cpu} s of processor, {self._limits.memory >> 20} MB"
-            raise BadImageError(Fault.LIMITS, f"its text could not be read within the limits ({what})")
+            what = told(
+                f"{self._limits.seconds:.0f} s, {self._limits.cpu} s of processor, {self._limits.memory >> 20} MB"
+            )
+            raise BadImageError(Fault.LIMITS, told(f"its text could not be read within the limits ({what})"))
         return answer
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -171,7 +174,7 @@ class _Reader:
                 with child:
                     said.seek(0)
                     why = said.read().decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-                raise WordsMissingError(f"the model cannot be loaded ({why or 'no answer in time'}): {_MISSING}")
+                raise WordsMissingError(f"the model cannot be loaded ({why or told('no answer in time')}): {_MISSING}")
         return child
 
 

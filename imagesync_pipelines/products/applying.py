@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget, read_contents, values_of
 from imagesync_pipelines.storage.identities import installation_id
@@ -36,7 +38,7 @@ from imagesync_pipelines.upstream.canonical import stable_address
 ROWS_PER_BATCH = 5000
 WRITERS = 2
 # The reason of an update that changes nothing else.
-EXPIRING = "its address expires"
+EXPIRING = N_("its address expires")
 
 # Name → type and meaning, as the UI's page of the Dagster asset lists them.
 PRODUCT_IMAGE_COLUMNS = {
@@ -133,7 +135,7 @@ def apply_images(
     open_payload: Callable[[Loaded], AbstractContextManager[Payload]],
     plan_again: Callable[[Collection[str]], Loaded] | None = None,
     *,
-    again: str = "plan again",
+    again: str = N_("plan again"),
     first: Callable[[], None] = lambda: None,
 ) -> StepResult:
     """Apply a plan of product images under the connector's lock; primaries that are not right are set right.
@@ -173,9 +175,11 @@ def apply_images(
             "account": f"installation {installation_id(engine)}",
         },
         lines=[
-            f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
-            f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
-            f"products; {repaired} products got their primary back; {rows} product images now."
+            languages.told(
+                f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+                f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
+                f"products; {repaired} products got their primary back; {rows} product images now."
+            )
         ],
         warnings=summary.warnings,
         summary=summary,
@@ -223,7 +227,7 @@ def _apply(
             rows_per_batch=max(1, min(ROWS_PER_BATCH, -(-loaded.total // WRITERS))),
             writers=WRITERS,
             before_write=context.check_locks,
-            on_progress=lambda done: context.progress("rows written", done, loaded.total),
+            on_progress=lambda done: context.progress(languages.told("rows written"), done, loaded.total),
             broke=broke,
         )
 

@@ -10,6 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.matching import ArticleRules
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.database import read_rows
@@ -116,6 +117,10 @@ def _is(number: str, variant: str) -> sa.ColumnElement[bool]:
 
 def _note(connection: sa.Connection, product_id: int, number: str, variant: str, change: str, who: str) -> None:
     words = f"{number} {variant}".strip()
-    why = f"{who} says that article {words} is it" if change == RULE else f"{who} ended that article {words} is it"
+    why = (
+        told(f"{who} says that article {words} is it")
+        if change == RULE
+        else told(f"{who} ended that article {words} is it")
+    )
     row = EffectRow(f"{product_id}/{words}", change, why)
     note_effects(connection, [Effect(DEFAULT_SOURCE, "", str(product_id), (row,), Author(person=who))])

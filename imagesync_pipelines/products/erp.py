@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.products.erp_files import look_at_file, read_file
 from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.products.settings import ErpSettings
@@ -38,7 +40,7 @@ _FALSE = frozenset({"0", "0.0", "f", "false", "n", "no"})
 _SHORTENED = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]\d+")
 # So many rows that cannot be used are told one by one; all of them are shown with the step.
 _TOLD_ROWS = 5
-_NO_PRODUCTS = "the ERP gave no products; nothing was changed"
+_NO_PRODUCTS = N_("the ERP gave no products; nothing was changed")
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def look_at_erp(settings: ErpSettings) -> str:
     """
     if settings.erp_database_url is None or settings.erp_parents_file is not None:
         read = read_erp(settings)
-        unusable = f", {len(read.set_aside)} rows cannot be used" if len(read.set_aside) else ""
-        return f"{len(read.rows):,} products in the files{unusable}"
+        unusable = languages.told(f", {len(read.set_aside)} rows cannot be used") if len(read.set_aside) else ""
+        return languages.told(f"{len(read.rows):,} products in the files{unusable}")
     queries = {"parent": settings.erp_parents_query, "variant": settings.erp_variants_query}
     with _connected(settings.erp_database_url.get_secret_value()) as connection:
         for kind, query in queries.items():
@@ -102,7 +104,7 @@ def look_at_erp(settings: ErpSettings) -> str:
             names, rows = list(one.keys()), [tuple(found) for found in one.fetchmany(1)]
             one.close()
             _in_our_columns(kind, pd.DataFrame(rows, columns=names, dtype=object))
-    return "both queries give rows with the columns that are needed"
+    return languages.told("both queries give rows with the columns that are needed")
 
 
 def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
@@ -140,10 +142,12 @@ def _unusable(set_aside: pd.DataFrame) -> tuple[str, ...]:
     if set_aside.empty:
         return ()
     told = [f"{row.where}: {row.reason}" for row in set_aside.head(_TOLD_ROWS).itertuples()]
-    more = f"; and {len(set_aside) - len(told)} more" if len(set_aside) > len(told) else ""
+    if len(set_aside) > len(told):
+        told.append(languages.told(f"and {len(set_aside) - len(told)} more"))
     return (
-        f"{len(set_aside)} rows of the ERP cannot be used; what we have of them stays as it is: "
-        f"{'; '.join(told)}{more}.",
+        languages.told(
+            f"{len(set_aside)} rows of the ERP cannot be used; what we have of them stays as it is: {'; '.join(told)}."
+        ),
     )
 
 
@@ -277,22 +281,22 @@ def _reasons(rows: pd.DataFrame) -> pd.Series:
 def _fault(row: Any, flag: bool | None) -> str | None:
     for value, name in ((row.erp_id, "id"), (row.sku, "SKU")):
         if not value:
-            return f"the {row.kind} has no {name}"
+            return languages.told(f"the {row.kind} has no {name}")
     for column, length in _LENGTHS.items():
         if (found := len(getattr(row, column) or "")) > length:
-            return f"{column} has {found} characters; {length} fit"
+            return languages.told(f"{column} has {found} characters; {length} fit")
     for column in _CODES:
         if _is_shortened(value := getattr(row, column)):
-            return f"{column} {value} was shortened by a spreadsheet; write the number out, as text"
-    return "is_active is neither yes nor no" if flag is None else None
+            return languages.told(f"{column} {value} was shortened by a spreadsheet; write the number out, as text")
+    return languages.told("is_active is neither yes nor no") if flag is None else None
 
 
 def _repeated(row: Any, first: dict[tuple[str, str, str], str]) -> str | None:
     kind, erp_id, sku = row.kind, row.erp_id, row.sku
     if (kind, "id", erp_id) in first:
-        return f"the id {erp_id} is used twice; the first row, SKU {first[kind, 'id', erp_id]}, is kept"
+        return languages.told(f"the id {erp_id} is used twice; the first row, SKU {first[kind, 'id', erp_id]}, is kept")
     if (kind, "sku", sku) in first:
-        return f"the SKU {sku} is used twice; the {kind} with the id {first[kind, 'sku', sku]} is kept"
+        return languages.told(f"the SKU {sku} is used twice; the {kind} with the id {first[kind, 'sku', sku]} is kept")
     first[kind, "id", erp_id] = sku
     first[kind, "sku", sku] = erp_id
     return None
@@ -310,6 +314,8 @@ def _strange_parents(usable: pd.DataFrame, parents: Collection[str | None]) -> t
         return ()
     example = usable[strange].iloc[0]
     return (
-        f"{int(strange.sum())} variants name a parent that the ERP does not have, for example {example['sku']} "
-        f"(parent {example['parent_erp_id']})",
+        languages.told(
+            f"{int(strange.sum())} variants name a parent that the ERP does not have, for example {example['sku']} "
+            f"(parent {example['parent_erp_id']})"
+        ),
     )

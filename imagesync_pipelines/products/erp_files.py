@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.errors import ErpError
 
-_REPAIR = "Have the file made again, or mend it; nothing was changed."
+_REPAIR = N_("Have the file made again, or mend it; nothing was changed.")
 # A value longer than this has swallowed something.
 _LONGEST_VALUE = 100_000
 
@@ -37,11 +38,11 @@ def look_at_file(path: Path, *, needed: Sequence[str], end_open: bool = False) -
     """
     if _is_parquet(path):
         frame = _parquet(path)
-        names, rows, where = [str(name) for name in frame.columns], len(frame), f"{path}: the file"
+        names, rows, where = [str(name) for name in frame.columns], len(frame), told(f"{path}: the file")
     else:
         records = _rows(_text(path), path, end_open=end_open)
         at, names = next(records)
-        rows, where = sum(1 for _ in records), f"{path} line {at}: the header, which names the columns,"
+        rows, where = sum(1 for _ in records), told(f"{path} line {at}: the header, which names the columns,")
     found = {name.strip().lower() for name in names}
     if lacking := [name for name in needed if name not in found]:
         raise ErpError(f"{where} lacks {' and '.join(lacking)}. {_REPAIR}")
@@ -79,7 +80,7 @@ def _text(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> ErpError:
-    return ErpError(f"{path} could not be read: {error}. {_REPAIR}")
+    return ErpError(told(f"{path} could not be read: {error}. {_REPAIR}"))
 
 
 def _rows(text: str, path: Path, *, end_open: bool) -> Iterator[tuple[int, list[str]]]:
@@ -92,23 +93,23 @@ def _rows(text: str, path: Path, *, end_open: bool) -> Iterator[tuple[int, list[
         raise _fault(
             path,
             last,
-            "the file ends in the middle of this line: it was probably cut off",
-            "If the program that makes it never ends the last line, set ERP_FILES_END_OPEN=true.",
+            told("the file ends in the middle of this line: it was probably cut off"),
+            told("If the program that makes it never ends the last line, set ERP_FILES_END_OPEN=true."),
         )
     records = _records(text, path)
     at, header = next(records, (1, list[str]()))
     if not header:
-        raise _fault(path, at, "the file has no header, which names the columns")
+        raise _fault(path, at, told("the file has no header, which names the columns"))
     names = [name.strip().lower() for name in header]
     if twice := next((name for name in names if name and names.count(name) > 1), ""):
-        raise _fault(path, at, f"the header names the column {twice} twice")
+        raise _fault(path, at, told(f"the header names the column {twice} twice"))
     yield at, header
     for at, record in records:
         if len(record) != len(header):
-            said = f"this row has {len(record)} values, but the header names {len(header)} columns"
+            said = told(f"this row has {len(record)} values, but the header names {len(header)} columns")
             raise _fault(path, at, said)
         if record == header:
-            raise _fault(path, at, "the header stands here once more: these are two files in one")
+            raise _fault(path, at, told("the header stands here once more: these are two files in one"))
         if any(record):  # a row of nothing but commas, as table programs leave them, is no product
             yield at, record
 
@@ -122,7 +123,9 @@ def _records(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         try:
             record = next(reader, None)
         except csv.Error:
-            raise _fault(path, done + 1, "a quotation mark in this row is not closed, or closed too early") from None
+            raise _fault(
+                path, done + 1, told("a quotation mark in this row is not closed, or closed too early")
+            ) from None
         if record is None:
             return
         first, last = done, reader.line_num
@@ -136,7 +139,7 @@ def _records(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         elif last - first > 1:
             swallowed = _swallowed(lines[first:last], columns, id_column)
             if swallowed or any(len(value) > _LONGEST_VALUE for value in record):
-                said = f"a quotation mark that is not closed swallows the rows up to line {last}"
+                said = told(f"a quotation mark that is not closed swallows the rows up to line {last}")
                 raise _fault(path, first + 1, said)
         yield first + 1, record
 

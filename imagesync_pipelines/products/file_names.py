@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.upstream.canonical import canonical_text
 
 _PARTIAL_ENDINGS = (".part", ".partial", ".crdownload", ".filepart", ".tmp", "~")
@@ -50,7 +51,7 @@ def why_unclear(name: str, is_sku: Callable[[str], bool]) -> str:
     while found := next(filter(None, (pattern.fullmatch(original) for pattern in _COPIES)), None):
         original = found["name"].strip()
     if original != name:
-        return f"it looks like a copy of {original}: delete it, or give it a name of its own"
+        return told(f"it looks like a copy of {original}: delete it, or give it a name of its own")
     if _ENDING.search(name) is not None and _ENDING.fullmatch(name[name.rindex(".") :]) is not None:
-        return "its name has two endings; which of them is wrong?"
+        return told("its name has two endings; which of them is wrong?")
     return ""

@@ -5,6 +5,7 @@ What each holds is said by the view product_lacks (storage/migrations/versions/p
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.storage.schema_catalogue import listed_product, product_count
 
 LISTS = ("without_image", "without_front", "low_resolution")
@@ -53,12 +54,14 @@ def is_on(name: str, product_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool
 def wrong_lists(connection: sa.Connection) -> list[str]:
     """A sentence for each list or count that is not what the tables say; it reads all products and images."""
     told = [
-        f"{name}: {number} products should be on this list and are not, or the other way about, such as {sku}"
+        languages.told(
+            f"{name}: {number} products should be on this list and are not, or the other way about, such as {sku}"
+        )
         for name, number, sku in connection.execute(_WRONG)
     ]
     counted = {name: int(number) for name, number in connection.execute(_COUNTED)}
     return told + [
-        f"{name}: {number} are kept as its number, {counted.get(name, 0)} are counted"
+        languages.told(f"{name}: {number} are kept as its number, {counted.get(name, 0)} are counted")
         for name, number in kept_counts(connection).items()
         if number != counted.get(name, 0)
     ]

@@ -12,20 +12,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.upstream.canonical import canonical_text
 
-VARIANT_SKU = "variant sku"
-VARIANT_BY_CODE = "parent's variant by code"
-PARENT_SKU = "parent sku"
-BY_PERSON = "a person's rule"
+VARIANT_SKU = N_("variant sku")
+VARIANT_BY_CODE = N_("parent's variant by code")
+PARENT_SKU = N_("parent sku")
+BY_PERSON = N_("a person's rule")
 _SLIPS = (
-    "it has this very number",
-    "two characters are swapped",
-    "a character is missing",
-    "a character too many",
-    "one character differs",
+    N_("it has this very number"),
+    N_("two characters are swapped"),
+    N_("a character is missing"),
+    N_("a character too many"),
+    N_("one character differs"),
 )
 # Goes up with what Matcher.nearest answers for the same products.
 _SUGGESTED_AS = 1
@@ -90,7 +91,7 @@ class Matcher:
         """
         number, variant = canonical_text(number), canonical_text(variant)
         if not number:
-            return Match(None, "", "the link has no article number")
+            return Match(None, "", told("the link has no article number"))
         if (said := self._by_id.get(self._rules.get((number, variant), 0))) is not None:
             return Match(said, BY_PERSON, "")
         if (said := self._by_id.get(self._rules.get((number, ""), 0))) is not None:
@@ -100,8 +101,8 @@ class Matcher:
         parent = self._parents.get(number)
         if parent is None:
             if number in self._left:
-                return Match(None, "", f"product {number} is no longer in the ERP")
-            return Match(None, "", f"the ERP has no product {number}")
+                return Match(None, "", told(f"product {number} is no longer in the ERP"))
+            return Match(None, "", told(f"the ERP has no product {number}"))
         return self._of_code(parent, variant, VARIANT_BY_CODE, PARENT_SKU)
 
     def _of_code(self, parent: StoredProduct, variant: str, by_code: str, by_number: str) -> Match:
@@ -109,7 +110,7 @@ class Matcher:
         if len(variants) > 1:
             skus = ", ".join(product.sku for product in variants)
             number = canonical_text(parent.sku)
-            return Match(None, "", f"parent {number} has several variants with the code {variant}: {skus}")
+            return Match(None, "", told(f"parent {number} has several variants with the code {variant}: {skus}"))
         return Match(variants[0], by_code, "") if variants else Match(parent, by_number, "")
 
     def nearest(self, number: str, variant: str = "", limit: int = 3) -> tuple[Near, ...]:
@@ -125,7 +126,7 @@ class Matcher:
         found: dict[str, Near] = {}
         for old in dict.fromkeys((f"{number}-{variant}", number)):
             for product in self._by_legacy.get(old, []):
-                found.setdefault(product.sku, Near(product.sku, product.name, f"{old} is its old number"))
+                found.setdefault(product.sku, Near(product.sku, product.name, told(f"{old} is its old number")))
         alike = self._all.keys() & _one_slip_from(number, self._characters)
         slips = sorted((place, sku) for sku in alike if (place := _slip(number, sku)) is not None)
         for place, sku in slips[:limit]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.orders import set_orders
 from imagesync_pipelines.products.pins_by_rule import Picture, at_once, newest_first, read_pictures
 from imagesync_pipelines.products.primaries import lock_products, name_of
@@ -19,10 +20,10 @@ Arrange = Callable[[Sequence[Picture]], Sequence[Picture]]
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
-        "types": "by their types",
-        "newest": "the newest first",
-        "number": "by their numbers at the source",
-        "rules": "none: the source's rules order them again",
+        "types": N_("by their types"),
+        "newest": N_("the newest first"),
+        "number": N_("by their numbers at the source"),
+        "rules": N_("none: the source's rules order them again"),
     }
 )
 FRONT = "front"
@@ -112,11 +113,11 @@ def _order(row: sa.Row, pictures: Sequence[Picture], arrange: Arrange) -> Order:
     after = tuple(sorted(then, key=lambda one: (one.source, one.external_id) != pinned))
     why = ""
     if not names and row.pictures is None:
-        why = "nobody put its pictures in order" if before else "it has no picture of its own"
+        why = told("nobody put its pictures in order") if before else told("it has no picture of its own")
     elif len(names) == 1:
-        why = "it has one picture"
+        why = told("it has one picture")
     elif names and names == tuple(row.pictures or ()):
-        why = "they are in this order already"
+        why = told("they are in this order already")
     is_pinned = any((one.source, one.external_id) == pinned for one in before)
     state = repr((before, row.pictures, pinned)).encode()
     stamp = int.from_bytes(hashlib.sha256(state).digest()[:7])

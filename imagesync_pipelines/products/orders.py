@@ -10,6 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.primaries import (
     Locked,
     lock_products,
@@ -59,7 +60,7 @@ def set_orders(connection: sa.Connection, locked: Locked, wanted: Mapping[int, S
         was = before.get(product_id)
         source, _, first = (names or (was or {})["pictures"])[0].partition("/")
         after, key = {"pictures": names} if names else None, f"{product_id}/{first}"
-        why = f"{who} put them in order" if names else f"{who} lets the rules order them again"
+        why = told(f"{who} put them in order" if names else f"{who} lets the rules order them again")
         rows[product_id] = source, EffectRow(key, ORDER if names else UNORDER, why, before=was, after=after)
     note_choices(connection, rows, who, images, flags)
     return len(new)

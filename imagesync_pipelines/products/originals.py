@@ -8,6 +8,7 @@ from threading import Lock
 from urllib.parse import urlsplit
 
 from imagesync_pipelines.imaging.errors import BadImageError, Fault
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.sync.connector import AT
@@ -31,9 +32,9 @@ def fetch_original(url: str, policy: FetchPolicy, read: ReadPicture) -> Fetched:
     except StorageError as error:
         raise UnavailableError(f"the picture {key} of {account} cannot be read: {error}") from error
     except SettingsError as error:
-        raise BadImageError(Fault.NO_IMAGE, f"the picture {key} of {account} cannot be read: {error}") from error
+        raise BadImageError(Fault.NO_IMAGE, told(f"the picture {key} of {account} cannot be read: {error}")) from error
     if body is None:
-        raise BadImageError(Fault.NO_IMAGE, f"{account} has no picture {key}")
+        raise BadImageError(Fault.NO_IMAGE, told(f"{account} has no picture {key}"))
     return Fetched(url, "", hashlib.sha256(body).hexdigest(), bytes(body))
 
 

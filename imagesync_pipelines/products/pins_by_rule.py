@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.channel_pictures import version_of
 from imagesync_pipelines.products.orders import PLACE
 from imagesync_pipelines.products.primaries import choose_images, lock_products
@@ -93,11 +94,11 @@ _BEST: Mapping[str, Callable[[Picture], tuple[Any, ...]]] = MappingProxyType(
 )
 RULES: Mapping[str, str] = MappingProxyType(
     {
-        "front": "the first front view",
-        "largest": "the picture with the most pixels",
-        "newest": "the newest picture",
-        BETTER: "one that the channels would take, where they refuse the present one",
-        UNPIN: "none: the rules choose again",
+        "front": N_("the first front view"),
+        "largest": N_("the picture with the most pixels"),
+        "newest": N_("the newest picture"),
+        BETTER: N_("one that the channels would take, where they refuse the present one"),
+        UNPIN: N_("none: the rules choose again"),
     }
 )
 
@@ -142,20 +143,20 @@ def _choice(
     before = next((image for image in pictures if image.is_primary), None)
     after, why = None, ""
     if rule == UNPIN:
-        why = "" if pinned is not None else "nobody chose its picture"
+        why = "" if pinned is not None else told("nobody chose its picture")
     elif not pictures:
-        why = "it has no picture of its own"
+        why = told("it has no picture of its own")
     elif rule == BETTER:
         after = next((image for image in pictures if image.id == better.get(one.id)), None)
-        why = "none of its pictures is known to be better" if after is None else ""
+        why = told("none of its pictures is known to be better") if after is None else ""
     elif (after := chosen(pictures, rule)) is None:
-        why = "it has no front view"
+        why = told("it has no front view")
     if (
         after is not None
         and pinned is not None
         and (pinned.source, pinned.external_id) == (after.source, after.external_id)
     ):
-        why, after = "it is chosen already", None
+        why, after = told("it is chosen already"), None
     now, then = (image.id if image is not None else None for image in (before, after))
     stamp = _stamp(before, after)
     return Choice(one.id, one.sku, one.name, now, then, pinned.pinned_by if pinned is not None else "", why, stamp)

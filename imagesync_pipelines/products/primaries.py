@@ -16,6 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.copying import frame_of
@@ -80,7 +81,7 @@ HAVING count(*) FILTER (WHERE is_primary) <> 1
 
 # What the history calls a flag that moved, and why it did.
 PRIMARY = "primary"
-_IS_PRIMARY, _WAS_PRIMARY = "it is the primary picture now", "another picture is the primary one now"
+_IS_PRIMARY, _WAS_PRIMARY = N_("it is the primary picture now"), N_("another picture is the primary one now")
 
 
 Choices = Mapping[int, tuple[str, str] | None]
@@ -250,12 +251,12 @@ def choose_images(connection: sa.Connection, locked: Locked, chosen: Choices, wh
     for product_id, name in chosen.items():
         was = before.get(product_id)
         if name is None and was is not None:
-            key, why = f"{product_id}/{was['external_id']}", f"{who} lets the rules choose again"
+            key, why = f"{product_id}/{was['external_id']}", told(f"{who} lets the rules choose again")
             rows[product_id] = was["source"], EffectRow(key, "unpin", why, before=was)
         elif name is not None and (was is None or (was["source"], was["external_id"]) != name):
             source, external_id = name
             after = {"source": source, "external_id": external_id}
-            row = EffectRow(f"{product_id}/{external_id}", "pin", f"{who} chose it", before=was, after=after)
+            row = EffectRow(f"{product_id}/{external_id}", "pin", told(f"{who} chose it"), before=was, after=after)
             rows[product_id] = source, row
     note_choices(connection, rows, who, images, flags)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import EnvironmentSettings
 
 # The ERP's tables as the contract has them.
@@ -50,4 +51,4 @@ def missing_of_erp(settings: ErpSettings) -> tuple[str, ...]:
     """The variables without which the ERP cannot be read; empty when it can."""
     if settings.erp_database_url or settings.erp_parents_file:
         return ()
-    return ("ERP_DATABASE_URL (or ERP_PARENTS_FILE and ERP_VARIANTS_FILE)",)
+    return (told("ERP_DATABASE_URL (or ERP_PARENTS_FILE and ERP_VARIANTS_FILE)"),)

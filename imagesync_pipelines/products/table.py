@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.products.erp import COLUMNS
 from imagesync_pipelines.products.errors import ErpError
 from imagesync_pipelines.products.rules import StoredProduct
@@ -232,7 +233,10 @@ def _load(
     total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
     if taken:
         warnings.append(
-            f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they are not taken over."
+            languages.told(
+                f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they "
+                "are not taken over."
+            )
         )
     return ProductsWritten(added, updated, left, held, because, total, tuple(warnings))
 
@@ -296,8 +300,11 @@ def _keep_absent(connection: sa.Connection, absent: Mapping[str, Sequence[str]])
             kept = connection.execute(sa.text(_KEEP.format(name=name, value=value, there=there)), {"kind": kind})
             if kept.rowcount:
                 told.append(
-                    f"The ERP's {kind}s have no column {name.replace('_erp', '')} any more; {kept.rowcount} products "
-                    "keep what they have of it. If that is meant, let the column be there and empty."
+                    languages.told(
+                        f"The ERP's {kind}s have no column {name.replace('_erp', '')} any more; "
+                        f"{kept.rowcount} products keep what they have of it. If that is meant, let the "
+                        "column be there and empty."
+                    )
                 )
     return told
 
@@ -325,14 +332,14 @@ def _mark_gone(
     held = tuple(HeldProduct(row.key, row.sku) for row in stay)
     if all(one.key in kept for one in held):
         return len(left), held, ""
-    missing = f"The ERP no longer has {len(gone)} of {still} products"
+    missing = languages.told(f"The ERP no longer has {len(gone)} of {still} products")
     if unknown:
-        because = (
+        because = languages.told(
             f"{missing}; {len(held)} of them stay, because {unknown} rows of the ERP have neither a legible id nor a "
             "legible SKU and may be any of them. Mend these rows."
         )
     else:
-        because = (
+        because = languages.told(
             f"{missing}; that is more than the deletion limits allow, so {len(held)} of them stay with their images. "
             f"If it is right, run once with {_SWITCH}."
         )

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.errors import NumericValueOutOfRange
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.products.orders import follow_renames
 from imagesync_pipelines.products.primaries import PRIMARY, Locked, flipped, lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_columns, frame_of, read_columns
@@ -26,7 +28,7 @@ from imagesync_pipelines.sync.undoing import Marking
 _OWNED = "FROM imagesync.product_image WHERE source = {}"
 _KEY = "product_id || '/' || external_id"
 
-MOVED = "the images of this product changed since the plan was made; plan again"
+MOVED = N_("the images of this product changed since the plan was made; plan again")
 
 _WITHOUT_IMAGES = group_state(())
 
@@ -109,7 +111,10 @@ SELECT r.key, CAST(to_jsonb(i) - CAST('{{product_id,source}}' AS text[]) AS text
 """  # noqa: S608 - names are constants of this module
 # Of a row of a plan what the history keeps; positions are computed, not stored.
 _NOTED = ["group", "key", "key_before", "change", "reason", "fingerprint_before", "fingerprint_after"]
-_PIN_MOVED, _PIN_DORMANT = "the choice of it as primary goes with it", "the choice of it as primary waits for it"
+_PIN_MOVED, _PIN_DORMANT = (
+    N_("the choice of it as primary goes with it"),
+    N_("the choice of it as primary waits for it"),
+)
 
 
 def image_key(product_id: int | str, external_id: str) -> str:
@@ -323,7 +328,7 @@ def _copied(images: pa.Table, values: pa.Table) -> pa.Table:
     """Product images in the form in which they are copied. Raises psycopg's DataError for a size that is too large."""
     large = pc.or_kleene(pc.greater(values["width"], _LARGEST), pc.greater(values["height"], _LARGEST))
     for row in values.filter(large).to_pylist():
-        raise NumericValueOutOfRange(f"{row['width']} x {row['height']} pixels are out of range")
+        raise NumericValueOutOfRange(languages.told(f"{row['width']} x {row['height']} pixels are out of range"))
     own = _NAMES[: len(_NAMES) - len(VALUES)]
     return pa.table([*(images[name] for name in own), *values.columns], names=list(_NAMES))
 

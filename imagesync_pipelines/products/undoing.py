@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.applying import plan_images
 from imagesync_pipelines.products.orders import ORDER, UNORDER, order_of, set_order
 from imagesync_pipelines.products.primaries import pin_image, pins_of, unpin_image
@@ -26,7 +27,7 @@ from imagesync_pipelines.sync.undo import BY_COMMAND
 from imagesync_pipelines.sync.undoing import Asked, UndoRefusedError, undo_result, what_to_undo
 from imagesync_pipelines.upstream.canonical import expires_at
 
-_GONE = "there is no such product any more"
+_GONE = N_("there is no such product any more")
 
 
 def undo(context: RunContext[Any], options: Asked, kept: Collection[str] = ()) -> StepResult:
@@ -66,7 +67,10 @@ def undo(context: RunContext[Any], options: Asked, kept: Collection[str] = ()) -
         if any(isinstance(url, str) and (end := expires_at(url)) and end < context.clock() for url in urls)
     ]
     first = min(over, default="")
-    expired = f"{len(over)} images come back with an address that expired, such as {first}: only their "
+    expired = told(
+        f"{len(over)} images come back with an address that expired, such as {first}: only their source "
+        "can give a new one."
+    )
     number = int(planned.plan["change"].isin(EFFECTS).sum())
     return undo_result(
         context,
@@ -75,8 +79,8 @@ def undo(context: RunContext[Any], options: Asked, kept: Collection[str] = ()) -
         found,
         names=dict(zip(products["id"].astype("str"), products["sku"], strict=True)),
         groups="products",
-        cost=f"{number} rows of our own database",
-        told=[f"{expired}source can give a new one."] if over else (),
+        cost=told(f"{number} rows of our own database"),
+        told=[expired] if over else (),
         kept=kept,
     )
 
@@ -108,14 +112,18 @@ def undo_choice(engine: sa.Engine, which: str | int, who: str) -> str:
             raise UndoRefusedError(f"The order of the pictures of {sku} was changed since; nothing was changed.")
         with engine.begin() as connection:
             set_order(connection, product_id, before.get("pictures", ()), who)
-        return f"{sku}: {'its pictures have their earlier order' if before else 'the rules order its pictures'} again"
+        return told(
+            f"{sku}: "
+            f"{told('its pictures have their earlier order') if before else told('the rules order its pictures')} "
+            "again"
+        )
     if now != (None if last.change == "unpin" else (made.get("source"), made.get("external_id"))):
         raise UndoRefusedError(f"The choice of the primary picture of {sku} was changed since; nothing was changed.")
     if not before:
         unpin_image(engine, product_id, who)
-        return f"{sku}: the rules choose the primary picture again"
+        return told(f"{sku}: the rules choose the primary picture again")
     pin_image(engine, product_id, str(before["source"]), str(before["external_id"]), who)
-    return f"{sku}: {before['external_id']} is the primary picture again"
+    return told(f"{sku}: {before['external_id']} is the primary picture again")
 
 
 def undo_jobs(

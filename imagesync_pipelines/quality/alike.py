@@ -13,6 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.quality.storing import measures_of
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.facts import Measures
@@ -47,10 +49,10 @@ class Kind(StrEnum):
 
 
 KINDS: Mapping[Kind, str] = {
-    Kind.VARIANTS: "The same picture on several variants",
-    Kind.PRODUCTS: "The same picture on different products",
-    Kind.BETTER_COPY: "A better copy of the picture is known",
-    Kind.WORDS: "Words or a watermark on one copy only",
+    Kind.VARIANTS: N_("The same picture on several variants"),
+    Kind.PRODUCTS: N_("The same picture on different products"),
+    Kind.BETTER_COPY: N_("A better copy of the picture is known"),
+    Kind.WORDS: N_("Words or a watermark on one copy only"),
 }
 """The kinds as people read them."""
 
@@ -140,7 +142,7 @@ def find_alike(engine: sa.Engine, progress: Progress = silent) -> Found:
             called = [(names[one.row].decode(), names[one.other].decode(), one.distance) for one in pairs]
             _write(engine, [name.decode() for name in names[rows]], called)
             compared, plain = compared + len(rows), plain + int(contents.is_plain[rows].sum())
-            progress("pictures compared", compared, len(new))
+            progress(languages.told("pictures compared"), compared, len(new))
     return Found(compared, plain, _suggest(engine))
 
 
@@ -246,11 +248,19 @@ def suggested_by(one: Copy, other: Copy) -> list[tuple[Kind, str]]:
     variants = [place for place in mains if any(_are_variants(place, another) for another in families[place.family])]
     if told := _told(variants, is_cut):
         found.append(
-            (Kind.VARIANTS, f"The same picture stands on several variants: {told}. Does it show each of them?")
+            (
+                Kind.VARIANTS,
+                languages.told(f"The same picture stands on several variants: {told}. Does it show each of them?"),
+            )
         )
     others = [place for place in mains if any(_are_others(place, another) for another in _beside(place, families))]
     if told := _told(others, is_cut):
-        found.append((Kind.PRODUCTS, f"The same picture stands on different products: {told}. Is it right for each?"))
+        found.append(
+            (
+                Kind.PRODUCTS,
+                languages.told(f"The same picture stands on different products: {told}. Is it right for each?"),
+            )
+        )
     if one is not other:
         for better, worse in ((one, other), (other, one)):
             found += _of_copies(better, worse)
@@ -273,20 +283,30 @@ def _of_copies(better: Copy, worse: Copy) -> Iterator[tuple[Kind, str]]:
     there = _told(better.places, better.is_cut)
     only = sorted(set(bad.words or ()) - set(good.words or ()))
     if only and good.words is not None:
-        yield Kind.WORDS, f"On {main} are words that the copy on {there} has not: {', '.join(only[:5])}."
+        yield (
+            Kind.WORDS,
+            languages.told(f"On {main} are words that the copy on {there} has not: {', '.join(only[:5])}."),
+        )
     size, instead_of = good.width * good.height, bad.width * bad.height
     if size < instead_of:
         return
     why = []
     if size >= _LARGER * instead_of:
-        why.append(f"larger ({good.width} x {good.height} instead of {bad.width} x {bad.height})")
+        why.append(languages.told(f"larger ({good.width} x {good.height} instead of {bad.width} x {bad.height})"))
     if good.sharpness >= _SHARPER * bad.sharpness:
-        why.append(f"sharper ({good.sharpness:.2f} instead of {bad.sharpness:.2f})")
+        why.append(languages.told(f"sharper ({good.sharpness:.2f} instead of {bad.sharpness:.2f})"))
     if only and good.words == ():
-        why.append("without the words")
+        why.append(languages.told("without the words"))
     if why and set(good.words or ()) <= set(bad.words or ()):
-        unread = "" if good.words is not None and bad.words is not None else " Nobody looked for words in both."
-        yield Kind.BETTER_COPY, f"The copy on {there} is better than that on {main}: {', '.join(why)}.{unread}"
+        unread = (
+            ""
+            if good.words is not None and bad.words is not None
+            else languages.told(" Nobody looked for words in both.")
+        )
+        yield (
+            Kind.BETTER_COPY,
+            languages.told(f"The copy on {there} is better than that on {main}: {', '.join(why)}.{unread}"),
+        )
 
 
 def _is_same_product(one: Where, other: Where) -> bool:
@@ -308,9 +328,12 @@ def _are_others(one: Where, other: Where) -> bool:
 def _told(places: Sequence[Where], is_cut: bool) -> str:
     named = dict.fromkeys(f"{place.code} ({' '.join(filter(None, place[:2]))})" for place in places)
     rest = len(named) - _PLACES_TOLD
-    return ", ".join(list(named)[:_PLACES_TOLD]) + (
-        f" and {'more than ' if is_cut else ''}{rest} more" if rest > 0 else ""
-    )
+    first = ", ".join(list(named)[:_PLACES_TOLD])
+    if rest <= 0:
+        return first
+    if is_cut:
+        return languages.told(f"{first} and more than {rest} more")
+    return languages.told(f"{first} and {rest} more")
 
 
 def suggestions(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.products.channel_pictures import version_of
 from imagesync_pipelines.quality.rules import REFUSED, Judgement, RuleSet, Severity, judge, told
 from imagesync_pipelines.quality.scores import judgement_of
@@ -74,12 +75,15 @@ def compared(present: Judged, measures: Measures) -> tuple[int, str]:
             return score, ""
         sentences = (told(rule, one.value) for one in refusals if (rule := rule_set.rule(one.rule)) is not None)
         if first := next(sentences, ""):
-            told_of.append(f"{rule_set.name} refuses the present one ({first.rstrip('.')}) and would take this one")
+            told_of.append(
+                languages.told(f"{rule_set.name} refuses the present one ({first.rstrip('.')}) and would take this one")
+            )
         unseen |= dict.fromkeys(
             rule.title for rule in rule_set.rules if rule.id in then.not_looked_at and rule.severity == Severity.REFUSED
         )
-    caveat = f"; not looked at in it: {', '.join(unseen)}" if unseen and told_of else ""
-    return score, "; ".join(told_of) + caveat
+    if unseen and told_of:
+        told_of.append(languages.told(f"not looked at in it: {', '.join(unseen)}"))
+    return score, "; ".join(told_of)
 
 
 _SHOWN, _SCORE, _IMAGE = channel_picture.c, picture_score.c, product_image.c

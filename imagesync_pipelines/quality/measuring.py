@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.imaging.errors import BadImageError
 from imagesync_pipelines.imaging.words import WordsMissingError
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.products.originals import Failed
 from imagesync_pipelines.quality.storing import put_measures
 from imagesync_pipelines.storage.contents import ContentMissingError, Contents
@@ -30,8 +32,8 @@ PORTION = 32
 # So many contents of a run are known by their names; of more, some are fetched twice.
 _MOST_KNOWN = 100_000
 SHOWN_PROBLEMS = 20
-NO_ADDRESS = "its content is not kept here, and it has no address"
-ANOTHER = "another picture is there than the one that was listed; it is looked at again"
+NO_ADDRESS = N_("its content is not kept here, and it has no address")
+ANOTHER = N_("another picture is there than the one that was listed; it is looked at again")
 
 _row, _measure = channel_picture.c, picture_measure.c
 _ORDER = (_row.connector, _row.account, _row.code, _row.key)
@@ -154,7 +156,7 @@ def measure_due(
         # What one place cannot give, another one may.
         return known.get(one.content) or failed.get(one.source)
 
-    stage = "main pictures measured" if others_of is None else "other pictures measured"
+    stage = languages.told("main pictures measured") if others_of is None else languages.told("other pictures measured")
     wanted = total if bounds.limit is None else min(total, bounds.limit)
     with ThreadPoolExecutor(bounds.workers, thread_name_prefix="measure") as pool:
         for portion in _portions(engine, due) if total else ():

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.quality.rules import REFUSED, TO_DO, Judgement, RuleSet, Severity, told, what_to_do
 from imagesync_pipelines.quality.scores import judgement_of
 from imagesync_pipelines.storage.schema_quality import channel_picture, picture_score, quality_day
@@ -229,7 +230,7 @@ def why(judgement: Judgement, rule_set: RuleSet | None) -> tuple[Why, ...]:
     for one in judgement.findings:
         rule = rule_set.rule(one.rule) if rule_set is not None else None
         if rule is None:
-            found.append(Why(one.rule, one.rule, one.severity, "This rule is no longer there.", ""))
+            found.append(Why(one.rule, one.rule, one.severity, languages.told("This rule is no longer there."), ""))
         else:
             found.append(Why(rule.id, rule.title, one.severity, told(rule, one.value), what_to_do(rule)))
     return tuple(found)

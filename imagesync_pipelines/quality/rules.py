@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.quality.settings import QualitySettings, sets_of_channels
 from imagesync_pipelines.storage.facts import Measures
 
@@ -39,7 +41,11 @@ class Severity(StrEnum):
     ADVICE = "advice"
 
 
-SEVERITIES = {Severity.REFUSED: "refused by the marketplace", Severity.RANK: "costs rank", Severity.ADVICE: "advice"}
+SEVERITIES = {
+    Severity.REFUSED: N_("refused by the marketplace"),
+    Severity.RANK: N_("costs rank"),
+    Severity.ADVICE: N_("advice"),
+}
 """The severities as people read them."""
 
 
@@ -67,17 +73,17 @@ _WORDS_TOLD = 5
 _ALL_SIDES = 4
 
 TO_DO = {
-    "larger": "Take or ask for a larger picture",
-    "smaller": "Save it smaller",
-    "cut_out": "Cut the product out, on pure white",
-    "whole": "Take it again with the whole product in the frame",
-    "closer": "Crop closer, so that the product fills the frame",
-    "room": "Leave more room around the product",
-    "sharper": "Take it again, in focus",
-    "without_text": "Use a picture without text, logo or watermark",
-    "opaque": "Put it on white, without transparent parts",
-    "shape": "Crop it to the right shape",
-    "format": "Save it in another format",
+    "larger": N_("Take or ask for a larger picture"),
+    "smaller": N_("Save it smaller"),
+    "cut_out": N_("Cut the product out, on pure white"),
+    "whole": N_("Take it again with the whole product in the frame"),
+    "closer": N_("Crop closer, so that the product fills the frame"),
+    "room": N_("Leave more room around the product"),
+    "sharper": N_("Take it again, in focus"),
+    "without_text": N_("Use a picture without text, logo or watermark"),
+    "opaque": N_("Put it on white, without transparent parts"),
+    "shape": N_("Crop it to the right shape"),
+    "format": N_("Save it in another format"),
 }
 """What a person does about findings."""
 
@@ -260,13 +266,17 @@ def read_rules(settings: QualitySettings) -> tuple[dict[str, RuleSet], list[str]
             found, is_there = {}, False
         known |= found
         if not is_there:
-            problems.append(f"QUALITY_RULES_FOLDER: {settings.rules_folder} is no folder that can be read")
+            problems.append(
+                languages.told(f"QUALITY_RULES_FOLDER: {settings.rules_folder} is no folder that can be read")
+            )
     for channel, named in sets_of_channels(settings).items():
         missing = [one for one in named if one not in known]
         if missing:
             problems.append(
-                f"QUALITY_CHANNELS: {channel} names the rule set {missing[0]}, which is not there; "
-                f"there are {', '.join(sorted(known))}"
+                languages.told(
+                    f"QUALITY_CHANNELS: {channel} names the rule set {missing[0]}, which is not there; "
+                    f"there are {', '.join(sorted(known))}"
+                )
             )
     return known, problems
 
@@ -286,10 +296,10 @@ def _read_all(folder: Traversable) -> tuple[dict[str, RuleSet], list[str]]:
         try:
             read = _read(file)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            problems.append(f"{file.name} is set aside: {str(error).splitlines()[0]}")
+            problems.append(languages.told(f"{file.name} is set aside: {str(error).splitlines()[0]}"))
         except ValidationError as error:
             told_of = "; ".join(_problem(one["loc"], one["msg"]) for one in error.errors(include_url=False)[:3])
-            problems.append(f"{file.name} is set aside: {told_of}")
+            problems.append(languages.told(f"{file.name} is set aside: {told_of}"))
         else:
             found[read.id] = read
     return found, problems

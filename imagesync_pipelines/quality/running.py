@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.products.originals import fetch_original
 from imagesync_pipelines.quality.alike import Found, find_alike
 from imagesync_pipelines.quality.measuring import Bounds, Looked, Tools, measure_due
@@ -55,12 +56,21 @@ class QualityRun:
     def said(self) -> str:
         """The run in a sentence, for people."""
         seen, found = self.noted, self.mains
-        bad = f", {found.problems} could not be measured" if found.problems else ""
-        return (
-            f"{seen.shown} pictures are shown ({seen.new} new, {seen.changed} changed, {seen.gone} gone). "
-            f"Main pictures: {found.measured} measured{bad}, {self.judged.judged} judged; "
-            f"others: {self.others.measured} measured. "
-            f"{self.alike.compared} compared with all others, {self.alike.suggested} suggestions."
+        judged, others = self.judged.judged, self.others.measured
+        mains = languages.told(
+            f"Main pictures: {found.measured} measured, {found.problems} could not be measured, {judged} judged; "
+            f"others: {others} measured."
+            if found.problems
+            else f"Main pictures: {found.measured} measured, {judged} judged; others: {others} measured."
+        )
+        return " ".join(
+            (
+                languages.told(
+                    f"{seen.shown} pictures are shown ({seen.new} new, {seen.changed} changed, {seen.gone} gone)."
+                ),
+                mains,
+                languages.told(f"{self.alike.compared} compared with all others, {self.alike.suggested} suggestions."),
+            )
         )
 
 
@@ -107,12 +117,12 @@ def note_all(
         try:
             accounts = one.channels(shared)
         except SettingsError as error:
-            problems.append(f"{one.title}: what it shows was not looked at: {error}")
+            problems.append(languages.told(f"{one.title}: what it shows was not looked at: {error}"))
             continue
         for account in accounts:
             found = note_pictures(engine, one.name, account, one.channel_pictures(engine, shared, account))
             noted = noted + found
-            progress("pictures noted", noted.shown, None)
+            progress(languages.told("pictures noted"), noted.shown, None)
         noted = noted + Noted(gone=forget_others(engine, one.name, accounts))
     return noted, problems
 
@@ -162,18 +172,20 @@ def products_refused() -> sa.Select:
 
 def told(mains: Looked, others: Looked) -> Iterator[str]:
     """What a run left out, and why, for people."""
-    for what, found in (("Main pictures", mains), ("Other pictures", others)):
+    for what, found in ((languages.told("Main pictures"), mains), (languages.told("Other pictures"), others)):
         if found.waiting:
-            yield f"{what}: {found.waiting} wait for the next run (QUALITY_PICTURES_PER_RUN)."
+            yield languages.told(f"{what}: {found.waiting} wait for the next run (QUALITY_PICTURES_PER_RUN).")
         if found.away:
-            yield f"{what}: {found.away} wait for the next run, because nobody answered where they are."
+            yield languages.told(f"{what}: {found.away} wait for the next run, because nobody answered where they are.")
         if found.no_words:
             yield f"{what}: {found.no_words}."
         if found.unread:
-            tried = f"the text of {found.unread} could not be read, and is tried again after QUALITY_RETRY_HOURS"
-            yield f"{what}: {tried}; the first: {found.why_unread}."
+            tried = languages.told(
+                f"the text of {found.unread} could not be read, and is tried again after QUALITY_RETRY_HOURS"
+            )
+            yield languages.told(f"{what}: {tried}; the first: {found.why_unread}.")
         if found.problems:
-            yield f"{what}: {found.problems} could not be measured; the first: {found.reasons[0]}."
+            yield languages.told(f"{what}: {found.problems} could not be measured; the first: {found.reasons[0]}.")
 
 
 def forget_old(engine: sa.Engine, now: datetime, keep: timedelta) -> int:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.database import fields_of, read_rows, storable, write_rows
 from imagesync_pipelines.storage.schema import alert as table
@@ -120,7 +121,7 @@ def send_due(engine: sa.Engine, send: Send, now: datetime) -> tuple[int, list[st
                     change = table.update().values(sent_at=now, due_at=None, more=0, attempts=0)
                 sent += 1
             except AlertNotSentError as error:
-                problems.append(f"{title}: {error}; it is kept and sent again.")
+                problems.append(languages.told(f"{title}: {error}; it is kept and sent again."))
                 wait = timedelta(minutes=min(2 ** max(one.attempts for one in found), LONGEST_WAIT_MINUTES))
                 change = table.update().values(due_at=now + wait, attempts=table.c.attempts + 1)
             connection.execute(change.where(mine))
@@ -128,11 +129,13 @@ def send_due(engine: sa.Engine, send: Send, now: datetime) -> tuple[int, list[st
 
 def message_of(kept: KeptAlert) -> str:
     """The body of a message: what happened, what was not told before it, where to look."""
-    before = f" since {kept.sent_at:%Y-%m-%d %H:%M} UTC" if kept.sent_at is not None else ""
+    before = languages.told(f" since {kept.sent_at:%Y-%m-%d %H:%M} UTC") if kept.sent_at is not None else ""
     lines = [
         kept.body,
-        f"{kept.more} more failures of this kind were not sent{before}." if kept.more else "",
-        f"Noted at {kept.noted_at:%Y-%m-%d %H:%M} UTC; no target could be reached before." if kept.attempts else "",
+        languages.told(f"{kept.more} more failures of this kind were not sent{before}.") if kept.more else "",
+        languages.told(f"Noted at {kept.noted_at:%Y-%m-%d %H:%M} UTC; no target could be reached before.")
+        if kept.attempts
+        else "",
         kept.link,
     ]
     return "\n".join(line for line in lines if line)
@@ -147,8 +150,8 @@ def over_message(ended: Sequence[KeptAlert]) -> tuple[str, str]:
     lines = []
     for one, what in zip(ended, titles, strict=True):
         # What lasts was noted at every look; it happened once.
-        more = f", and {one.more} times more that were not sent" if one.more and one.ends_with else ""
-        lines.append(f"Over: {what}. It was last met at {one.noted_at:%Y-%m-%d %H:%M} UTC{more}.")
+        more = languages.told(f", and {one.more} times more that were not sent") if one.more and one.ends_with else ""
+        lines.append(languages.told(f"Over: {what}. It was last met at {one.noted_at:%Y-%m-%d %H:%M} UTC{more}."))
     return f"{SIGN}over: {title}", "\n".join([*lines, first.link])
 
 

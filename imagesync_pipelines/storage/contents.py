@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import among, fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.facts import PictureFacts
@@ -180,11 +181,11 @@ class Contents:
         path = self._path(content.sha256)
         try:
             body = path.read_bytes()
-            happened = "was altered"
+            happened = told("was altered")
         except FileNotFoundError:
             # A bucket that is gone says nothing of the picture.
             check_root(self.root)
-            body, happened = b"", "is gone"
+            body, happened = b"", told("is gone")
         if hashlib.sha256(body).hexdigest() != content.sha256:
             path.unlink(missing_ok=True)
             write_rows(self.engine, table.delete().where(table.c.sha256 == content.sha256))

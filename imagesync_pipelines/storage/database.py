@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.storage.schema import SCHEMA
@@ -25,7 +27,7 @@ SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.Operation
 # A value that is too large for an index, a row for its page: to the driver operational, but of one row.
 _LIMITS_OF_A_ROW = "54"
 # The settings that hold database URLs, as a message names them.
-URL_VARIABLES = "IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL"
+URL_VARIABLES = N_("IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL")
 APPLICATION_NAME = "imagesync"
 CONNECT_SECONDS = 10
 # A cut connection, or a server that went without a word, is noticed within a minute; nothing to a socket of Unix.
@@ -88,7 +90,7 @@ def open_database(url: str) -> sa.Engine:
         engine.dispose()
         if isinstance(error, StorageError) or not isinstance(error.orig, InsufficientPrivilege):
             raise
-        raise denied(error, SCHEMA, engine.url.username, "our tables") from error
+        raise denied(error, SCHEMA, engine.url.username, languages.told("our tables")) from error
     return engine
 
 
@@ -103,8 +105,10 @@ def is_server_gone(error: BaseException) -> bool:
 def denied(error: DBAPIError, schema: str, user: str | None, what: str) -> StorageError:
     """What is said where our user may not make a schema, and what is to be in it."""
     return StorageError(
-        f"The database user may not create {what} ({_one_line(error)}). "
-        f"An administrator can allow it with: CREATE SCHEMA {schema} AUTHORIZATION {user}"
+        languages.told(
+            f"The database user may not create {what} ({_one_line(error)}). "
+            f"An administrator can allow it with: CREATE SCHEMA {schema} AUTHORIZATION {user}"
+        )
     )
 
 
@@ -153,7 +157,7 @@ def storable(value: Any) -> Any:
 
 def check_answers(url: str, variable: str) -> None:
     """Raise DatabaseUnreachableError, naming the variable, when nobody answers at a URL; Dagster tries for long."""
-    with answering(f"{variable}: the database"):
+    with answering(languages.told(f"{variable}: the database")):
         _brief(with_driver(url, "psycopg")).connect().close()
 
 
@@ -181,7 +185,7 @@ def _brief(url: str) -> sa.Engine:
 
 
 @contextmanager
-def answering(what: str = "The database") -> Iterator[None]:
+def answering(what: str = N_("The database")) -> Iterator[None]:
     """Turn the error of a database that does not answer, `what`, into DatabaseUnreachableError."""
     try:
         yield

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import among, storable
 from imagesync_pipelines.storage.schema_effects import effect, effects_known
 from imagesync_pipelines.storage.schema_webhooks import webhook_effect
@@ -133,7 +134,7 @@ _IS_ABOUT = f"""
 EXISTS (SELECT FROM jsonb_array_elements(rows) AS e (one) WHERE {_NAMED.format("key")} = ANY(:names))
 """
 # The reason of what a plan takes away because its product is excluded.
-TAKEN_AWAY = "taken away: its product is excluded"
+TAKEN_AWAY = N_("taken away: its product is excluded")
 _READ_AT_ONCE = 1000
 _WHOLE_ID = 36
 BY = [field.name for field in fields(Author)]

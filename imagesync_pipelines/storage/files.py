@@ -10,6 +10,7 @@ from typing import Any
 from upath import UPath
 
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.errors import StorageError, StorageRootError
 
@@ -53,11 +54,11 @@ def check_root(root: UPath) -> None:
                 raise
             root.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
     except FileNotFoundError:
-        why = "there is no such bucket; correct its name, or make it by hand"
+        why = told("there is no such bucket; correct its name, or make it by hand")
     except PermissionError as error:
-        why = f"it may not be used ({error}); check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
+        why = told(f"it may not be used ({error}); check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY")
     except Exception as error:  # noqa: BLE001 - of three libraries, whose errors have no base in common
-        why = f"it cannot be used now: {error_reason(error)}"
+        why = told(f"it cannot be used now: {error_reason(error)}")
     else:
         return
     raise StorageRootError(f"The bucket {bucket!r} of {root}: {why}")

@@ -7,12 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import fields_of
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema_accounts import account_identity as table
 
 # Under these the id of our own database is kept among the identities, and where it is said.
-INSTALLATION, ROW = "installation", "row in its database"
+INSTALLATION, ROW = "installation", N_("row in its database")
 # The file below the storage root that says whose pages and plans are there.
 _FILE = "installation-id"
 # Any number that nothing else in this database uses as an advisory lock ("ident" in ASCII).

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import APPLICATION_NAME, answering, engine_of
 from imagesync_pipelines.storage.errors import LockLostError
 from imagesync_pipelines.storage.locks import HeldLock, lock_key, own_session
@@ -83,4 +84,4 @@ def _watch(engine: sa.Engine, run_id: str, held: HeldLock, done: threading.Event
 
 
 def _name(run_id: str) -> str:
-    return f"run {run_id}"
+    return told(f"run {run_id}")

@@ -18,6 +18,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import APPLICATION_NAME
 from imagesync_pipelines.storage.errors import AccountBusyError, LockLostError
 
@@ -101,7 +102,7 @@ def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iter
         while not own.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
             if time.monotonic() >= deadline:
                 holder = own.execute(sa.text(_HOLDER), {"key": key}).first()
-                who = "another run" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
+                who = told("another run") if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
                 raise AccountBusyError(
                     f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
                     "Nothing was changed; try again when that run has ended."

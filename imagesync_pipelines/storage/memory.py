@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.identities import INSTALLATION
 from imagesync_pipelines.storage.schema import primary_to_check, product_image
 from imagesync_pipelines.storage.schema_accounts import target_memory as table
@@ -39,7 +40,11 @@ def restored(ours: int | None, there: int | None) -> str:
     """
     if (ours or 0) == (there or 0):
         return ""
-    return "it is older than what we remember of it" if (there or 0) < (ours or 0) else "we remember less than it does"
+    return (
+        told("it is older than what we remember of it")
+        if (there or 0) < (ours or 0)
+        else told("we remember less than it does")
+    )
 
 
 def move_installation_on(engine: sa.Engine) -> int:

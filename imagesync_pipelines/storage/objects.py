@@ -24,25 +24,28 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.storage.errors import StorageError
 
 # The store's words for it, and for keys under which it can hold nothing.
 _NO_OBJECT = frozenset({"NoSuchKey", "InvalidURI", "KeyTooLongError", "XMinioInvalidObjectName"})
-_CHECK_KEYS = "check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
-_CHECK_RIGHTS = f"{_CHECK_KEYS}, and what they may do"
-_REGION = "the bucket is in another region; correct IMAGESYNC_S3_REGION"
-_NO_BUCKET = "there is no such bucket; correct its name, or make it by hand"
+_CHECK_KEYS = N_("check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY")
+_CHECK_RIGHTS = told(f"{_CHECK_KEYS}, and what they may do")
+_REGION = N_("the bucket is in another region; correct IMAGESYNC_S3_REGION")
+_NO_BUCKET = N_("there is no such bucket; correct its name, or make it by hand")
 # What every object of the bucket would meet.
 _FAULTS = {
     "NoSuchBucket": _NO_BUCKET,
-    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch"), f"it refuses the keys; {_CHECK_KEYS}"),
-    **dict.fromkeys(("ExpiredToken", "InvalidToken"), f"the credentials have expired; {_CHECK_KEYS}"),
+    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch"), told(f"it refuses the keys; {_CHECK_KEYS}")),
+    **dict.fromkeys(("ExpiredToken", "InvalidToken"), told(f"the credentials have expired; {_CHECK_KEYS}")),
     **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed"), _REGION),
-    "RequestTimeTooSkewed": "the clock of this machine and the store's differ; set it right",
+    "RequestTimeTooSkewed": N_("the clock of this machine and the store's differ; set it right"),
 }
 # What one object met, and says nothing of whether it is there.
-_OF_ONE = {"InvalidArgument": "it cannot look for this object; its key may be of a form that the store does not take"}
+_OF_ONE = {
+    "InvalidArgument": N_("it cannot look for this object; its key may be of a form that the store does not take")
+}
 # HEAD has no words but its status.
 _OF_HEAD = {"404": _NO_BUCKET, "301": _REGION}
 BUCKET = "product-images"
@@ -150,10 +153,10 @@ def check_bucket(client: S3Client, bucket: str) -> float | None:
 def said_of(error: ClientError | BotoCoreError, endpoint_url: str, bucket: str) -> str:
     """What is wrong with a bucket or its store, for people."""
     if isinstance(error, BotoCoreError):
-        return f"The object store does not answer: {error}"
+        return told(f"The object store does not answer: {error}")
     code = error_code(error)
-    why = (_FAULTS | _OF_ONE | _OF_HEAD).get(code, f"it refuses; {_CHECK_RIGHTS}")
-    return f"The object store {endpoint_url}, bucket {bucket!r}: {why} ({code})"
+    why = (_FAULTS | _OF_ONE | _OF_HEAD).get(code, told(f"it refuses; {_CHECK_RIGHTS}"))
+    return told(f"The object store {endpoint_url}, bucket {bucket!r}: {why} ({code})")
 
 
 def is_of_all(error: ClientError) -> bool:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import read_rows, write_rows
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
@@ -36,7 +38,7 @@ _ROWS_AT_A_TIME = 5_000
 WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
 # In a plan's scope. Why the plan is carried out only when somebody names it, in words that fit "it was made for …".
 ONLY_NAMED = "only_named"
-DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
+DRY_RUN, CLEAN_UP = N_("a dry run"), N_("a clean-up")
 # In a plan's scope: the stored plan of which it is some groups. Carried out it settles no more than these.
 PART_OF = "part_of"
 # In a plan's scope: what it was made of. PAGES: some pages, so of a group it may know one picture only.
@@ -164,16 +166,17 @@ class Plans:
         stored = self.all(connector, part)
         found = _of_lineage(stored, lineage)
         if found is None:
-            told = (
+            none = languages.told(
                 "No plan belongs to this run: it made none itself and re-executes no run that made one, so nothing was "
-                f"changed. Start the job {connector}__sync, which plans first"
+                "changed."
             )
-            if stored:
-                told += (
-                    f", or apply a stored plan by its number: `imagesync apply N`. The newest of {name} is plan "
-                    f"{stored[0].id}, which `imagesync plan {stored[0].id}` shows"
-                )
-            raise NoPlanOfThisRunError(f"{told}.")
+            if not stored:
+                raise NoPlanOfThisRunError(f"{none} Start the job {connector}__sync, which plans first.")
+            raise NoPlanOfThisRunError(
+                f"{none} Start the job {connector}__sync, which plans first, or apply a stored plan by its number: "
+                f"`imagesync apply N`. The newest of {name} is plan {stored[0].id}, which `imagesync plan "
+                f"{stored[0].id}` shows."
+            )
         if why := found.scope.get(ONLY_NAMED):
             raise NoPlanOfThisRunError(
                 f"Plan {found.id} was made for {why}, so it is carried out only by its number: `imagesync apply "
@@ -184,10 +187,9 @@ class Plans:
 
     def _refuse_dismissed(self, plan_id: int) -> None:
         if (dismissed := dismissal(self.engine, plan_id)) is not None:
-            said = f" ({dismissed.comment})" if dismissed.comment else ""
+            by = f"{dismissed.said_by} ({dismissed.comment})" if dismissed.comment else dismissed.said_by
             raise NoPlanOfThisRunError(
-                f"Plan {plan_id} was dismissed by {dismissed.said_by}{said}, so nothing was changed. Plan again, or "
-                "approve it on its page."
+                f"Plan {plan_id} was dismissed by {by}, so nothing was changed. Plan again, or approve it on its page."
             )
 
     def to_look_at(self, connector: str, lineage: Lineage) -> PlanHeader | None:

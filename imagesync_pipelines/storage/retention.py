@@ -14,6 +14,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.database import among, write_rows
 from imagesync_pipelines.storage.decoded import forget_unused
@@ -253,11 +254,11 @@ class Retention:
         tried = quarantine.c.stage.not_in([REFUSED_STAGE, ASKED_FOR])
         count, kept = self._count(quarantine, met & tried), self._count(quarantine, met & ~tried)
         self._rows("quarantine", quarantine, met & tried, count)
-        return Cleaned("quarantined items", count, kept=kept)
+        return Cleaned(languages.told("quarantined items"), count, kept=kept)
 
     def copies(self) -> Cleaned:
         """Smaller copies of pictures, which are made again when a page asks for them."""
-        return self._contents("smaller copies", self.ages.copies, copies=True)
+        return self._contents(languages.told("smaller copies"), self.ages.copies, copies=True)
 
     def pictures(self) -> Cleaned:
         """Content of pictures; never what a run or a page holds, or what a product shows from here."""
@@ -292,15 +293,15 @@ class Retention:
             write_rows(self.engine, effects_known.update().values(since=since))
             self._rows("history", effect, gone, count)
         orphan = ~sa.exists().where(effect.c.id == webhook_effect.c.id)
-        self._rows("webhook marks", webhook_effect, orphan, self._count(webhook_effect, orphan))
-        return Cleaned("effects in the history", count, kept=kept)
+        self._rows(languages.told("webhook marks"), webhook_effect, orphan, self._count(webhook_effect, orphan))
+        return Cleaned(languages.told("effects in the history"), count, kept=kept)
 
     def webhook_deliveries(self) -> Cleaned:
         """The log of what receivers of webhooks were sent."""
         old = webhook_delivery.c.at < self.now - self.ages.webhooks
         count = self._count(webhook_delivery, old)
-        self._rows("webhook deliveries", webhook_delivery, old, count)
-        return Cleaned("webhook deliveries", count)
+        self._rows(languages.told("webhook deliveries"), webhook_delivery, old, count)
+        return Cleaned(languages.told("webhook deliveries"), count)
 
     def webhook_events(self) -> Cleaned:
         """What receivers of webhooks were told, or would be; never what one that is told now has not had yet."""
@@ -309,8 +310,8 @@ class Retention:
         slowest = sa.select(sa.func.min(webhook_subscription.c.cursor)).where(told).scalar_subquery()
         done = old & (webhook_event.c.id <= sa.func.coalesce(slowest, webhook_event.c.id))
         count, every = self._count(webhook_event, done), self._count(webhook_event, old)
-        self._rows("webhook events", webhook_event, done, count)
-        return Cleaned("webhook events", count, kept=every - count)
+        self._rows(languages.told("webhook events"), webhook_event, done, count)
+        return Cleaned(languages.told("webhook events"), count, kept=every - count)
 
     def _contents(self, kind: str, age: timedelta, *, copies: bool) -> Cleaned:
         hours = age.total_seconds() / 3600

@@ -20,6 +20,7 @@ import zstandard
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from upath import UPath
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import fields_of, read_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
@@ -263,8 +264,8 @@ class RawPages:
         return gone
 
     def _body(self, entry: PageEntry) -> bytes:
-        where = f"{self.connector}: page {entry.page} of scan {entry.scan_id}"
-        again = "read the page again from the source"
+        where = told(f"{self.connector}: page {entry.page} of scan {entry.scan_id}")
+        again = told("read the page again from the source")
         try:
             stored = (self.root / entry.path).read_bytes()
         except FileNotFoundError:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import fields_of, read_rows, write_rows
 from imagesync_pipelines.storage.schema_webhooks import webhook_delivery as deliveries
 from imagesync_pipelines.storage.schema_webhooks import webhook_event as events
@@ -25,7 +26,7 @@ _LAST_NUMBER = sa.func.coalesce(
     sa.func.pg_sequence_last_value(sa.cast("imagesync.webhook_event_id_seq", postgresql.REGCLASS)), 0
 )
 # The name of the alert of a receiver that is not tried any more.
-DISABLED = "webhook disabled"
+DISABLED = N_("webhook disabled")
 
 
 class SubscriptionError(ImagesyncError):

@@ -16,6 +16,7 @@ import pandas as pd
 
 from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.database import is_server_gone
 from imagesync_pipelines.storage.errors import (
@@ -31,7 +32,7 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, GroupWork, Outcome, 
 from imagesync_pipelines.sync.tally import Applied, Tally
 from imagesync_pipelines.sync.targets import DatabaseTarget, Quarantine
 
-NO_ANSWER = "the target gave no answer for this row"
+NO_ANSWER = N_("the target gave no answer for this row")
 # Rows of a plan that are Python objects at one time; a frame of a million of them is a tenth of their size.
 _SLICE = 20_000
 _CHANGES = {str(change): change for change in Change}

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.memory import note_read
 from imagesync_pipelines.storage.plans import ONLY_NAMED, PART_OF, UNDOES, WHY, PlanHeader
 from imagesync_pipelines.sync import excluding, held
@@ -212,7 +214,7 @@ def carry_out_remotely(
             identify=identify,
             before_write=context.check_locks,
             clock=context.clock,
-            on_progress=lambda number: context.progress(f"{what} written", number, loaded.total),
+            on_progress=lambda number: context.progress(languages.told(f"{what} written"), number, loaded.total),
             broke=broke,
         ),
         spent=spent,
@@ -228,7 +230,7 @@ def applied_warnings(
     groups: str = "products",
     found: Sequence[str] = (),
     stopped: str = "",
-    again: str = "plan again",
+    again: str = N_("plan again"),
 ) -> list[str]:
     """What a person has to know of an application, in the words that all connectors share; `found` comes first.
 
@@ -237,22 +239,31 @@ def applied_warnings(
     """
     told, header = list(found), loaded.header
     if stopped:
-        told.append(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}")
+        told.append(languages.told(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}"))
     if header.applied_at is not None and header.applied_run != context.run_id:
-        told.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
+        told.append(languages.told(f"Plan {header.id} had been applied before, by run {header.applied_run}."))
     if applied.refused and not stopped:
-        first = f" ({applied.stale})" if applied.stale else ""
+        number = len(applied.refused_in)
         told.append(
-            f"{applied.refused} {what} of {len(applied.refused_in)} {groups} were refused, because they changed since "
-            f"the plan was made{first}; {again}."
+            languages.told(
+                f"{applied.refused} {what} of {number} {groups} were refused, because they changed since the plan was "
+                f"made ({applied.stale}); {again}."
+                if applied.stale
+                else f"{applied.refused} {what} of {number} {groups} were refused, because they changed since the plan "
+                f"was made; {again}."
+            )
         )
     if applied.failed:
         told.append(
-            f"{applied.failed} {what} failed and are in quarantine, see `imagesync quarantine list`; "
-            "the next run tries them again."
+            languages.told(
+                f"{applied.failed} {what} failed and are in quarantine, see `imagesync quarantine list`; "
+                "the next run tries them again."
+            )
         )
     if applied.unknown:
-        told.append(f"The answer was lost for {applied.unknown} {what}; the next run looks and goes on.")
+        told.append(
+            languages.told(f"The answer was lost for {applied.unknown} {what}; the next run looks and goes on.")
+        )
     return told
 
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.quarantine import QuarantineEntry
 from imagesync_pipelines.storage.schema import product
@@ -67,7 +68,7 @@ def our_product(connection: sa.Connection, product_id: int, sku: str) -> Iterabl
 
 
 # Why a run of such a connector is about no product with a SKU.
-NOT_OURS = "the ERP has no product with this SKU"
+NOT_OURS = N_("the ERP has no product with this SKU")
 
 
 def our_products(connection: sa.Connection, account: str, skus: Collection[str]) -> list[tuple[str, str]]:

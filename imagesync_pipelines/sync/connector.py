@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 from upath import UPath
 
 from imagesync_pipelines.accounts.file import Accounts, KnownAccounts, load_accounts
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -328,7 +329,7 @@ class Connector:
     groups_of: Callable[[sa.Connection, int, str], Iterable[str]] = lambda connection, product_id, sku: ()
     groups_by_sku: GroupsBySku = lambda connection, account, skus: ()
     known_skus: Callable[[sa.Engine, UPath, str, Collection[str]], Collection[str]] | None = None
-    unknown_sku: str = "it knows no product with this SKU"
+    unknown_sku: str = N_("it knows no product with this SKU")
     declared: Callable[[Settings, Any], Mapping[str, str]] = lambda shared, settings: {}
     forget: Callable[[sa.Connection, str], None] = lambda connection, account: None
     needed_runs: Callable[[Installation], Collection[str]] = lambda installation: ()
@@ -349,9 +350,12 @@ class Connector:
         """One of them, for excluding products from it. Raises ExclusionRefusedError and AccountsError."""
         known = self.channels(shared)
         if account not in known:
-            wrong = f"no {self.accounts.noun} {account!r}" if self.accounts is not None else "no accounts"
-            one = f"; name one of {', '.join(known)}" if known != ("",) else ""
-            raise ExclusionRefusedError(f"{self.title} has {wrong}{one}. Nothing was changed.")
+            wrong = told(f"no {self.accounts.noun} {account!r}") if self.accounts is not None else told("no accounts")
+            if known == ("",):
+                raise ExclusionRefusedError(f"{self.title} has {wrong}. Nothing was changed.")
+            raise ExclusionRefusedError(
+                f"{self.title} has {wrong}; name one of {', '.join(known)}. Nothing was changed."
+            )
         return Channel(self.name, account, self.groups_by_sku)
 
     def skus_known(self, engine: sa.Engine, storage: UPath, account: str, skus: Collection[str]) -> set[str]:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.plans import TAKES_AWAY, UNDOES
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 EXCLUDE, INCLUDE = "exclude", "include"
 # In a plan's scope: what a person has to know of what it leaves alone, absent where that is nothing.
 EXCLUDED = "excluded"
-NOT_EXCLUDED = "it is excluded no more, so nothing of it is taken away"
+NOT_EXCLUDED = N_("it is excluded no more, so nothing of it is taken away")
 
 
 class ExclusionRefusedError(ImagesyncError):
@@ -76,8 +77,10 @@ class Exclusion:
     @property
     def words(self) -> str:
         """Who excluded what, since when and why, for people."""
-        why = f" ({self.why})" if self.why else ""
-        return f"{self.sku} is excluded by {self.excluded_by} since {self.excluded_at.astimezone(UTC):%Y-%m-%d}{why}"
+        day = f"{self.excluded_at.astimezone(UTC):%Y-%m-%d}"
+        if not self.why:
+            return told(f"{self.sku} is excluded by {self.excluded_by} since {day}")
+        return told(f"{self.sku} is excluded by {self.excluded_by} since {day} ({self.why})")
 
 
 def list_exclusions(engine: sa.Engine, *which: sa.ColumnElement[bool]) -> list[Exclusion]:
@@ -97,7 +100,7 @@ def excluded_groups(engine: sa.Engine, channel: Channel, *which: sa.ColumnElemen
     found = list_exclusions(engine, in_channel(channel.connector, channel.account), *which)
     if not found:
         return {}
-    words = {one.sku: f"{one.words}; `imagesync include` ends that" for one in found}
+    words = {one.sku: told(f"{one.words}; `imagesync include` ends that") for one in found}
     with engine.connect() as connection:
         groups = channel.groups_by_sku(connection, channel.account, list(words))
     return {group: words[sku] for group, sku in groups}
@@ -127,9 +130,11 @@ def look_at(engine: sa.Engine, channel: Channel, skus: Collection[str], what: st
     held = list_exclusions(engine, in_channel(channel.connector, channel.account), among(table.c.sku, list(skus)))
     words = {one.sku: one.words for one in held}
     if what == INCLUDE:
-        return {sku: "" if sku in words else "it is not excluded" for sku in skus}
+        return {sku: "" if sku in words else told("it is not excluded") for sku in skus}
     with engine.connect() as connection:
-        unknown = dict.fromkeys(_unknown(connection, channel, skus)[0], f"neither the ERP nor {channel.name} knows it")
+        unknown = dict.fromkeys(
+            _unknown(connection, channel, skus)[0], told(f"neither the ERP nor {channel.name} knows it")
+        )
     return {sku: words.get(sku) or unknown.get(sku, "") for sku in skus}
 
 
@@ -154,7 +159,7 @@ def exclude(engine: sa.Engine, channel: Channel, skus: Collection[str], by: str,
         if added:
             statement = new.on_conflict_do_update(index_elements=["connector", "account", "sku"], set_=again)
             connection.execute(statement, [{**own, "sku": sku} for sku in added])
-        _note(connection, channel, groups, added, EXCLUDE, by, why or f"{by} excluded it")
+        _note(connection, channel, groups, added, EXCLUDE, by, why or told(f"{by} excluded it"))
     return added
 
 
@@ -165,7 +170,7 @@ def include(engine: sa.Engine, channel: Channel, skus: Collection[str], by: str)
         ended = table.update().where(mine).values(ended_at=sa.func.now()).returning(table.c.sku)
         over = sorted(connection.scalars(ended))
         groups = channel.groups_by_sku(connection, channel.account, over) if over else ()
-        _note(connection, channel, groups, over, INCLUDE, by, f"{by} ended its exclusion")
+        _note(connection, channel, groups, over, INCLUDE, by, told(f"{by} ended its exclusion"))
     return over
 
 
@@ -191,8 +196,9 @@ def left_alone(plan: "pd.DataFrame") -> str:
     if rows.empty:
         return ""
     reasons = list(dict.fromkeys(rows["reason"]))
-    others = f"; so are {len(reasons) - 1} other products" if len(reasons) > 1 else ""
-    return f"{len(rows)} images stay as they are: {reasons[0]}{others}."
+    if len(reasons) == 1:
+        return told(f"{len(rows)} images stay as they are: {reasons[0]}.")
+    return told(f"{len(rows)} images stay as they are: {reasons[0]}; so are {len(reasons) - 1} other products.")
 
 
 def _unknown(

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, among, check_columns
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Ruling, Scope, Undone
 from imagesync_pipelines.sync.plan import REPLACED
 
-HELD_BACK = "held back: "
-NOT_JUDGED = "not judged: "
+_HELD, _NOT_JUDGED = N_("held back: {why}"), N_("not judged: {why}")
+HELD_BACK, NOT_JUDGED = _HELD.format(why=""), _NOT_JUDGED.format(why="")
 # The column of a guarded plan with the guard's Ruling, '' where it said nothing.
 RULING = "ruling"
 # What waits for a person.
 HELD = (Ruling.LIMIT, Ruling.DOUBT)
-_KEPT = "a person keeps it"
-_UNDONE = "{}; `imagesync held allow` releases it"
+_KEPT = N_("a person keeps it")
+_ALL_REMOVALS = N_("All {number:d} removals are held back: {why}.")
+_ALL_REPLACEMENTS = N_("All {number:d} replacements are held back: {why}.")
+_UNDONE = N_("{why}; `imagesync held allow` releases it")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _keep_undone(plan: pd.DataFrame, undone: Mapping[str, Undone]) -> tuple[pd.D
     rows = plan[plan["change"].isin(EFFECTS) & among(plan["key"], pd.Series(list(undone), dtype="str"))]
     marks = rows["key"].map({key: mark.wanted for key, mark in undone.items()})
     at = rows.index[(wants(rows) == marks).fillna(False).astype(bool)]
-    return _kept(plan, at, [_UNDONE.format(undone[key].why) for key in plan.loc[at, "key"]]), at
+    return _kept(plan, at, [_UNDONE.format(why=undone[key].why) for key in plan.loc[at, "key"]]), at
 
 
 def _keep_excluded(plan: pd.DataFrame, excluded: Mapping[str, str]) -> tuple[pd.DataFrame, pd.Index]:
@@ -144,13 +147,13 @@ def _judged(
     rule(allowed, Ruling.ALLOWED, leaving["reason"])
     rule(kept, Ruling.KEPT, _KEPT)
     rule(doubted, Ruling.DOUBT, HELD_BACK + reasons[doubted])
-    warnings = [f"{int(doubted.sum())} removals are held back: {text}." for text in reasons[doubted].unique()]
+    warnings = [told(f"{int(doubted.sum())} removals are held back: {text}.") for text in reasons[doubted].unique()]
     # An incremental reading has nothing to say of what it did not read; a full one that proved nothing has.
     if unproven.any() and scope.proof is not None:
-        warnings.append(f"{int(unproven.sum())} removals are not judged: {because}.")
-    for rows, trip, noun in (
-        (leaving[removed & (ruling == "")], _why_removals_trip, "removals"),
-        (leaving[replaced & (ruling == "")], _why_replacements_trip, "replacements"),
+        warnings.append(told(f"{int(unproven.sum())} removals are not judged: {because}."))
+    for rows, trip, said in (
+        (leaving[removed & (ruling == "")], _why_removals_trip, _ALL_REMOVALS),
+        (leaving[replaced & (ruling == "")], _why_replacements_trip, _ALL_REPLACEMENTS),
     ):
         if rows.empty:
             continue
@@ -158,7 +161,7 @@ def _judged(
             ruling[rows.index] = str(Ruling.ALLOWED)
         elif tripped := trip(plan, rows, owned, deletion_limits):
             ruling[rows.index], why[rows.index] = str(Ruling.LIMIT), HELD_BACK + tripped
-            warnings.append(f"All {len(rows)} {noun} are held back: {tripped}.")
+            warnings.append(said.format(number=len(rows), why=tripped))
     return leaving.assign(**{RULING: ruling, "reason": why}), warnings
 
 
@@ -204,18 +207,23 @@ def why_unproven(counts: Sequence[int], distinct: int, *, rows: str, source: str
     as "photos" and "the API".
     """
     if min(counts) != max(counts):
-        return f"the number of {rows} changed while reading, between {min(counts)} and {max(counts)}"
+        return told(f"the number of {rows} changed while reading, between {min(counts)} and {max(counts)}")
     if illegible:
         return illegible
     if distinct != counts[-1]:
-        return f"{distinct} different {rows} were read, but {source} counts {counts[-1]}: some moved between pages"
+        return told(
+            f"{distinct} different {rows} were read, but {source} counts {counts[-1]}: some moved between pages"
+        )
     return ""
 
 
 def _why_unproven(scope: Scope) -> str:
     if scope.proof is None:
-        return "only a part of the source was read, so nothing shows that they are gone"
-    return f"scan {scope.proof.scan_id} does not show that they are gone ({scope.proof.reason or 'it is not complete'})"
+        return told("only a part of the source was read, so nothing shows that they are gone")
+    return told(
+        f"scan {scope.proof.scan_id} does not show that they are gone "
+        f"({scope.proof.reason or told('it is not complete')})"
+    )
 
 
 def _doubts(plan: pd.DataFrame, doubts: Mapping[str, str]) -> pd.Series:
@@ -232,12 +240,16 @@ def _why_removals_trip(
     old = removed["key_before"]
     earlier = _gone_earlier(deletion_limits.memory.removed, owned, old)
     removals = len(old) + len(earlier)
-    said = _counted(removals, "removals", len(earlier))
+    said = (
+        told(f"{removals} removals ({len(earlier)} of them in the last 24 hours)")
+        if earlier
+        else told(f"{removals} removals")
+    )
     if removals > deletion_limits.count:
-        return f"{said} are more than {deletion_limits.count}"
+        return told(f"{said} are more than {deletion_limits.count}")
     there = len(owned) + len(earlier)
     if removals > deletion_limits.floor and removals > deletion_limits.share * there:
-        return f"{said} of {there} rows are more than {deletion_limits.share:.0%}"
+        return told(f"{said} of {there} rows are more than {deletion_limits.share:.0%}")
     losing = pd.concat([removed["group"], pd.Series(list(earlier.values()), dtype="str")], ignore_index=True)
     added = plan.loc[plan["change"].isin([Change.ADD, Change.UPDATE]), "group"]
     # Only groups that lose anything are looked at: there may be a million others.
@@ -245,7 +257,7 @@ def _why_removals_trip(
     staying = pd.concat([theirs.loc[~among(theirs["key"], old), "group"], added])
     bare = int(losing[~among(losing, staying)].nunique())
     if bare > deletion_limits.bare:
-        return f"{bare} groups would be left without any row, more than {deletion_limits.bare}"
+        return told(f"{bare} groups would be left without any row, more than {deletion_limits.bare}")
     return ""
 
 
@@ -257,7 +269,12 @@ def _why_replacements_trip(
     earlier = _gone_earlier(deletion_limits.memory.replaced, owned, old)
     number, there, share = len(old) + len(earlier), len(owned), deletion_limits.replaced_share
     if number > deletion_limits.replaced_floor and number > share * there:
-        return f"{_counted(number, 'replacements', len(earlier))} of {there} rows are more than {share:.0%}"
+        said = (
+            told(f"{number} replacements ({len(earlier)} of them in the last 24 hours)")
+            if earlier
+            else told(f"{number} replacements")
+        )
+        return told(f"{said} of {there} rows are more than {share:.0%}")
     return ""
 
 
@@ -271,7 +288,3 @@ def _gone_earlier(remembered: Mapping[str, str], owned: pd.DataFrame, now: pd.Se
     keys = pd.Series(list(remembered), dtype="str")
     still = among(keys, owned["key"]) | among(keys, now)
     return {key: remembered[key] for key in keys[~still]}
-
-
-def _counted(number: int, noun: str, earlier: int) -> str:
-    return f"{number} {noun} ({earlier} of them in the last 24 hours)" if earlier else f"{number} {noun}"

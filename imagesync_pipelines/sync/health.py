@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import ImagesyncError, error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.faults import told as fault_told
 from imagesync_pipelines.sync.identity import Identity, Told, Verdict
@@ -28,11 +30,11 @@ SPACE_LOW, SPACE_GONE = (0.10, 10 * GIGABYTE), (0.02, GIGABYTE)
 class State(StrEnum):
     """What was found: nothing to do, not in use, soon something to do, cannot be said now, something to do."""
 
-    FINE = "ok"
-    OFF = "off"
-    WARNING = "warning"
-    UNKNOWN = "not checked"
-    WRONG = "wrong"
+    FINE = N_("ok")
+    OFF = N_("off")
+    WARNING = N_("warning")
+    UNKNOWN = N_("not checked")
+    WRONG = N_("wrong")
 
 
 EXIT_CODES = {State.WRONG: 1, State.UNKNOWN: 2, State.WARNING: 3, State.OFF: 0, State.FINE: 0}
@@ -132,19 +134,32 @@ def examine(
 def clock(part: str, ahead: float) -> Finding:
     """What is said of a clock that is so many seconds ahead of ours."""
     if abs(ahead) < CLOCK_ODD:
-        return Finding(part, "clock", State.FINE, "goes as ours does")
+        return Finding(part, "clock", State.FINE, languages.told("goes as ours does"))
     state = State.WRONG if abs(ahead) >= CLOCK_WRONG else State.WARNING
-    said = f"is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
-    return Finding(part, "clock", state, said, "Set the clock of this host right (NTP); where it is right, tell them.")
+    said = (
+        languages.told(f"is {ahead:,.0f} s ahead of ours")
+        if ahead > 0
+        else languages.told(f"is {-ahead:,.0f} s behind ours")
+    )
+    return Finding(
+        part,
+        "clock",
+        state,
+        said,
+        languages.told("Set the clock of this host right (NTP); where it is right, tell them."),
+    )
 
 
 def space(part: str, free: int, total: int) -> Finding:
     """What is said of a disk with so many bytes free."""
-    said, todo = f"{free / GIGABYTE:,.1f} of {total / GIGABYTE:,.1f} GB are free", ""
+    said, todo = languages.told(f"{free / GIGABYTE:,.1f} of {total / GIGABYTE:,.1f} GB are free"), ""
     state = State.FINE
     for next_state, (share, floor) in ((State.WARNING, SPACE_LOW), (State.WRONG, SPACE_GONE)):
         if free < min(share * total, floor):
-            state, todo = next_state, "Make room there; docs/operating.md, 'Keeping it small', says what may go."
+            state, todo = (
+                next_state,
+                languages.told("Make room there; docs/operating.md, 'Keeping it small', says what may go."),
+            )
     return Finding(part, "space", state, said, todo)
 
 
@@ -152,18 +167,28 @@ def proxies(urls: Collection[str], proxy_of: Callable[[str], str]) -> Finding:
     """By which proxies systems are reached. proxy_of: of a URL, '' for none, without its password."""
     used = sorted({proxy for url in urls if url and (proxy := proxy_of(url))})
     if not used:
-        return Finding("proxies", "in use", State.FINE, "none: systems are reached directly")
+        return Finding(
+            "proxies", languages.told("in use"), State.FINE, languages.told("none: systems are reached directly")
+        )
     direct = sum(1 for url in urls if url and not proxy_of(url))
-    said = f"{', '.join(used)} for {len([one for one in urls if one]) - direct} systems; {direct} are reached directly"
-    return Finding("proxies", "in use", State.FINE, f"{said} (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
+    said = languages.told(
+        f"{', '.join(used)} for {len([one for one in urls if one]) - direct} systems; {direct} are reached directly"
+    )
+    return Finding("proxies", languages.told("in use"), State.FINE, f"{said} (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
 
 
 def failure(part: str, check: str, error: Exception, place: str) -> Finding:
     """What is said of an error: of what people can put right its line, of any other its kind."""
     if isinstance(error, NotCheckedError) or getattr(error, "retry_after", None):
-        return Finding(part, check, State.UNKNOWN, str(error), "Ask again later." if place else "")
-    said = str(error) if isinstance(error, ImagesyncError) else fault_told(error, "its database") or error_reason(error)
-    return Finding(part, check, State.WRONG, " ".join(said.split()), f"Correct it in {place}." if place else "")
+        return Finding(part, check, State.UNKNOWN, str(error), languages.told("Ask again later.") if place else "")
+    said = (
+        str(error)
+        if isinstance(error, ImagesyncError)
+        else fault_told(error, languages.told("its database")) or error_reason(error)
+    )
+    return Finding(
+        part, check, State.WRONG, " ".join(said.split()), languages.told(f"Correct it in {place}.") if place else ""
+    )
 
 
 def _asked(probe: Probe) -> Answer | Finding:
@@ -175,9 +200,13 @@ def _asked(probe: Probe) -> Answer | Finding:
 
 def _whose(site: Site, probe: Probe, told: Told, others: Mapping[str, Told], declared: str) -> Finding:
     """Whose account answered, compared with what is recorded; nothing is noted."""
-    unproven = f"its system does not say whose it is{f'; declared as {declared}' if declared else ''}"
+    unproven = (
+        languages.told(f"its system does not say whose it is; declared as {declared}")
+        if declared
+        else languages.told("its system does not say whose it is")
+    )
     if site.engine is None or probe.identity is None:
-        said = f"not compared with what is recorded: {site.why}"
+        said = languages.told(f"not compared with what is recorded: {site.why}")
         return Finding(probe.part, "account", State.UNKNOWN, said)
     try:
         judged, refusal = probe.identity(site.engine, others).judged(told)
@@ -186,5 +215,8 @@ def _whose(site: Site, probe: Probe, told: Told, others: Mapping[str, Told], dec
     if refusal:
         return Finding(probe.part, "account", State.WRONG, refusal)
     said = f"{judged.told_by} {judged.told}"
-    words = {Verdict.SAME: f"{said}, as recorded", Verdict.NEW: f"{said}; the first run that writes records it"}
+    words = {
+        Verdict.SAME: languages.told(f"{said}, as recorded"),
+        Verdict.NEW: languages.told(f"{said}; the first run that writes records it"),
+    }
     return Finding(probe.part, "account", State.FINE, words.get(judged.verdict, unproven))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects
 from imagesync_pipelines.storage.schema import held, removal
@@ -29,28 +31,37 @@ if TYPE_CHECKING:
 
 # The kinds of what is held: the guard's two, products that left the ERP above the limits, what an account without any
 # right would lack too.
-LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN = "limit", "doubt", "products gone", "unseen"
+LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN = "limit", "doubt", N_("products gone"), "unseen"
 # The kind of a person's undoing, and who holds such rows.
 UNDONE = "undone"
 ALLOW, KEEP = "allow", "keep"
 # What is said of a person's word; so many rows were meant.
-DECIDED = {ALLOW: "{} allowed; the next run carries them out", KEEP: "{} kept until the source wants them again"}
+DECIDED = {
+    ALLOW: N_("{number} allowed; the next run carries them out"),
+    KEEP: N_("{number} kept until the source wants them again"),
+}
 # Who holds the rows of plans.
 GUARD = ""
 # The deletion limits look at so much of the past.
 WINDOW = timedelta(hours=24)
 _DOES = {
-    LIMIT: "`imagesync held list` shows them; `imagesync held allow` lets them go, `imagesync held keep` keeps them",
-    DOUBT: "`imagesync held list` shows them; they go when a second look agrees, or with `imagesync held allow`",
-    UNSEEN: "they stay until it shows them again, or until `imagesync held allow`; `imagesync held list` shows them",
-    PRODUCTS_GONE: "`--allow-products-gone` lets them go, `imagesync held keep` keeps them",
+    LIMIT: N_(
+        "`imagesync held list` shows them; `imagesync held allow` lets them go, `imagesync held keep` keeps them"
+    ),
+    DOUBT: N_("`imagesync held list` shows them; they go when a second look agrees, or with `imagesync held allow`"),
+    UNSEEN: N_(
+        "they stay until it shows them again, or until `imagesync held allow`; `imagesync held list` shows them"
+    ),
+    PRODUCTS_GONE: N_("`--allow-products-gone` lets them go, `imagesync held keep` keeps them"),
 }
 _CONFLICT = ["connector", "account", "origin", "key"]
 
 
 def would(kind: str, change: str) -> str:
     """What is held, in a word or two: the change, or what a mark waits for that its source has dropped."""
-    return "nothing until its source has it again" if (kind, change) == (UNDONE, Change.KEEP) else change
+    return (
+        languages.told("nothing until its source has it again") if (kind, change) == (UNDONE, Change.KEEP) else change
+    )
 
 
 @dataclass(frozen=True)
@@ -380,7 +391,7 @@ def nothing_is_held_back(context: RunContext[Any]) -> CheckResult:
 
     waiting = undecided(context.installation.engine, context.connector, context.account)
     shown = pd.DataFrame([(one.owner, one.key, one.reason) for one in waiting], columns=["of", "key", "reason"])
-    said = " ".join(sentences(waiting)) or "nothing is held back"
+    said = " ".join(sentences(waiting)) or languages.told("nothing is held back")
     return CheckResult(not waiting, said, {"number": len(waiting), "held": Table(shown)})
 
 
@@ -388,9 +399,10 @@ def _sentence(some: Sequence[HeldEntry]) -> str:
     first = min(some, key=lambda one: one.since)
     plans = {one.plan_id for one in some}
     (plan_id,) = plans if len(plans) == 1 else (None,)
-    apply = f"`imagesync apply {plan_id}` carries them out; " if first.kind == LIMIT and plan_id is not None else ""
-    reason = first.reason.removeprefix("held back: ")
-    return (
-        f"{len(some)} of {first.owner} are held back since {first.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {reason}; "
-        f"{apply}{_DOES[first.kind]}."
+    does = _DOES[first.kind]
+    if first.kind == LIMIT and plan_id is not None:
+        does = languages.told(f"`imagesync apply {plan_id}` carries them out; {does}")
+    return languages.told(
+        f"{len(some)} of {first.owner} are held back since {first.since.astimezone(UTC):%Y-%m-%d %H:%M} "
+        f"UTC: {first.reason.removeprefix('held back: ')}; {does}."
     )

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import acknowledged, identities, memory
 from imagesync_pipelines.storage.installation import Installation
@@ -22,7 +24,7 @@ Told = Sequence[tuple[str, str]]
 """What a system said of whose account it is: where it says it, and the id; what is believed first comes first."""
 ByPlace = Mapping[str, str]
 """Ids of one account by where they are said."""
-UNPROVEN = "unproven: the system does not say whose account it is"
+UNPROVEN = N_("unproven: the system does not say whose account it is")
 
 
 class IdentityRefusedError(SettingsError):
@@ -35,10 +37,10 @@ class Verdict(StrEnum):
     SAME = "same"
     NEW = "new"
     UNPROVEN = "unproven"
-    MOVED = "another than recorded"
-    NOT_DECLARED = "another than declared"
-    OWN_SOURCE = "its own source"
-    SHARED = "another name's"
+    MOVED = N_("another than recorded")
+    NOT_DECLARED = N_("another than declared")
+    OWN_SOURCE = N_("its own source")
+    SHARED = N_("another name's")
 
 
 class Judged(NamedTuple):
@@ -188,27 +190,27 @@ class Identity:
     def _refusal(self, judged: Judged) -> str:
         """Why nothing may be written, '' when it may."""
         account, section = f"{judged.told_by} {judged.told}", self.section
-        ending = f"Nothing was written. Give {self.account} the credentials of its own account"
+        ending = languages.told(f"Nothing was written. Give {self.account} the credentials of its own account")
         match judged.verdict:
             case Verdict.OWN_SOURCE:
                 source = self.sources[judged.other]
-                return (
+                return languages.told(
                     f"The credentials of {section} and of {source} open one and the same account ({account}), so "
                     f"{self.account} would overwrite the very images that it gets. {ending}."
                 )
             case Verdict.SHARED:
-                return (
+                return languages.told(
                     f"The credentials of {section} and of {self.others[judged.other]} open one and the same account "
                     f"({account}), so {self.account} and {judged.other} would undo each other. {ending}."
                 )
             case Verdict.NOT_DECLARED:
-                return (
+                return languages.told(
                     f"{section} opens the account {judged.told} ({judged.told_by}), and its account_id says "
                     f"{judged.other}. {ending}, or correct account_id."
                 )
             case Verdict.MOVED:
                 accept = f"imagesync identity accept {self.connector} {self.account} {judged.told}".replace("  ", " ")
-                return (
+                return languages.told(
                     f"{section} opens another account than before: {judged.told} ({judged.told_by}), and "
                     f"{judged.other} was recorded. {ending}; or, if it was moved on purpose, type `{accept}`."
                 )
@@ -247,7 +249,9 @@ def overview(engine: sa.Engine, declared: Mapping[str, Mapping[str, str]]) -> li
         )
     for connector, names in declared.items():
         for name, words in names.items():
-            lines.setdefault((connector, name), AccountLine(connector, name, f"unproven so far, declared as {words}"))
+            lines.setdefault(
+                (connector, name), AccountLine(connector, name, languages.told(f"unproven so far, declared as {words}"))
+            )
     return [lines[place] for place in sorted(lines)]
 
 
@@ -328,9 +332,9 @@ def check_installation(installation: Installation, *, record: bool) -> str:
     warning = ""
     if kept == ours and counter > _counter(installation):
         take_as_restored(installation)
-        warning = (
-            "Our database remembers less than the storage root does, so it was restored from a backup. What it "
-            "remembers of each account is not believed until a run has read that account."
+        warning = languages.told(
+            "Our database remembers less than the storage root does, so it was restored from a backup. "
+            "What it remembers of each account is not believed until a run has read that account."
         )
     if kept not in ("", ours):
         if not _is_empty(installation.engine):
@@ -339,7 +343,7 @@ def check_installation(installation: Installation, *, record: bool) -> str:
                 f"installation {kept}. Nothing was written. Set the database or the storage that belongs to it; or, if "
                 f"they were put together on purpose, type `imagesync identity accept installation`."
             )
-        warning = (
+        warning = languages.told(
             f"The database is empty and new (installation {ours}); the storage root, which belonged to installation "
             f"{kept}, is taken over."
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.sync.connector import Connector, Job, Step
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -26,23 +27,23 @@ MOST_SKUS = 20
 # What people call jobs, whichever connector's.
 _JOBS = {
     "sync": "Synchronisation",
-    "dry_run": "Only a plan",
-    "skus": "Chosen products",
-    "skus_dry_run": "Only a plan of chosen products",
-    "partial": "Chosen products",
-    "partial_dry_run": "Only a plan of chosen products",
-    "entities": "Chosen entities",
-    "undo": "A plan to take a run back",
-    "take_away": "A plan to take away what is excluded",
-    "apply": "A stored plan carried out",
-    "scrub": "Stored photos checked",
+    "dry_run": N_("Only a plan"),
+    "skus": N_("Chosen products"),
+    "skus_dry_run": N_("Only a plan of chosen products"),
+    "partial": N_("Chosen products"),
+    "partial_dry_run": N_("Only a plan of chosen products"),
+    "entities": N_("Chosen entities"),
+    "undo": N_("A plan to take a run back"),
+    "take_away": N_("A plan to take away what is excluded"),
+    "apply": N_("A stored plan carried out"),
+    "scrub": N_("Stored photos checked"),
     "cleanup": "Clean-up",
     "cleanup_job": "Clean-up",
-    "doctor_job": "Whether each system answers",
-    "prune_events_job": "Old events of Dagster removed",
-    "deliver": "Webhooks delivered",
-    "measure": "Pictures measured and judged",
-    "__ASSET_JOB": "Chosen steps",
+    "doctor_job": N_("Whether each system answers"),
+    "prune_events_job": N_("Old events of Dagster removed"),
+    "deliver": N_("Webhooks delivered"),
+    "measure": N_("Pictures measured and judged"),
+    "__ASSET_JOB": N_("Chosen steps"),
 }
 
 
@@ -113,7 +114,7 @@ def apply_run(connector: Connector, account: str, plan_id: int, asked: Mapping[s
 def told_by(asked: Mapping[str, Any]) -> dict[str, str]:
     """The tags by which people find a run that was asked so."""
     skus, plan_id = [str(sku) for sku in asked.get("skus") or ()], asked.get("plan_id")
-    more = f" and {len(skus) - MOST_SKUS} more" if len(skus) > MOST_SKUS else ""
+    more = told(f" and {len(skus) - MOST_SKUS} more") if len(skus) > MOST_SKUS else ""
     return {
         **({SKUS_TAG: ", ".join(skus[:MOST_SKUS]) + more} if skus else {}),
         **({ENTITY_TAG: str(asked["entity"])} if asked.get("entity") else {}),

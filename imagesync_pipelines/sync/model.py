@@ -6,15 +6,17 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from imagesync_pipelines.languages import N_
+
 
 class Change(StrEnum):
     """What a plan does with a row. `keep` leaves it as it is; `reject` tells of a row that cannot be used."""
 
-    ADD = "add"
-    UPDATE = "update"
-    REMOVE = "remove"
-    KEEP = "keep"
-    REJECT = "reject"
+    ADD = N_("add")
+    UPDATE = N_("update")
+    REMOVE = N_("remove")
+    KEEP = N_("keep")
+    REJECT = N_("reject")
 
 
 # The changes that write to the target.
@@ -24,10 +26,10 @@ EFFECTS = (Change.ADD, Change.UPDATE, Change.REMOVE)
 class Outcome(StrEnum):
     """What became of a row: done, failed, refused (the target moved since the plan), unknown (the answer was lost)."""
 
-    DONE = "done"
-    FAILED = "failed"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
+    DONE = N_("done")
+    FAILED = N_("failed")
+    REFUSED = N_("refused")
+    UNKNOWN = N_("unknown")
 
 
 @dataclass(frozen=True)

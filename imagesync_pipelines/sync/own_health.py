@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import identities, memory
 from imagesync_pipelines.storage.database import HEAD, engine_of, version_of
@@ -43,15 +44,15 @@ def home(folder: Path) -> Iterator[Finding]:
     """The home folder: whether it is there, its owner's alone, and on a disk with room."""
     part = "home"
     if not folder.is_dir():
-        said = f"{folder} is not there yet; the first command that works makes it"
+        said = told(f"{folder} is not there yet; the first command that works makes it")
         yield Finding(part, "folder", State.OFF, said)
         return
     if not os.access(folder, os.W_OK | os.X_OK):
-        todo = "Set IMAGESYNC_HOME to a folder of this user, or start as the user that it belongs to."
-        yield Finding(part, "folder", State.WRONG, f"{folder} may not be written by this user", todo)
+        todo = told("Set IMAGESYNC_HOME to a folder of this user, or start as the user that it belongs to.")
+        yield Finding(part, "folder", State.WRONG, told(f"{folder} may not be written by this user"), todo)
     elif stat.S_IMODE(folder.stat().st_mode) & OTHERS & ~PASS:
-        said = f"{folder} can be read by other users of this host"
-        yield Finding(part, "folder", State.WARNING, said, f"Close it: chmod go-rwx {folder}")
+        said = told(f"{folder} can be read by other users of this host")
+        yield Finding(part, "folder", State.WARNING, said, told(f"Close it: chmod go-rwx {folder}"))
     else:
         yield Finding(part, "folder", State.FINE, str(folder))
     disk = shutil.disk_usage(folder)
@@ -71,17 +72,17 @@ def postgres(part: str, engine: sa.Engine, place: str) -> list[Finding]:
             ahead = facts.now - (before + time.time()) / 2
     except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
         return [failure(part, "answers", error, place)]
-    said = f"PostgreSQL {facts.version}, {facts.size / 1_000_000:,.0f} MB, sessions of its own"
+    said = told(f"PostgreSQL {facts.version}, {facts.size / 1_000_000:,.0f} MB, sessions of its own")
     found = [Finding(part, "answers", State.FINE, said), clock(part, ahead)]
     if facts.number < OLDEST:
-        todo = "Upgrade the server to PostgreSQL 14 or newer."
-        found.append(Finding(part, "version", State.WRONG, f"PostgreSQL {facts.version} is too old", todo))
+        todo = told("Upgrade the server to PostgreSQL 14 or newer.")
+        found.append(Finding(part, "version", State.WRONG, told(f"PostgreSQL {facts.version} is too old"), todo))
     if facts.standby:
-        todo = f"Name the primary server in {place}."
-        found.append(Finding(part, "writes", State.WRONG, "it is a standby, which takes no writes", todo))
+        todo = told(f"Name the primary server in {place}.")
+        found.append(Finding(part, "writes", State.WRONG, told("it is a standby, which takes no writes"), todo))
     many = facts.used >= MANY * facts.most
-    todo = "Raise max_connections, or end programs that hold some." if many else ""
-    said = f"{facts.used} of {facts.most} are in use"
+    todo = told("Raise max_connections, or end programs that hold some.") if many else ""
+    said = told(f"{facts.used} of {facts.most} are in use")
     found.append(Finding(part, "connections", State.WARNING if many else State.FINE, said, todo))
     return found
 
@@ -93,27 +94,27 @@ def our_database(url: str, place: str) -> tuple[list[Finding], sa.Engine | None,
     found = postgres(part, engine, place)
     if found[0].state is not State.FINE:
         engine.dispose()
-        return found, None, "it does not answer"
+        return found, None, told("it does not answer")
     found.append(_rights(part, engine, SCHEMA, place))
     try:
         with engine.connect() as connection:
             version = version_of(connection)
     except Exception as error:  # noqa: BLE001 - such as a user who may not read them
         engine.dispose()
-        return [*found, failure(part, "tables", error, place)], None, "its tables cannot be read"
+        return [*found, failure(part, "tables", error, place)], None, told("its tables cannot be read")
     if version == HEAD:
-        found.append(Finding(part, "tables", State.FINE, f"at version {HEAD}, that of this program"))
+        found.append(Finding(part, "tables", State.FINE, told(f"at version {HEAD}, that of this program")))
         return found, engine, ""
     if version is None:
-        why = "its tables are not made yet"
-        found.append(Finding(part, "tables", State.OFF, f"{why}; the first command that works makes them"))
+        why = told("its tables are not made yet")
+        found.append(Finding(part, "tables", State.OFF, told(f"{why}; the first command that works makes them")))
     elif version < HEAD:
-        why = f"its tables are of an earlier release (version {version}, this program has {HEAD})"
-        todo = "`imagesync upgrade --dry-run` says what the upgrade does; the next command that works does it."
+        why = told(f"its tables are of an earlier release (version {version}, this program has {HEAD})")
+        todo = told("`imagesync upgrade --dry-run` says what the upgrade does; the next command that works does it.")
         found.append(Finding(part, "tables", State.WARNING, why, todo))
     else:
-        why = f"its tables are of a newer program (version {version}, this one has {HEAD})"
-        todo = "Install the newer program, or name another database."
+        why = told(f"its tables are of a newer program (version {version}, this one has {HEAD})")
+        todo = told("Install the newer program, or name another database.")
         found.append(Finding(part, "tables", State.WRONG, why, todo))
     engine.dispose()
     return found, None, why
@@ -121,7 +122,7 @@ def our_database(url: str, place: str) -> tuple[list[Finding], sa.Engine | None,
 
 def dagsters_database(url: str, place: str) -> tuple[list[Finding], bool]:
     """Dagster's database, and whether it has Dagster's tables."""
-    part = "Dagster's database"
+    part = told("Dagster's database")
     engine = engine_of(url)
     try:
         found = postgres(part, engine, place)
@@ -130,7 +131,7 @@ def dagsters_database(url: str, place: str) -> tuple[list[Finding], bool]:
         with engine.connect() as connection:
             has_runs = bool(connection.scalar(_HAS_RUNS))
         if not has_runs:
-            said = "Dagster has no tables yet; the first command that works makes them"
+            said = told("Dagster has no tables yet; the first command that works makes them")
             found.append(Finding(part, "tables", State.OFF, said))
         return found, has_runs
     finally:
@@ -162,7 +163,7 @@ def bucket(settings: Settings) -> Iterator[Finding]:
     """The object store of IMAGESYNC_S3_*, where one is set: its keys, its bucket, its clock."""
     if settings.s3_endpoint_url is None:
         return
-    part, place = "bucket", "IMAGESYNC_S3_ENDPOINT_URL, IMAGESYNC_S3_BUCKET and their keys"
+    part, place = "bucket", told("IMAGESYNC_S3_ENDPOINT_URL, IMAGESYNC_S3_BUCKET and their keys")
     # It loads boto3, which takes long.
     from imagesync_pipelines.storage.objects import check_bucket, s3_client, s3_place
 
@@ -181,9 +182,9 @@ def _rights(part: str, engine: sa.Engine, schema: str, place: str) -> Finding:
     with engine.connect() as connection:
         may = bool(connection.scalar(_RIGHTS, {"schema": schema}))
     if may:
-        return Finding(part, "rights", State.FINE, "its user may make and change our tables")
-    said = f"its user {engine.url.username} may not make our tables"
-    todo = f"An administrator can allow it with: CREATE SCHEMA {schema} AUTHORIZATION {engine.url.username}"
+        return Finding(part, "rights", State.FINE, told("its user may make and change our tables"))
+    said = told(f"its user {engine.url.username} may not make our tables")
+    todo = told(f"An administrator can allow it with: CREATE SCHEMA {schema} AUTHORIZATION {engine.url.username}")
     return Finding(part, "rights", State.WRONG, said, todo)
 
 
@@ -193,11 +194,15 @@ def _of_this_database(part: str, engine: sa.Engine, kept: str, counter: int) -> 
         known = identities.read_identities(connection, identities.INSTALLATION)
     ours = known[0].identity if known else ""
     if kept and ours and kept != ours:
-        said = f"it belongs to installation {kept}, and our database is that of {ours}: runs refuse it"
-        todo = "Set the two that belong together; or `imagesync identity accept installation`, if it is on purpose."
+        said = told(f"it belongs to installation {kept}, and our database is that of {ours}: runs refuse it")
+        todo = told(
+            "Set the two that belong together; or `imagesync identity accept installation`, if it is on purpose."
+        )
         return Finding(part, "account", State.WRONG, said, todo)
     if kept == ours and kept and counter > (memory.counter_of(engine, identities.INSTALLATION) or 0):
-        said = "our database remembers less than it does: the database was restored from a backup"
-        return Finding(part, "account", State.WARNING, said, "Type `imagesync restored`, and let every account run.")
-    said = f"of this installation, {ours}" if kept else "nothing was written there yet"
+        said = told("our database remembers less than it does: the database was restored from a backup")
+        return Finding(
+            part, "account", State.WARNING, said, told("Type `imagesync restored`, and let every account run.")
+        )
+    said = told(f"of this installation, {ours}") if kept else told("nothing was written there yet")
     return Finding(part, "account", State.FINE, said)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync.frames import (
     ONE_GROUP,
     PLAN_COLUMNS,
@@ -31,8 +32,8 @@ _KINDS = (
     (Change.UPDATE, "changed"),
     (Change.UPDATE, "position"),
     (Change.UPDATE, "forced"),
-    (Change.REMOVE, "no longer at the source"),
-    (Change.REMOVE, "deleted at the source"),
+    (Change.REMOVE, N_("no longer at the source")),
+    (Change.REMOVE, N_("deleted at the source")),
     (Change.UPDATE, RENAMED),
     (Change.UPDATE, REPLACED),
     (Change.KEEP, ""),

@@ -7,6 +7,7 @@ import pandas as pd
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.storage.effects import effects_about
 from imagesync_pipelines.storage.plans import (
     CLEAN_UP,
@@ -174,7 +175,7 @@ def stale_by(plans: Plans, header: PlanHeader, newer: Sequence[PlanHeader], rows
         left = changing[~changing["group"].isin(list(stale))]
         if left.empty:
             break
-        by = f"plan {one.id}"
+        by = languages.told(f"plan {one.id}")
         policy = (header.scope.get(POLICY, {}), one.scope.get(POLICY, {}))
         stale |= judged_otherwise(left, plans.load(one.id, columns=JUDGED_COLUMNS), by=by, policy=policy)
     return stale
@@ -199,7 +200,7 @@ def expired_because(plans: Plans, header: PlanHeader, connector: Connector) -> s
     if not stale or len(stale) < groups_of_changes(rows):
         return ""
     first = next(iter(stale.values()))
-    return f"Plan {header.id} expired: all of it is refused now, such as {first}."
+    return languages.told(f"Plan {header.id} expired: all of it is refused now, such as {first}.")
 
 
 def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:
@@ -213,7 +214,9 @@ def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:
     scope = {
         **header.scope,
         # A clean-up is carried out by other rules, its parts too.
-        ONLY_NAMED: CLEAN_UP if header.scope.get(ONLY_NAMED) == CLEAN_UP else f"a part of plan {header.id}",
+        ONLY_NAMED: CLEAN_UP
+        if header.scope.get(ONLY_NAMED) == CLEAN_UP
+        else languages.told(f"a part of plan {header.id}"),
         PART_OF: header.id,
         "held_back": len(held_rows(rows)),
         "warnings": [],

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.storage.plans import BATCH, DRY_RUN, ONLY_NAMED, NewPlan
@@ -19,6 +21,13 @@ from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult
 
 # Of each account: a plan holds a row per image, and there may be a hundred accounts.
 KEPT_PLANS = 20
+_COUNTED = {
+    Change.ADD: N_("{number:d} add"),
+    Change.UPDATE: N_("{number:d} update"),
+    Change.REMOVE: N_("{number:d} remove"),
+    Change.KEEP: N_("{number:d} keep"),
+    Change.REJECT: N_("{number:d} reject"),
+}
 # The column of a stored plan with the digest of its row's group when the plan was made.
 STATE = "state"
 # In a plan's scope: the settings that decide what is written, name → value as a person knows them.
@@ -81,14 +90,18 @@ def restored_note(context: RunContext[Any]) -> tuple[str, tuple[str, ...]]:
     restored_at = unread_since(context.installation.engine, context.owner)
     if not restored_at:
         return "", ()
-    what = "its products and images, and what people decided (pins, what is held back), are those of the backup"
+    what = languages.told(
+        "its products and images, and what people decided (pins, what is held back), are those of the backup"
+    )
     if context.account:
-        what = (
+        what = languages.told(
             f"what it remembers of {context.account} is not believed, and what is there under our names and bytes is "
             "taken for ours again"
         )
     moment = restored_at[:16].replace("T", " ")
-    told = f"Our database was restored from a backup ({moment} UTC): {what}. A run that reads all of it ends this."
+    told = languages.told(
+        f"Our database was restored from a backup ({moment} UTC): {what}. A run that reads all of it ends this."
+    )
     return restored_at, (told,)
 
 
@@ -153,29 +166,34 @@ def plan_result(
     """
     counts, most = planned.counts, planned.cost.calls_if_approved
     if most > planned.cost.calls:
-        cost = f"{cost.removesuffix('.')}; with what the limits hold back {most} calls."
-    said = ", ".join(f"{number} {change}" for change, number in counts.items())
+        cost = languages.told(f"{cost.removesuffix('.')}; with what the limits hold back {most} calls.")
+    said = ", ".join(_COUNTED[Change(change)].format(number=number) for change, number in counts.items())
     owner = f"{context.account}: " if context.account else ""
-    line = f"{owner}plan {plan_id}: {said}; {len(planned.held)} held back; {cost} {left_alone(planned.plan)}".rstrip()
+    line = (
+        owner
+        + languages.told(
+            f"plan {plan_id}: {said}; {len(planned.held)} held back; {cost} {left_alone(planned.plan)}"
+        ).rstrip()
+    )
     waiting = held.undecided(context.installation.engine, context.connector, context.account)
     # A plan that is only looked at is all that knows what it holds back.
     unnoted = len(set(planned.held["key"]) - {one.key for one in waiting})
     warnings = (*planned.warnings, *held.sentences(waiting))
     if unnoted and plan_id is not None and is_limited(planned.held):
-        warnings += (f"What the limits hold back is carried out by `imagesync apply {plan_id}`.",)
+        warnings += (languages.told(f"What the limits hold back is carried out by `imagesync apply {plan_id}`."),)
     named: dict[str, Shown] = {} if plan_id is None else {"plan_id": plan_id}
     return StepResult(
         rows=len(planned.plan),
         numbers={**{f"plan/{change}": number for change, number in counts.items()}, **(numbers or {})},
         shown={
             **named,
-            "apply_it_with": "nothing to do" if plan_id is None else f"imagesync apply {plan_id}",
+            "apply_it_with": languages.told("nothing to do") if plan_id is None else f"imagesync apply {plan_id}",
             "cost": cost,
             "changes": Table(changes),
             "held_back": Table(planned.held.loc[:, ["key", "reason"]]),
             **(shown or {}),
         },
-        lines=(*lines, f"{owner}nothing is new and nothing waits." if plan_id is None else line),
+        lines=(*lines, owner + languages.told("nothing is new and nothing waits.") if plan_id is None else line),
         warnings=warnings,
         summary=Summary(
             status="completed",

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import AnswerLostError, RemoteError
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.effects import NOBODY, Author
 from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync import apply
@@ -30,9 +32,9 @@ FRESH_FOR = timedelta(minutes=5)
 WHOLE_FRESH_FOR = timedelta(seconds=30)
 # Errors of the system or of the way to it; any other is of one group and says nothing of the next.
 NO_ANSWERS = (AnswerLostError, RemoteError)
-UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
-WRITTEN_BEFORE = "an application that broke off wrote it"
-MOVED = "it changed at the target since the plan was made; plan again"
+UNSETTLED = N_("the outcome of an earlier call is unknown; it is read at the next start, then planned again")
+WRITTEN_BEFORE = N_("an application that broke off wrote it")
+MOVED = N_("it changed at the target since the plan was made; plan again")
 
 T = TypeVar("T")
 
@@ -168,7 +170,7 @@ def apply_remote(
                 if error is None or isinstance(error, NO_ANSWERS):
                     silent = 0 if error is None else silent + 1
                 if silent >= GIVE_UP_AFTER:
-                    target.stopped = f"{silent} in a row got no answer, the last: {error}"
+                    target.stopped = languages.told(f"{silent} in a row got no answer, the last: {error}")
     return tally.result(plan)
 
 
@@ -209,7 +211,7 @@ def _in_bulk(
 
 
 def _lost(error: AnswerLostError) -> str:
-    return f"the answer was lost ({error}); it is read at the next start"
+    return languages.told(f"the answer was lost ({error}); it is read at the next start")
 
 
 def _write(

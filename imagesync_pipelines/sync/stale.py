@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import EFFECTS, Change
 
 WANTED_COLUMNS = ("key", "fingerprint")
 # What judged_otherwise compares.
 JUDGED_COLUMNS = ("key", "group", "change", "fingerprint_after")
-WANTED_AGAIN = "the source has it again"
-GONE = "the source does not have it any more"
-OTHERWISE = "the source has it otherwise now"
-OLD_KEY_THERE = "the source still has what it was to take the place of"
-AGAIN = "plan again"
+WANTED_AGAIN = N_("the source has it again")
+GONE = N_("the source does not have it any more")
+OTHERWISE = N_("the source has it otherwise now")
+OLD_KEY_THERE = N_("the source still has what it was to take the place of")
+AGAIN = N_("plan again")
 
 
 def _nothing() -> pd.DataFrame:
@@ -56,7 +57,7 @@ def stale_groups(plan: pd.DataFrame, policy: Mapping[str, str], known: Iterable[
     for now in known:
         changed = [name for name, value in now.policy.items() if policy.get(name, value) != value]
         for name in changed[:1]:
-            why = f"{name} was {policy[name]} when the plan was made and is {now.policy[name]} now; {AGAIN}"
+            why = told(f"{name} was {policy[name]} when the plan was made and is {now.policy[name]} now; {AGAIN}")
             found = {**dict.fromkeys(groups, why), **found}
         moved = {group: f"{now.moved[group]}; {AGAIN}" for group in groups if group in now.moved}
         found = {**_otherwise(changing, now), **moved, **found}
@@ -74,7 +75,7 @@ def judged_otherwise(
     older_policy, newer_policy = policy
     for name, value in newer_policy.items():
         if older_policy.get(name, value) != value:
-            why = f"{name} was {older_policy[name]} when the plan was made and is {value} in {by}; {AGAIN}"
+            why = told(f"{name} was {older_policy[name]} when the plan was made and is {value} in {by}; {AGAIN}")
             return dict.fromkeys(changing["group"].dropna().unique().tolist(), why)
     known = changing[changing["group"].isin(newer["group"].dropna().unique().tolist())]
     said = newer.drop_duplicates("key").set_index("key")
@@ -87,8 +88,11 @@ def judged_otherwise(
     found = {}
     for group, key in zip(bad["group"].tolist(), bad["key"].tolist(), strict=True):
         now = said["change"].get(key)
-        told = f"{by} says {now}" if isinstance(now, str) else f"{by} does not know it any more"
-        found[str(group)] = f"{key}: {told}; {AGAIN}"
+        found[str(group)] = (
+            told(f"{key}: {by} says {now}; {AGAIN}")
+            if isinstance(now, str)
+            else told(f"{key}: {by} does not know it any more; {AGAIN}")
+        )
     return found
 
 

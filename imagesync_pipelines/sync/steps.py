@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import sqlalchemy as sa
 from pydantic import BaseModel
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.effects import Author
 from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -312,7 +313,9 @@ class RunContext(Generic[S]):
             finally:
                 self.locks.remove(held)
         if held.lost:
-            self.tell("The lock of the account was lost after this step's last write (was the database restarted?).")
+            self.tell(
+                told("The lock of the account was lost after this step's last write (was the database restarted?).")
+            )
 
     def check_locks(self) -> None:
         """Raise LockLostError when a lock of this run was lost; it costs nothing, so call it before each write."""

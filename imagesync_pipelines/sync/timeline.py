@@ -9,26 +9,28 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow
 from imagesync_pipelines.sync.connector import Connector, PastPicture
 from imagesync_pipelines.sync.model import EFFECTS
 
 _WORDS = {
-    "add": "added",
-    "update": "changed",
-    "remove": "removed",
-    "allow": "allowed to go, by a person's word",
-    "keep": "kept, by a person's word",
-    "pin": "chosen as primary",
-    "unpin": "no longer chosen as primary",
-    "rule": "an article number that is this product, by a person's rule",
-    "rule_ended": "an article number that is this product no longer",
-    "exclude": "excluded from here, by a person's word",
-    "include": "excluded from here no longer, by a person's word",
-    "order": "first in the order that a person gave the pictures",
-    "unorder": "no longer first in a person's order of the pictures",
-    "pin_moved": "still chosen as primary",
-    "pin_dormant": "chosen as primary, should it come back",
+    "add": N_("added"),
+    "update": N_("changed"),
+    "remove": N_("removed"),
+    "allow": N_("allowed to go, by a person's word"),
+    "keep": N_("kept, by a person's word"),
+    "pin": N_("chosen as primary"),
+    "unpin": N_("no longer chosen as primary"),
+    "rule": N_("an article number that is this product, by a person's rule"),
+    "rule_ended": N_("an article number that is this product no longer"),
+    "exclude": N_("excluded from here, by a person's word"),
+    "include": N_("excluded from here no longer, by a person's word"),
+    "order": N_("first in the order that a person gave the pictures"),
+    "unorder": N_("no longer first in a person's order of the pictures"),
+    "pin_moved": N_("still chosen as primary"),
+    "pin_dormant": N_("chosen as primary, should it come back"),
 }
 # Where the targets keep what people call a picture by.
 _NAMES = ("name", "filename", "asset")
@@ -126,9 +128,9 @@ def with_pictures(
 
 def who(by: Author) -> str:
     """In whose name something was done, for people."""
-    run = f"run {by.run_id[:8]}" if by.run_id else ""
-    undone = f"undo of run {by.undoes_run[:8]}" if by.undoes_run else ""
-    return ", ".join(filter(None, (by.person or "", run, undone))) or "nobody who gave a name"
+    run = languages.told(f"run {by.run_id[:8]}") if by.run_id else ""
+    undone = languages.told(f"undo of run {by.undoes_run[:8]}") if by.undoes_run else ""
+    return ", ".join(filter(None, (by.person or "", run, undone))) or languages.told("nobody who gave a name")
 
 
 def _line(
@@ -142,9 +144,13 @@ def _line(
 ) -> Line:
     what = _WORDS.get(row.change, row.change)
     if row.change == "primary":
-        what = "no longer primary" if before is not None and before.get("is_primary") else "primary now"
+        what = (
+            languages.told("no longer primary")
+            if before is not None and before.get("is_primary")
+            else languages.told("primary now")
+        )
     elif row.change == "update" and row.key_before not in (None, row.key):
-        what = f"changed, before it was {_image(row.key_before or '')}"
+        what = languages.told(f"changed, before it was {_image(row.key_before or '')}")
     written = row.change in EFFECTS
     places = (row.position_before, row.position) if row.position != row.position_before else (None, None)
     labels = [_label(values, place) if written else "" for values, place in zip((before, after), places, strict=True)]
@@ -185,7 +191,9 @@ def _label(values: Mapping[str, Any] | None, place: int | None) -> str:
     name = next((str(told[one]) for one in _NAMES if told.get(one)), "") or _file_name(told.get("image_url") or "")
     size = f"{told['width']} × {told['height']}" if told.get("width") and told.get("height") else ""
     return ", ".join(
-        filter(None, (" ".join(filter(None, (name, size))), "" if place is None else f"place {place + 1}"))
+        filter(
+            None, (" ".join(filter(None, (name, size))), "" if place is None else languages.told(f"place {place + 1}"))
+        )
     )
 
 

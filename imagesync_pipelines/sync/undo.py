@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.effects import NOBODY, Author, Effect, EffectRow
 from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.guard import wants
@@ -15,7 +16,7 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, Proof
 
 # A person's command is the proof of what an undo takes away.
 BY_COMMAND = Proof(0, True, "")
-_CHANGED = "{} was changed since by {}"
+_CHANGED = N_("{key} was changed since by {who}")
 # Of a row of an effect, what marks_of looks at as it is.
 _MARKED = ("key", "fingerprint_before", "fingerprint_after", "position", "position_before")
 
@@ -77,7 +78,7 @@ def reverse(
                 rows = [row for row in reversed(effect.rows) if row.change in EFFECTS]
                 state = _taken_back(state, rows, gone, listed=listed)
         except _ChangedError as error:
-            refused[group] = _CHANGED.format(error, _who(since.get(group, NOBODY), done[0].by.run_id))
+            refused[group] = _CHANGED.format(key=error, who=_who(since.get(group, NOBODY), done[0].by.run_id))
         else:
             now[group] = {key: held for key, held in state.items() if not held.lost}
             # What only an undo lost had been brought by the run.
@@ -146,13 +147,13 @@ def rows_of_effects(effects: Iterable[Effect]) -> pd.DataFrame:
 
 def run_words(run_id: str) -> str:
     """A run for people: the beginning of its id, by which every command and page finds it."""
-    return f"run {run_id[:8]}"
+    return told(f"run {run_id[:8]}")
 
 
 def _who(by: Author, undone: str | None) -> str:
     """Who changed something after the run `undone`, for people; what an undo of it did is taken back before."""
     if by.run_id is None or by.undoes_run == undone:
-        return by.person if by.run_id is None and by.person else "somebody else"
+        return by.person if by.run_id is None and by.person else told("somebody else")
     return run_words(by.run_id)
 
 

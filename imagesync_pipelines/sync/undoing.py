@@ -13,6 +13,7 @@ import pandas as pd
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.database import among as among_values
 from imagesync_pipelines.storage.effects import (
@@ -92,12 +93,16 @@ class Undoing:
     @property
     def reason(self) -> str:
         """Why its rows change."""
-        return f"undo of {run_words(self.run)}" if self.run else TAKEN_AWAY
+        return languages.told(f"undo of {run_words(self.run)}") if self.run else TAKEN_AWAY
 
     @property
     def made_for(self) -> str:
         """What its plan is made for, as ONLY_NAMED has it."""
-        return f"the {self.reason}" if self.run else "taking away what is there of excluded products"
+        return (
+            languages.told(f"the undo of {run_words(self.run)}")
+            if self.run
+            else languages.told("taking away what is there of excluded products")
+        )
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -169,7 +174,11 @@ def _excluded(context: RunContext[Any], skus: Collection[str]) -> frozenset[str]
     channel = excluding.Channel(context.connector, context.account, context.groups_by_sku)
     known = {one.sku for one in excluding.list_exclusions(engine, excluding.in_channel(*channel.owner))}
     if not skus or (missing := sorted(set(skus) - known)):
-        what = f"{missing[0]} is not excluded from {channel.name}" if skus else "No product is named"
+        what = (
+            languages.told(f"{missing[0]} is not excluded from {channel.name}")
+            if skus
+            else languages.told("No product is named")
+        )
         raise UndoRefusedError(f"{what}; only what is there of excluded products is taken away. Nothing was planned.")
     return frozenset(excluding.excluded_groups(engine, channel, among_values(exclusion.c.sku, sorted(skus))))
 
@@ -260,28 +269,40 @@ def undo_jobs(
 def nothing_known(run: str, days: int) -> UndoRefusedError:
     """Nothing of a run can be taken back."""
     return UndoRefusedError(
-        f"Nothing is known of what run {run} changed here: it changed nothing, or it was more than {days} days ago "
-        "(IMAGESYNC_UNDO_DAYS). Nothing was planned."
+        languages.told(
+            f"Nothing is known of what run {run} changed here: it changed nothing, or it was more than {days} days ago "
+            "(IMAGESYNC_UNDO_DAYS). Nothing was planned."
+        )
     )
 
 
 def still_writing(run: str) -> UndoRefusedError:
     """A run has not ended, so what is known of it is a part."""
     return UndoRefusedError(
-        f"Run {run} has not ended, and what it changes from now on could not be taken back with the rest. Wait until "
-        "it has, or stop it, then undo it. Nothing was planned."
+        languages.told(
+            f"Run {run} has not ended, and what it changes from now on could not be taken back with the "
+            "rest. Wait until it has, or stop it, then undo it. Nothing was planned."
+        )
     )
 
 
 def warnings(refused: Sequence[str], lost: Sequence[str], groups: str) -> list[str]:
     """What a person has to know of groups that are left alone, and of pictures that cannot be brought back."""
     one = "entity" if groups == "entities" else groups.removesuffix("s")
-    left = f"1 {one} is left as it is" if len(refused) == 1 else f"{len(refused)} {groups} are left as they are"
-    images = "1 image" if len(lost) == 1 else f"{len(lost)} images"
-    return [
-        *([f"{left}: {refused[0]}."] if refused else []),
-        *([f"{images} cannot be brought back: {lost[0]}."] if lost else []),
-    ]
+    said = []
+    if len(refused) == 1:
+        said.append(languages.told(f"1 {one} is left as it is: {refused[0]}."))
+    elif refused:
+        said.append(languages.told(f"{len(refused)} {groups} are left as they are: {refused[0]}."))
+    if lost:
+        said.append(
+            languages.told_n(
+                f"{len(lost)} image cannot be brought back: {lost[0]}.",
+                f"{len(lost)} images cannot be brought back: {lost[0]}.",
+                len(lost),
+            )
+        )
+    return said
 
 
 def marking(context: RunContext[Any], loaded: Loaded) -> Marking | None:
@@ -332,5 +353,7 @@ def _mark(
 ) -> None:
     # What was taken away by a person's word alone, no source wanted to go.
     if not root.took_away:
-        held.mark_undone(connection, *owner, marks_of(rows, f"undone by {by}"), by, plan_id, root.plan_id)
+        held.mark_undone(
+            connection, *owner, marks_of(rows, languages.told(f"undone by {by}")), by, plan_id, root.plan_id
+        )
     held.unmark_undone(connection, *owner, left_by(rows))

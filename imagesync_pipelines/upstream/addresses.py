@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.upstream.errors import UnavailableError, UpstreamError, UrlRefusedError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -82,33 +83,33 @@ def judge_url(url: str, allowed_hosts: Collection[str], resolve: Resolve = resol
     """
     url = url.strip()
     if len(url) > 2048 or _FORBIDDEN.search(url):
-        return UrlRefusedError("the URL is too long, or holds control characters or a backslash")
+        return UrlRefusedError(told("the URL is too long, or holds control characters or a backslash"))
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return UrlRefusedError("the URL cannot be read")
+        return UrlRefusedError(told("the URL cannot be read"))
     if parts.scheme not in _PORTS:
-        return UrlRefusedError("the URL is neither http nor https")
+        return UrlRefusedError(told("the URL is neither http nor https"))
     if "@" in parts.netloc:
-        return UrlRefusedError("the URL holds a user name", host=parts.netloc.rpartition("@")[2])
+        return UrlRefusedError(told("the URL holds a user name"), host=parts.netloc.rpartition("@")[2])
     host = _canonical_host(parts.hostname or "")
     if host is None:
-        return UrlRefusedError("the host of the URL is missing or not written in the usual way")
+        return UrlRefusedError(told("the host of the URL is missing or not written in the usual way"))
     path = _encoded(parts.path or "/")
     if port is None:
         port = _PORTS[parts.scheme]
     allowed = host in {_canonical_host(name.strip("[]")) for name in allowed_hosts}
     if not allowed and port not in _PORTS.values() and port <= 1024:
-        return UrlRefusedError(f"port {port} is none that pictures are served from", host=host, path=path)
+        return UrlRefusedError(told(f"port {port} is none that pictures are served from"), host=host, path=path)
     try:
         addresses = [host] if _literal(host) else list(resolve(host, port))
     except (OSError, UnicodeError):
         addresses = []
     if not addresses:
-        return UnavailableError("the host name cannot be resolved", host=host, path=path, sent=False)
+        return UnavailableError(told("the host name cannot be resolved"), host=host, path=path, sent=False)
     if not allowed and (bad := [address for address in addresses if not is_public(address)]):
-        what = f"leads to {bad[0]}, which is no public address (allow the host in the settings if it is yours)"
+        what = told(f"leads to {bad[0]}, which is no public address (allow the host in the settings if it is yours)")
         return UrlRefusedError(what, host=host, path=path)
     query = f"?{_encoded(parts.query)}" if parts.query else ""
     return Destination(parts.scheme, host, port, path, path + query, tuple(addresses))

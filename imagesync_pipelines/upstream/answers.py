@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 import urllib3
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.redaction import excerpt
@@ -30,10 +31,10 @@ _KINDS: dict[int, type[UpstreamError]] = {
 }
 # In this order: each of the last three is one of the next as well.
 _NOT_SENT: dict[type[Exception], str] = {
-    urllib3.exceptions.ProxyError: "the proxy of the environment refused or failed",
-    urllib3.exceptions.NameResolutionError: "the host name cannot be resolved",
-    urllib3.exceptions.NewConnectionError: "no connection",
-    urllib3.exceptions.ConnectTimeoutError: "no connection in time",
+    urllib3.exceptions.ProxyError: N_("the proxy of the environment refused or failed"),
+    urllib3.exceptions.NameResolutionError: N_("the host name cannot be resolved"),
+    urllib3.exceptions.NewConnectionError: N_("no connection"),
+    urllib3.exceptions.ConnectTimeoutError: N_("no connection in time"),
 }
 
 
@@ -98,7 +99,9 @@ def failure_of_status(place: Place, status: int, body: bytes, retry_after: float
     """Turn a status that is not the one asked for into the error it means; 401 and 403 show nothing of the body."""
     kind = _KINDS.get(status, errors.BadAnswerError)
     if kind is errors.CredentialsError:
-        what = f"refused the credentials (HTTP {status}); check the user name and password, or the token, set for it"
+        what = told(
+            f"refused the credentials (HTTP {status}); check the user name and password, or the token, set for it"
+        )
         return place.error(kind, what, status=status)
     return place.error(kind, f"HTTP {status}", status=status, retry_after=retry_after, body=body)
 
@@ -107,15 +110,17 @@ def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
     """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
     name = type(error).__name__
     if isinstance(error, ValueError):
-        return place.error(UpstreamError, f"the request could not be made ({name})", sent=False)
+        return place.error(UpstreamError, told(f"the request could not be made ({name})"), sent=False)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
-        return place.error(errors.InsecureConnectionError, "the TLS certificate could not be verified", sent=False)
+        return place.error(
+            errors.InsecureConnectionError, told("the TLS certificate could not be verified"), sent=False
+        )
     for kind, what in _NOT_SENT.items():
         if isinstance(error, kind):
             return place.error(errors.UnavailableError, what, sent=False)
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return place.error(errors.UnavailableError, "no answer in time")
-    return place.error(errors.UnavailableError, f"the connection broke before an answer came ({name})")
+        return place.error(errors.UnavailableError, told("no answer in time"))
+    return place.error(errors.UnavailableError, told(f"the connection broke before an answer came ({name})"))
 
 
 def read_body(
@@ -128,7 +133,7 @@ def read_body(
     """
     bad = partial(place.error, status=response.status)
     if response.headers.get("Content-Encoding", "").strip().lower() not in _ENCODINGS:
-        raise bad(errors.BadAnswerError, "the body is compressed in a way that was not asked for")
+        raise bad(errors.BadAnswerError, told("the body is compressed in a way that was not asked for"))
     pieces: list[bytes] = []
     size = 0
     try:
@@ -136,13 +141,15 @@ def read_body(
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:
-                raise bad(errors.BodyTooLargeError, f"the body is larger than {max_bytes} bytes")
+                raise bad(errors.BodyTooLargeError, told(f"the body is larger than {max_bytes} bytes"))
             if clock() > deadline:
-                raise bad(errors.DeadlineExceededError, f"the body was not complete in time; {size} bytes had come")
+                raise bad(
+                    errors.DeadlineExceededError, told(f"the body was not complete in time; {size} bytes had come")
+                )
     except (urllib3.exceptions.TimeoutError, TimeoutError):
-        raise bad(errors.UnavailableError, f"the body stopped coming after {size} bytes") from None
+        raise bad(errors.UnavailableError, told(f"the body stopped coming after {size} bytes")) from None
     except (urllib3.exceptions.HTTPError, OSError, ValueError):
-        raise bad(errors.TruncatedBodyError, f"the body broke off after {size} bytes") from None
+        raise bad(errors.TruncatedBodyError, told(f"the body broke off after {size} bytes")) from None
     return b"".join(pieces)
 
 
@@ -150,14 +157,14 @@ def parse_json(place: Place, status: int, content_type: str, body: bytes) -> obj
     """Parse JSON, or say what came instead: NotJsonError for markup and the like, MalformedJsonError for cut JSON."""
     text = body.removeprefix(b"\xef\xbb\xbf").strip()
     if not text:
-        return place.error(errors.MalformedJsonError, "the body is empty where JSON was expected", status=status)
+        return place.error(errors.MalformedJsonError, told("the body is empty where JSON was expected"), status=status)
     try:
         return load_json(text)
     except ValueError:
         kind: type[UpstreamError] = errors.NotJsonError
-        what = f"{_name_of(text, content_type)} came where JSON was expected"
+        what = told(f"{_name_of(text, content_type)} came where JSON was expected")
         if text[0] in _JSON_STARTS:
-            kind, what = errors.MalformedJsonError, f"the JSON is cut or broken ({len(body)} bytes)"
+            kind, what = errors.MalformedJsonError, told(f"the JSON is cut or broken ({len(body)} bytes)")
         return place.error(kind, what, status=status, body=text)
 
 
@@ -173,11 +180,11 @@ def load_json(body: bytes) -> object:
     try:
         return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits))
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(told("nested too deeply")) from None
 
 
 def _name_of(text: bytes, content_type: str) -> str:
     start = text[:500].lower()
     if start.startswith(b"<"):
         return "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
-    return content_type.split(";")[0].strip().lower() or "something without a content type"
+    return content_type.split(";")[0].strip().lower() or told("something without a content type")

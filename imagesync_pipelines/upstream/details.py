@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from imagesync_pipelines import languages
+
 T = TypeVar("T")
 
 SHOWN_CHARACTERS = 40
@@ -48,8 +50,10 @@ def details_told(source: str, left_out: Sequence[tuple[str, str]]) -> list[str]:
         return []
     where, what = left_out[0]
     return [
-        f"{source}: {len(left_out)} details of images cannot be read and were left out, their images are taken; the "
-        f"first, {where}: {what}."
+        languages.told(
+            f"{source}: {len(left_out)} details of images cannot be read and were left out, their images "
+            f"are taken; the first, {where}: {what}."
+        )
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from imagesync_pipelines.errors import RemoteError
+from imagesync_pipelines.languages import told
 
 
 @dataclass(eq=False, repr=False)
@@ -40,9 +41,12 @@ class UpstreamError(RemoteError):
     def __str__(self) -> str:
         """Give the whole line."""
         where = f"{self.host}{self.path}"
-        answer = f"; the answer begins: {self.excerpt}" if self.excerpt else ""
-        tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
-        return f"{where}: {self.what}{answer}{tries}" if where else f"{self.what}{answer}{tries}"
+        said = self.what
+        if self.excerpt:
+            said = told(f"{said}; the answer begins: {self.excerpt}")
+        if self.attempts > 1:
+            said = told(f"{said} ({self.attempts} attempts)")
+        return f"{where}: {said}" if where else said
 
 
 class CredentialsError(UpstreamError):

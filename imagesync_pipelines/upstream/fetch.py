@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from urllib.parse import urljoin
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.addresses import Destination, Resolve, judge_url, resolve_host
@@ -84,7 +85,7 @@ def fetch_image(
     """
     algorithm, _, expected = (checksum or "").lower().partition(":")
     if checksum is not None and len(expected) != _CHECKSUM_LENGTHS.get(algorithm):
-        raise ValueError("checksum must be sha256:<64 hex digits> or md5:<32 hex digits>")
+        raise ValueError(told("checksum must be sha256:<64 hex digits> or md5:<32 hex digits>"))
     timing = timing or Timing()
 
     def attempt(deadline: float) -> Fetched | UpstreamError:
@@ -94,7 +95,7 @@ def fetch_image(
             return bare(error)
         if checksum is None or hashlib.new(algorithm, fetched.body, usedforsecurity=False).hexdigest() == expected:
             return fetched
-        what = f"{fetched.url}: the {algorithm} checksum is not the one that was listed"
+        what = told(f"{fetched.url}: the {algorithm} checksum is not the one that was listed")
         return errors.AlteredBodyError(what, status=200)
 
     return call_with_retries(attempt, policy, timing)
@@ -135,7 +136,7 @@ def _follow(
             raise there
         place = Place(there.name, there.path)
         if secure and there.scheme != "https":
-            raise place.error(errors.RedirectRefusedError, "redirected from https to plain http")
+            raise place.error(errors.RedirectRefusedError, told("redirected from https to plain http"))
         secure = there.scheme == "https"
         with spans.call("GET", f"{there.scheme}://{there.name}/", has_route=False) as made:
             outcome = _exchange(there, place, policy, has_checksum, timing, deadline, known, made)
@@ -144,8 +145,8 @@ def _follow(
         try:
             url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome)
         except ValueError:
-            raise place.error(errors.UrlRefusedError, "redirected to a URL that cannot be read") from None
-    raise place.error(errors.RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
+            raise place.error(errors.UrlRefusedError, told("redirected to a URL that cannot be read")) from None
+    raise place.error(errors.RedirectRefusedError, told(f"more than {MAX_REDIRECTS} redirects"))
 
 
 def _exchange(
@@ -175,7 +176,7 @@ def _exchange(
                 asked = retry_after_seconds(dict(response.headers), timing.wall())
                 failure = failure_of_status(place, response.status, b"", asked)
                 if isinstance(failure, errors.CredentialsError):
-                    what = f"HTTP {response.status}; pictures are fetched without credentials"
+                    what = told(f"HTTP {response.status}; pictures are fetched without credentials")
                     failure = place.error(errors.BadAnswerError, what, status=response.status)
                 raise failure
             body = _read(response, place, policy.max_bytes, has_checksum)
@@ -184,14 +185,14 @@ def _exchange(
             validators = Validators(*(_header(response, name) for name in ("ETag", "Last-Modified")))
             return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body, validators)
     except ssl.SSLCertVerificationError:
-        raise place.error(errors.InsecureConnectionError, "the TLS certificate could not be verified") from None
+        raise place.error(errors.InsecureConnectionError, told("the TLS certificate could not be verified")) from None
     except (OSError, http.client.HTTPException, ValueError, UpstreamError) as error:
         if timing.clock() >= deadline:
-            late = f"not done within {policy.total_deadline:.0f} s"
+            late = told(f"not done within {policy.total_deadline:.0f} s")
             raise place.error(errors.DeadlineExceededError, late) from None
         if isinstance(error, UpstreamError):
             raise
-        what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
+        what = told("no answer in time") if isinstance(error, TimeoutError) else told("the connection failed or broke")
         raise place.error(errors.UnavailableError, f"{what} ({type(error).__name__})") from None
 
 
@@ -256,14 +257,14 @@ def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_
     if lengths and not response.chunked:
         text = lengths.pop()
         if lengths or not (text.isascii() and text.isdigit()):
-            raise bad(errors.BadAnswerError, "the announced length is no number, or there are several")
+            raise bad(errors.BadAnswerError, told("the announced length is no number, or there are several"))
         announced = int(text)
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise bad(errors.BadAnswerError, "the body is compressed although that was not asked for")
+        raise bad(errors.BadAnswerError, told("the body is compressed although that was not asked for"))
     if announced is None and not has_checksum:
-        raise bad(errors.BadAnswerError, "the body has no length and its checksum is not known")
+        raise bad(errors.BadAnswerError, told("the body has no length and its checksum is not known"))
     if announced is not None and announced > max_bytes:
-        raise bad(errors.BodyTooLargeError, f"{announced} bytes are announced, {max_bytes} are allowed")
+        raise bad(errors.BodyTooLargeError, told(f"{announced} bytes are announced, {max_bytes} are allowed"))
     if response.will_close and not response.chunked:
         # Reading to the end of the connection is what shows a body that is longer than announced.
         response.length = None
@@ -274,11 +275,11 @@ def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_
             pieces.append(piece)
             size += len(piece)
             if announced is not None and size > announced:
-                raise bad(errors.AlteredBodyError, f"the body is longer than the {announced} bytes announced")
+                raise bad(errors.AlteredBodyError, told(f"the body is longer than the {announced} bytes announced"))
             if size > max_bytes:
-                raise bad(errors.BodyTooLargeError, f"the body is larger than {max_bytes} bytes")
+                raise bad(errors.BodyTooLargeError, told(f"the body is larger than {max_bytes} bytes"))
     except http.client.IncompleteRead:
-        raise bad(errors.TruncatedBodyError, f"the body broke off after {size} bytes") from None
+        raise bad(errors.TruncatedBodyError, told(f"the body broke off after {size} bytes")) from None
     if size < (announced or 1):
-        raise bad(errors.TruncatedBodyError, f"{size} bytes came instead of {announced or 'a picture'}")
+        raise bad(errors.TruncatedBodyError, told(f"{size} bytes came instead of {announced or 'a picture'}"))
     return b"".join(pieces)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream import errors
 from imagesync_pipelines.upstream.addresses import Resolve, judge_url, resolve_host
@@ -69,15 +70,15 @@ def _post(posting: Posting, policy: FetchPolicy, timing: Timing, resolve: Resolv
             if 200 <= status < 300:
                 return Posted(status, body)
             if status in REDIRECTS:
-                what = f"HTTP {status}: redirects are not followed; give the address that it leads to"
+                what = told(f"HTTP {status}: redirects are not followed; give the address that it leads to")
                 raise place.error(errors.RedirectRefusedError, what, status=status)
             asked = retry_after_seconds(dict(response.headers), timing.wall())
             raise failure_of_status(place, status, body, asked)
     except ssl.SSLCertVerificationError:
-        raise place.error(errors.InsecureConnectionError, "the TLS certificate could not be verified") from None
+        raise place.error(errors.InsecureConnectionError, told("the TLS certificate could not be verified")) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         late = isinstance(error, TimeoutError) or timing.clock() >= deadline
-        what = "no answer in time" if late else f"the connection failed or broke ({type(error).__name__})"
+        what = told("no answer in time") if late else told(f"the connection failed or broke ({type(error).__name__})")
         raise place.error(errors.UnavailableError, what) from None
 
 

@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
+from imagesync_pipelines import languages
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.upstream.posting import Posting
 from imagesync_pipelines.upstream.signing import key_of, signed_headers
 
@@ -38,18 +40,20 @@ _REWRITTEN = (OLD_BEGINNING, NEW_BEGINNING)
 FORMS = {
     one.name: one
     for one in (
-        Form(STANDARD, "a signed message (Standard Webhooks)"),
+        Form(STANDARD, N_("a signed message (Standard Webhooks)")),
         Form(
             "cloudflare",
-            "purge of Cloudflare's copies",
+            N_("purge of Cloudflare's copies"),
             "https://api.cloudflare.com/client/v4",
             together=50,
             options=(ZONE, *_REWRITTEN),
             needed=(ZONE,),
         ),
-        Form("fastly", "purge of Fastly's copies", "https://api.fastly.com", together=20, options=(SOFT, *_REWRITTEN)),
-        Form("bunny", "purge of bunny.net's copies", "https://api.bunny.net", together=20, options=_REWRITTEN),
-        Form(REVALIDATE, "a shop that makes pages anew", together=50, options=(HEADER,)),
+        Form(
+            "fastly", N_("purge of Fastly's copies"), "https://api.fastly.com", together=20, options=(SOFT, *_REWRITTEN)
+        ),
+        Form("bunny", N_("purge of bunny.net's copies"), "https://api.bunny.net", together=20, options=_REWRITTEN),
+        Form(REVALIDATE, N_("a shop that makes pages anew"), together=50, options=(HEADER,)),
     )
 }
 # Of one call to Cloudflare, on every plan.
@@ -136,7 +140,7 @@ def refused(form: str, body: bytes) -> str:
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        return "the answer is not the JSON that this API gives"
+        return languages.told("the answer is not the JSON that this API gives")
     if form == "fastly":
-        return "" if said.get("status") == "ok" else "the answer does not say that its status is ok"
-    return "" if said.get("success") is True else "the answer does not say success"
+        return "" if said.get("status") == "ok" else languages.told("the answer does not say that its status is ok")
+    return "" if said.get("success") is True else languages.told("the answer does not say success")

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import TypeVar
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -106,7 +107,12 @@ def call_with_retries(attempt: Callable[[float], T | UpstreamError], policy: Ret
             raise outcome
         pause = pause_after(number, outcome.retry_after, policy, timing)
         if timing.clock() + pause >= deadline:
-            why = "it asks to wait" if outcome.retry_after and pause == outcome.retry_after else "the next try is in"
-            outcome.what += f"; {why} {pause:.0f} s, beyond the {policy.total_deadline:.0f} s this call may take"
+            asked = outcome.retry_after and pause == outcome.retry_after
+            said = (
+                N_("{what}; it asks to wait {pause:.0f} s, beyond the {deadline:.0f} s this call may take")
+                if asked
+                else N_("{what}; the next try is in {pause:.0f} s, beyond the {deadline:.0f} s this call may take")
+            )
+            outcome.what = said.format(what=outcome.what, pause=pause, deadline=policy.total_deadline)
             raise outcome
         timing.sleep(pause)

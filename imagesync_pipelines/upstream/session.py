@@ -17,6 +17,7 @@ import requests
 import urllib3
 from pydantic import SecretStr
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream import answers, errors
 from imagesync_pipelines.upstream.answers import DEFAULT_PORTS, Answer, origin_of, place_of
@@ -227,7 +228,7 @@ class UpstreamSession:
             if isinstance(outcome, Answer):
                 return outcome
             target = outcome
-        raise place_of(url).error(errors.RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
+        raise place_of(url).error(errors.RedirectRefusedError, told(f"more than {MAX_REDIRECTS} redirects"))
 
     def _exchange(self, request: ApiRequest, url: str, deadline: float) -> Answer | str:
         """Send one request and read its answer whole; gives the URL of a redirect that may be followed."""
@@ -236,10 +237,10 @@ class UpstreamSession:
         credentials = {} if policy.auth is None else {n: v.get_secret_value() for n, v in policy.auth().items()}
         place = place_of(url, self._secrets(request, credentials))
         if left <= 0:
-            what = f"not done within {policy.total_deadline:.0f} s"
+            what = told(f"not done within {policy.total_deadline:.0f} s")
             raise place.error(errors.DeadlineExceededError, what, sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
-            what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
+            what = told("the credentials are empty or hold characters that cannot be sent, for example a line break")
             raise place.error(errors.CredentialsError, what, sent=False)
         with spans.call(request.method, url) as made:
             own = made.headers() if policy.is_ours else {}
@@ -313,12 +314,14 @@ def _redirect_target(request: ApiRequest, url: str, response: urllib3.BaseHTTPRe
     if status not in REDIRECTS or not location or status in request.accept:
         return None
     if request.method not in _SAFE_METHODS:
-        raise place.error(errors.RedirectRefusedError, "a call that may change something was redirected", status=status)
+        raise place.error(
+            errors.RedirectRefusedError, told("a call that may change something was redirected"), status=status
+        )
     try:
         target: str = requests.utils.urldefragauth(urljoin(url, location))
     except ValueError:
         target = ""
     if origin_of(target) != origin_of(url):
-        what = f"redirected to another origin, {origin_of(target)}; is base_url right?"
+        what = told(f"redirected to another origin, {origin_of(target)}; is base_url right?")
         raise place.error(errors.RedirectRefusedError, what, status=status)
     return target

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from pydantic import SecretStr
 
+from imagesync_pipelines.languages import told
+
 PREFIX = "whsec_"
 # The specification's bounds of a secret, in bytes; ours have the middle.
 FEWEST, MOST, OURS = 24, 64, 32
@@ -31,7 +33,7 @@ def key_of(secret: SecretStr) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not text.startswith(PREFIX) or not FEWEST <= len(key) <= MOST:
-        what = f"a secret of a webhook is {PREFIX} and {FEWEST} to {MOST} random bytes in base64"
+        what = told(f"a secret of a webhook is {PREFIX} and {FEWEST} to {MOST} random bytes in base64")
         raise WebhookSecretError(f"{what}; `imagesync webhook add` and `rotate` make one")
     return key
 

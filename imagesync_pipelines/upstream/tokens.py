@@ -7,11 +7,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 
 T = TypeVar("T")
+_REFUSED = N_("HTTP {status}: {system} refused {credentials}; {advice}")
+_TOKEN_REFUSED = N_("HTTP {status}: {system} takes {credentials} but refuses the token it gave for them; {advice}")
 
 
 class GivenToken(NamedTuple):
@@ -118,7 +121,7 @@ class TokenHolder:
                 return
             self._token = None
             if self._policy.proven_by_use and not self._worked:
-                raise self._refused_for_good("takes {} but refuses the token it gave for them", None)
+                raise self._refused_for_good(_TOKEN_REFUSED, None)
 
     def _log_in(self) -> Token:
         if self._refusal is not None:
@@ -130,7 +133,7 @@ class TokenHolder:
             if error.status not in self._policy.refusals:
                 raise
             # The answer is not shown: it may repeat what was sent.
-            raise self._refused_for_good("refused {}", error) from None
+            raise self._refused_for_good(_REFUSED, error) from None
 
     def _renew(self, token: Token) -> Token:
         """Use the refresh token where there is one; when that is refused or its answer is lost, log in.
@@ -162,7 +165,7 @@ class TokenHolder:
     def _refused_for_good(self, what: str, error: UpstreamError | None) -> CredentialsError:
         policy, status = self._policy, 401 if error is None else error.status
         self._refusal = CredentialsError(
-            f"HTTP {status}: {policy.system} {what.format(policy.credentials)}; {policy.advice}",
+            what.format(status=status, system=policy.system, credentials=policy.credentials, advice=policy.advice),
             host=error.host if error else "",
             path=error.path if error else "",
             status=status,

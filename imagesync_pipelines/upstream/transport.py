@@ -14,6 +14,7 @@ from math import inf
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Lease, Window, WindowLeft, block, give_back, left, take
 from imagesync_pipelines.upstream.answers import Answer
@@ -144,7 +145,9 @@ class RateLimiter:
     def _refuse_long(self, pause: float, host: str) -> None:
         if pause > self._limit.longest_pause:
             self.free_at = datetime.fromtimestamp(self._timing.wall() + pause, UTC)
-            what = f"{self._limit.why} for {pause / 60:.0f} min; what is done stays done, and the next run goes on"
+            what = languages.told(
+                f"{self._limit.why} for {pause / 60:.0f} min; what is done stays done, and the next run goes on"
+            )
             raise self._limit.kind(what, host=host, retry_after=pause, sent=False)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.edge import history, marking, store, store_care
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
@@ -21,6 +22,7 @@ from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import apply_photos
 from imagesync_pipelines.imaging.verdicts import Verdicts
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.decoded import forget_unused
@@ -79,7 +81,7 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
             held_back=len(waiting),
             api_calls=calls,
         )
-        return _told(run, PhotosApplied(), listed.mirror_at, summary, "nothing was to be done.")
+        return _told(run, PhotosApplied(), listed.mirror_at, summary, languages.told("nothing was to be done."))
     loaded, calls = load_plan(context, plan_id, by_person=by_person), run.api.calls
     with run.lock():
         told = run.identify(record=True)
@@ -106,16 +108,20 @@ def apply_plan(run: StoreRun, plan_id: int | None, *, by_person: bool = True) ->
     # Photos that failed are told by their causes, of which the engine knows nothing.
     warnings = applied_warnings(context, loaded, replace(applied, failed=0), what="photos", found=told)
     troubles = (
-        (done.failed, "photos could not be fetched or proven; the next run tries them again."),
-        (len(done.mismatched), "photos have other bytes than the head office lists, twice in a row."),
-        (len(done.unsettled), "photos changed at the head office meanwhile; the next listing decides."),
+        (done.failed, N_("{number:d} photos could not be fetched or proven; the next run tries them again.")),
+        (len(done.mismatched), N_("{number:d} photos have other bytes than the head office lists, twice in a row.")),
+        (len(done.unsettled), N_("{number:d} photos changed at the head office meanwhile; the next listing decides.")),
     )
-    warnings += [f"{number} {what}" for number, what in troubles if number]
+    warnings += [what.format(number=number) for number, what in troubles if number]
     if done.damaged:
         first, damage = next(iter(done.damaged.items()))
-        warnings.append(f"{len(done.damaged)} photos are damaged at the head office and shown so; {first}: {damage}.")
+        warnings.append(
+            languages.told(
+                f"{len(done.damaged)} photos are damaged at the head office and shown so; {first}: {damage}."
+            )
+        )
     summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=run.api.calls - calls)
-    line = (
+    line = languages.told(
         f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
         f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused; "
         f"{done.downloads} downloads, {done.bytes / MEGABYTE:,.1f} MB."
@@ -138,7 +144,9 @@ def known_now(run: StoreRun, loaded: Loaded) -> Iterator[SourceNow]:
         listed, current = mirror.read_mirror(connection, *mine, LISTED_VALUES), store.read_current(run.database)
         there = set(current.loc[current["has_bytes"], "key"])
         listed, _ = with_one_primary(listed, partial(mirror.read_payloads, connection, *mine), there)
-    yield SourceNow(listed[["key", "fingerprint"]], whole=None, by=f"the listing of {moment:%Y-%m-%d %H:%M:%S} UTC")
+    yield SourceNow(
+        listed[["key", "fingerprint"]], whole=None, by=languages.told(f"the listing of {moment:%Y-%m-%d %H:%M:%S} UTC")
+    )
 
 
 def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
@@ -150,16 +158,20 @@ def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepRe
         with run.lock():
             # What a run that was killed undid stays undone.
             history.take_over(run.engine, context.account, run.database)
-            hashed, differing = store_care.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
-        said = f"{context.account}: {hashed} photos were hashed"
+            hashed, differing = store_care.scrub(
+                run.database, on_progress=partial(context.progress, languages.told("photos hashed"))
+            )
+        said = languages.told(f"{context.account}: {hashed} photos were hashed")
         summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
         if not differing:
-            said += "; all are what their checksums say."
+            said += languages.told("; all are what their checksums say.")
         else:
             plan_id, _ = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
             repaired = apply_plan(run, plan_id, by_person=False).summary or summary
-            said += f", {len(differing)} differ; {repaired.images_updated} were fetched again."
-            warning = f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
+            said += languages.told(f", {len(differing)} differ; {repaired.images_updated} were fetched again.")
+            warning = languages.told(
+                f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
+            )
             summary = replace(repaired, warnings=(warning, *repaired.warnings))
     return StepResult(
         numbers={"photos/hashed": hashed, "photos/differing": len(differing)},
@@ -176,13 +188,18 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
     """
     left, settings = context.look_at(BINARIES, BinariesHandOver), context.settings
     failed = left.failed / left.tried if left.tried else 0.0
-    counts, said = left.tried >= settings.failure_floor, "no photo had to be fetched"
+    counts, said = left.tried >= settings.failure_floor, languages.told("no photo had to be fetched")
     if left.tried:
-        few = "" if counts else f"; fewer than {settings.failure_floor} are too few to judge"
-        said = f"{left.failed} of {left.tried} photos failed: {failed:.1%}{few}"
+        said = languages.told(f"{left.failed} of {left.tried} photos failed: {failed:.1%}")
+        if not counts:
+            said = languages.told(f"{said}; fewer than {settings.failure_floor} are too few to judge")
     minutes, allowed = settings.max_run_minutes, settings.max_storage_share
     used = left.database_bytes / left.capacity_bytes if left.capacity_bytes else 0.0
-    known = f"{used:.1%} of its capacity ({allowed:.0%} are allowed)" if left.capacity_bytes else "capacity unknown"
+    known = (
+        languages.told(f"{used:.1%} of its capacity ({allowed:.0%} are allowed)")
+        if left.capacity_bytes
+        else languages.told("capacity unknown")
+    )
     return {
         "few_photos_fail": CheckResult(
             passed=not (counts and failed > settings.warn_failure_share),
@@ -192,17 +209,19 @@ def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResul
         ),
         IN_TIME: CheckResult(
             left.seconds <= minutes * 60,
-            f"{left.seconds / 60:.1f} minutes ({minutes:g} are allowed)",
+            languages.told(f"{left.seconds / 60:.1f} minutes ({minutes:g} are allowed)"),
             {"seconds": left.seconds},
         ),
         "every_photo_matches_its_checksum": CheckResult(
             not left.mismatched,
-            f"{left.mismatched} photos whose bytes are not what the head office lists",
+            languages.told(f"{left.mismatched} photos whose bytes are not what the head office lists"),
             {"number": left.mismatched},
         ),
         "every_product_has_one_primary": CheckResult(
             not left.doubles,
-            f"{left.doubles} products with several primary photos; `imagesync edge migrate` repairs them",
+            languages.told(
+                f"{left.doubles} products with several primary photos; `imagesync edge migrate` repairs them"
+            ),
             {"number": left.doubles},
         ),
         "no_database_is_nearly_full": CheckResult(
@@ -238,7 +257,7 @@ def _write(run: StoreRun, fresh: Loaded, payload: Iterator[pd.DataFrame], broke:
             before_fetch=verdicts.look_up,
             before_write=run.context.check_locks,
             on_written=tell,
-            on_progress=lambda number: run.context.progress("photos written", number, total),
+            on_progress=lambda number: run.context.progress(languages.told("photos written"), number, total),
             broke=broke,
         )
     if done.downloads:

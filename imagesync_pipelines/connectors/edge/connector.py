@@ -8,6 +8,7 @@ from imagesync_pipelines.connectors.edge import applying, channel, marking, read
 from imagesync_pipelines.connectors.edge.doctor import probes
 from imagesync_pipelines.connectors.edge.model import BINARIES, EDGE, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, edge_stores
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.undoing import undo_jobs
@@ -50,14 +51,17 @@ JOBS = (
 )
 
 _OF_BINARIES = {
-    "few_photos_fail": "No more photos of a run fail than EDGE_MAX_FAILURE_SHARE; a few of few are no alarm "
-    "(EDGE_FAILURE_FLOOR).",
-    applying.IN_TIME: "A run is done within EDGE_MAX_RUN_MINUTES; a sensor says so while a run that is late is "
-    "still at work.",
-    "every_photo_matches_its_checksum": "No photo's bytes differ twice in a row from the listed checksum; once "
-    "may be a photo being replaced.",
-    "every_product_has_one_primary": "No product of a store shows more than one photo first.",
-    "no_database_is_nearly_full": "A store's database uses no more of its capacity_gb than EDGE_MAX_STORAGE_SHARE.",
+    "few_photos_fail": N_(
+        "No more photos of a run fail than EDGE_MAX_FAILURE_SHARE; a few of few are no alarm (EDGE_FAILURE_FLOOR)."
+    ),
+    applying.IN_TIME: N_(
+        "A run is done within EDGE_MAX_RUN_MINUTES; a sensor says so while a run that is late is still at work."
+    ),
+    "every_photo_matches_its_checksum": N_(
+        "No photo's bytes differ twice in a row from the listed checksum; once may be a photo being replaced."
+    ),
+    "every_product_has_one_primary": N_("No product of a store shows more than one photo first."),
+    "no_database_is_nearly_full": N_("A store's database uses no more of its capacity_gb than EDGE_MAX_STORAGE_SHARE."),
 }
 CHECKS = (
     Check.of(LISTING, reading.every_page_was_read),
@@ -92,7 +96,7 @@ SCHEDULES = (
 
 CONNECTOR = Connector(
     name=EDGE,
-    title="Edge stores",
+    title=N_("Edge stores"),
     description="Product photos of a head office, in the database of each of its stores.",
     settings=EdgeSettings,
     options=EdgeOptions,
@@ -113,7 +117,9 @@ CONNECTOR = Connector(
         noun="store",
         known=edge_stores,
         option="--store NAME",
-        missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
+        missing=N_(
+            "IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>]."
+        ),
     ),
     names_of=shown.names_of,
     channel_pictures=channel.channel_pictures,
@@ -124,7 +130,7 @@ CONNECTOR = Connector(
     places_of=shown.places_of,
     groups_of=shown.groups_of,
     groups_by_sku=shown.groups_by_sku,
-    unknown_sku="the head office lists no photo of it for this store",
+    unknown_sku=N_("the head office lists no photo of it for this store"),
     declared=marking.declared,
     probes=probes,
     forget=marking.forget_store,

@@ -14,6 +14,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store import open_store
 from imagesync_pipelines.connectors.edge.store_schema import what_it_lacks
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.sync.health import GIGABYTE, SECONDS, Answer, Finding, NotCheckedError, Probe, Site, State
 from imagesync_pipelines.sync.identity import Identity, Told
 from imagesync_pipelines.sync.own_health import postgres
@@ -35,7 +36,7 @@ def probes(site: Site, settings: EdgeSettings) -> Iterator[Probe]:
     # One for each account there: it logs in once for all stores.
     offices = {account: HeadOfficeApi(account, brief) for account in {one.head_office for one in stores.values()}}
     for name, store in stores.items():
-        where = f"{marking.section_of(name)} or [edge.head_office] of the accounts file"
+        where = told(f"{marking.section_of(name)} or [edge.head_office] of the accounts file")
         ask = partial(_ask, offices[store.head_office], store)
         yield Probe(f"edge {name} head office", ask, where, store.head_office.url)
         yield Probe(
@@ -51,7 +52,7 @@ def _ask(api: HeadOfficeApi, store: EdgeStore) -> Answer:
     # Another store may ask through it: it opens its connections again.
     with closing(api):
         page = api.list_page(store.store_id, since=None, limit=1, offset=0)
-    return Answer(f"{page.total:,} photos, as {store.head_office.username}", ahead=api.ahead)
+    return Answer(told(f"{page.total:,} photos, as {store.head_office.username}"), ahead=api.ahead)
 
 
 def _look(site: Site, settings: EdgeSettings, store: EdgeStore) -> Answer:
@@ -66,10 +67,10 @@ def _look(site: Site, settings: EdgeSettings, store: EdgeStore) -> Answer:
     finally:
         database.engine.dispose()
     if not may:
-        todo = "Give it SELECT, INSERT, UPDATE and DELETE on the table of photos, or let it make one."
-        found.append(Finding(part, "rights", State.WRONG, "its user may not write photos", todo))
+        todo = told("Give it SELECT, INSERT, UPDATE and DELETE on the table of photos, or let it make one.")
+        found.append(Finding(part, "rights", State.WRONG, told("its user may not write photos"), todo))
     if lacks:
-        todo = f"Type `imagesync edge migrate --store {store.name}`."
+        todo = told(f"Type `imagesync edge migrate --store {store.name}`.")
         found.append(Finding(part, "tables", State.WRONG, "; ".join(lacks), todo))
     if store.capacity_gb is not None:
         found.append(_capacity(part, size, store.capacity_gb, settings.max_storage_share))
@@ -96,6 +97,6 @@ def _url(site: Site, store: EdgeStore) -> str:
 def _capacity(part: str, size: int, capacity_gb: float, share: float) -> Finding:
     used = size / (capacity_gb * GIGABYTE)
     state = State.FINE if used < share else State.WARNING if used < 1 else State.WRONG
-    said = f"{size / GIGABYTE:,.1f} of {capacity_gb:g} GB are used"
-    todo = "" if state is State.FINE else "Give the store more room, and correct capacity_gb."
+    said = told(f"{size / GIGABYTE:,.1f} of {capacity_gb:g} GB are used")
+    todo = "" if state is State.FINE else told("Give the store more room, and correct capacity_gb.")
     return Finding(part, "space", state, said, todo)

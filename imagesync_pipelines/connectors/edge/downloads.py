@@ -30,6 +30,7 @@ from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.object_reader import is_plain, open_objects
 from imagesync_pipelines.storage.objects import S3Place, error_code, is_of_all, lacks_object, s3_client, said_of
 from imagesync_pipelines.sync.apply import item_failure
@@ -68,13 +69,13 @@ Raises PhotoGoneError, ObjectMissingError, and the errors of upstream.
 class DownloadFault(StrEnum):
     """Why a photo was not fetched."""
 
-    GONE = "gone"
-    NO_OBJECT = "no object"
-    MISMATCH = "checksum mismatch"
-    BAD_IMAGE = "bad image"
-    TOO_LARGE = "too large"
-    UNREACHABLE = "unreachable"
-    UNFORESEEN = "unforeseen"
+    GONE = N_("gone")
+    NO_OBJECT = N_("no object")
+    MISMATCH = N_("checksum mismatch")
+    BAD_IMAGE = N_("bad image")
+    TOO_LARGE = N_("too large")
+    UNREACHABLE = N_("unreachable")
+    UNFORESEEN = N_("unforeseen")
 
 
 # What an error means for the photo; every other one: its source cannot be reached.
@@ -246,7 +247,7 @@ def _receive(found: FetchedPhoto, downloads: Downloads) -> bool:
                 # A listed size may be wrong; what memory holds must not be.
                 if size > found.held:
                     if not downloads.budget.admit(size - found.held):
-                        listed = f"the {found.photo.size} bytes that are listed"
+                        listed = told(f"the {found.photo.size} bytes that are listed")
                         raise errors.BodyTooLargeError(
                             f"the photo is larger than {listed}, and there is no room for it"
                         )
@@ -298,7 +299,7 @@ class BucketPhotos:
         place, client = self._place, self._client
         where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
         if not photo.object_key:
-            raise where.error(ObjectMissingError, "the head office lists the photo without an object key")
+            raise where.error(ObjectMissingError, told("the head office lists the photo without an object key"))
         pieces = _quickly(self._objects, photo, self._most) if is_plain(photo.object_key) else None
         if pieces is None:
             try:
@@ -306,7 +307,7 @@ class BucketPhotos:
             except ClientError as error:
                 raise _meaning(error, lacks_object(client, place.bucket, error), place, where) from None
             except BotoCoreError as error:
-                what = f"the bucket does not answer ({type(error).__name__})"
+                what = told(f"the bucket does not answer ({type(error).__name__})")
                 raise where.error(errors.UnavailableError, what) from None
             pieces = body.iter_chunks(_CHUNK)
 
@@ -315,7 +316,7 @@ class BucketPhotos:
                 for piece in pieces:
                     yield memoryview(piece)
             except Exception as error:  # noqa: BLE001 - of two libraries and those below them
-                what = f"the object broke off ({type(error).__name__})"
+                what = told(f"the object broke off ({type(error).__name__})")
                 raise where.error(errors.TruncatedBodyError, what) from None
 
         yield InPieces(chunks)
@@ -344,7 +345,7 @@ def _meaning(error: ClientError, missing: bool, place: S3Place, where: Place) ->
     """What the bucket's refusal of one object means; missing: it proves that there is no such object."""
     code = error_code(error)
     if missing:
-        return where.error(ObjectMissingError, f"the bucket has no such object ({code})")
+        return where.error(ObjectMissingError, told(f"the bucket has no such object ({code})"))
     kind: type[errors.UpstreamError] = errors.UnavailableError
     if is_of_all(error):
         kind = errors.CredentialsError if code in _OF_KEYS else BucketUnfitError

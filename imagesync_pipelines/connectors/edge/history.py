@@ -21,16 +21,17 @@ from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import EDGE, KEPT, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, note_effects, note_new
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_effects import effect
 from imagesync_pipelines.sync.model import Change, PlanRow
 from imagesync_pipelines.sync.undoing import mark_effects
 
-NO_ROOM = "the store keeps no more of what it showed before than EDGE_UNDO_MB and EDGE_MAX_STORAGE_SHARE allow"
-NO_DISK = "the store's disk had no room for keeping what it showed before"
-NO_PICTURE = "it had no picture"
-GAVE_WAY = "another photo of its product is the primary now"
+NO_ROOM = N_("the store keeps no more of what it showed before than EDGE_UNDO_MB and EDGE_MAX_STORAGE_SHARE allow")
+NO_DISK = N_("the store's disk had no room for keeping what it showed before")
+NO_PICTURE = N_("it had no picture")
+GAVE_WAY = N_("another photo of its product is the primary now")
 # What our history tells of a photo as it is now; the rest is in the store.
 _SHOWN = ("product_sku", "filename", "checksum", "is_primary", "sort_order")
 _AT_ONCE = 1_000

@@ -18,15 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, IllegibleRow, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.scans import finish_scan, start_scan
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.upstream.details import details_told
 from imagesync_pipelines.upstream.errors import UpstreamError
 
-DELETED = "the head office says that it was deleted"
-NOT_FOUND = "the head office answers 404 to its id"
-NOT_LISTED = "it is not in a complete listing"
+DELETED = N_("the head office says that it was deleted")
+NOT_FOUND = N_("the head office answers 404 to its id")
+NOT_LISTED = N_("it is not in a complete listing")
 # What the mirror knows as gone is proven: by HO's word about the very photo, or by a listing that saw everything.
 PROVEN_GONE = (DELETED, NOT_FOUND, NOT_LISTED)
 # So many photos that HO gives no answer about, and no other is asked about in this listing.
@@ -57,7 +58,7 @@ class ListingScan:
     def reason(self) -> str:
         """Why the scan does not prove to be complete; '' when it does."""
         unknown = sum(reject.photo_id is None for reject in self.rejects)
-        illegible = f"{unknown} photos have no legible id" if unknown else ""
+        illegible = told(f"{unknown} photos have no legible id") if unknown else ""
         return why_unproven(self.totals, self.distinct, rows="photos", source="HO", illegible=illegible)
 
     def cursor(self) -> datetime | None:
@@ -147,7 +148,7 @@ def take_listing(
             reason = scan.reason()
             # An unlinked brand empties a store's scope too.
             if not (reason or since or scan.distinct) and (there := mirror.count_live(connection, *mine)):
-                reason = f"HO lists no photo at all, but there were {there}; nothing is removed on that"
+                reason = told(f"HO lists no photo at all, but there were {there}; nothing is removed on that")
             all_seen = since is None and not reason
             # What is gone by the proof of a whole listing is not gone anew by the head office's word.
             deleted = scan.deleted - mirror.staged_keys(connection, scan.deleted)
@@ -191,9 +192,9 @@ def take_listing(
     lag = None
     if before is not None and scan.ho_time is not None:
         lag = 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
-    unproven = f"the listing did not prove to be complete: {reason}; the cursor stays"
+    unproven = told(f"the listing did not prove to be complete: {reason}; the cursor stays")
     bad = scan.rejects
-    unread = f"{len(bad)} rows of the listing cannot be read, such as: {bad[0].reason}" if bad else ""
+    unread = told(f"{len(bad)} rows of the listing cannot be read, such as: {bad[0].reason}") if bad else ""
     return ListingHandOver(
         full=since is None,
         scan_id=scan_id,
@@ -214,7 +215,7 @@ def take_listing(
         bytes=received,
         warnings=(
             *filter(None, (unproven if reason else "", unread, unanswered)),
-            *details_told("The listing", scan.left_out),
+            *details_told(told("The listing"), scan.left_out),
         ),
     )
 
@@ -240,7 +241,7 @@ def _not_found(api: HeadOfficeApi, store_id: str, asked: Sequence[str], threads:
         gone = {key for key, is_gone_now in zip(asked, pool.map(is_gone, asked), strict=True) if is_gone_now}
     if not failures:
         return gone, ""
-    return gone, f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}"
+    return gone, told(f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}")
 
 
 def _scan_until_proven(

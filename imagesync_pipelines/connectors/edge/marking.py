@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import memory
 from imagesync_pipelines.storage.identities import installation_id
@@ -24,7 +26,7 @@ from imagesync_pipelines.storage.schema_accounts import target_memory
 from imagesync_pipelines.sync.identity import Identity, IdentityRefusedError
 
 # Where a store says which one it is.
-STORE_ROW = "row in the store's database"
+STORE_ROW = N_("row in the store's database")
 _TABLE = "imagesync_store"
 MAKE_MARK = f"""
 CREATE TABLE IF NOT EXISTS {_TABLE} (
@@ -104,13 +106,17 @@ def identify(identity: Identity, installation: Installation, database: StoreData
     before = identity.declared or identity.recorded(STORE_ROW)
     if mark is None and before:
         warnings.append(
-            f"The database of store {identity.account} does not say any more which store it is (it is new, or was "
-            f"restored from an old backup); it is taken for {before}, as before."
+            languages.told(
+                f"The database of store {identity.account} does not say any more which store it is (it is new, or was "
+                f"restored from an old backup); it is taken for {before}, as before."
+            )
         )
     if mark is not None and mark.installation != ours:
         warnings.append(
-            f"Store {identity.account} is written by another installation too: {mark.installation}, last at "
-            f"{mark.written_at:%Y-%m-%d %H:%M %Z}; this is {ours}. One of them should leave the store alone."
+            languages.told(
+                f"Store {identity.account} is written by another installation too: {mark.installation}, last at "
+                f"{mark.written_at:%Y-%m-%d %H:%M %Z}; this is {ours}. One of them should leave the store alone."
+            )
         )
     if mark is None or mark.installation != ours:
         marked = mark.id if mark is not None else before or str(uuid.uuid4())
@@ -140,8 +146,11 @@ def restored(identity: Identity, engine: sa.Engine, database: StoreDatabase) -> 
     mark, target = read_mark(database, identity.section), f"{EDGE}/{identity.account}"
     why = memory.restored(memory.counter_of(engine, target), mark.counter if mark is not None else None)
     return why and (
-        f"The database of store {identity.account} and ours do not remember the same last run ({why}): one of them was "
-        "restored from a backup. The head office is read whole, and what differs is written."
+        languages.told(
+            f"The database of store {identity.account} and ours do not remember the same last run "
+            f"({why}): one of them was restored from a backup. The head office is read whole, and what "
+            "differs is written."
+        )
     )
 
 
@@ -169,7 +178,7 @@ def declared(shared: Settings, settings: EdgeSettings) -> dict[str, str]:
     """How the stores are declared: their numbers at the head office, by name."""
     known = edge_stores(load_accounts(shared)).by_name
     return {
-        name: f"store {one.store_id} of {one.head_office.url} as {one.head_office.username}"
+        name: languages.told(f"store {one.store_id} of {one.head_office.url} as {one.head_office.username}")
         for name, one in known.items()
     }
 

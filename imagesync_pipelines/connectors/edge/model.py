@@ -11,7 +11,9 @@ import orjson
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.functional_validators import AfterValidator, PlainValidator
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, keepable, read_details
 
 # The connector's name, also in cursors, mirror, outbox and plans; and those of its steps that leave a hand-over.
@@ -26,23 +28,23 @@ hashing."""
 _PROBLEMS = {
     "missing": "missing",
     "value_error": "{error}",
-    "int_type": "not a whole number",
-    "bool_type": "neither true nor false",
-    "string_type": "not a text",
-    "string_too_long": "longer than {max_length} characters, more than the column at the edge holds",
-    "string_pattern_mismatch": "not an MD5 checksum (32 hexadecimal digits)",
+    "int_type": N_("not a whole number"),
+    "bool_type": N_("neither true nor false"),
+    "string_type": N_("not a text"),
+    "string_too_long": N_("longer than {max_length:d} characters, more than the column at the edge holds"),
+    "string_pattern_mismatch": N_("not an MD5 checksum (32 hexadecimal digits)"),
 }
 
 
 def parse_moment(value: object, zone: tzinfo = UTC) -> datetime:
     """A time of HO in UTC: with Z, with an offset, with or without a fraction. Raises ValueError for what is none."""
     if not isinstance(value, str):
-        raise ValueError("not a text")
+        raise ValueError(languages.told("not a text"))
     try:
         moment = datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("not a time in ISO 8601") from None
+        raise ValueError(languages.told("not a time in ISO 8601")) from None
 
 
 def _moment(value: object, info: ValidationInfo) -> datetime:
@@ -131,7 +133,7 @@ def photo_from_json(
     What is null counts as left out where it may be. told: hears of details that are left out since they cannot be read.
     """
     if not isinstance(raw, dict):
-        return IllegibleRow(None, "the photo: not an object")
+        return IllegibleRow(None, languages.told("the photo: not an object"))
     values = {
         name: keepable(value) if isinstance(value, str) else value
         for name, value in (raw | {"photo_id": raw.get("id")}).items()
@@ -158,5 +160,6 @@ def _reason(error: ValidationError) -> str:
     """One line for people: the field, what is wrong with it, and how many more there are."""
     problems = error.errors(include_url=False, include_input=False)
     words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{str(problems[0]['loc'][0]).removeprefix('photo_')}: {words}{more}"
+    if len(problems) > 1:
+        words = languages.told(f"{words} (and {len(problems) - 1} more)")
+    return f"{str(problems[0]['loc'][0]).removeprefix('photo_')}: {words}"

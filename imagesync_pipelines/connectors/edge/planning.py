@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.primaries import Payloads, places
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.sync.frames import among, in_scope
 from imagesync_pipelines.sync.guard import Guarded, approved, guard, is_limited
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
@@ -20,11 +21,12 @@ from imagesync_pipelines.sync.plan import build_plan
 PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
 # The JSON of so many photos is in memory at one time.
 ROWS_PER_PORTION = 1_000
-NO_IMAGE_UPSTREAM = "no image upstream"
-UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"
+NO_IMAGE_UPSTREAM = N_("no image upstream")
+UNKNOWN_PRODUCT = N_("the store does not have this product yet; the photo waits for it")
 # What people know a product by.
 PRODUCT_VALUES = ("product_sku", "product_name")
-_MISMATCH = "checksum mismatch: listed {listed}"
+_MISMATCH = N_("checksum mismatch: listed {listed}")
+_TOO_LARGE = N_("listed with {size} bytes; {allowed} are allowed (EDGE_MAX_PHOTO_MB)")
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
 LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
@@ -136,7 +138,7 @@ def product_labels(plan: pd.DataFrame, mirror: pd.DataFrame) -> pd.Series:
 
 def mismatch_reason(listed: str, received: str) -> str:
     """What a row says whose bytes are not the listed ones; both are MD5 checksums."""
-    return f"{_MISMATCH.format(listed=listed)}, received {received}"
+    return told(f"{_MISMATCH.format(listed=listed)}, received {received}")
 
 
 def is_second_mismatch(error_before: str, listed: str) -> bool:
@@ -152,7 +154,7 @@ def _listed(mirror: pd.DataFrame, unknown: Collection[str], max_bytes: int) -> p
     size, reject = mirror["size"], pd.Series("", index=mirror.index, dtype="str")
     large = size > max_bytes
     reject[among(mirror["group_key"], pd.Series(list(unknown), dtype="str"))] = UNKNOWN_PRODUCT
-    reject[large] = "listed with " + size[large].astype("str") + f" bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
+    reject[large] = size[large].astype("str").map(lambda one: _TOO_LARGE.format(size=one, allowed=max_bytes))
     reject[(mirror["checksum"] == "") | (size <= 0)] = NO_IMAGE_UPSTREAM
     listed = mirror.rename(columns={"group_key": "group", "checksum": "content"})
     return listed[["key", "group", "fingerprint", "content", "size"]].assign(

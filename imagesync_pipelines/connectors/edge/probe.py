@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, Listin
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.model import EDGE, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_cursor
 from imagesync_pipelines.storage.schema import mirror
@@ -38,11 +39,11 @@ def probe(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings) -> Itera
     steps: tuple[tuple[str, bool, Callable[[], str]], ...] = (
         ("token", True, asked.log_in),
         ("list", True, asked.list_first),
-        ("incremental list", False, asked.list_since),
-        ("download with checksum", False, asked.download),
-        ("status report", False, asked.report),
-        ("pagination to the end", False, asked.all_pages),
-        ("invalid store", False, asked.invalid_store),
+        (told("incremental list"), False, asked.list_since),
+        (told("download with checksum"), False, asked.download),
+        (told("status report"), False, asked.report),
+        (told("pagination to the end"), False, asked.all_pages),
+        (told("invalid store"), False, asked.invalid_store),
     )
     for name, needed, action in steps:
         started = time.monotonic()
@@ -73,21 +74,23 @@ class _Asked:
 
     def log_in(self) -> str:
         self.api.check_login()
-        return f"logged in as {self.store.head_office.username}"
+        return told(f"logged in as {self.store.head_office.username}")
 
     def list_first(self) -> str:
         page = self.first = self.page()
         bare = sum(not photo.has_image for photo in page.photos)
-        said = f"{page.total} photos in all, {len(page.photos)} on the first page"
-        said += f", {bare} of them without an image" if bare else ""
-        return said + (f", {len(page.rejects)} that cannot be read: {page.rejects[0].reason}" if page.rejects else "")
+        said = told(f"{page.total} photos in all, {len(page.photos)} on the first page")
+        said += told(f", {bare} of them without an image") if bare else ""
+        return said + (
+            told(f", {len(page.rejects)} that cannot be read: {page.rejects[0].reason}") if page.rejects else ""
+        )
 
     def list_since(self) -> str:
         if not self.first.photos:
-            return "there is no photo to take a time from"
+            return told("there is no photo to take a time from")
         newest = max(photo.updated_at for photo in self.first.photos)
         page = self.page(since=newest)
-        said = f"{page.total} photos since {newest:%Y-%m-%d %H:%M:%S} UTC"
+        said = told(f"{page.total} photos since {newest:%Y-%m-%d %H:%M:%S} UTC")
         if page.total > self.first.total:
             raise _UnexpectedError(f"{said}, more than there are")
         older = sum(photo.updated_at < newest - timedelta(seconds=1) for photo in page.photos)
@@ -100,19 +103,23 @@ class _Asked:
     def download(self) -> str:
         photo = next((photo for photo in self.first.photos if photo.has_image), None)
         if photo is None:
-            return "there is no photo with an image on the first page"
-        named = f"photo {photo.photo_id}" + (f" of {photo.product_sku}" if photo.product_sku else "")
+            return told("there is no photo with an image on the first page")
+        named = (
+            told(f"photo {photo.photo_id} of {photo.product_sku}")
+            if photo.product_sku
+            else told(f"photo {photo.photo_id}")
+        )
         digest = hashlib.md5(usedforsecurity=False)
         with self.api.open_photo(photo.photo_id, self.store.store_id) as body:
             for piece in body.chunks():
                 digest.update(piece)
         if digest.hexdigest() != photo.checksum:
             raise _UnexpectedError(f"{named}: {body.received} bytes came, and their MD5 is not the listed checksum")
-        return f"{named}: {body.received} bytes, MD5 as listed"
+        return told(f"{named}: {body.received} bytes, MD5 as listed")
 
     def report(self) -> str:
         self.api.report(self.store.store_id, [])
-        return "a report without photos was taken"
+        return told("a report without photos was taken")
 
     def all_pages(self) -> str:
         ids: set[str | None] = set()
@@ -124,13 +131,13 @@ class _Asked:
             pages, total, offset = pages + 1, page.total, page.next_offset
         if len(ids) != total:
             raise _UnexpectedError(f"{len(ids)} different photos on {pages} pages, but HO counts {total}")
-        return f"{total} photos on {pages} pages"
+        return told(f"{total} photos on {pages} pages")
 
     def invalid_store(self) -> str:
         try:
             page = self.api.list_page(str(uuid.uuid4()), since=None, limit=1, offset=0)
         except StoreUnknownError:
-            return "a store that there is not is refused with 404"
+            return told("a store that there is not is refused with 404")
         raise _UnexpectedError(f"a store that there is not has {page.total} photos")
 
 
@@ -152,7 +159,7 @@ def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: Edge
     with engine.connect() as connection:
         value = read_cursor(connection, EDGE, store.name)
     if value is None:
-        return Look(True, "it was never listed", "never listed")
+        return Look(True, told("it was never listed"), told("never listed"))
     since = datetime.fromisoformat(value)
     page = api.list_page(store.store_id, since=since, limit=1, offset=0)
     mine = sa.select(mirror.c.key, mirror.c.fingerprint).where(
@@ -168,5 +175,9 @@ def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: Edge
     different = [photo.photo_id for photo in page.photos if there.get(photo.photo_id) != fingerprint(photo)]
     mark = f"{value} {page.total} {' '.join(different)} {len(deleted)} {''.join(deleted[:1])}"
     news, when = page.total != known or bool(different or deleted), f"{since:%Y-%m-%d %H:%M:%S} UTC"
-    said = f"{page.total} photos since {when}, {len(deleted)} deleted" if news else f"no photo newer than {when}"
+    said = (
+        told(f"{page.total} photos since {when}, {len(deleted)} deleted")
+        if news
+        else told(f"no photo newer than {when}")
+    )
     return Look(news, said, mark)

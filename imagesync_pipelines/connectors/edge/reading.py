@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import history, marking, store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
@@ -183,9 +184,13 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
             "warnings": Texts(listed.warnings),
         },
         lines=[
-            f"{context.account}: listed {'everything' if listed.full else 'what changed'}, {listed.seen} photos: "
-            f"{listed.new} new, {listed.changed} changed, {listed.gone} gone, {listed.unusable} without an image "
-            f"upstream.{' Nothing is to be done.' if listed.quiet else ''}"
+            languages.told(
+                f"{context.account}: listed "
+                f"{languages.told('everything') if listed.full else languages.told('what changed')}, "
+                f"{listed.seen} photos: {listed.new} new, {listed.changed} changed, {listed.gone} gone, "
+                f"{listed.unusable} without an image upstream."
+            )
+            + (" " + languages.told("Nothing is to be done.") if listed.quiet else "")
         ],
         warnings=listed.warnings,
     )
@@ -196,7 +201,7 @@ def every_page_was_read(context: RunContext[EdgeSettings]) -> CheckResult:
     left = context.look_at(LISTING, ListingHandOver)
     scan = {} if left.scan_id is None else {"scan": left.scan_id}
     shown = {"photos seen": left.seen, **scan}
-    return CheckResult(not left.full or left.complete, left.reason or "every page was read", shown)
+    return CheckResult(not left.full or left.complete, left.reason or languages.told("every page was read"), shown)
 
 
 def take_photos(run: StoreRun, *, full: bool, dry_run: bool, skus: Collection[str] = ()) -> ListingHandOver:
@@ -241,7 +246,9 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool, skus: Collection[st
     applied = context.handovers.newest(BINARIES, BinariesHandOver)
     settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
     what = "; ".join(finding.what for finding in findings if finding.told)
-    advice = f"The store's table could be better: {what}. `imagesync edge migrate --store {context.account}` does it."
+    advice = languages.told(
+        f"The store's table could be better: {what}. `imagesync edge migrate --store {context.account}` does it."
+    )
     left = listed.model_copy(
         update={
             "run_id": context.run_id,
@@ -264,7 +271,7 @@ def _set_aside(context: RunContext[EdgeSettings], listed: ListingHandOver) -> No
     """Put rows that could not be read in quarantine, and take out those that a whole listing read without fault."""
     table = context.quarantine
     items = [
-        QuarantineItem(reject.photo_id or f"row {number}", None, LISTING_STAGE, reject.reason, None)
+        QuarantineItem(reject.photo_id or languages.told(f"row {number}"), None, LISTING_STAGE, reject.reason, None)
         for number, reject in enumerate(listed.rejects, 1)
     ]
     table.put(items)
@@ -302,14 +309,14 @@ def make_plan(
         listed = listed or context.look_at(LISTING, ListingHandOver)
         plan_id, planned = plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run, skus=skus)
     rows, cost = planned.plan, planned.cost
-    pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
+    pace = languages.told(f", at least {cost.minutes:g} minutes at the pace set") if cost.minutes else ""
     reasons = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
     changes = rows_to_show(rows).rename(columns={"key": "photo"})
     return plan_result(
         context,
         planned,
         plan_id,
-        cost=f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}.",
+        cost=languages.told(f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}."),
         changes=changes.loc[:, ["change", "product", "photo", "reason"]],
         shown={"set_aside": Table(pd.DataFrame({"reason": reasons.index, "photos": reasons.to_numpy()}))},
     )

@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import at_store
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, EdgeStore
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage import outbox
 from imagesync_pipelines.sync.apply import ends_run
 from imagesync_pipelines.sync.connector import NoOptions
@@ -110,15 +111,15 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
         outbox.note_attempt(engine, EDGE, store.name, refused)
     dropped = outbox.drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
     waiting = outbox.count_waiting(engine, EDGE, store.name)
-    warnings = [f"{waiting} reports are kept for the next run: {failed}"] if failed else []
+    warnings = [told(f"{waiting} reports are kept for the next run: {failed}")] if failed else []
     if dropped:
-        warnings.append(f"{dropped} reports were given up; the head office refused them in many runs.")
-    kept = f"; {waiting} are kept for the next run" if waiting else ""
+        warnings.append(told(f"{dropped} reports were given up; the head office refused them in many runs."))
+    kept = told(f"; {waiting} are kept for the next run") if waiting else ""
     return StepResult(
         rows=sent,
         numbers={"report/sent": sent, "report/kept": waiting},
         shown={"warnings": Texts(warnings)},
-        lines=[f"{store.name}: {sent} photos were reported to the head office{kept}."],
+        lines=[told(f"{store.name}: {sent} photos were reported to the head office{kept}.")],
         warnings=warnings,
     )
 

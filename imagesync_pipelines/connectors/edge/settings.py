@@ -22,6 +22,7 @@ from pydantic_settings import SettingsConfigDict
 
 from imagesync_pipelines.accounts import file
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Cron, EnvironmentSettings, known_zone
 
 MEGABYTE = 1024 * 1024
@@ -166,7 +167,7 @@ def edge_stores(accounts: Accounts) -> KnownAccounts[EdgeStore]:
             raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owner}; each needs its own")
     urls = {f"[edge.stores.{name}] url": store.head_office.url for name, store in stores.items()}
     urls |= {f"[edge.stores.{name}] photos_url": store.photos_url for name, store in stores.items() if store.photos_url}
-    return KnownAccounts("edge store", stores, accounts.check_urls(urls))
+    return KnownAccounts(told("edge store"), stores, accounts.check_urls(urls))
 
 
 def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None) -> EdgeStore:

@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.edge import history
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import edge_stores
 from imagesync_pipelines.connectors.edge.store import open_store, read_picture
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import decoded
@@ -150,7 +151,7 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
         .order_by(row.account)
     )
     for store_name, images, since in connection.execute(query):
-        yield ImagePlace(store_name, images, since, "listed for this store by its head office")
+        yield ImagePlace(store_name, images, since, told("listed for this store by its head office"))
 
 
 def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:

@@ -15,10 +15,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import KEPT, Body, Photo, fingerprint, kept_of
 from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.settings import EdgeStore
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage import statistics
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import create_database, driver_cursor, engine_of
@@ -33,7 +35,7 @@ TABLES = ("product_photo", "core_productphoto")
 # Photos whose product the store does not have (yet); the table itself refuses them.
 WAITING = "imagesync_photo_waiting"
 # One lock per database, whatever this installation calls the store.
-LOCK = "edge photos"
+LOCK = N_("edge photos")
 # frames.ROW_COLUMNS, and what applying needs beside them.
 CURRENT_COLUMNS = ("key", "group", "position", "fingerprint", "content", "checksum", "has_bytes", "status", "error")
 
@@ -50,7 +52,7 @@ SELECT id::text, product_id::text, coalesce(updated_at, 'epoch'::timestamptz), '
   FROM {table}
 """
 
-DOUBTED = "the stored picture is not what its checksum says; it is fetched again"
+DOUBTED = N_("the stored picture is not what its checksum says; it is fetched again")
 
 _TYPES = {
     "photo_id": "uuid", "product_id": "uuid", "size": "integer", "version": "integer", "is_primary": "boolean",
@@ -121,7 +123,7 @@ def open_store(dsn: str) -> StoreDatabase:
     """
     engine = engine_of(dsn)
     try:
-        refuse_pooler_of_transactions(engine, "The dsn of this store")
+        refuse_pooler_of_transactions(engine, languages.told("The dsn of this store"))
         with engine.connect() as connection:
             tables = {name: connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) for name in TABLES}
     except OperationalError as error:

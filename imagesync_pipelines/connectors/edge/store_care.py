@@ -5,10 +5,11 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.languages import N_
 
 _DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) several"
 
-SCRUBBED = "the stored picture was not what its checksum said; found by a scrub"
+SCRUBBED = N_("the stored picture was not what its checksum said; found by a scrub")
 ROWS_PER_STATEMENT = 200
 
 # The checksum tells from now on what is there; no byte of a picture leaves the database.

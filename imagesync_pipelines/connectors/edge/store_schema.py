@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.edge.errors import StoreNotReadyError
 from imagesync_pipelines.connectors.edge.store import WAITING, StoreDatabase
 
@@ -152,33 +153,44 @@ def _findings(connection: sa.Connection, table: str) -> list[TableFinding]:
         )
     change = f"ALTER TABLE {table} ALTER COLUMN"
     found = [
-        TableFinding(f"{table} has no column {name}", f"ALTER TABLE {table} ADD COLUMN {name} {kind}", needed=True)
+        TableFinding(
+            languages.told(f"{table} has no column {name}"),
+            f"ALTER TABLE {table} ADD COLUMN {name} {kind}",
+            needed=True,
+        )
         for name, (kind, _) in _COLUMNS.items()
         if name not in columns
     ]
     for name, width in _WIDTHS.items():
         length = columns[name].length if name in columns else None
         if length is not None and length < width:
-            what = f"{table}.{name} holds {length} characters, {width} are needed"
+            what = languages.told(f"{table}.{name} holds {length} characters, {width} are needed")
             found.append(TableFinding(what, f"{change} {name} TYPE varchar({width})", needed=False))
     for name, column in columns.items():
         # We do not write it: without a default no photo could be added.
         if column.needs_value and name in _DEFAULTS:
-            what = f"{table}.{name} must have a value and has no default"
+            what = languages.told(f"{table}.{name} must have a value and has no default")
             found.append(TableFinding(what, f"{change} {name} SET DEFAULT {_DEFAULTS[name]}", needed=True))
     if "image_binary" not in columns or columns["image_binary"].storage != "e":
-        what = f"{table}.image_binary is compressed in vain"
+        what = languages.told(f"{table}.image_binary is compressed in vain")
         found.append(TableFinding(what, _EXTERNAL.format(table=table), needed=False))
     there = list(connection.scalars(sa.text(_INDEXED), {"table": table}))
     for names, statement in _INDEXES.items():
         if not any(f"{indexed}, ".startswith(f"{names}, ") for indexed in there):
-            found.append(TableFinding(f"{table} has no index on {names}", statement.format(table=table), needed=False))
+            found.append(
+                TableFinding(
+                    languages.told(f"{table} has no index on {names}"), statement.format(table=table), needed=False
+                )
+            )
     if not connection.scalar(sa.text(_HAS_ONE_PRIMARY), {"table": table, "name": f"{table}_one_primary"}):
         # The runs see to it by themselves; the constraint is for whoever else writes.
-        several = f"{table} may hold several primary photos of a product"
+        several = languages.told(f"{table} may hold several primary photos of a product")
         found += [
             TableFinding(
-                f"{several}: all but the first give way", _REPAIR.format(table=table), needed=False, told=False
+                languages.told(f"{several}: all but the first give way"),
+                _REPAIR.format(table=table),
+                needed=False,
+                told=False,
             ),
             TableFinding(several, _ONE_PRIMARY.format(table=table), needed=False, told=False),
         ]

@@ -25,6 +25,7 @@ from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_
 from imagesync_pipelines.connectors.edge.primaries import with_one_primary_each
 from imagesync_pipelines.connectors.edge.reporting import PhotosApplied
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import SERVER_GONE, storable
 from imagesync_pipelines.storage.effects import NOBODY, Author
 from imagesync_pipelines.sync.apply import apply_halving, group_works, same_for_all, side_by_side
@@ -33,7 +34,7 @@ from imagesync_pipelines.sync.tally import Applied, Tally
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError
 
-KEPT_FOR_NOW = "kept until the other photos of its product are there"
+KEPT_FOR_NOW = N_("kept until the other photos of its product are there")
 # So many photos in a row that the source did not give are no matter of single photos.
 GIVE_UP_AFTER = 10
 ROWS_PER_LOOK = 500
@@ -41,7 +42,7 @@ ROWS_PER_LOOK = 500
 BATCH_SHARE = 4
 # One executes statements while another waits for its commit.
 WRITERS = 2
-MOVED = "the photo changed at the store since the plan was made; plan again"
+MOVED = N_("the photo changed at the store since the plan was made; plan again")
 
 
 class _Row(NamedTuple):

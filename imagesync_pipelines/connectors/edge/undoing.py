@@ -18,6 +18,7 @@ from imagesync_pipelines.connectors.edge.primaries import FIRST
 from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.shown import listed_names
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.effects import Effect, EffectRow
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.sync.frames import among
@@ -29,7 +30,7 @@ from imagesync_pipelines.sync.steps import RunContext, StepResult
 from imagesync_pipelines.sync.undo import BY_COMMAND
 from imagesync_pipelines.sync.undoing import Asked, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
 
-NOT_KEPT = "the store does not keep its picture any more"
+NOT_KEPT = N_("the store does not keep its picture any more")
 
 
 def plan_undo(context: RunContext[EdgeSettings], options: Asked) -> StepResult:
@@ -81,7 +82,7 @@ def make_undo_plan(run: StoreRun, options: Asked) -> StepResult:
         scope={"mirror_at": None},
         warnings=tuple(guarded.warnings),
     )
-    said = f"no downloads, {len(needed)} pictures with {size / MEGABYTE:,.1f} MB that the store keeps."
+    said = told(f"no downloads, {len(needed)} pictures with {size / MEGABYTE:,.1f} MB that the store keeps.")
     return undo_result(context, planned, undoing, found, names=names, groups="products", cost=said)
 
 

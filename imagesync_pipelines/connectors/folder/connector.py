@@ -4,6 +4,7 @@ from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_jobs
@@ -26,7 +27,7 @@ CONNECTOR = Connector(
     groups_by_sku=our_products,
     unknown_sku=NOT_OURS,
     probes=probes,
-    missing=lambda shared, settings: f"not set: {', '.join(settings.missing)}" if settings.missing else "",
+    missing=lambda shared, settings: told(f"not set: {', '.join(settings.missing)}") if settings.missing else "",
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
     steps=(
         Step.of(reading.files, kinds=("file",), after=("folder",), tries_again_after=RETRY_SECONDS),

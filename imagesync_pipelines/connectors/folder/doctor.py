@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from imagesync_pipelines.connectors.folder.model import FolderError
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.files import check_root, open_root
 from imagesync_pipelines.sync.health import Answer, Probe, Site
@@ -26,4 +27,4 @@ def _ask(shared: Settings, settings: FolderSettings) -> Answer:
         raise FolderError(f"the folder {root} cannot be listed: {error.strerror or error}") from None
     if found is None:
         raise FolderError(f"the folder {root} is empty; is it mounted? Nothing is removed on that")
-    return Answer(f"{root} is there and can be listed")
+    return Answer(told(f"{root} is there and can be listed"))

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.products.file_names import stem
 
 NAME = "folder"
@@ -24,7 +26,7 @@ class KnownFile(BaseModel):
     format: str
 
 
-NAMELESS = "its name is in no characters that can be read (UTF-8 is needed); give it another name"
+NAMELESS = N_("its name is in no characters that can be read (UTF-8 is needed); give it another name")
 
 
 class FilesScan(BaseModel):
@@ -45,9 +47,16 @@ class FilesScan(BaseModel):
     @property
     def warnings(self) -> list[str]:
         """What a person has to know of it."""
-        aside = f"{len(self.set_aside)} files are no pictures, or not clearly one, and were set aside, for example "
-        told = [aside + ": ".join(min(self.set_aside.items()))] if self.set_aside else []
-        return told if self.proven else [*told, f"{self.reason}; nothing is taken to be gone."]
+        told = []
+        if self.set_aside:
+            file, why = min(self.set_aside.items())
+            told.append(
+                languages.told(
+                    f"{len(self.set_aside)} files are no pictures, or not clearly one, and were set aside, for "
+                    f"example {file}: {why}"
+                )
+            )
+        return told if self.proven else [*told, languages.told(f"{self.reason}; nothing is taken to be gone.")]
 
 
 class FolderError(ImagesyncError):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.folder import model
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.imaging.formats import WEB_KINDS
@@ -69,9 +70,13 @@ def files(context: Run, _: NoOptions) -> StepResult:
         shown={
             "scan_id": found.scan_id,
             "set_aside": Texts(told),
-            "proof": found.reason or "the whole folder was listed",
+            "proof": found.reason or languages.told("the whole folder was listed"),
         },
-        lines=[f"{found.files} pictures, {found.read} new or changed, {found.gone} gone, {len(told)} set aside."],
+        lines=[
+            languages.told(
+                f"{found.files} pictures, {found.read} new or changed, {found.gone} gone, {len(told)} set aside."
+            )
+        ],
         warnings=found.warnings,
     )
 
@@ -102,9 +107,11 @@ def list_files(root: UPath) -> dict[str, Listed]:
             alike.setdefault(canonical(below), {})[below] = Listed(path, _changed(facts), size)
     listed = {}
     for key, files in alike.items():
-        unclear = f"{len(files)} files have the name {key} but for blanks and the form of letters; keep one of them"
+        unclear = languages.told(
+            f"{len(files)} files have the name {key} but for blanks and the form of letters; keep one of them"
+        )
         if len(key) > KEY_CHARACTERS:
-            unclear = f"its path has {len(key)} characters; {KEY_CHARACTERS} fit"
+            unclear = languages.told(f"its path has {len(key)} characters; {KEY_CHARACTERS} fit")
             files = {below: one._replace(unclear=unclear) for below, one in files.items()}
         if len(files) == 1 or key in files:
             listed[key] = files.pop(key) if key in files else files.popitem()[1]
@@ -124,8 +131,8 @@ def scan(context: Run, root: UPath) -> model.FilesScan:
     there = list_files(root)
     scan_id = scans.start_scan(engine, model.NAME, page_size=len(there), block_size=1)
     nameless = sum(listed.unclear == model.NAMELESS for listed in there.values())
-    reason = f"{nameless} files have a name that cannot be read, and may be any" if nameless else ""
-    reason = reason if there else f"the folder {root} is empty or not there"
+    reason = languages.told(f"{nameless} files have a name that cannot be read, and may be any") if nameless else ""
+    reason = reason if there else languages.told(f"the folder {root} is empty or not there")
     with engine.connect() as connection, mirror.staging(connection):
         reader = _Reader(context, root, _known(connection))
         connection.commit()
@@ -133,7 +140,11 @@ def scan(context: Run, root: UPath) -> model.FilesScan:
         mirror.settle_staging(connection)
         with connection.begin():
             mirror.merge(connection, model.NAME, "", scan_id)
-            gone = 0 if reason else mirror.mark_missing_gone(connection, model.NAME, "", "not in the folder")
+            gone = (
+                0
+                if reason
+                else mirror.mark_missing_gone(connection, model.NAME, "", languages.told("not in the folder"))
+            )
             live = mirror.count_live(connection, model.NAME, "")
             context.check_locks()
     scans.finish_scan(engine, scan_id, reason, first_count=len(there), last_count=len(there), pages=1)
@@ -187,11 +198,15 @@ class _Reader:
     def _picture(self, key: str, listed: Listed) -> model.KnownFile | None:
         try:
             if listed.size > self._context.settings.max_bytes:
-                raise BadImageError(Fault.TOO_LARGE, f"{listed.size} bytes are more than FOLDER_MAX_BYTES")
+                raise BadImageError(
+                    Fault.TOO_LARGE, languages.told(f"{listed.size} bytes are more than FOLDER_MAX_BYTES")
+                )
             body = self._root.fs.cat_file(listed.path)
             facts = check_image(body)
             if facts.format.lower() not in WEB_KINDS:
-                raise BadImageError(Fault.NO_IMAGE, f"no browser shows {facts.format}; save it as JPEG, PNG or WebP")
+                raise BadImageError(
+                    Fault.NO_IMAGE, languages.told(f"no browser shows {facts.format}; save it as JPEG, PNG or WebP")
+                )
             self._contents.put(own_source(facts.sha256), body, facts, HOLD)
         except Exception as error:  # noqa: BLE001 - whatever one file does to a library, the others are read
             why = item_failure(error)

@@ -17,6 +17,7 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named
 from imagesync_pipelines.connectors.folder.reading import Run
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.article_rules import read_rules
 from imagesync_pipelines.products.file_names import canonical, stem, why_unclear
@@ -86,7 +87,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     )
     warnings = [*(found.warnings if found is not None else ()), *planned.warnings]
     if len(lost):
-        warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
+        warnings.append(told(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}"))
     says = groups if groups is not None and scan.state == scans.PROVEN else ()
     planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id, of_some=groups is not None, says=says)
     plan_id, rows = store_plan(context, planned, dry_run=options.dry_run), planned.plan
@@ -97,7 +98,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
         context,
         planned,
         plan_id,
-        cost=f"{len(changes)} rows to write",
+        cost=told(f"{len(changes)} rows to write"),
         changes=changes,
         shown={"unmatched": Table(lost[["external_id", "number", "reason"]])},
         numbers={"files/unmatched": len(lost)},
@@ -121,7 +122,11 @@ def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
     wanted, _ = plan_files(files, read_products(engine), settings.pattern, settings.url, read_rules(engine))
     scan = scans.latest_scan(engine, NAME)
-    by = f"scan {scan.id}" if scan is not None and scan.id != loaded.header.scan_id else "the products as they are now"
+    by = (
+        told(f"scan {scan.id}")
+        if scan is not None and scan.id != loaded.header.scan_id
+        else told("the products as they are now")
+    )
     yield SourceNow(wanted[["key", "fingerprint"]].astype("str"), whole=None, by=by)
 
 
@@ -148,7 +153,7 @@ def plan_files(
         path, address = str(file["key"]), own_address(url, str(file["sha256"]))
         name = named(path, re.compile(pattern), known)
         if name is None:
-            lost.append((stem(path), "", path, "", address, "the name does not fit FOLDER_PATTERN", []))
+            lost.append((stem(path), "", path, "", address, told("the name does not fit FOLDER_PATTERN"), []))
             continue
         match = matcher.match(name.sku)
         unclear = "" if match.rule == BY_PERSON else why_unclear(stem(path), skus.__contains__)
@@ -174,7 +179,7 @@ def plan_files(
                 "original_url": f"sha256:{file['sha256']}",
                 "newest_export": None,
                 "matched_by": match.rule,
-                "chosen_because": "the file as it is in the folder",
+                "chosen_because": told("the file as it is in the folder"),
                 "width": int(file["width"]),
                 "height": int(file["height"]),
                 "image_format": file["format"],

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.pages import Run
 from imagesync_pipelines.connectors.image_db.record_store import Batches
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.sync.connector import Check
 from imagesync_pipelines.sync.steps import CheckResult
 
@@ -12,7 +13,7 @@ def every_page_was_read(context: Run) -> CheckResult:
     """The scan proved that it saw every image; without that nothing is removed."""
     about = Batches(context.handovers).of(context.lineage)
     passed, shown = about.complete or about.scope != "all", {"scan": about.scan_id, "records": about.records}
-    return CheckResult(passed, about.reason or "every page was read", shown)
+    return CheckResult(passed, about.reason or told("every page was read"), shown)
 
 
 def few_records_are_rejected(context: Run) -> CheckResult:
@@ -35,13 +36,14 @@ def every_product_has_one_primary(context: Run) -> CheckResult:
 SELECT count(*) FROM (SELECT product_id FROM imagesync.product_image GROUP BY product_id
                       HAVING count(*) FILTER (WHERE is_primary) <> 1) wrong
 """
-    return _none(context, wrong, "products without exactly one primary image")
+    return _none(context, wrong, N_("{number:d} products without exactly one primary image"))
 
 
 def every_image_has_a_usable_url(context: Run) -> CheckResult:
     """Each product image names a picture that a browser can ask for."""
     mine = "SELECT count(*) FROM imagesync.product_image WHERE source = 'image_db'"
-    return _none(context, f"{mine} AND image_url !~ '^https?://[^/]+/.+'", "product images without a usable URL")
+    unusable = f"{mine} AND image_url !~ '^https?://[^/]+/.+'"
+    return _none(context, unusable, N_("{number:d} product images without a usable URL"))
 
 
 CHECKS = (
@@ -55,7 +57,7 @@ CHECKS = (
 
 def _share(bad: int, good: int, allowed: float) -> CheckResult:
     share = bad / (bad + good) if bad else 0.0
-    text = f"{bad} of {bad + good}: {share:.1%} ({allowed:.1%} are allowed)"
+    text = told(f"{bad} of {bad + good}: {share:.1%} ({allowed:.1%} are allowed)")
     return CheckResult(share <= allowed, text, {"number": bad, "share": share})
 
 
@@ -63,4 +65,4 @@ def _none(context: Run, query: str, what: str) -> CheckResult:
     """Whether a query counts nothing."""
     with context.installation.engine.connect() as connection:
         number = int(connection.scalar(sa.text(query)) or 0)
-    return CheckResult(number == 0, f"{number} {what}", {"number": number})
+    return CheckResult(number == 0, what.format(number=number), {"number": number})

@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_jobs
@@ -38,7 +39,7 @@ _ONLY_LOOK = {"erp_products": {"dry_run": True}, "plan": {"dry_run": True}}
 def declared(shared: Settings, settings: ImageDbSettings) -> dict[str, str]:
     """How the source is declared: its address and login. It does not say whose it is, and nothing is written there."""
     url = settings.image_api_url
-    return {} if url is None else {"": f"{url} as {settings.image_api_username} (only read)"}
+    return {} if url is None else {"": told(f"{url} as {settings.image_api_username} (only read)")}
 
 
 def needed_runs(place: Installation) -> Collection[str]:
@@ -48,7 +49,7 @@ def needed_runs(place: Installation) -> Collection[str]:
 
 CONNECTOR = Connector(
     name=NAME,
-    title="Image database",
+    title=N_("Image database"),
     description="The image database's records → product_image, on the ERP's products.",
     settings=ImageDbSettings,
     options=ImageDbOptions,
@@ -63,7 +64,7 @@ CONNECTOR = Connector(
     declared=declared,
     probes=probes,
     missing=lambda shared, settings: (
-        f"not set: {', '.join(missing_variables(settings))}" if missing_variables(settings) else ""
+        told(f"not set: {', '.join(missing_variables(settings))}") if missing_variables(settings) else ""
     ),
     externals=(
         External(

@@ -14,6 +14,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.image_db import client
 from imagesync_pipelines.connectors.image_db.columns import PageFacts, facts_of
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
@@ -90,9 +91,13 @@ class Reading:
 
     def sentence(self) -> str:
         """The reading in one line for the log."""
-        proof = "it is complete" if self.complete else f"it proves nothing: {self.reason}"
+        proof = (
+            languages.told("it is complete") if self.complete else languages.told(f"it proves nothing: {self.reason}")
+        )
         records = sum(entry.records for entry in self.pages.values())
-        return f"Scan {self.scan_id}: {len(self.pages)} pages with {records} records in {self.calls} calls; {proof}."
+        return languages.told(
+            f"Scan {self.scan_id}: {len(self.pages)} pages with {records} records in {self.calls} calls; {proof}."
+        )
 
     def settle(self, page: int, answer: PageAnswer | PastTheEndError | UpstreamError, keep: Keep) -> None:
         """Keep one page, or note why there is none."""
@@ -169,9 +174,9 @@ def read_pages(reading: Reading, fetch: Fetch, keep: Keep, pace: Pace, first: in
         run([after])
     note = ""
     if newest is None:
-        note = f"the image database has no page {first}; nothing was read"
+        note = languages.told(f"the image database has no page {first}; nothing was read")
     elif reading.page_length not in (None, reading.page_size):
-        note = (
+        note = languages.told(
             f"the image database gives {reading.page_length} records per page whatever is asked "
             f"({reading.page_size} were asked); all pages are read"
         )
@@ -214,18 +219,22 @@ def read_all(context: Run, session: UpstreamSession, page_size: int | None = Non
                 _read(context, session, reading, 1)
         except BaseException as error:
             # Left open, its pages would look like those of a scan that is under way.
-            scans.void_scan(engine, reading.scan_id, f"the scan was broken off: {error}")
+            scans.void_scan(engine, reading.scan_id, languages.told(f"the scan was broken off: {error}"))
             raise
         started = scans.get_scan(engine, reading.scan_id).started_at
         ended = max((fact.fetched_at for fact in reading.facts), default=started)
         reading.reason = why_incomplete(reading.facts, started, ended, settings.image_db_walk_max_seconds)
         if reading.complete and shown and not any(fact.file_ids for fact in reading.facts):
             # A user that lost the right to see images looks the same.
-            reading.reason = f"it lists no image at all, but {len(shown)} are shown; nothing is concluded from that"
+            reading.reason = languages.told(
+                f"it lists no image at all, but {len(shown)} are shown; nothing is concluded from that"
+            )
         if reading.complete:
             before, lacking = lacking, shown.difference(*(fact.file_ids for fact in reading.facts))
             if confirms and lacking and (before is None or not lacking <= before):
-                reading.reason = f"it lacks {len(lacking)} images that are shown, which no second scan has confirmed"
+                reading.reason = languages.told(
+                    f"it lacks {len(lacking)} images that are shown, which no second scan has confirmed"
+                )
         reading.calls, reading.bytes = session.calls - calls, session.bytes - received
         _finish(engine, reading)
         # Another scan would find the same record that nobody can read.
@@ -233,7 +242,7 @@ def read_all(context: Run, session: UpstreamSession, page_size: int | None = Non
             break
     stored_pages(context).prune(keep_scans=KEPT_SCANS)
     if number > 1:
-        reading.notes.append(f"all pages were read {number} times, because the catalogue had changed")
+        reading.notes.append(languages.told(f"all pages were read {number} times, because the catalogue had changed"))
     return reading
 
 
@@ -249,7 +258,7 @@ def read_spans(context: Run, session: UpstreamSession, spans: Sequence[range], p
     joins = latest is not None and latest.page_size == size
     told = "pages " + ", ".join(f"{span.start}-{span.stop - 1}" for span in spans)
     reading = Reading(latest.id, size) if latest is not None and joins else _begin(context, size, told)
-    reading.reason = f"only {told} were read{' again' if joins else ''}"
+    reading.reason = languages.told(f"only {told} were read{' again' if joins else ''}")
     scans.void_scan(engine, reading.scan_id, reading.reason)
     with scans.under_way(engine, reading.scan_id):
         for span in sorted(spans, key=lambda span: span.start):
@@ -272,9 +281,9 @@ def by_block(reading: Reading, blocks: Mapping[str, range]) -> tuple[dict[str, d
         broken = next((page for page in numbers if page in reading.failed), None)
         unread = next((page for page in numbers if page not in reading.pages and page <= end), None)
         if broken is not None:
-            failed[block] = f"page {broken}: {reading.failed[broken]}"
+            failed[block] = languages.told(f"page {broken}: {reading.failed[broken]}")
         elif unread is not None:
-            failed[block] = f"page {unread} was not read"
+            failed[block] = languages.told(f"page {unread} was not read")
         else:
             kept = [reading.pages[page] for page in numbers if page in reading.pages]
             done[block] = {
@@ -315,7 +324,7 @@ def _read(context: Run, session: UpstreamSession, reading: Reading, first: int, 
     def keep(answer: PageAnswer) -> PageEntry:
         done = len(reading.pages) + 1
         total = max(done, reading.predicted()) if last is None else last + 1 - first
-        context.progress("pages read", done, total)
+        context.progress(languages.told("pages read"), done, total)
         return stored.put(reading.scan_id, answer.page, answer.body, answer.length, answer.api_count)
 
     pace = Pace(context.settings.image_api_concurrency, context.settings.image_api_pause)
@@ -357,32 +366,34 @@ def why_incomplete(pages: Iterable[PageFacts], started_at: datetime, ended_at: d
 def illegible_in(pages: Iterable[PageFacts]) -> str:
     """What is told of records that may be any image, each page once; '' when there are none."""
     bad = {facts.page: facts.unidentified for facts in sorted(pages) if facts.unidentified}
-    return f"{sum(bad.values())} records have no legible file_id, on {_pages(list(bad))}" if bad else ""
+    return languages.told(f"{sum(bad.values())} records have no legible file_id, on {_pages(list(bad))}") if bad else ""
 
 
 def _gaps(numbers: list[int], ends: list[int]) -> str:
     if not numbers:
-        return "no page was read"
+        return languages.told("no page was read")
     missing = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
     if missing:
-        return f"{_pages(missing)} could not be read or were not asked for"
+        return languages.told(f"{_pages(missing)} could not be read or were not asked for")
     if not ends:
-        return f"page {numbers[-1]} says that there are more pages, but they were not read"
+        return languages.told(f"page {numbers[-1]} says that there are more pages, but they were not read")
     if ends != [numbers[-1]]:
-        return f"page {ends[0]} says that it is the last, but page {numbers[-1]} was read too"
+        return languages.told(f"page {ends[0]} says that it is the last, but page {numbers[-1]} was read too")
     return ""
 
 
 def _times(fetched: list[datetime], started_at: datetime, ended_at: datetime, max_seconds: float) -> str:
     seconds = (ended_at - started_at).total_seconds()
     if seconds > max_seconds:
-        return f"the scan took {seconds:.0f} s, more than the {max_seconds:.0f} s after which it proves nothing"
+        return languages.told(
+            f"the scan took {seconds:.0f} s, more than the {max_seconds:.0f} s after which it proves nothing"
+        )
     if min(fetched) < started_at or max(fetched) > ended_at:
-        return "some pages were not read during this scan"
+        return languages.told("some pages were not read during this scan")
     return ""
 
 
 def _pages(numbers: list[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:_SHOWN])
-    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    more = languages.told(f" and {len(numbers) - _SHOWN} more") if len(numbers) > _SHOWN else ""
     return f"page{'s' if len(numbers) > 1 else ''} {shown}{more}"

@@ -18,6 +18,7 @@ from imagesync_pipelines.connectors.image_db.planning import PlannedImages
 from imagesync_pipelines.connectors.image_db.reading_steps import ERP_STEP, ErpLoad, products_seen, take_over_seen
 from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.article_rules import read_rules, said_by
@@ -77,7 +78,7 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
         context,
         planned,
         plan_id,
-        cost=f"{len(changes)} rows of our own database; no call to the image database.",
+        cost=told(f"{len(changes)} rows of our own database; no call to the image database."),
         changes=changes.loc[:, ["change", "product", "image", "reason"]],
         shown={
             "pictures": Pictures(pictures, lambda url: fetch_image(url, policy).body),
@@ -85,9 +86,12 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
             "unmatched": len(images.unmatched),
         },
         lines=[
-            f"{about.records} images and {images.matched['product_id'].nunique()} products with images were checked: "
-            f"{len(images.matched)} matches ({said or 'none'}), {len(images.unmatched)} article links without "
-            f"a product, {len(images.unused)} images that no product shows."
+            told(
+                f"{about.records} images and {images.matched['product_id'].nunique()} products with "
+                f"images were checked: {len(images.matched)} matches ({said or 'none'}), "
+                f"{len(images.unmatched)} article links without a product, {len(images.unused)} images "
+                "that no product shows."
+            )
         ],
     )
     return replace(result, details=lambda: match_lines(images))
@@ -190,7 +194,7 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
     are no longer kept.
     """
     if options.dry_run:
-        return StepResult(ends="Dry run: nothing was applied; see the plan.")
+        return StepResult(ends=told("Dry run: nothing was applied; see the plan."))
     loaded = load_plan(context, options.plan_id)
     batches, batch = Batches(context.handovers), str(loaded.scope.get(BATCH, ""))
 
@@ -215,10 +219,10 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         partial(known_now, context),
         payload,
         again if options.replan else None,
-        again="plan again, or apply it with --replan",
+        again=told("plan again, or apply it with --replan"),
         first=first,
     )
-    said = [f"{taken_over} products were taken over as the plan's run saw them in the ERP."] if taken_over else []
+    said = [told(f"{taken_over} products were taken over as the plan's run saw them in the ERP.")] if taken_over else []
     return replace(
         done,
         lines=[*said, *done.lines],
@@ -254,7 +258,7 @@ def known_now(context: Run, loaded: Loaded) -> Iterator[SourceNow]:
         yield SourceNow(
             wanted=wanted.astype("str").where(wanted.notna()),
             whole=None if name == batch or about.complete else frozenset(),
-            by=f"scan {about.scan_id}" if name != batch else "the ERP's products as they are now",
+            by=told(f"scan {about.scan_id}") if name != batch else told("the ERP's products as they are now"),
         )
 
 
@@ -292,7 +296,7 @@ def export(context: Run, options: NoOptions) -> StepResult:
     """
     first = context.settings.image_db_own_images_first
     made = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
-    files = Texts([f"{path}: {size:,} bytes" for path, size in made.sizes.items()])
+    files = Texts([told(f"{path}: {size:,} bytes") for path, size in made.sizes.items()])
     shown: dict[str, Shown] = {"files": files, "left_out_of_merchant_feed": Texts(made.left_out)}
     return StepResult(rows=made.rows, size=sum(made.sizes.values()), shown={**shown, "written_anew": made.anew})
 
@@ -301,10 +305,10 @@ def match_lines(images: PlannedImages) -> Iterator[str]:
     """One line per match of an image with a product, and one per article link without; for debugging."""
     matched = images.matched
     for key, rule in zip(matched["key"], matched["matched_by"], strict=True):
-        yield f"{key}: matched by {rule}"
+        yield told(f"{key}: matched by {rule}")
     links = images.unmatched
     for external_id, number, reason in zip(links["external_id"], links["number"], links["reason"], strict=True):
-        yield f"image {external_id}: article {number} is not matched, {reason}"
+        yield told(f"image {external_id}: article {number} is not matched, {reason}")
 
 
 def pictures_of(

@@ -20,6 +20,7 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_table, stored_texts
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import (
     NO_RULES,
@@ -37,8 +38,8 @@ from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.upstream.canonical import canonical_text, expires_at, is_signed
 
-NO_ARTICLE = "the image names no article"
-NOT_SHOWABLE = "no format a browser can show yet"
+NO_ARTICLE = N_("the image names no article")
+NOT_SHOWABLE = N_("no format a browser can show yet")
 
 _LINK = ("number", "variant", "front")
 # Words with a blank between them.
@@ -113,9 +114,11 @@ def signed_warnings(signed: int) -> list[str]:
     if not signed:
         return []
     return [
-        f"{signed} images have only addresses that are signed or expire; they are stored as they came, are not written "
-        "again for another signature but when their time is nearly over, and stop to work when it is. Have the image "
-        "database give out addresses that stay."
+        told(
+            f"{signed} images have only addresses that are signed or expire; they are stored as they "
+            "came, are not written again for another signature but when their time is nearly over, and "
+            "stop to work when it is. Have the image database give out addresses that stay."
+        )
     ]
 
 
@@ -164,8 +167,8 @@ def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: 
     good = set(there.loc[among(there["key"], wanted["key"]), "key"]) if len(there) else set()
     rows: dict[str, tuple[str, str | None, str]] = {}
     for reject in rejects:
-        reason = f"page {reject.page}: {reject.reason}"
-        name = f"?/{reject.external_id}" if reject.external_id else f"page {reject.page}, reject {reject.place}"
+        reason = told(f"page {reject.page}: {reject.reason}")
+        name = f"?/{reject.external_id}" if reject.external_id else told(f"page {reject.page}, reject {reject.place}")
         found = rows_of.get(reject.external_id or "", [(name, None)])
         rows.update({key: (key, group, reason) for key, group in found if key not in good})
     return pd.DataFrame(list(rows.values()), columns=["key", "group", "reason"]).astype("str")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 from upath import UPath
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.collector import collector_paused
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
@@ -104,9 +105,12 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
         },
         shown={"warnings": Texts(warnings), "set_aside": Table(read.set_aside)},
         lines=[
-            f"{written.total} products: {written.added} added, {written.updated} updated, {written.deactivated} left "
-            f"the ERP, {len(written.held)} are gone there and stay for now, {len(read.set_aside)} set aside"
-            f"{'; only looked at, nothing was written.' if options.dry_run else '.'}"
+            languages.told(
+                f"{written.total} products: {written.added} added, {written.updated} updated, "
+                f"{written.deactivated} left the ERP, {len(written.held)} are gone there and stay for now, "
+                f"{len(read.set_aside)} set "
+                f"aside{languages.told('; only looked at, nothing was written.') if options.dry_run else '.'}"
+            )
         ],
         warnings=warnings,
     )
@@ -153,7 +157,7 @@ def _take_over(
     engine = context.installation.engine
     limits = _leaving_limits(context, load)
     written = products.write_products(engine, rows, set_aside, limits, ids, absent=load.absent)
-    because = written.because or "kept by a person"
+    because = written.because or languages.told("kept by a person")
     stay = [held.HeldRow(one.key, one.sku, one.sku, held.PRODUCTS_GONE, because, "leave") for one in written.held]
     held.hold(engine, context.connector, context.account, ERP_STEP, stay)
     return written
@@ -236,7 +240,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     context.handovers.prune(KEPT_BATCHES, {*used, *context.lineage, *Batches(context.handovers).kept()})
     # Where releases before hand-overs kept their batches; their plans are made again.
     remove_folder(context.installation.storage / "records" / CONNECTOR)
-    rejects = [(line.page, line.external_id or "not legible", line.reason) for line in about.rejects]
+    rejects = [(line.page, line.external_id or languages.told("not legible"), line.reason) for line in about.rejects]
     return StepResult(
         rows=about.records,
         size=file.stat().st_size,
@@ -278,16 +282,18 @@ def _write_batch(
     ended = scan.ended_at or datetime.now(UTC)
     unproven = pages.why_incomplete(stored.facts, scan.started_at, ended, settings.image_db_walk_max_seconds)
     complete = scan.state == scans.PROVEN and not unproven and only is None
-    reason = "" if complete else scan.reason or unproven or "only a part of the pages was taken"
+    reason = "" if complete else scan.reason or unproven or languages.told("only a part of the pages was taken")
     warnings = list(landed.notes) if landed is not None else []
     if not complete:
-        warnings.append(f"Nothing is removed this time: {reason}.")
+        warnings.append(languages.told(f"Nothing is removed this time: {reason}."))
     if options.skus and landed is None and _age(scan) > timedelta(seconds=settings.image_api_cache_timeout):
-        told = f"The products are as scan {scan.id} saw them {_ago(scan)}"
-        warnings.append(f"{told}; `imagesync sync image-db` reads the source anew.")
+        told = languages.told(f"The products are as scan {scan.id} saw them {_ago(scan)}")
+        warnings.append(languages.told(f"{told}; `imagesync sync image-db` reads the source anew."))
     if stored.rejects:
-        warnings.append(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
-    warnings += details_told("The image database", stored.left_out)
+        warnings.append(
+            languages.told(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
+        )
+    warnings += details_told(languages.told("The image database"), stored.left_out)
     spent: Reading | PagesLanded | None = landed or context.find(PAGES_STEP, PagesLanded)
     if isinstance(spent, PagesLanded) and (spent.run_id, spent.scan_id) != (context.run_id, scan.id):
         spent = None  # what another run read is not this one's
@@ -334,8 +340,10 @@ def _stored(context: Run, options: RecordsOptions) -> scans.Scan | None:
 
 def _read_before(scan: scans.Scan, about: About) -> str:
     """Which pages were taken without a call, for the log."""
-    what = "all pages" if not scan.part else scan.part
-    return f"{about.records} records of scan {scan.id} ({what}, {scan.state}), which began {_ago(scan)}."
+    what = languages.told("all pages") if not scan.part else scan.part
+    return languages.told(
+        f"{about.records} records of scan {scan.id} ({what}, {scan.state}), which began {_ago(scan)}."
+    )
 
 
 def _age(scan: scans.Scan) -> timedelta:
@@ -345,7 +353,11 @@ def _age(scan: scans.Scan) -> timedelta:
 def _ago(scan: scans.Scan) -> str:
     """How old a scan is, for people."""
     minutes = _age(scan).total_seconds() / 60
-    return f"{minutes:.0f} minutes ago" if minutes < 120 else f"{minutes / 60:.0f} hours ago"
+    return (
+        languages.told(f"{minutes:.0f} minutes ago")
+        if minutes < 120
+        else languages.told(f"{minutes / 60:.0f} hours ago")
+    )
 
 
 def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, total: int) -> Iterator[RawPage]:
@@ -358,13 +370,13 @@ def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, tot
         again = scan.ended_at is not None and entry.fetched_at > scan.ended_at
         moment = entry.fetched_at if again else scan.started_at
         yield RawPage(entry.page, moment, body)
-        context.progress("pages validated", done, total)
+        context.progress(languages.told("pages validated"), done, total)
 
 
 def _quarantine_rejects(context: Run, rejects: Collection[RejectLine], file: UPath, *, whole: bool) -> None:
     """Put the rejects in quarantine and take out those that are in order now (or, on a whole scan, gone)."""
     table = context.quarantine
-    bad = {one.external_id or f"page {one.page}, reject {one.place}": one for one in rejects}
+    bad = {one.external_id or languages.told(f"page {one.page}, reject {one.place}"): one for one in rejects}
     table.put([QuarantineItem(key, None, RECORD_STAGE, one.reason, one.raw) for key, one in bad.items()])
     before = [entry for entry in table.list() if entry.stage == RECORD_STAGE and entry.key not in bad]
     if before:

@@ -13,10 +13,12 @@ import orjson
 from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.image_db.choosing import MIN_HEIGHT, Chosen, choose_files, fingerprint
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.connectors.image_db.in_order import next_page_of
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.canonical import is_signed, stable_address
 from imagesync_pipelines.upstream.details import read_details
@@ -35,13 +37,13 @@ _Pixels = Annotated[int, Field(ge=0, lt=2**31)]
 # What is wrong, in words for people; pydantic's own words for the rest.
 _PROBLEMS = {
     "missing": "missing",
-    "dict_type": "not an object",
-    "list_type": "not a list",
-    "int_type": "not a whole number",
-    "string_type": "not a text",
-    "string_too_long": "longer than {max_length} characters, more than our column holds",
-    "string_pattern_mismatch": "not an http or https URL",
-    "tuple_type": "not a width and a height",
+    "dict_type": N_("not an object"),
+    "list_type": N_("not a list"),
+    "int_type": N_("not a whole number"),
+    "string_type": N_("not a text"),
+    "string_too_long": N_("longer than {max_length:d} characters, more than our column holds"),
+    "string_pattern_mismatch": N_("not an http or https URL"),
+    "tuple_type": N_("not a width and a height"),
 }
 
 
@@ -258,7 +260,7 @@ def read_value(raw: Any, min_height: int) -> tuple[Record | Reject, list[tuple[s
     except Exception as error:  # noqa: BLE001 - whatever one record does to a library, the others are read
         reason = _reason(error) if isinstance(error, ValidationError) else error_reason(error)
         return Reject(legible_id(raw), reason, json.dumps(raw)), []
-    return record, [(f"image {record.external_id}", what) for what in left_out]
+    return record, [(languages.told(f"image {record.external_id}"), what) for what in left_out]
 
 
 def _without_nul(value: Any) -> Any:
@@ -276,10 +278,11 @@ def _reason(error: ValidationError) -> str:
     """One line for people: the field, what is wrong with it, and how many more there are."""
     problems = error.errors(include_url=False, include_input=False)
     problems.sort(key=lambda problem: "file_id" not in problem["loc"])  # without it nothing else matters
-    field = ".".join(str(part) for part in problems[0]["loc"]) or "the record"
+    field = ".".join(str(part) for part in problems[0]["loc"]) or languages.told("the record")
     words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{field}: {words}{more}"
+    if len(problems) > 1:
+        words = languages.told(f"{words} (and {len(problems) - 1} more)")
+    return f"{field}: {words}"
 
 
 def parse_page(body: bytes) -> tuple[int, int | None, list[Any]]:

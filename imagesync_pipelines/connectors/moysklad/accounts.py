@@ -23,6 +23,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text, account_key
+from imagesync_pipelines.languages import told
 
 MAIN = "main"
 API_URL = "https://api.moysklad.ru/api/remap/1.2"
@@ -166,7 +167,7 @@ def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
     urls |= {f"[moysklad.children.{alias}] url": child.account.url for alias, child in children.items()}
     if children and main is None:
         raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
-    return MoyskladAccounts("child account", children, accounts.check_urls(urls), main)
+    return MoyskladAccounts(told("child account"), children, accounts.check_urls(urls), main)
 
 
 def _known_as(name: str, section: _Account) -> MoyskladAccount:

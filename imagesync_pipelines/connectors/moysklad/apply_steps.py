@@ -28,6 +28,7 @@ from imagesync_pipelines.connectors.moysklad.reading import entities_of, mirrore
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
 from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.plans import is_reversal
 from imagesync_pipelines.storage.quarantine import REFUSED_STAGE, QuarantineItem
@@ -48,7 +49,7 @@ from imagesync_pipelines.sync.tally import APPLY_STAGE, Applied
 CONTENT = "content"
 # Requests that are done are kept for people to look at; all others stay for good.
 QUEUE_KEPT = timedelta(days=30)
-NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
+NOT_IN_MAIN = N_("the main account does not have it any more, or it is archived there")
 
 
 def content(context: Run, options: ApplyOptions) -> StepResult:
@@ -83,7 +84,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
             if outcome is None:
                 left += 1
                 continue
-            context.progress("images downloaded", done - left, len(needed))
+            context.progress(told("images downloaded"), done - left, len(needed))
             if isinstance(outcome, str):
                 failed[image.source] = outcome
                 continue
@@ -121,9 +122,12 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
             "stopped": found.stopped or "-",
         },
         lines=[
-            f"{child.alias}: {len(downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {were_kept} were kept, "
-            f"{len(failed)} failed, {left} wait for the next run; {size / MB:.1f} MB on disk.",
-            *(f"Image downloaded: {name} ({number / 1000:.1f} KB)" for name, number in downloaded[:SHOWN]),
+            told(
+                f"{child.alias}: {len(downloaded)} images downloaded ({found.bytes / MB:.1f} MB), "
+                f"{were_kept} were kept, {len(failed)} failed, {left} wait for the next run; "
+                f"{size / MB:.1f} MB on disk."
+            ),
+            *(told(f"Image downloaded: {name} ({number / 1000:.1f} KB)") for name, number in downloaded[:SHOWN]),
             *list(failed.values())[:SHOWN],
         ],
         warnings=[found.stopped] if found.stopped else (),
@@ -143,7 +147,7 @@ def every_picture_could_be_had(context: Run) -> CheckResult:
     """Each picture that the plan needs was downloaded whole, or was kept, and can be decoded to its last byte."""
     found = look_at(context, CONTENT, ContentFetched)
     number = len(found.failed)
-    said = f"{number} pictures could not be had, {found.left} wait for the next run"
+    said = told(f"{number} pictures could not be had, {found.left} wait for the next run")
     return CheckResult(not number and not found.left, said, {"pictures": Texts(found.problems), "number": number})
 
 
@@ -152,7 +156,7 @@ def forget_content(context: Run, options: BaseModel) -> StepResult:
     place, hours = context.installation, context.settings.content_hours
     gone = Contents(place.engine, place.storage).forget_older(hours)
     requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT)
-    line = (
+    line = told(
         f"{gone.count} pictures with {gone.bytes:,} bytes were not used for {hours:g} hours and are removed, "
         f"{gone.in_use} are in use; {requests} requests done long ago are forgotten."
     )
@@ -223,13 +227,13 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
         failed = sum(target.tasks[key].type == kind for key in unwritten)
         numbers |= {f"{kind}/uploaded": sent, f"{kind}/deleted": removed, f"{kind}/failed": failed}
         lines += [
-            f"{child.alias}, {kind}: batch image sync started: {number} entities.",
-            f"{child.alias}, {kind}: {removed} existing images deleted.",
-            f"{child.alias}, {kind}: batch upload successful: {sent} images uploaded.",
+            told(f"{child.alias}, {kind}: batch image sync started: {number} entities."),
+            told(f"{child.alias}, {kind}: {removed} existing images deleted."),
+            told(f"{child.alias}, {kind}: batch upload successful: {sent} images uploaded."),
         ]
     lines += skipped[:SHOWN]
-    lines += [f"Failed to sync images for entity {target.tasks[key].name} ({key})" for key in unwritten[:SHOWN]]
-    end = "completed with warnings" if warnings else "completed"
+    lines += [told(f"Failed to sync images for entity {target.tasks[key].name} ({key})") for key in unwritten[:SHOWN]]
+    end = told("completed with warnings") if warnings else "completed"
     errors = pd.DataFrame(queue.errors, columns=list(QueueError._fields)).rename(columns={"child": "account"})
     return StepResult(
         rows=applied.kept + applied.added + applied.updated,
@@ -240,7 +244,10 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
             "stopped": target.stopped or "-",
             "account": child.identity.said(),
         },
-        lines=[*lines, f"{child.alias}: batch image sync {end}: plan {loaded.header.id}, {summary.api_calls} calls."],
+        lines=[
+            *lines,
+            told(f"{child.alias}: batch image sync {end}: plan {loaded.header.id}, {summary.api_calls} calls."),
+        ],
         warnings=warnings,
         summary=summary,
     )
@@ -263,7 +270,7 @@ def known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) 
         if key not in entities:
             moved[key] = f"{task.name} ({key}): {NOT_IN_MAIN}"
         elif key not in moved and set(chosen[key]) - planned:
-            moved[key] = f"{task.name} ({key}) has other images in the main account now"
+            moved[key] = told(f"{task.name} ({key}) has other images in the main account now")
     yield SourceNow(
         wanted=pd.DataFrame(
             {"key": [key for keys in chosen.values() for key in keys], "fingerprint": None}, dtype="str"
@@ -271,7 +278,7 @@ def known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loaded) 
         whole=frozenset(entities),
         moved=moved,
         policy=policy_of(child.child),
-        by="the last reading of the main account",
+        by=told("the last reading of the main account"),
     )
 
 
@@ -284,7 +291,7 @@ def undo_known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loa
 def _other_counterparts(tasks: Mapping[str, EntityTask], ids: Mapping[str, str], alias: str) -> dict[str, str]:
     """The entities that have another counterpart than when they were planned, or none, each with that reason."""
     return {
-        key: f"{task.name} ({key}) has {'another' if key in ids else 'no'} counterpart in {alias} now"
+        key: told(f"{task.name} ({key}) has {'another' if key in ids else 'no'} counterpart in {alias} now")
         for key, task in tasks.items()
         if ids.get(key) != task.child_id
     }
@@ -294,7 +301,7 @@ def no_image_is_in_quarantine(context: Run) -> CheckResult:
     """No image of the account is set aside; one that is has its reason and is tried again at every run."""
     aside = [f"{entry.key}: {entry.reason}" for entry in context.quarantine.list()]
     number = len(aside)
-    return CheckResult(not aside, f"{number} images are set aside", {"images": Texts(aside), "number": number})
+    return CheckResult(not aside, told(f"{number} images are set aside"), {"images": Texts(aside), "number": number})
 
 
 def _content_of(child: ChildRun, plan_id: int) -> ContentFetched:
@@ -325,14 +332,17 @@ def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
     found: list[str] = []
     if target.unjudged:
         found.append(
-            f"{sum(target.unjudged.values())} images that the owner of {target.child.alias} added meanwhile stay for "
-            "now; the next run plans their removal, which passes the deletion limits."
+            told(
+                f"{sum(target.unjudged.values())} images that the owner of {target.child.alias} added "
+                "meanwhile stay for now; the next run plans their removal, which passes the deletion "
+                "limits."
+            )
         )
     if content.stopped:
-        found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
+        found.append(told(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}"))
     if target.reasons:
         first = next(iter(target.reasons.values()))
-        found.append(f"{len(target.reasons)} images could not be written, such as: {first}")
+        found.append(told(f"{len(target.reasons)} images could not be written, such as: {first}"))
     return found
 
 
@@ -351,7 +361,7 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
     aside = [entry for entry in context.quarantine.list() if entry.run_id == context.run_id and entry.group]
     # What another attempt may make as the main account has it.
     failed = dict(read.unread) if read is not None else {}
-    failed |= dict.fromkeys(applied.refused_in, stopped or "it changed while the run was at work")
+    failed |= dict.fromkeys(applied.refused_in, stopped or told("it changed while the run was at work"))
     failed |= {one.group: UNSETTLED for one in child.open_intents() if one.group not in unmapped}
     failed |= {str(entry.group): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
     asked = {request.entity for request in held}

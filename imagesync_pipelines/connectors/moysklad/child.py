@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad import accounts
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
@@ -251,7 +252,8 @@ def declared(shared: Settings, settings: MoyskladSettings) -> dict[str, str]:
     """How the accounts are declared: address and login, by name."""
     known = accounts.moysklad_accounts(load_accounts(shared))
     named = [*([known.main] if known.main else []), *(child.account for child in known.by_name.values())]
-    return {one.name: f"{one.url} {one.login or 'with a token'}" for one in named}
+    token = languages.told("with a token")
+    return {one.name: f"{one.url} {one.login or token}" for one in named}
 
 
 def told_by_main(context: Run) -> Told:

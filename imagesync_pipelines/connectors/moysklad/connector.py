@@ -22,6 +22,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, moysklad_acco
 from imagesync_pipelines.connectors.moysklad.child import declared, forget_child
 from imagesync_pipelines.connectors.moysklad.doctor import probes
 from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync.carry_out import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.undoing import undo_jobs
@@ -135,17 +136,19 @@ CONNECTOR = Connector(
     places_of=counterparts.places_of,
     groups_of=counterparts.groups_of,
     groups_by_sku=counterparts.groups_by_sku,
-    unknown_sku="nothing in the main account has this code or article, as it was read last",
+    unknown_sku=N_("nothing in the main account has this code or article, as it was read last"),
     mirrored_as=lambda child: MAIN,
     declared=declared,
     probes=probes,
     forget=forget_child,
     accounts=AccountSet(
         partition_set="moysklad_accounts",
-        noun="child account",
+        noun=N_("child account"),
         known=moysklad_accounts,
-        missing="IMAGESYNC_ACCOUNTS: there are no child accounts of МойСклад; name a TOML file with the sections "
-        "[moysklad.main] and [moysklad.children.<alias>].",
+        missing=N_(
+            "IMAGESYNC_ACCOUNTS: there are no child accounts of МойСклад; name a TOML file with the "
+            "sections [moysklad.main] and [moysklad.children.<alias>]."
+        ),
         active=lambda accounts: moysklad_accounts(accounts).active,
     ),
 )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.moved import LEFT
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
@@ -31,7 +32,7 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
         .order_by(table.c.child)
     )
     for child, count, since, field in connection.execute(query):
-        yield ImagePlace(child, count, since, f"on the article that was found by its {field}")
+        yield ImagePlace(child, count, since, told(f"on the article that was found by its {field}"))
 
 
 def groups_of(connection: sa.Connection, product_id: int, sku: str) -> Iterable[str]:

@@ -6,6 +6,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad.accounts import (
     Mode,
@@ -42,7 +43,10 @@ def _probe(
     settings: MoyskladSettings,
     identity: Callable[[sa.Engine, Mapping[str, Told]], Identity],
 ) -> Probe:
-    place, ask = f"{section_of(account.name)} of the accounts file", partial(_ask, site, account, settings)
+    place, ask = (
+        languages.told(f"{section_of(account.name)} of the accounts file"),
+        partial(_ask, site, account, settings),
+    )
     return Probe(f"moysklad {account.name}", ask, place, account.url, account.name, identity)
 
 
@@ -57,5 +61,9 @@ def _child(child: MoyskladChild, active: Collection[str], engine: sa.Engine, tol
 def _ask(site: Site, account: MoyskladAccount, settings: MoyskladSettings) -> Answer:
     with closing(MoyskladApi(account, settings, site.need_engine())) as api:
         told = api.whose()
-        said = "gave an entity" if told else "answered, and has no product, bundle or variant"
+        said = (
+            languages.told("gave an entity")
+            if told
+            else languages.told("answered, and has no product, bundle or variant")
+        )
         return Answer(said, only(ACCOUNT_ID, told - {""}), api.ahead)

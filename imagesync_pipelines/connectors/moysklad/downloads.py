@@ -10,6 +10,7 @@ from imagesync_pipelines.connectors.moysklad.rules import image_of, source_of
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.imaging.derivatives import shrink
 from imagesync_pipelines.imaging.validation import check_image
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.upstream.errors import DeadlineExceededError
@@ -38,7 +39,7 @@ class Downloads:
             self.stopped = self.stopped or error_reason(error)
             return None
         except DeadlineExceededError as error:
-            return f"Download timeout: {error}"
+            return told(f"Download timeout: {error}")
         except Exception as error:  # noqa: BLE001 - whatever one image does to a library, the others go on
             return item_failure(error)
 

@@ -24,6 +24,7 @@ from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType
 from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, Queue, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.errors import BadBodyError
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS
@@ -97,7 +98,7 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
     try:
         payload = orjson.dumps(document).decode()
     except orjson.JSONEncodeError:
-        return UnreadableRequest("", "its fields are nested too deeply to be a request")
+        return UnreadableRequest("", told("its fields are nested too deeply to be a request"))
     fields = _fields(document)
     if isinstance(fields, str):
         return UnreadableRequest(payload, fields)
@@ -108,16 +109,16 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
     # A name from outside is shown short and without control characters.
     main, named = repr(entity.main_account_id[:60]), repr(entity.child_account_id[:60])
     if entity.main_account_id.lower() not in names.main:
-        return UnreadableRequest(payload, f"main_account_id: {main} is not the main account's account_id")
+        return UnreadableRequest(payload, told(f"main_account_id: {main} is not the main account's account_id"))
     child = names.children.get(entity.child_account_id.lower())
     if child is None:
         known = ", ".join(sorted(set(names.children.values()))) or "none"
         return UnreadableRequest(
-            payload, f"child_account_id: no child account has {named} as account_id or alias; there are: {known}"
+            payload, told(f"child_account_id: no child account has {named} as account_id or alias; there are: {known}")
         )
     images = entity.images if isinstance(entity, _SeveralImages) else []
     read = [_understood(_Image, image) for image in images]
-    note = "; ".join(f"images.{at} is skipped: {why}" for at, why in enumerate(read) if isinstance(why, str))
+    note = "; ".join(told(f"images.{at} is skipped: {why}") for at, why in enumerate(read) if isinstance(why, str))
     return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority, note=note)
 
 
@@ -128,19 +129,19 @@ def _fields(document: object) -> dict[str, Any] | str:
     account, or no priority, the row's own account and priority count.
     """
     if not isinstance(document, dict):
-        return "a request is an object with fields; this is none"
+        return told("a request is an object with fields; this is none")
     if document.get("entity_type") != TASK or "parent_entity_type" in document:
         return document
     if "payload" not in document:
-        return "payload is missing"
+        return told("payload is missing")
     inside = document["payload"]
     if isinstance(inside, str):
         try:
             inside = orjson.loads(inside)
         except orjson.JSONDecodeError as error:
-            return f"payload: this text is no JSON: {error}"
+            return told(f"payload: this text is no JSON: {error}")
     if not isinstance(inside, dict):
-        return "payload: a request is an object with fields; this is none"
+        return told("payload: a request is an object with fields; this is none")
     of_task = {"child_account_id": document.get("account_id"), "priority": document.get("priority")}
     return inside | {name: value for name, value in of_task.items() if value is not None and inside.get(name) is None}
 
@@ -164,12 +165,14 @@ def _documents(body: bytes) -> Iterator[object]:
 def _understood(form: type[F], value: object) -> F | str:
     """Something of this form, or what is missing or wrong in it."""
     if not isinstance(value, dict):
-        return "it is no object with fields"
+        return told("it is no object with fields")
     try:
         return form.model_validate(value)
     except ValidationError as error:
         problems = [(".".join(map(str, one["loc"])), one["type"], one["msg"]) for one in _errors(error)]
-    return "; ".join(f"{name} is missing" if kind == "missing" else f"{name}: {said}" for name, kind, said in problems)
+    return "; ".join(
+        told(f"{name} is missing") if kind == "missing" else f"{name}: {said}" for name, kind, said in problems
+    )
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:
@@ -228,7 +231,7 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
     found: dict[tuple[str, str], str] = {}
     for sent in call.events:
         event = _understood(_Event, sent)
-        why = f"another shape ({event})" if isinstance(event, str) else _why_ignored(event, names)
+        why = told(f"another shape ({event})") if isinstance(event, str) else _why_ignored(event, names)
         if why or isinstance(event, str):
             ignored[why] += 1
         else:
@@ -243,14 +246,14 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
 
 def _why_ignored(event: _Event, names: AccountNames) -> str:
     if event.account not in names.main:
-        return "another account's than the main one's"
+        return told("another account's than the main one's")
     if event.meta.type not in TYPES:
-        return "a type of entity without images of ours"
+        return told("a type of entity without images of ours")
     if event.action not in ACTIONS:
-        return f"neither {' nor '.join(ACTIONS)}"
+        return told(f"neither {' nor '.join(ACTIONS)}")
     if not event.meta.id:
-        return "a link without an id"
-    return "" if names.active else "no child account whose image sync is on"
+        return told("a link without an id")
+    return "" if names.active else told("no child account whose image sync is on")
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,9 @@ class QueueReceiver:
         events = read_events(body, request_id, self.names)
         queued = self.queue.add(events.requests, self.clock())
         ignored = "; ".join(f"{number} of {why}" for why, number in events.ignored.items()) or "none"
-        return f"{queued} requests queued, {len(events.requests) - queued} known already; events ignored: {ignored}"
+        return told(
+            f"{queued} requests queued, {len(events.requests) - queued} known already; events ignored: {ignored}"
+        )
 
     def take_payloads(self, body: bytes) -> tuple[int, list[str]]:
         """Queue payloads; how many, and why each of the others was set aside. Raises BadBodyError."""

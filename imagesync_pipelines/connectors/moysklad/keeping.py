@@ -16,13 +16,14 @@ from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, EntityTask, ImageRow, Managed
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, cost_of, image_rows
 from imagesync_pipelines.imaging.validation import check_image
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.outbox import Details
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.sync.effects import as_wanted, planned_rows
 from imagesync_pipelines.sync.guard import approved, is_limited
 from imagesync_pipelines.sync.model import Change, GroupWork, PlanCost
 
-NOT_THERE = "it was not there any more when this was written"
+NOT_THERE = N_("it was not there any more when this was written")
 
 
 class Kept(NamedTuple):
@@ -150,7 +151,7 @@ def _fetched(child: ChildRun, api: MoyskladApi, row: ImageRow, image: Managed, h
     except errors.AccountStoppedError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong with what leaves, it does not keep what comes away
-        return Kept(image.sha256, f"its bytes could not be kept: {item_failure(error)}")
+        return Kept(image.sha256, told(f"its bytes could not be kept: {item_failure(error)}"))
 
 
 def _keyed(group: str, images: Sequence[Managed]) -> dict[str, Managed]:

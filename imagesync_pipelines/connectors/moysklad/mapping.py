@@ -35,6 +35,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
 )
 from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of, kinds_in, mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChosenEntities
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
@@ -111,22 +112,28 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
             unmapped += found.unmatched
             said |= set(found.accounts)
     warnings = [
-        f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
-        f"{first.reason}."
+        told(
+            f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
+            f"{first.reason}."
+        )
         for first in unmapped[:1]
     ]
     warnings += [
-        f"{len(moved_on)} entities have another counterpart in {child.alias} than before, because a value of "
-        f"{child.child.match_field} moved, such as {first.key}: found by {first.value} now, before by "
-        f"{before[first.key].value}. Their images move with it; removals pass the deletion limits."
+        told(
+            f"{len(moved_on)} entities have another counterpart in {child.alias} than before, because a value of "
+            f"{child.child.match_field} moved, such as {first.key}: found by {first.value} now, before by "
+            f"{before[first.key].value}. Their images move with it; removals pass the deletion limits."
+        )
         for first in moved_on[:1]
     ]
     now = moved_cards.matches_of(child.engine, child.child)
     stay = sorted(key for key in moved if key in now and now[key] == before[key])
     warnings += [
-        f"{len(stay)} entities have no {child.child.match_field} in common any more with their counterpart in "
-        f"{child.alias}, such as {first} (it was {before[first].value}); no other one has it, so they keep theirs. "
-        "Give both the same value."
+        told(
+            f"{len(stay)} entities have no {child.child.match_field} in common any more with their counterpart in "
+            f"{child.alias}, such as {first} (it was {before[first].value}); no other one has it, so they keep theirs. "
+            "Give both the same value."
+        )
         for first in stay[:1]
     ]
     calls = api.calls - calls
@@ -150,8 +157,10 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
         },
         shown={"match_field": str(child.child.match_field), "unmapped": Table(first_of_them)},
         lines=[
-            f"{child.alias}: {kinds_in(mapped) or 'nothing'} mapped, {new} of them new; "
-            f"{len(unmapped)} have no counterpart; {calls} calls."
+            told(
+                f"{child.alias}: {kinds_in(mapped) or N_('nothing')} mapped, {new} of them new; {len(unmapped)} "
+                f"have no counterpart; {calls} calls."
+            )
         ],
     )
 
@@ -159,7 +168,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
 def every_entity_has_a_counterpart(context: Run) -> CheckResult:
     """Each entity with images is found in the child account, by a value that only one there has."""
     problems = [f"{one.name} ({one.key}): {one.reason}" for one in look_at(context, ENTITY_MAP, ChildMap).unmapped]
-    said = f"{len(problems)} entities without a counterpart"
+    said = told(f"{len(problems)} entities without a counterpart")
     return CheckResult(not problems, said, {"entities": Texts(problems), "number": len(problems)})
 
 
@@ -284,7 +293,7 @@ def match_entities(
         keys[match.child_id].append(match.key)
     names = {entity.key: entity.name for entity in wanted}
     unmatched += [
-        WithoutCounterpart(match.key, names[match.key], f"{', '.join(several)} have the same value {match.value}")
+        WithoutCounterpart(match.key, names[match.key], told(f"{', '.join(several)} have the same value {match.value}"))
         for match in matches
         if len(several := keys[match.child_id]) > 1
     ]
@@ -303,18 +312,18 @@ def _why_none(
     values = values_of(entity, match_field)
     said = f"{match_field} {', '.join(values)}"
     if not values:
-        return f"it has no {match_field}; give it one, the same in both accounts"
+        return told(f"it has no {match_field}; give it one, the same in both accounts")
     if any((entity.type, entity.product_id, value) in shared for value in values):
-        return f"the main account has several of the type {entity.type} with {said}; make it unique there"
+        return told(f"the main account has several of the type {entity.type} with {said}; make it unique there")
     if entity.type == "variant" and product is None:
-        return "its product has no counterpart in the child account; variants are only looked for within it"
+        return told("its product has no counterpart in the child account; variants are only looked for within it")
     if not found:
-        return f"the child account has no {entity.type} with {said}"
+        return told(f"the child account has no {entity.type} with {said}")
     if len(found) > 1:
-        return f"the child account has {len(found)} of the type {entity.type} with {said}; make it unique there"
+        return told(f"the child account has {len(found)} of the type {entity.type} with {said}; make it unique there")
     owner = taken.get(found[0], entity.key)
     if owner != entity.key:
-        return f"its counterpart by {said} is already that of {owner}; make it unique in the main account"
+        return told(f"its counterpart by {said} is already that of {owner}; make it unique in the main account")
     return ""
 
 

@@ -9,23 +9,24 @@ from dataclasses import replace
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.counterparts import forget_entities, mark_gone, number_gone, read_map
 from imagesync_pipelines.connectors.moysklad.moved import left_cards
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync import held
 from imagesync_pipelines.sync.doubts import Judged, judge
 from imagesync_pipelines.sync.model import DeletionLimits
 
 # The name of the doubted input, under which what is held is kept.
 ASSORTMENT = "assortment"
-_WAITING = (
-    "the child account says that these entities are not there any more; nothing is forgotten on one answer, a later "
-    "run looks again"
+_WAITING = N_(
+    "the child account says that these entities are not there any more; nothing is forgotten on "
+    "one answer, a later run looks again"
 )
-_TOO_MANY = (
-    "the child account says twice that these entities are not there any more, which are more than the deletion limits "
-    "allow; nothing is forgotten"
+_TOO_MANY = N_(
+    "the child account says twice that these entities are not there any more, which are more "
+    "than the deletion limits allow; nothing is forgotten"
 )
-_UNSEEN = (
-    "the child account shows none of the entities that we know in it, as it does to a user without the right to see "
-    "products; nothing is forgotten"
+_UNSEEN = N_(
+    "the child account shows none of the entities that we know in it, as it does to a user "
+    "without the right to see products; nothing is forgotten"
 )
 
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField
+from imagesync_pipelines.languages import told
 
 # Where an entity says whose account it is in.
 ACCOUNT_ID = "accountId"
@@ -262,4 +263,4 @@ def key_parts(key: str) -> tuple[EntityType, str]:
     for known in TYPES:
         if kind == known and entity_id:
             return known, entity_id
-    raise ValueError(f"{key!r} is no entity; it should look like product:<id>, with product, bundle or variant")
+    raise ValueError(told(f"{key!r} is no entity; it should look like product:<id>, with product, bundle or variant"))

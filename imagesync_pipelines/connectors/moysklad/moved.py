@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.model import MATCHED_BY, NAME, Entity, key_parts, values_of
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.schema_accounts import moysklad_child_images as lists
 from imagesync_pipelines.storage.schema_accounts import moysklad_entity_map as table
 
@@ -140,7 +141,7 @@ def as_entities(cards: Collection[str], alias: str) -> list[Entity]:
         Entity(
             type=key_parts(key)[0],
             id=key_parts(key)[1],
-            name=f"what was a counterpart in {alias}",
+            name=told(f"what was a counterpart in {alias}"),
             external_code="",
             code="",
             article="",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad import moved, planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
@@ -20,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
 from imagesync_pipelines.connectors.moysklad.recognising import Recogniser
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import read_lists
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync.doubts import due
 from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.planned import (
@@ -35,7 +37,7 @@ from imagesync_pipelines.sync.planned import (
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
 
-_DOUBTED = "the child account says that it does not have it any more, which is doubted"
+_DOUBTED = N_("the child account says that it does not have it any more, which is doubted")
 
 
 def plan(context: Run, options: ChildPlanOptions) -> StepResult:
@@ -136,7 +138,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         context,
         planned,
         store_plan(context, planned, dry_run=options.dry_run),
-        cost=f"{said}; the earlier way: {earlier} calls.",
+        cost=languages.told(f"{said}; the earlier way: {earlier} calls."),
         changes=_changes(found),
         shown={"mode": str(child.child.mode), "ownership": str(child.child.ownership), "skipped": Texts(skipped)},
         numbers={
@@ -149,9 +151,18 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
             "api/calls": planned.calls,
         },
         lines=[
-            *([f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."] if check_child and ids else ()),
             *(
-                [f"{child.alias}: {len(recogniser.read)} images of the account were read, to know them by their bytes."]
+                [languages.told(f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted.")]
+                if check_child and ids
+                else ()
+            ),
+            *(
+                [
+                    languages.told(
+                        f"{child.alias}: {len(recogniser.read)} images of the account were read, to know "
+                        "them by their bytes."
+                    )
+                ]
                 if recogniser.read
                 else ()
             ),
@@ -187,7 +198,7 @@ class Lists:
         An entity that the map lacks now has no counterpart that could be read: it waits until it has one again.
         """
         mapped = {group: self.ids[group] for group in groups if group in self.ids}
-        self.unread = dict.fromkeys(set(groups) - mapped.keys(), "it has no counterpart")
+        self.unread = dict.fromkeys(set(groups) - mapped.keys(), languages.told("it has no counterpart"))
         self.look(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
         return planning.rows_frame(self.child.records(groups))
 
@@ -237,13 +248,17 @@ class Lists:
     def warnings(self) -> list[str]:
         """What was found, for people; what is doubted is told of as long as it is held."""
         found = [
-            f"{len(self.gone)} entities are not in the child account any more, such as {key}; the next run looks for "
-            "them again."
+            languages.told(
+                f"{len(self.gone)} entities are not in the child account any more, such as {key}; the "
+                "next run looks for them again."
+            )
             for key in sorted(self.gone)[:1]
         ]
         unread = {key: why for key, why in self.unread.items() if why is not _DOUBTED}
         for key, why in list(unread.items())[:1]:
-            found.append(f"{len(unread)} entities of the child account could not be read, such as {key}: {why}.")
+            found.append(
+                languages.told(f"{len(unread)} entities of the child account could not be read, such as {key}: {why}.")
+            )
         return found
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import orjson
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
@@ -20,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_S
 from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildRecord, Entity, EntityTask, Managed, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, NAMED_BYTES, packed
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.sync.carry_out import Loaded
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import RULING, approved, guard
@@ -28,10 +30,12 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"
-NO_PLACE = "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
-NOT_AGAIN = "the account refused it; it is sent again by the daily run, or when it leaves the quarantine"
-NOT_MAINS = "the main account does not have it, and the account is a mirror of that"
-NOT_CHOSEN = "the account's mode has it left out"
+NO_PLACE = N_(
+    "there is no room for it: the account's owner has {number} images of his own on this entity, and ten is the most"
+)
+NOT_AGAIN = N_("the account refused it; it is sent again by the daily run, or when it leaves the quarantine")
+NOT_MAINS = N_("the main account does not have it, and the account is a mirror of that")
+NOT_CHOSEN = N_("the account's mode has it left out")
 # The column of a stored plan's payload with the tasks as a person approves them.
 _IF_APPROVED = "if_approved"
 
@@ -133,10 +137,10 @@ def plan_child(
     plan = guarded.plan.sort_values(["group", "position", "key"], ignore_index=True)
     warnings = list(guarded.warnings)
     if not guarded.held.empty:
-        why = f"it has the mode {child.mode} and the ownership {child.ownership}"
-        warnings.append(f"{len(guarded.held)} images of {child.alias} are held back: {why}.")
+        why = languages.told(f"it has the mode {child.mode} and the ownership {child.ownership}")
+        warnings.append(languages.told(f"{len(guarded.held)} images of {child.alias} are held back: {why}."))
     if skipped:
-        warnings.append(f"{len(skipped)} images are skipped, such as: {next(iter(skipped.values()))}.")
+        warnings.append(languages.told(f"{len(skipped)} images are skipped, such as: {next(iter(skipped.values()))}."))
 
     def tasks_for(rows: pd.DataFrame) -> dict[str, EntityTask]:
         return {
@@ -215,7 +219,7 @@ def _plan_entity(
         if key in refused and key not in before:
             skipped[key] = f"{row.filename or row.id}: {NOT_AGAIN}: {refused[key]}"
         elif len(wanted) == MOST_IMAGES - record.others:
-            skipped[key] = NO_PLACE.format(record.others)
+            skipped[key] = NO_PLACE.format(number=record.others)
         else:
             wanted.append(Row(key, group, len(wanted), source))
     if chosen and not wanted:
@@ -359,9 +363,9 @@ def cost_of(
     units = max(downloads * main_weight, (writes + reads + lacking) * child_weight)
     minutes = round(units / UNITS * WINDOW_SECONDS / 60, 1)
     calls = writes + reads + downloads + lacking
-    saved = f", {lacking} downloads there of what leaves" if lacking else ""
-    pace = f", at least {minutes:g} minutes at the accounts' pace" if minutes else ""
-    parts = f"{writes} writes and {reads} reads there, {downloads} downloads of the main account{saved}"
+    saved = languages.told(f", {lacking} downloads there of what leaves") if lacking else ""
+    pace = languages.told(f", at least {minutes:g} minutes at the accounts' pace") if minutes else ""
+    parts = languages.told(f"{writes} writes and {reads} reads there, {downloads} downloads of the main account{saved}")
     said = f"{calls} calls ({parts}){pace}"
     return PlanCost(calls, sum(max(0, image.size) for image in wanted.values()), minutes), said
 

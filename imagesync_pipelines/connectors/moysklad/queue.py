@@ -13,6 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema_accounts import moysklad_queue as table
 from imagesync_pipelines.storage.statistics import analyze_if_many
@@ -184,7 +185,7 @@ class Queue:
 
     def release(self, run_id: str, now: datetime) -> int:
         """Take back what a run held when it ended without a word; returns how many. The attempt counts as failed."""
-        return self._fail(_running(run_id), f"Run {run_id} ended before it was done with it.", now)
+        return self._fail(_running(run_id), told(f"Run {run_id} ended before it was done with it."), now)
 
     def view(self) -> QueueView:
         """The queue as it is now."""
@@ -212,7 +213,7 @@ class Queue:
     def _fail(self, which: sa.ColumnElement[bool], error: str, now: datetime) -> int:
         due_at = sa.case((table.c.attempts <= 1, now + PAUSES[0]), else_=now + PAUSES[1])
         state = sa.case((table.c.attempts >= ATTEMPTS, State.FAILED), else_=State.PENDING)
-        words = _words(error) or "It failed without a word."
+        words = _words(error) or told("It failed without a word.")
         return self._change(which, state=state, due_at=due_at, last_error=words, changed_at=now)
 
     def _change(self, which: sa.ColumnElement[bool], **values: object) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.child import Run, child_of, identity_of_main, left_by, look_at, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
@@ -32,6 +33,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
 )
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.memory import unread_since
 from imagesync_pipelines.sync.doubts import Doubts, due, waiting
@@ -42,10 +44,15 @@ from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Tex
 from imagesync_pipelines.upstream.details import details_told
 
 MAIN_IMAGES = "main_images"
-DELETED = "the main account does not have it any more"
-ARCHIVED = "it is archived in the main account"
+DELETED = N_("the main account does not have it any more")
+ARCHIVED = N_("it is archived in the main account")
 # A reading that runs share is left under this name, by the moment at which they were started.
 _SHARED = f"{MAIN}/shared"
+_NUMBERS = {
+    "bundle": N_("{number:d} bundles"),
+    "product": N_("{number:d} products"),
+    "variant": N_("{number:d} variants"),
+}
 # Payloads that are Python objects at one time.
 _PORTION = 1000
 
@@ -75,7 +82,13 @@ def main_images(context: Run, options: ReadingOptions) -> StepResult:
 
     shares = bool(options.since) and not options.requests
     found = read_once(context, options.since, read, full=full, keys=keys) if shares else read()
-    what = "all of it" if found.full else f"{len(found.asked)} entities asked for" if found.asked else "what changed"
+    what = (
+        languages.told("all of it")
+        if found.full
+        else languages.told(f"{len(found.asked)} entities asked for")
+        if found.asked
+        else languages.told("what changed")
+    )
     number = sum(found.seen.values())
     return StepResult(
         rows=number,
@@ -90,7 +103,12 @@ def main_images(context: Run, options: ReadingOptions) -> StepResult:
             "api/calls": found.calls,
         },
         shown={"complete": found.complete, "unread": Texts(found.problems), "warnings": Texts(found.warnings)},
-        lines=[f"main: {what}: {kinds_in(found.seen) or 'nothing'} with {found.images} images; {found.calls} calls."],
+        lines=[
+            languages.told(
+                f"main: {what}: {kinds_in(found.seen) or N_('nothing')} with {found.images} images; {found.calls} "
+                "calls."
+            )
+        ],
         warnings=found.warnings,
     )
 
@@ -136,14 +154,21 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
     warnings = [*read.warnings]
     if still:
         warnings.append(
-            f"The main account lacks {len(still)} entities at once, which is more than the deletion limits allow, such "
-            f"as {min(still)}; they stay as they were read before, and the first run ten minutes later looks again."
+            languages.told(
+                f"The main account lacks {len(still)} entities at once, which is more than the deletion "
+                f"limits allow, such as {min(still)}; they stay as they were read before, and the first "
+                "run ten minutes later looks again."
+            )
         )
     if not read.complete:
-        warnings.append(f"The reading of the main account does not prove to be complete: {read.reason}.")
+        warnings.append(
+            languages.told(f"The reading of the main account does not prove to be complete: {read.reason}.")
+        )
     if read.unread:
         key, why = next(iter(read.unread.items()))
-        warnings.append(f"{len(read.unread)} entities stay as they were read before, such as {key}: {why}.")
+        warnings.append(
+            languages.told(f"{len(read.unread)} entities stay as they were read before, such as {key}: {why}.")
+        )
     found = read.model_copy(update={"run_id": context.run_id, "asked": tuple(keys), "warnings": tuple(warnings)})
     main.keep(MAIN_IMAGES, found)
     main.handovers.prune(used=set(context.lineage))
@@ -180,7 +205,7 @@ def every_entity_was_read(context: Run) -> CheckResult:
     """The reading proved that it saw everything, with the images of each; without that nothing counts as gone."""
     found = look_at(_main(context), MAIN_IMAGES, MainReading)
     number = len(found.problems)
-    said = found.reason or f"{number} entities stay as they were read before"
+    said = found.reason or languages.told(f"{number} entities stay as they were read before")
     return CheckResult(found.complete and not number, said, {"entities": Texts(found.problems), "number": number})
 
 
@@ -222,7 +247,9 @@ def read_main(
             # A lost right to see products looks the same as an account that has none.
             there = 0 if reason or since or scan.distinct else mirror.count_live(connection, NAME, MAIN)
             if there:
-                reason = f"the main account lists nothing, but there were {there}; nothing is concluded from that"
+                reason = languages.told(
+                    f"the main account lists nothing, but there were {there}; nothing is concluded from that"
+                )
             if since is None:
                 missing = mirror.unstaged_keys(connection, NAME, MAIN) if not reason else []
             else:
@@ -288,7 +315,7 @@ def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
 
 def kinds_in(numbers: Mapping[str, int]) -> str:
     """Numbers by type for people, '' when there are none."""
-    return ", ".join(f"{number} {kind}s" for kind, number in sorted(numbers.items()) if number)
+    return ", ".join(_NUMBERS[kind].format(number=number) for kind, number in sorted(numbers.items()) if number)
 
 
 def _main(context: Run) -> Run:
@@ -319,7 +346,7 @@ class _Scan:
             self._take(page)
         self.refuse_rowless()
         self.distinct = mirror.settle_staging(self._connection)
-        return why_unproven(sizes, self.distinct, rows="entities", source="the account")
+        return why_unproven(sizes, self.distinct, rows="entities", source=languages.told("the account"))
 
     def confirm(self, keys: Sequence[str]) -> frozenset[str]:
         """Ask for entities by their ids and stage what comes; the keys of those that the account does not have.
@@ -360,7 +387,7 @@ class _Scan:
             archived=mirror.mark_gone(self._connection, NAME, MAIN, self._archived, ARCHIVED),
             unread=self._unread,
             accounts=frozenset(self._accounts),
-            warnings=tuple(details_told("The main account", self._left_out)),
+            warnings=tuple(details_told(languages.told("The main account"), self._left_out)),
             **told,
         )
 
@@ -381,7 +408,7 @@ class _Scan:
             self._with_images += entity.image_count > 0
             images = entity.images or ()
             if len(images) != entity.image_count:
-                self._unread[entity.key] = "its images were not delivered, or not all of them"
+                self._unread[entity.key] = languages.told("its images were not delivered, or not all of them")
                 seen.append(entity.key)
                 continue
             self._images += entity.image_count

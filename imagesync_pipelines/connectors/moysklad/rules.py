@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Managed,
     Wanted,
 )
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, RowResult
 
@@ -26,9 +27,9 @@ MOST_NAME_CHARACTERS = 255
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 _SMALLER = "~"
 _RECALLED = "sha256:"
-NO_PLACE = "there is no room for it: with what the account's owner added, ten images are there"
-NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
-STILL_THERE = (
+NO_PLACE = N_("there is no room for it: with what the account's owner added, ten images are there")
+NOT_ANSWERED = N_("МойСклад accepted the list, but its answer lacks this image; the next run looks again")
+STILL_THERE = N_(
     "Failed to delete an existing image (not critical): kept, because what is to take its place could not be written"
 )
 
@@ -67,7 +68,7 @@ def size_limit(setting_mb: float, learned: int | None) -> int:
 
 def too_large(name: str, size: int, limit: int) -> str:
     """What is told of an image that an account does not take."""
-    return f"Image file too large, skipping: {name} ({size / MB:.1f} MB, limit {limit / MB:g} MB)"
+    return told(f"Image file too large, skipping: {name} ({size / MB:.1f} MB, limit {limit / MB:g} MB)")
 
 
 def identity(image_id: str, limit: int | None = None) -> str:
@@ -231,7 +232,11 @@ def listing_of(
             continue
         before = pop_image(rest, child_id=image.replaces) if image.replaces else None
         content = contents.get(image.content)
-        why = failed.get(image.source, "its content is not there; the next run downloads it") if content is None else ""
+        why = (
+            failed.get(image.source, told("its content is not there; the next run downloads it"))
+            if content is None
+            else ""
+        )
         if content is not None and content.size > limit:
             why = too_large(image.filename or image.source, content.size, limit)
         if content is None or why:

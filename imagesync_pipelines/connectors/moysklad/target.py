@@ -10,6 +10,7 @@ from itertools import islice
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import HOLD, ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
@@ -69,10 +70,16 @@ def _asked(api: MoyskladApi, ids: Mapping[str, str], identify: Callable[[Told], 
         found |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
         for entity in page.entities:
             images = entity.delivered
-            found[entity.id] = "its images were not delivered, or not all of them" if images is None else images
+            found[entity.id] = (
+                languages.told("its images were not delivered, or not all of them") if images is None else images
+            )
     # Another account lacks them all: it is asked who it is before anything counts as gone.
     identify(only(ACCOUNT_ID, api.whose()))
-    lacking = None if counted == len(found.keys() & set(ids.values())) else "the answer lacks rows that it counts"
+    lacking = (
+        None
+        if counted == len(found.keys() & set(ids.values()))
+        else languages.told("the answer lacks rows that it counts")
+    )
     return {key: found.get(child_id, lacking) for key, child_id in ids.items()}
 
 
@@ -153,13 +160,17 @@ class ImageTarget:
                 self.child.identity.record(only(ACCOUNT_ID, self.api.whose()))
                 self.child.doubts.note([work.group])
                 self.missing.add(work.group)
-                why = "the child account says that it does not have this entity any more; a later run looks again"
+                why = languages.told(
+                    "the child account says that it does not have this entity any more; a later run looks again"
+                )
                 return same_for_all(work, Outcome.FAILED, why)
             except errors.ChangedMeanwhileError as error:
                 refused = str(error)
             except errors.ImagesRefusedError as error:
                 return same_for_all(work, Outcome.FAILED, error_reason(error))
-        return same_for_all(work, Outcome.FAILED, f"{refused}; tried {_TRIES} times, the next run tries again")
+        return same_for_all(
+            work, Outcome.FAILED, languages.told(f"{refused}; tried {_TRIES} times, the next run tries again")
+        )
 
     def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...]) -> list[RowResult]:
         """Write an entity, and note what it holds, whatever ended it."""
@@ -370,7 +381,9 @@ class FirstFill:
             self.target.learn(answer.limit_bytes)
         now = rules.answered(answer, [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
         if now is None:
-            return same_for_all(work, Outcome.UNKNOWN, "the answer does not tell which of its images are there")
+            return same_for_all(
+                work, Outcome.UNKNOWN, languages.told("the answer does not tell which of its images are there")
+            )
         sent = sum(image.source != "" for image in now)
         # Of some the request is taken and the images are not; sent one by one they are.
         return self.target.done(work, (), now, sent, listing.reasons) if sent else []

@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.plan_step import Lists, labels_of
 from imagesync_pipelines.connectors.moysklad.reading import mirrored
 from imagesync_pipelines.connectors.moysklad.recognising import Recogniser
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.storage.effects import Effect, EffectRow
 from imagesync_pipelines.sync.frames import row_frame
@@ -33,9 +34,9 @@ from imagesync_pipelines.sync.steps import StepResult
 from imagesync_pipelines.sync.undo import BY_COMMAND, Reversal, moved_only
 from imagesync_pipelines.sync.undoing import Asked, UndoRefusedError, limits_of_undo, undo_result, what_to_undo
 
-NOT_KEPT = "its bytes are not kept any more"
-_NO_COUNTERPART = "it has no counterpart in {} any more"
-_NOT_THERE = "{} does not have it any more"
+NOT_KEPT = N_("its bytes are not kept any more")
+_NO_COUNTERPART = N_("it has no counterpart in {alias} any more")
+_NOT_THERE = N_("{alias} does not have it any more")
 
 
 def plan_undo(context: Run, options: Asked) -> StepResult:
@@ -69,8 +70,8 @@ def make_undo_plan(child: ChildRun, api: MoyskladApi, options: Asked) -> StepRes
     current = planning.rows_frame({group: records[group] for group in there if group in records})
     theirs = current["fingerprint"].map(planning.is_owners)
     found = _by_bytes(undoing.reversal(current, lambda effects: _as_kept(effects, kept), theirs=theirs, listed=True))
-    others = dict.fromkeys(undoing.groups - there.keys(), _NO_COUNTERPART.format(child.alias))
-    others |= lists.unread | dict.fromkeys(lists.gone, _NOT_THERE.format(child.alias))
+    others = dict.fromkeys(undoing.groups - there.keys(), _NO_COUNTERPART.format(alias=child.alias))
+    others |= lists.unread | dict.fromkeys(lists.gone, _NOT_THERE.format(alias=child.alias))
     found = replace(
         found, refused={**found.refused, **{group: others[group] for group in others.keys() & undoing.groups}}
     )

@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Part
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.storage.contents import Content
 
 # What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
@@ -88,7 +89,7 @@ class Writer:
                     return [portion]
             return self._blamed(portion, str(error), for_good=True)
         except errors.TooLargeError:
-            why = "Request larger than 20 MB: this image alone is too much for one"
+            why = told("Request larger than 20 MB: this image alone is too much for one")
             return self._blamed(portion, why, for_good=False)
         except errors.ImagesRefusedError as error:
             no_image = isinstance(error, errors.NotAnImageError)
@@ -138,7 +139,7 @@ class Writer:
         for place, child_id in sorted(self.ids.items()):
             if child_id in met:
                 del self.ids[place]
-                self.bad[self._slots[place].key] = "the account does not keep the same image twice in one list"
+                self.bad[self._slots[place].key] = told("the account does not keep the same image twice in one list")
             met.add(child_id)
         return len(self.ids) < before
 

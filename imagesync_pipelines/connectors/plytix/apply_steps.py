@@ -10,6 +10,7 @@ from operator import itemgetter
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.gallery import picture_key, row_key
@@ -48,7 +49,7 @@ def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> Ste
     """
     loaded = carry_out.load_plan(context, options.plan_id)
     if is_reversal(loaded.scope):
-        return StepResult(lines=[f"{context.account}: what takes back or away uploads nothing."])
+        return StepResult(lines=[languages.told(f"{context.account}: what takes back or away uploads nothing.")])
     # A picture that only stale products show is not uploaded.
     fresh, _ = carry_out.fresh_part(context, loaded, partial(known_now, context))
     urls = uploads_of(fresh.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
@@ -80,7 +81,7 @@ def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> Ste
             for key, reason in zip(wanted, pool.map(upload, wanted), strict=True):
                 if reason is not None:
                     reasons[key] = reason
-                    context.progress("images uploaded", len(reasons), None)
+                    context.progress(languages.told("images uploaded"), len(reasons), None)
     done = UploadsMade(
         run_id=context.run_id,
         plan_id=loaded.header.id,
@@ -93,7 +94,7 @@ def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> Ste
         calls=api.calls - calls,
     )
     context.keep("assets", done)
-    rest = f", {done.left} wait for the next run" if done.left else ""
+    rest = languages.told(f", {done.left} wait for the next run") if done.left else ""
     return StepResult(
         rows=done.uploaded + done.existed,
         numbers={
@@ -107,8 +108,10 @@ def assets(context: Run, options: carry_out.ApplyOptions, api: PlytixApi) -> Ste
             "stopped": done.stopped or "-",
         },
         lines=[
-            f"{context.account}: {done.uploaded} pictures uploaded, {done.existed} were in Plytix, "
-            f"{len(done.failed)} failed{rest}."
+            languages.told(
+                f"{context.account}: {done.uploaded} pictures uploaded, {done.existed} were in Plytix, "
+                f"{len(done.failed)} failed{rest}."
+            )
         ],
     )
 
@@ -141,7 +144,7 @@ def product_images(context: Run, options: carry_out.ApplyOptions, api: PlytixApi
             target,
             ledger,
             payload=payload,
-            what="product images",
+            what=languages.told("product images"),
             states_read_at=read_at,
             fatal=FATAL,
             identify=lambda: identity.record(_told(context, api, loaded)),
@@ -163,7 +166,7 @@ def product_images(context: Run, options: carry_out.ApplyOptions, api: PlytixApi
     errors = pd.DataFrame(report["errors"], columns=["product_sku", "error", "url"])
     found = list(_warnings(target, made))
     warnings = carry_out.applied_warnings(
-        context, loaded, applied, what="product images", found=found, stopped=target.stopped
+        context, loaded, applied, what=languages.told("product images"), found=found, stopped=target.stopped
     )
     calls = made.calls + api.calls - calls
     summary = carry_out.applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls)
@@ -180,9 +183,11 @@ def product_images(context: Run, options: carry_out.ApplyOptions, api: PlytixApi
             "stopped": target.stopped or earlier["stopped"] or "-",
         },
         lines=[
-            f"{context.account}: plan {loaded.header.id}: {report['images_uploaded']} images uploaded, "
-            f"{report['images_skipped']} reused, {report['links_created']} links created, "
-            f"{len(target.thumbnails)} thumbnails set; {summary.api_calls} calls."
+            languages.told(
+                f"{context.account}: plan {loaded.header.id}: {report['images_uploaded']} images uploaded, "
+                f"{report['images_skipped']} reused, {report['links_created']} links created, "
+                f"{len(target.thumbnails)} thumbnails set; {summary.api_calls} calls."
+            )
         ],
         warnings=summary.warnings,
         summary=summary,
@@ -218,7 +223,7 @@ def known_now(context: Run, loaded: carry_out.Loaded) -> Iterator[SourceNow]:
         for image in listing.images
     ]
     wanted = pd.DataFrame(rows, columns=["key", "fingerprint"], dtype="str")
-    yield SourceNow(wanted, whole=frozenset(whole), by="listings that were read since")
+    yield SourceNow(wanted, whole=frozenset(whole), by=languages.told("listings that were read since"))
 
 
 def _uploads_of(context: Run, loaded: carry_out.Loaded) -> UploadsMade:
@@ -245,15 +250,20 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[d
             faults.append(fault(sku, entry.reason, image.url if image else ""))
     faults.sort(key=itemgetter("product_sku", "url"))
     if applied.unknown:
-        faults.append(fault("", f"the answer was lost for {applied.unknown} images; the next run looks"))
+        faults.append(
+            fault("", languages.told(f"the answer was lost for {applied.unknown} images; the next run looks"))
+        )
     return faults
 
 
 def _warnings(target: GalleryTarget, made: UploadsMade) -> Iterator[str]:
     if made.failed:
-        yield f"{len(made.failed)} images could not be uploaded; the next run tries them again."
+        yield languages.told(f"{len(made.failed)} images could not be uploaded; the next run tries them again.")
     if target.beside:
         yield (
-            f"{len(target.beside)} images have other content than before and were appended; the older ones are still "
-            "in the galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
+            languages.told(
+                f"{len(target.beside)} images have other content than before and were appended; the older "
+                "ones are still in the galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch "
+                "the new ones take their places."
+            )
         )

@@ -25,6 +25,7 @@ from imagesync_pipelines.connectors.plytix.settings import (
     plytix_accounts,
 )
 from imagesync_pipelines.connectors.plytix.unmatched import listed_skus, needed_runs, without_match
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products.showing import names_of_skus
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.carry_out import ApplyOptions
@@ -38,7 +39,7 @@ _PIM_STEP = partial(Step.of, kinds=("rest",), pool=API_POOL, tries_again_after=R
 
 
 def _nothing_to_start(shared: Settings, settings: PlytixSettings) -> str:
-    missing = "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
+    missing = told("PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise.")
     return "" if settings.mapping_folder else missing
 
 
@@ -60,7 +61,7 @@ CONNECTOR = Connector(
     groups_by_sku=lambda connection, account, skus: [(sku, sku) for sku in skus],
     known_skus=listed_skus,
     needed_runs=needed_runs,
-    unknown_sku="no listing has this SKU in the mapping files as they were read last",
+    unknown_sku=N_("no listing has this SKU in the mapping files as they were read last"),
     declared=declared,
     probes=probes,
     forget=forget_account,
@@ -139,8 +140,10 @@ CONNECTOR = Connector(
         "plytix_accounts",
         "account",
         plytix_accounts,
-        missing="IMAGESYNC_ACCOUNTS: there are no Plytix accounts; name a TOML file with a section "
-        "[plytix.accounts.<alias>].",
+        missing=N_(
+            "IMAGESYNC_ACCOUNTS: there are no Plytix accounts; name a TOML file with a section "
+            "[plytix.accounts.<alias>]."
+        ),
         one_by="--plytix-account ALIAS",
     ),
 )

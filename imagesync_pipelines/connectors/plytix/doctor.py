@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import account_identity
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import mapping_files
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.sync.health import SECONDS, Answer, Probe, Site
 from imagesync_pipelines.sync.identity import Identity, Told
 from imagesync_pipelines.upstream.retries import Timing
@@ -43,7 +44,7 @@ def probes(site: Site, settings: PlytixSettings) -> Iterator[Probe]:
 def _ask(site: Site, account: PlytixAccount, settings: PlytixSettings) -> Answer:
     with closing(PlytixApi(account, settings, site.need_engine())) as api:
         api.look()
-        return Answer("its key may search products and assets", api.told(), api.ahead)
+        return Answer(told("its key may search products and assets"), api.told(), api.ahead)
 
 
 def _identity(account: PlytixAccount, engine: sa.Engine, told_by_others: Mapping[str, Told]) -> Identity:
@@ -51,11 +52,11 @@ def _identity(account: PlytixAccount, engine: sa.Engine, told_by_others: Mapping
 
 
 def _look_at_files(site: Site, settings: PlytixSettings) -> Answer:
-    return Answer(f"{len(mapping_files(settings.mapping_folder, site.shared))} mapping files")
+    return Answer(told(f"{len(mapping_files(settings.mapping_folder, site.shared))} mapping files"))
 
 
 def _ask_amazon(settings: PlytixSettings) -> Answer:
     tokens = catalogue_tokens(settings, Timing())
     with closing(tokens.session) as session:
         tokens.current()
-        return Answer("gives the application a token", ahead=session.ahead)
+        return Answer(told("gives the application a token"), ahead=session.ahead)

@@ -8,10 +8,11 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
+from imagesync_pipelines.languages import N_
 
 # The fingerprints: what a product does with one of our pictures. People read them in the plan.
 IN_GALLERY = "gallery"
-IN_GALLERY_AND_THUMBNAIL = "gallery and thumbnail"
+IN_GALLERY_AND_THUMBNAIL = N_("gallery and thumbnail")
 # Between SKU and canonical key; no key holds it.
 SEPARATOR = "/"
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix.gallery import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings, plytix_accounts
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.effects import EffectRow
@@ -225,7 +226,7 @@ def forget_account(connection: sa.Connection, account: str) -> None:
 def declared(shared: Settings, settings: PlytixSettings) -> dict[str, str]:
     """How the accounts are declared: their addresses, by name."""
     known = plytix_accounts(load_accounts(shared)).by_name
-    return {name: f"{one.url} with an API key" for name, one in known.items()}
+    return {name: told(f"{one.url} with an API key") for name, one in known.items()}
 
 
 def ledger_of(context: Run) -> Ledger:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, ListingsRead, SetAside
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin, known_marketplace
@@ -74,7 +75,11 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
     file = _marketplace_of_file(document.get("metadata"), source)
     if not file and not any(_marketplaces_named(raw) for _, raw in placed):
         file = "US"
-        warnings.append(f"{source}: it names no marketplace anywhere, so its products are taken for those of {file}.")
+        warnings.append(
+            languages.told(
+                f"{source}: it names no marketplace anywhere, so its products are taken for those of {file}."
+            )
+        )
     items: list[AmazonItem] = []
     set_aside: list[SetAside] = []
     shapes: set[str] = set()
@@ -101,13 +106,15 @@ def read_mapping(body: bytes, source: str) -> ListingsRead:
         )
     if differences:
         warnings.append(
-            f"{source}: {len(differences)} entries name another marketplace than what is above or below them, and the "
-            f"entry holds; the first, {differences[0]}."
+            languages.told(
+                f"{source}: {len(differences)} entries name another marketplace than what is above or "
+                f"below them, and the entry holds; the first, {differences[0]}."
+            )
         )
     warnings += details_told(source, left_out)
     return ListingsRead(
         source=source,
-        shape=" + ".join(sorted(shapes)) or "no images",
+        shape=" + ".join(sorted(shapes)) or languages.told("no images"),
         entries=len(placed),
         items=tuple(items),
         set_aside=tuple(set_aside),
@@ -150,8 +157,10 @@ def _marketplace_of_file(metadata: object, source: str) -> str:
         countries = {_country(name, about.get(name)) for name in ("marketplace", "marketplace_id")} - {""}
         if len(countries) > 1:
             raise ValueError(
-                f"marketplace {about['marketplace']!r} and marketplace_id {about['marketplace_id']!r} of its metadata "
-                "are not the same marketplace"
+                languages.told(
+                    f"marketplace {about['marketplace']!r} and marketplace_id {about['marketplace_id']!r} of its "
+                    "metadata are not the same marketplace"
+                )
             )
     except ValueError as error:
         raise MappingError(f"{source}: {error}; nothing was changed. Correct its metadata.") from None
@@ -178,8 +187,8 @@ def _country(where: str, value: object) -> str:
         return ""
     country = known_marketplace(value) if isinstance(value, str) else None
     if country is None:
-        expected = "one of Amazon's was expected, by country (such as US) or by Amazon's id"
-        raise ValueError(f"{where} {str(value)[:60]!r} is unknown; {expected}")
+        expected = languages.told("one of Amazon's was expected, by country (such as US) or by Amazon's id")
+        raise ValueError(languages.told(f"{where} {str(value)[:60]!r} is unknown; {expected}"))
     return country
 
 
@@ -206,16 +215,22 @@ def _item(raw: object, file: str, told: list[str]) -> tuple[AmazonItem, str]:
     suggested = entry.get("suggested_sku") or ""
     named = AMAZON_SKU.fullmatch(suggested)
     if suggested and named is None:
-        raise ValueError(f"suggested_sku {suggested[:60]!r} is no product of Amazon (AMZN-<marketplace>-<ASIN>)")
+        raise ValueError(
+            languages.told(f"suggested_sku {suggested[:60]!r} is no product of Amazon (AMZN-<marketplace>-<ASIN>)")
+        )
     asin = (entry.get("amazon_asin") or (named[2] if named else "")).upper()
     if not is_asin(asin):
-        raise ValueError(f"amazon_asin {asin[:60]!r} is no ASIN" if asin else "neither amazon_asin nor suggested_sku")
+        raise ValueError(
+            languages.told(f"amazon_asin {asin[:60]!r} is no ASIN")
+            if asin
+            else languages.told("neither amazon_asin nor suggested_sku")
+        )
     countries = {where: _country(where, value) for where, value in _marketplaces_named(raw).items()}
     marketplace = next(iter(countries.values()), file)
     if not marketplace:
-        raise ValueError("it names no marketplace, and neither does the file, though other entries do")
+        raise ValueError(languages.told("it names no marketplace, and neither does the file, though other entries do"))
     if named is not None and named.groups() != (marketplace, asin):
-        raise ValueError(f"suggested_sku {suggested} does not belong to {asin} in {marketplace}")
+        raise ValueError(languages.told(f"suggested_sku {suggested} does not belong to {asin} in {marketplace}"))
     others = {"its _raw_summary": countries.get(_SUMMARY, ""), "the file": file}
     differing = [f"{where} names {country}" for where, country in others.items() if country not in ("", marketplace)]
     item = AmazonItem(
@@ -226,7 +241,7 @@ def _item(raw: object, file: str, told: list[str]) -> tuple[AmazonItem, str]:
         parent_asin=(entry.get("amazon_parent_asin") or "").upper(),
         images=(),
     )
-    return item, f"it is of {marketplace}, though {' and '.join(differing)}" if differing else ""
+    return item, languages.told(f"it is of {marketplace}, though {' and '.join(differing)}") if differing else ""
 
 
 def _images(raw: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, ItemImage | str]]:
@@ -239,7 +254,7 @@ def _images(raw: Mapping[str, Any], told: list[str]) -> Iterator[tuple[str, Item
         for image in listed:
             yield "list", _image(image, told)
     elif listed is not None:
-        yield "list", "amazon_images is not a list"
+        yield "list", languages.told("amazon_images is not a list")
     exported = raw.get("_raw_images")
     coded = exported if isinstance(exported, dict) else {}
     for variant, image in coded.items():
@@ -258,7 +273,7 @@ def _image(raw: object, told: list[str]) -> ItemImage | str:
     try:
         image, left_out = read_details(_IMAGE, raw, _DETAILS)
     except Exception as error:  # noqa: BLE001 - as above
-        return f"an image that cannot be read: {reason_of(error)}"
+        return languages.told(f"an image that cannot be read: {reason_of(error)}")
     told += left_out
     return ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
 
@@ -269,7 +284,9 @@ def reason_of(error: Exception) -> str:
         return str(error) if isinstance(error, ValueError) else error_reason(error)
     problem = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
-    words = {"missing": "missing", "dict_type": "not an object", "string_type": "not a text"}.get(
-        problem["type"], problem["msg"]
-    )
+    words = {
+        "missing": "missing",
+        "dict_type": languages.told("not an object"),
+        "string_type": languages.told("not a text"),
+    }.get(problem["type"], problem["msg"])
     return f"{field}: {words}" if field else words

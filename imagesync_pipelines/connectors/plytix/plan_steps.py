@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.gallery import picture_key
@@ -16,6 +17,7 @@ from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.connectors.plytix.unmatched import whole_runs
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.plans import CLEAN_UP
 from imagesync_pipelines.sync.planned import (
     POLICY,
@@ -28,7 +30,9 @@ from imagesync_pipelines.sync.planned import (
 )
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
-DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
+DOUBTFUL = N_(
+    "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
+)
 # As many as the UI shows of a plan.
 SHOWN_PICTURES = 12
 
@@ -167,7 +171,7 @@ def _stored(
         becomes=changing["fingerprint_after"].fillna("-"),
     )
     cost = galleries.cost
-    pace = f", at least {cost.minutes:g} minutes at the account's pace" if cost.minutes else ""
+    pace = languages.told(f", at least {cost.minutes:g} minutes at the account's pace") if cost.minutes else ""
     first = changes.drop_duplicates("picture").head(0 if made_for else SHOWN_PICTURES)
     small = [
         (f"{variant or '?'} {key}", picture_url(key, context.settings, longest_side=SMALL_SIDE))
@@ -177,7 +181,7 @@ def _stored(
         context,
         galleries,
         plan_id,
-        cost=f"{cost.calls} calls to Plytix, {len(galleries.uploads)} uploads among them{pace}.",
+        cost=languages.told(f"{cost.calls} calls to Plytix, {len(galleries.uploads)} uploads among them{pace}."),
         changes=changes.loc[:, ["change", "product", "variant", "picture", "becomes", "reason"]],
         shown={
             "unknown_products": Texts(galleries.unknown),
@@ -186,7 +190,10 @@ def _stored(
             "report": bounded(report),
             "pictures": Pictures(small, picture_fetcher(context.installation.settings)),
             "left_in_plytix": Table(
-                pd.DataFrame(sorted(left.items()), columns=["seconds of the window", "calls left"])
+                pd.DataFrame(
+                    sorted(left.items()),
+                    columns=[languages.told("seconds of the window"), languages.told("calls left")],
+                )
             ),
         },
     )
@@ -194,10 +201,12 @@ def _stored(
 
 def _more_warnings(galleries: planning.GalleryPlan, read: ProductsRead, left: dict[int, int]) -> Iterator[str]:
     if read.stopped:
-        yield f"The products could not be read, so nothing was planned or changed: {read.stopped}"
+        yield languages.told(f"The products could not be read, so nothing was planned or changed: {read.stopped}")
     hour = max(left, default=0)
     if galleries.cost.calls > left.get(hour, galleries.cost.calls):
         yield (
-            f"The plan needs {galleries.cost.calls} calls and the account has {left[hour]} left for {hour // 60} "
-            "minutes; what does not fit waits for the next run."
+            languages.told(
+                f"The plan needs {galleries.cost.calls} calls and the account has {left[hour]} left for {hour // 60} "
+                "minutes; what does not fit waits for the next run."
+            )
         )

@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.plytix.gallery import (
 )
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, row_frame
 from imagesync_pipelines.sync.guard import approved, guard, is_limited
@@ -26,7 +27,7 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Plan
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned
 
-UNKNOWN_PRODUCT = "Plytix has no product with this SKU (yet); nothing is written, the next run looks again"
+UNKNOWN_PRODUCT = N_("Plytix has no product with this SKU (yet); nothing is written, the next run looks again")
 # One row per group that changes: what applying needs of it, as JSON.
 PAYLOAD_COLUMNS = ("group", "task")
 # The changes after which a picture is there.
@@ -299,21 +300,27 @@ def _ends_in_wrong_order(task: Task, known: Known) -> bool:
 
 def _warnings(made: GalleryPlan, tasks: Mapping[str, Task], left: int) -> Iterator[str]:
     if made.unknown:
-        yield f"Plytix has no product for {len(made.unknown)} listings, such as {made.unknown[0]}; they wait for it."
+        yield told(
+            f"Plytix has no product for {len(made.unknown)} listings, such as {made.unknown[0]}; they wait for it."
+        )
     if made.wrong_order:
         yield (
-            f"{len(made.wrong_order)} galleries, such as that of {made.wrong_order[0]}, will be in another order than "
-            "their listings; PLYTIX_STRATEGY=patch puts them in order."
+            told(
+                f"{len(made.wrong_order)} galleries, such as that of {made.wrong_order[0]}, will be in "
+                "another order than their listings; PLYTIX_STRATEGY=patch puts them in order."
+            )
         )
     if left:
-        yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
+        yield told(f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off.")
     # The own values of a variant hide what would flow from its parent.
     changing = made.payload[0]["group"]
     variants = [sku for sku in changing if tasks[sku].images and tasks[sku].product.parent_id is not None]
     if variants:
         yield (
-            f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "
-            "there, their own hide those of their parents, and PLYTIX_INHERITED_GALLERIES has to be true."
+            told(
+                f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "
+                "there, their own hide those of their parents, and PLYTIX_INHERITED_GALLERIES has to be true."
+            )
         )
 
 

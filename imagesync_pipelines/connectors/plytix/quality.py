@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.imaging.hashes import look_at
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.apply import item_failure
 from imagesync_pipelines.sync.steps import CheckResult, Table, Texts
@@ -25,15 +27,17 @@ from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 # Name → what it says; the names are the true sentences, the texts explain them in the UI.
 PICTURE_CHECKS = {
-    "every_image_is_large_enough": "The longest side has PLYTIX_MIN_LONGEST_SIDE pixels, so that Amazon can zoom.",
-    "every_image_can_be_decoded": "The address gives a picture that can be read to its last byte.",
-    "every_main_image_has_a_white_background": "The border of MAIN is white, as Amazon's own rules want it (sampled).",
-    "no_listing_shows_an_image_twice": "No two pictures of a listing look the same, whatever their ids and sizes.",
-    "every_product_with_images_has_a_main_image": "A listing without MAIN leaves the thumbnail as it is.",
+    "every_image_is_large_enough": N_("The longest side has PLYTIX_MIN_LONGEST_SIDE pixels, so that Amazon can zoom."),
+    "every_image_can_be_decoded": N_("The address gives a picture that can be read to its last byte."),
+    "every_main_image_has_a_white_background": N_(
+        "The border of MAIN is white, as Amazon's own rules want it (sampled)."
+    ),
+    "no_listing_shows_an_image_twice": N_("No two pictures of a listing look the same, whatever their ids and sizes."),
+    "every_product_with_images_has_a_main_image": N_("A listing without MAIN leaves the thumbnail as it is."),
 }
 PRODUCT_CHECK = {
     "every_listing_has_a_product": (
-        "Plytix has a product for every listing; images of a listing without one wait for it."
+        N_("Plytix has a product for every listing; images of a listing without one wait for it.")
     )
 }
 # Of 64 bits; the same picture in another size differs in a few, two pictures of one shoe in a dozen.
@@ -75,7 +79,7 @@ def check_images(context: Run) -> Mapping[str, CheckResult]:
     return {
         name: CheckResult(
             passed=not found,
-            description=f"{len(found)} found; {len(seen)} pictures were looked at",
+            description=languages.told(f"{len(found)} found; {len(seen)} pictures were looked at"),
             shown={
                 "found": Table(pd.DataFrame(found, columns=["product", "picture", "what"])),
                 "number": len(found),
@@ -90,7 +94,7 @@ def check_products(context: Run) -> Mapping[str, CheckResult]:
     """Whether Plytix has a product for every listing, as it was last read. Raises HandOverMissingError."""
     read = context.look_at("products", ProductsRead)
     (name,) = PRODUCT_CHECK
-    told = read.stopped or f"{len(read.unknown)} listings without a product in Plytix"
+    told = read.stopped or languages.told(f"{len(read.unknown)} listings without a product in Plytix")
     return {name: CheckResult(not read.unknown and not read.stopped, told, {"products": Texts(read.unknown)})}
 
 
@@ -137,8 +141,10 @@ def findings(listings: Sequence[Listing], seen: Mapping[str, Seen], least: int) 
             picture = seen.get(image.key)
             longest = max(image.width or 0, image.height or 0) if picture is None else picture.longest
             if 0 < longest < least:
-                what = f"has {longest} pixels on its longest side, {least} are wanted"
-                small.append(Finding(sku, image.key, f"{image.variant or 'an image'} {what}"))
+                what = languages.told(
+                    f"{image.variant or N_('an image')} has {longest} pixels on its longest side, {least} are wanted"
+                )
+                small.append(Finding(sku, image.key, what))
             if picture is None:
                 continue
             if picture.fault:
@@ -146,13 +152,15 @@ def findings(listings: Sequence[Listing], seen: Mapping[str, Seen], least: int) 
                 continue
             decoded.append((image, picture.hash))
             if image.variant == MAIN and picture.white_edge < WHITE_SHARE:
-                what = f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round"
+                what = languages.told(f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round")
                 not_white.append(Finding(sku, image.key, what))
         for (one, its_hash), (other, other_hash) in combinations(decoded, 2):
             if (its_hash ^ other_hash).bit_count() <= ALIKE_BITS:
-                twins.append(Finding(sku, other.key, f"{other.variant} looks the same as {one.variant}"))
+                twins.append(
+                    Finding(sku, other.key, languages.told(f"{other.variant} looks the same as {one.variant}"))
+                )
         if listing.images and listing.main is None:
-            without_main.append(Finding(sku, "", "it has images, but no MAIN"))
+            without_main.append(Finding(sku, "", languages.told("it has images, but no MAIN")))
     return found
 
 

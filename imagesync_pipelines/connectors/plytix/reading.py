@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import model, rules
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
@@ -62,9 +63,11 @@ def listings(context: Run, options: ListingsOptions) -> StepResult:
         with closing(CatalogueApi(context.settings, context.installation.engine)) as amazon:
             read = as_amazon_has_them(read, amazon.items, country or "")
             calls = amazon.calls
-    warnings = [*read.warnings, *_set_aside_warning("entries or images", read.set_aside)]
+    warnings = [*read.warnings, *_set_aside_warning(languages.told("entries or images"), read.set_aside)]
     if read.missing:
-        warnings.append(f"Amazon's catalogue lacks {len(read.missing)} products, such as {read.missing[0]}.")
+        warnings.append(
+            languages.told(f"Amazon's catalogue lacks {len(read.missing)} products, such as {read.missing[0]}.")
+        )
     read = read.model_copy(update={"marketplace": country or "", "warnings": tuple(warnings)})
     context.keep("listings", read)
     return StepResult(
@@ -79,7 +82,9 @@ def listings(context: Run, options: ListingsOptions) -> StepResult:
             "missing_at_amazon": Texts(read.missing),
             "warnings": Texts(warnings),
         },
-        lines=[f"{context.account}: {len(read.items)} products in {read.source} (shape: {read.shape})."],
+        lines=[
+            languages.told(f"{context.account}: {len(read.items)} products in {read.source} (shape: {read.shape}).")
+        ],
         warnings=warnings,
     )
 
@@ -96,7 +101,7 @@ def images(context: Run, _: NoOptions) -> StepResult:
     found, bad = rules.choose_listings(read.items, [read.marketplace] if read.marketplace else [])
     warnings = [*read.warnings, *_set_aside_warning("images", bad)]
     if read.marketplace and not found:
-        warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
+        warnings.append(languages.told(f"There is no listing of the marketplace {read.marketplace}."))
     set_aside = (*read.set_aside, *bad)
     _put_aside(context, read, set_aside)
     context.keep(
@@ -121,8 +126,10 @@ def images(context: Run, _: NoOptions) -> StepResult:
             "set_aside": Table(pd.DataFrame(list(set_aside), columns=["where", "reason", "url"])),
         },
         lines=[
-            f"{context.account}: {numbers['images/refs']} images of {numbers['images/unique']} pictures on "
-            f"{numbers['products/with_images']} of {len(found)} listings."
+            languages.told(
+                f"{context.account}: {numbers['images/refs']} images of {numbers['images/unique']} pictures on "
+                f"{numbers['products/with_images']} of {len(found)} listings."
+            )
         ],
         warnings=warnings,
     )
@@ -162,8 +169,10 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             )
     read = read.model_copy(update={"calls": api.calls - calls, "told": () if read.stopped else tuple(api.told())})
     context.keep("products", read)
-    again = f"; {read.recognised} assets were recognised by their names" if read.recognised else ""
-    told = f"{len(read.products)} products read from Plytix, {len(read.unknown)} it does not have{again}."
+    again = languages.told(f"; {read.recognised} assets were recognised by their names") if read.recognised else ""
+    told = languages.told(
+        f"{len(read.products)} products read from Plytix, {len(read.unknown)} it does not have{again}."
+    )
     return StepResult(
         rows=len(read.products),
         numbers={"products/unknown": len(read.unknown), "api/calls": read.calls},
@@ -172,7 +181,10 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             "recognised_assets": read.recognised,
             "stopped": read.stopped or "-",
         },
-        lines=[f"{context.account}: {f'no product was read from Plytix: {read.stopped}' if read.stopped else told}"],
+        lines=[
+            f"{context.account}: "
+            + (languages.told(f"no product was read from Plytix: {read.stopped}") if read.stopped else told)
+        ],
     )
 
 
@@ -284,4 +296,6 @@ def _put_aside(context: Run, read: model.ListingsRead, set_aside: Sequence[model
 
 
 def _set_aside_warning(what: str, set_aside: Sequence[model.SetAside]) -> list[str]:
-    return [f"{len(set_aside)} {what} cannot be used; {one.where}: {one.reason}." for one in set_aside[:1]]
+    return [
+        languages.told(f"{len(set_aside)} {what} cannot be used; {one.where}: {one.reason}.") for one in set_aside[:1]
+    ]

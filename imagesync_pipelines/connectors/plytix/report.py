@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.plytix import planning
 from imagesync_pipelines.connectors.plytix.gallery import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN, address_of
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.products.showing import pixels
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import among
@@ -198,4 +199,4 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
         .order_by(link.account)
     )
     for account, images, since in connection.execute(query):
-        yield ImagePlace(account, images, since, "in the product's gallery")
+        yield ImagePlace(account, images, since, told("in the product's gallery"))

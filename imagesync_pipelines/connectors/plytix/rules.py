@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from imagesync_pipelines.connectors.plytix.errors import BadImageUrlError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, Listing, ListingImage, SetAside
+from imagesync_pipelines.languages import N_
 
 SKU_PREFIX = "AMZN-"
 MAIN = "MAIN"
@@ -44,11 +45,11 @@ class Marketplace(NamedTuple):
 
 
 _ALL = (
-    Marketplace("ATVPDKIKX0DER", "US", NORTH_AMERICA, "United States", "amazon.com"),
+    Marketplace("ATVPDKIKX0DER", "US", NORTH_AMERICA, N_("United States"), "amazon.com"),
     Marketplace("A2EUQ1WTGCTBG2", "CA", NORTH_AMERICA, "Canada", "amazon.ca"),
     Marketplace("A1AM78C64UM0Y8", "MX", NORTH_AMERICA, "Mexico", "amazon.com.mx"),
     Marketplace("A2Q3Y263D00KWC", "BR", NORTH_AMERICA, "Brazil", "amazon.com.br"),
-    Marketplace("A1F83G8C2ARO7P", "UK", EUROPE, "United Kingdom", "amazon.co.uk"),
+    Marketplace("A1F83G8C2ARO7P", "UK", EUROPE, N_("United Kingdom"), "amazon.co.uk"),
     Marketplace("A28R8C7NBKEWEA", "IE", EUROPE, "Ireland", "amazon.ie"),
     Marketplace("A1PA6795UKMFR9", "DE", EUROPE, "Germany", "amazon.de"),
     Marketplace("A13V1IB3VIYZZH", "FR", EUROPE, "France", "amazon.fr"),
@@ -59,10 +60,10 @@ _ALL = (
     Marketplace("A1C3SOZRARQ6R3", "PL", EUROPE, "Poland", "amazon.pl"),
     Marketplace("A33AVAJ2PDY3EV", "TR", EUROPE, "Turkey", "amazon.com.tr"),
     Marketplace("AMEN7PMS3EDWL", "BE", EUROPE, "Belgium", "amazon.com.be"),
-    Marketplace("A2VIGQ35RCS4UG", "AE", EUROPE, "United Arab Emirates", "amazon.ae"),
-    Marketplace("A17E79C6D8DWNP", "SA", EUROPE, "Saudi Arabia", "amazon.sa"),
+    Marketplace("A2VIGQ35RCS4UG", "AE", EUROPE, N_("United Arab Emirates"), "amazon.ae"),
+    Marketplace("A17E79C6D8DWNP", "SA", EUROPE, N_("Saudi Arabia"), "amazon.sa"),
     Marketplace("ARBP9OOSHTCHU", "EG", EUROPE, "Egypt", "amazon.eg"),
-    Marketplace("AE08WJ6YKNBMC", "ZA", EUROPE, "South Africa", "amazon.co.za"),
+    Marketplace("AE08WJ6YKNBMC", "ZA", EUROPE, N_("South Africa"), "amazon.co.za"),
     Marketplace("A21TJRUUN4KGV", "IN", EUROPE, "India", "amazon.in"),
     Marketplace("A1VC38T7YXB528", "JP", FAR_EAST, "Japan", "amazon.co.jp"),
     Marketplace("A39IBJ37TRP1C6", "AU", FAR_EAST, "Australia", "amazon.com.au"),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from imagesync_pipelines.accounts.file import Accounts, Count, KnownAccounts, Secret, Section, Text, account_key
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Cron, EnvironmentSettings, Place
 
 
@@ -104,7 +105,7 @@ def plytix_accounts(accounts: Accounts) -> KnownAccounts[PlytixAccount]:
     urls: dict[str, str] = {}
     for alias, account in found.items():
         urls |= {f"[plytix.accounts.{alias}] url": account.url, f"[plytix.accounts.{alias}] auth_url": account.auth_url}
-    return KnownAccounts("Plytix account", found, accounts.check_urls(urls))
+    return KnownAccounts(told("Plytix account"), found, accounts.check_urls(urls))
 
 
 class ListingsOptions(BaseModel):

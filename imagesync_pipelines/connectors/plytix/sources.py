@@ -13,6 +13,7 @@ from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ListingsRead, SetAside
 from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, SKU_PREFIX, amazon_sku
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import open_root
@@ -112,7 +113,7 @@ def as_amazon_has_them(
         "items": tuple(items),
         "set_aside": tuple(set_aside),
         "missing": tuple(dict.fromkeys(missing)),
-        "warnings": (*read.warnings, *details_told("Amazon's catalogue", left_out)),
+        "warnings": (*read.warnings, *details_told(told("Amazon's catalogue"), left_out)),
     }
     return read.model_copy(update={"shape": LIVE_SHAPE, **found})
 

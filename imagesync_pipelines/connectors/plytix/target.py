@@ -8,6 +8,7 @@ from itertools import islice
 
 import pandas as pd
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.plytix import errors, planning
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.gallery import IN_GALLERY, IN_GALLERY_AND_THUMBNAIL, merged, picture_key
@@ -16,18 +17,19 @@ from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMa
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.uploads import Uploads
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.outbox import IN_PART, Details
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.remote import WHOLE_FRESH_FOR
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
-NOT_UPLOADED = "the image is not in Plytix: "
-OTHER_THUMBNAIL = "Plytix accepted the thumbnail, but its answer has another one; the next run looks again"
-NO_PRODUCT = "Plytix has no product with this SKU any more; the next run looks again"
-NOT_THERE = "Plytix accepted the gallery, but its answer lacks this image; the next run looks again"
-STILL_THERE = "Plytix accepted the gallery, but its answer still holds this image; the next run looks again"
-STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet"
+NOT_UPLOADED = N_("the image is not in Plytix: ")
+OTHER_THUMBNAIL = N_("Plytix accepted the thumbnail, but its answer has another one; the next run looks again")
+NO_PRODUCT = N_("Plytix has no product with this SKU any more; the next run looks again")
+NOT_THERE = N_("Plytix accepted the gallery, but its answer lacks this image; the next run looks again")
+STILL_THERE = N_("Plytix accepted the gallery, but its answer still holds this image; the next run looks again")
+STILL_THUMBNAIL = N_("the MAIN image that is to replace it is not the thumbnail yet")
 
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
@@ -162,7 +164,7 @@ class GalleryTarget:
             except _NOT_OF_ONE_IMAGE:
                 raise
             except UpstreamError as error:
-                why = "the thumbnail could not be set: " + error_reason(error)
+                why = languages.told(f"the thumbnail could not be set: {error_reason(error)}")
         reasons |= self._told_of_thumbnail(work, reasons, thumbnail, answered, why)
 
     def _append(self, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:
@@ -302,7 +304,7 @@ class GalleryTarget:
 
     def _not_uploaded(self, work: GroupWork) -> dict[str, str]:
         return {
-            row.key: NOT_UPLOADED + self.made.failed.get(picture_key(row.key), "it was not uploaded")
+            row.key: NOT_UPLOADED + self.made.failed.get(picture_key(row.key), languages.told("it was not uploaded"))
             for row in work.rows
             if row.change is not Change.REMOVE and self.uploads.asset_of(picture_key(row.key)) is None
         }

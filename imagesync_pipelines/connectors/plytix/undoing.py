@@ -32,6 +32,7 @@ from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.target import FATAL, NO_PRODUCT, NOT_THERE, OTHER_THUMBNAIL, STILL_THERE
 from imagesync_pipelines.connectors.plytix.unmatched import whole_runs
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.effects import Effect, EffectRow
 from imagesync_pipelines.storage.outbox import IN_PART
 from imagesync_pipelines.sync import carry_out
@@ -46,10 +47,10 @@ from imagesync_pipelines.sync.steps import StepResult, Texts
 from imagesync_pipelines.sync.undo import BY_COMMAND, moved_only
 from imagesync_pipelines.sync.undoing import Asked, groups_asked, limits_of_undo, undo_result, what_to_undo
 
-_GONE = "Plytix has no product with this SKU any more"
-_NO_ASSET = "nothing is known of its asset"
-_NO_ORDER = "nothing is known of the former order of its gallery"
-_REORDERED = "the order of its gallery was changed since by somebody else"
+_GONE = N_("Plytix has no product with this SKU any more")
+_NO_ASSET = N_("nothing is known of its asset")
+_NO_ORDER = N_("nothing is known of the former order of its gallery")
+_REORDERED = N_("the order of its gallery was changed since by somebody else")
 
 
 def plan_undo(context: Run, options: Asked, api: PlytixApi) -> StepResult:
@@ -101,7 +102,7 @@ def plan_undo(context: Run, options: Asked, api: PlytixApi) -> StepResult:
         warnings=tuple(guarded.warnings),
         calls=api.calls - calls,
     )
-    cost = f"{number} calls to Plytix, no upload among them."
+    cost = told(f"{number} calls to Plytix, no upload among them.")
     kept = whole_runs(context.installation.engine, context.account)
     return undo_result(context, planned, undoing, found, names={}, groups="products", cost=cost, kept=kept)
 
@@ -119,25 +120,27 @@ def apply_undo(context: Run, loaded: carry_out.Loaded, api: PlytixApi) -> StepRe
             target,
             ledger,
             payload=payload,
-            what="product images",
+            what=told("product images"),
             fatal=FATAL,
             identify=lambda: identity.record(api.told()),
             spent=lambda: api.calls - calls,
         )
     left = [
-        f"{len(target.thumbnails)} products keep their thumbnail, the first is {sku}: {why}; set it in Plytix."
+        told(f"{len(target.thumbnails)} products keep their thumbnail, the first is {sku}: {why}; set it in Plytix.")
         for sku, why in sorted(target.thumbnails.items())[:1]
     ]
     warnings = carry_out.applied_warnings(
-        context, loaded, applied, what="product images", stopped=target.stopped, found=left
+        context, loaded, applied, what=told("product images"), stopped=target.stopped, found=left
     )
     summary = carry_out.applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=api.calls - calls)
     return StepResult(
         rows=applied.kept + applied.added + applied.updated,
         shown={"errors": Texts(applied.errors), "account": identity.said(), "stopped": target.stopped or "-"},
         lines=[
-            f"{context.account}: plan {loaded.header.id}: {len(applied.affected)} products are as they were; "
-            f"{summary.api_calls} calls."
+            told(
+                f"{context.account}: plan {loaded.header.id}: {len(applied.affected)} products are as they were; "
+                f"{summary.api_calls} calls."
+            )
         ],
         warnings=summary.warnings,
         summary=summary,

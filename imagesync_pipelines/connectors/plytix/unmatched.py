@@ -7,12 +7,13 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.sync.connector import WithoutMatch
 
-REASON = "Plytix has no product with this SKU; add it there, or correct the SKU in the mapping file"
+REASON = N_("Plytix has no product with this SKU; add it there, or correct the SKU in the mapping file")
 
 
 def without_match(engine: sa.Engine, storage: UPath, account: str) -> Sequence[WithoutMatch]:

@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.edge.client.bodies import (
 )
 from imagesync_pipelines.connectors.edge.model import IllegibleRow, Photo, legible_id, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings, HeadOfficeAccount
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
@@ -71,7 +72,9 @@ class HeadOfficeDialect(Dialect):
         if answer.good:
             return answer
         kind, what = refusal(404, unknown="store not found" in text_in(answer.data, "message").lower())
-        return answer.error(kind, f"{what}; nothing was removed on that" if kind is errors.StoreUnknownError else what)
+        return answer.error(
+            kind, told(f"{what}; nothing was removed on that") if kind is errors.StoreUnknownError else what
+        )
 
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a 403, and a 404 that is not the head office's own."""
@@ -106,9 +109,9 @@ class HeadOfficeApi:
             is_ours=True,
         )
         account = TokenPolicy(
-            system="the head office",
-            credentials=f"user name and password (user {head_office.username})",
-            advice="check the account there and in the accounts file",
+            system=told("the head office"),
+            credentials=told(f"user name and password (user {head_office.username})"),
+            advice=told("check the account there and in the accounts file"),
             path="api/v1/token/",
             body={"username": head_office.username, "password": head_office.password.get_secret_value()},
             read=lambda data: (
@@ -200,7 +203,7 @@ class HeadOfficeApi:
         if status.lower() != "success" or (counted is not None and int(counted[1]) != len(rows)):
             said = "; ".join(filter(None, (status, message)))[:200] or "nothing"
             raise answer.error(
-                BadAnswerError, f"HTTP {answer.status}, but it does not say that it took the report: {said}"
+                BadAnswerError, told(f"HTTP {answer.status}, but it does not say that it took the report: {said}")
             )
 
     def _call(self, method: str, path: str, params: Mapping[str, Param], json: object = None) -> Answer:
@@ -211,16 +214,16 @@ class HeadOfficeApi:
         data = answer.data.get("data") if isinstance(answer.data, dict) else None
         bad = errors.BadListingError
         if not isinstance(data, dict):
-            raise answer.error(bad, "the answer is JSON but no listing: an object `data` was expected")
+            raise answer.error(bad, told("the answer is JSON but no listing: an object `data` was expected"))
         rows, total, following = data.get("photos"), data.get("total"), data.get("next_offset")
         if not isinstance(rows, list):
-            raise answer.error(bad, "the listing has no usable photos: a list was expected")
+            raise answer.error(bad, told("the listing has no usable photos: a list was expected"))
         if not _is_count(total):
-            raise answer.error(bad, "the listing has no usable total: a whole number was expected")
+            raise answer.error(bad, told("the listing has no usable total: a whole number was expected"))
         if not data.get("has_more"):
             following = None
         elif not _is_count(following) or following <= offset or not rows:
-            what = f"the listing says that more follows offset {offset}, but not where; it would never end"
+            what = told(f"the listing says that more follows offset {offset}, but not where; it would never end")
             raise answer.error(bad, what)
         left_out: list[tuple[str, str]] = []
         read = [photo_from_json(row, self._zone, lambda photo, what: left_out.append((photo, what))) for row in rows]

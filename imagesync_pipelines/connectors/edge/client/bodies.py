@@ -15,6 +15,7 @@ import urllib3
 
 from imagesync_pipelines.connectors.edge import errors
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.telemetry import spans
 from imagesync_pipelines.upstream.answers import Place, failure_of_status, failure_without_answer, place_of
 from imagesync_pipelines.upstream.errors import (
@@ -48,10 +49,10 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 def refusal(status: int | None, *, unknown: bool = False) -> tuple[type[UpstreamError], str]:
     """What a 403 or 404 means for the whole store, the error and its words; unknown: HO says so of the store."""
     if status == 403:
-        return errors.StoreNotAllowedError, "HTTP 403: this account may not read the photos of this store"
+        return errors.StoreNotAllowedError, told("HTTP 403: this account may not read the photos of this store")
     if unknown:
-        return errors.StoreUnknownError, "the head office does not know the store, or it is inactive"
-    return NotFoundError, "HTTP 404, but not the head office's own; is its url right?"
+        return errors.StoreUnknownError, told("the head office does not know the store, or it is inactive")
+    return NotFoundError, told("HTTP 404, but not the head office's own; is its url right?")
 
 
 @dataclass
@@ -82,20 +83,20 @@ class PhotoBody:
         above EDGE_MAX_PHOTO_MB.
         """
         if self.start + (self.length or 0) > self.limit:
-            raise self._error(BodyTooLargeError, f"{self.length} bytes are announced, {self.limit} are allowed")
+            raise self._error(BodyTooLargeError, told(f"{self.length} bytes are announced, {self.limit} are allowed"))
         try:
             while piece := self._response.read1(_CHUNK, decode_content=False):
                 self.received += len(piece)
                 if self.start + self.received > self.limit:
-                    raise self._error(BodyTooLargeError, f"the photo is larger than {self.limit} bytes")
+                    raise self._error(BodyTooLargeError, told(f"the photo is larger than {self.limit} bytes"))
                 if self.late():
-                    what = f"the photo was not complete in time; {self.received} bytes had come"
+                    what = told(f"the photo was not complete in time; {self.received} bytes had come")
                     raise self._error(DeadlineExceededError, what)
                 yield piece
         except (urllib3.exceptions.TimeoutError, TimeoutError):
-            raise self._error(UnavailableError, f"the photo stopped coming after {self.received} bytes") from None
+            raise self._error(UnavailableError, told(f"the photo stopped coming after {self.received} bytes")) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError):
-            raise self._error(TruncatedBodyError, f"the photo broke off after {self.received} bytes") from None
+            raise self._error(TruncatedBodyError, told(f"the photo broke off after {self.received} bytes")) from None
 
     def _error(self, kind: type[UpstreamError], what: str) -> UpstreamError:
         return self._place.error(kind, what, status=200)
@@ -182,7 +183,7 @@ class PhotoBodies:
                 return token, fetched
             found = self._exchange(itself, token.access, wanted, deadline)
             if isinstance(found, _SentOn):
-                refused = "redirected although it was asked not to; is the head office's url right?"
+                refused = told("redirected although it was asked not to; is the head office's url right?")
                 return token, place_of(url).error(RedirectRefusedError, refused, status=307)
             return token, found
 
@@ -225,7 +226,9 @@ class PhotoBodies:
     ) -> PhotoBody | _SentOn | UpstreamError:
         settings, place, left = self._settings, place_of(url), deadline - self._timing.clock()
         if left <= 0:
-            return place.error(DeadlineExceededError, f"not done within {settings.call_deadline:.0f} s", sent=False)
+            return place.error(
+                DeadlineExceededError, told(f"not done within {settings.call_deadline:.0f} s"), sent=False
+            )
         # Accept names no picture: the original HO would answer 406, its framework makes only JSON and HTML.
         headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **wanted}
         with self._lock:
@@ -257,9 +260,9 @@ class PhotoBodies:
     def _body(self, response: urllib3.BaseHTTPResponse, place: Place, deadline: float) -> PhotoBody | UpstreamError:
         headers, is_part = response.headers, response.status == 206
         found = _RANGE.fullmatch(headers.get("Content-Range", "").strip()) if is_part else None
-        problem = "a part of the photo came that does not say which" if is_part and found is None else ""
+        problem = told("a part of the photo came that does not say which") if is_part and found is None else ""
         if headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-            problem = "the photo is compressed although that was not asked for"
+            problem = told("the photo is compressed although that was not asked for")
         if problem:
             response.close()
             return place.error(BadAnswerError, problem, status=response.status)
@@ -282,15 +285,15 @@ class PhotoBodies:
             message = ""
         kind: type[UpstreamError]
         if status != 401 and (fault := _STORE_FAULT.search(said)):
-            kind, what = UnavailableError, f"the head office's object store refuses ({fault[1].decode()})"
+            kind, what = UnavailableError, told(f"the head office's object store refuses ({fault[1].decode()})")
         elif b"NoSuchKey" in said or (status == 404 and message and "not found" not in message):
-            kind, what = errors.ObjectMissingError, "the head office lists the photo but has no bytes for it"
+            kind, what = errors.ObjectMissingError, told("the head office lists the photo but has no bytes for it")
         elif status == 404 and message.startswith("photo not found"):
-            kind, what = errors.PhotoGoneError, "the head office no longer has this photo"
+            kind, what = errors.PhotoGoneError, told("the head office no longer has this photo")
         elif status in {403, 404}:
             kind, what = refusal(status, unknown=message.startswith("store not found"))
         elif 300 <= status < 400:
-            kind, what = RedirectRefusedError, "redirected; is the head office's url right?"
+            kind, what = RedirectRefusedError, told("redirected; is the head office's url right?")
         else:
             asked = retry_after_seconds(response.headers, self._timing.wall())
             return failure_of_status(place, status, said, asked)

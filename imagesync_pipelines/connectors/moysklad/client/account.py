@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client import answers
@@ -153,7 +154,7 @@ class MoyskladApi(Transport):
             raise AnswerLostError(f"{path}: no list of images came back")
         if reply.status >= 400:
             refused = [_element_error(reply, element) for element in reply.data if answers.errors_of(element)]
-            told = f"HTTP {reply.status} with a list that names no error"
+            told = languages.told(f"HTTP {reply.status} with a list that names no error")
             raise refused[0] if refused else reply.error(BadAnswerError, told)
         if not reply.data:
             raise AnswerLostError(f"{path}: {len(parts)} images were sent, and an empty list came back")
@@ -224,7 +225,9 @@ class MoyskladApi(Transport):
         answer = self.call(ApiRequest("GET", path, headers={"Accept": "*/*"}, accept=REDIRECTS))
         headers = {name.lower(): value for name, value in answer.headers.items()}
         if answer.status not in REDIRECTS or not headers.get("location"):
-            raise answer.error(BadAnswerError, f"HTTP {answer.status} without the redirect that was expected")
+            raise answer.error(
+                BadAnswerError, languages.told(f"HTTP {answer.status} without the redirect that was expected")
+            )
         return headers["location"]
 
     def _write(self, method: str, path: str, params: Mapping[str, Param], body: bytes) -> Answer:
@@ -269,11 +272,13 @@ class MoyskladApi(Transport):
         if isinstance(images, UpstreamError):
             raise images
         if images:
-            raise reply.error(BadAnswerError, f"{len(images)} images are there after all were to be removed")
+            raise reply.error(
+                BadAnswerError, languages.told(f"{len(images)} images are there after all were to be removed")
+            )
         return images
 
     def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
-        missing = "was written, and its images could not be read afterwards"
+        missing = languages.told("was written, and its images could not be read afterwards")
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {
             entity_id: errors.RowsMissingError(f"{kind} {entity_id} {missing}") for entity_id in ids
         }

@@ -17,6 +17,7 @@ import orjson
 from pydantic import Field, TypeAdapter
 from pydantic.functional_validators import PlainValidator
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.model import (
     TYPES,
@@ -28,6 +29,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Part,
 )
 from imagesync_pipelines.errors import error_reason
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, keepable, read_details
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
@@ -181,7 +183,9 @@ def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
     rows, meta = data.get("rows"), data.get("meta")
     size = meta.get("size") if isinstance(meta, dict) else None
     if not isinstance(rows, list) or not isinstance(size, int) or any(not isinstance(row, dict) for row in rows):
-        raise reply.error(BadAnswerError, f"HTTP {reply.status} without the list `rows` and its `meta.size`")
+        raise reply.error(
+            BadAnswerError, languages.told(f"HTTP {reply.status} without the list `rows` and its `meta.size`")
+        )
     return rows, size
 
 
@@ -189,7 +193,7 @@ def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> Assort
     entities, illegible = [], {}
     left_out: list[tuple[str, str]] = []
     for place, row in enumerate(rows, offset):
-        key = f"row {place}"
+        key = languages.told(f"row {place}")
         try:
             kind = type_of(row)
             key = f"{kind}:{_text(row, 'id')}"
@@ -240,9 +244,9 @@ _STATUSES: dict[int, type[UpstreamError]] = {
     **dict.fromkeys((500, 502, 503, 504), UnavailableError),
 }
 _HINTS: dict[type[UpstreamError], str] = {
-    errors.AccountRefusedError: "; check the token, or login and password, in the accounts file",
-    errors.AccountForbiddenError: "; check the rights of this account's user, and its tariff",
-    errors.StorageFullError: "; the account's owner must make room",
+    errors.AccountRefusedError: N_("; check the token, or login and password, in the accounts file"),
+    errors.AccountForbiddenError: N_("; check the rights of this account's user, and its tariff"),
+    errors.StorageFullError: N_("; the account's owner must make room"),
 }
 _MEGABYTES = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:МБ|Мб|мб|MB|Mb|mb|мегабайт)")
 
@@ -264,11 +268,13 @@ def refusal(place: Place, status: int, data: object, *, write: bool) -> Upstream
     entries, code = errors_of(data), code_of(data)
     fallback = errors.ImagesRefusedError if write else UpstreamError
     kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
-    number = f", error {code}" if code is not None else ""
+    number = languages.told(f", error {code}") if code is not None else ""
     said = "; ".join(filter(None, (str(entry.get("error_message") or entry.get("error") or "") for entry in entries)))
     # What is said about credentials may repeat them.
     refused = kind is errors.AccountRefusedError
-    words = "the credentials were refused" if refused else said[:200] or "no reason given"
+    words = (
+        languages.told("the credentials were refused") if refused else said[:200] or languages.told("no reason given")
+    )
     error = place.error(kind, f"HTTP {status}{number}: {words}{_HINTS.get(kind, '')}", status=status)
     if isinstance(error, errors.ImagesRefusedError):
         entry = next((entry for entry in entries if entry.get("code") == code), {})

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import MOSCOW, NOT_CARRIED_OUT, code_of, refusal
@@ -53,7 +54,7 @@ def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimi
         windows=lambda: windows,
         longest_pause=settings.max_pause_seconds,
         kind=errors.AccountStoppedError,
-        why=f"account {account.name} is asked to pause",
+        why=languages.told(f"account {account.name} is asked to pause"),
         weight=lambda now: weight_of(account.token_kind, now),
         parallel=PARALLEL,
         units_left=units_left,
@@ -111,7 +112,11 @@ class MoyskladDialect(Dialect):
         if answer.status < 400:
             # Neither a write, whose answer may be lost, nor a redirect must bring JSON.
             if data is None and not writes and not request.accept & REDIRECTS:
-                return parsed if isinstance(parsed, UpstreamError) else answer.error(BadAnswerError, "null came")
+                return (
+                    parsed
+                    if isinstance(parsed, UpstreamError)
+                    else answer.error(BadAnswerError, languages.told("null came"))
+                )
             return replace(answer, data=data)
         if isinstance(data, list) and answer.status < 500:
             return replace(answer, data=data)
@@ -121,7 +126,9 @@ class MoyskladDialect(Dialect):
         if isinstance(refused, RateLimitedError):
             if self._count("429") >= MOST_REFUSALS:
                 self._give_up(
-                    f"{MOST_REFUSALS} calls were refused (429) within a minute; does somebody else use its token?"
+                    languages.told(
+                        f"{MOST_REFUSALS} calls were refused (429) within a minute; does somebody else use its token?"
+                    )
                 )
             # Without it too many calls were in flight.
             refused.retry_after = retry_after_seconds(
@@ -129,9 +136,13 @@ class MoyskladDialect(Dialect):
             )
             return refused
         code = code_of(data)
-        failure = f"{request.method} {request.path} {dict(request.params)}: HTTP {answer.status}, error {code}"
+        failure = languages.told(
+            f"{request.method} {request.path} {dict(request.params)}: HTTP {answer.status}, error {code}"
+        )
         if self._count(failure) >= MOST_EQUAL_FAILURES:
-            self._give_up(f"the same request failed {MOST_EQUAL_FAILURES} times within a minute ({failure})")
+            self._give_up(
+                languages.told(f"the same request failed {MOST_EQUAL_FAILURES} times within a minute ({failure})")
+            )
         unknown = isinstance(refused, UnavailableError) and code not in NOT_CARRIED_OUT
         refused.ambiguous = writes and unknown
         return refused
@@ -158,8 +169,10 @@ class MoyskladDialect(Dialect):
             return len(times)
 
     def _give_up(self, why: str) -> NoReturn:
-        told = f"account {self._account} was stopped before МойСклад bans it: {why} What is done stays done; "
-        raise self._stop(errors.AccountStoppedError(f"{told}find the cause before the next run"))
+        told = languages.told(
+            f"account {self._account} was stopped before МойСклад bans it: {why} What is done stays done; "
+        )
+        raise self._stop(errors.AccountStoppedError(languages.told(f"{told}find the cause before the next run")))
 
 
 def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> SessionPolicy:

@@ -14,6 +14,7 @@ from imagesync_pipelines.connectors.plytix.mapping import reason_of
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Marketplace, amazon_sku, is_asin
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.details import ADDRESS_CHARACTERS, KEY_CHARACTERS, read_details
@@ -91,7 +92,7 @@ class CatalogueDialect(Dialect):
         if isinstance(error, RateLimitedError):
             error.retry_after = max(error.retry_after or 0.0, _PAUSE_SECONDS)
         if error.status == 403:
-            what = "HTTP 403: the application may not read the catalogue; check its roles at Amazon"
+            what = told("HTTP 403: the application may not read the catalogue; check its roles at Amazon")
             return NotAllowedError(what, host=error.host, path=error.path, status=403)
         return error
 
@@ -158,7 +159,7 @@ class CatalogueApi(Transport):
             answer = self.call(ApiRequest("GET", "catalog/2022-04-01/items", params, expect_json=True))
             data = answer.data if isinstance(answer.data, dict) else {}
             if not isinstance(data.get("items"), list):
-                raise answer.error(BadAnswerError, "Amazon's answer to a search holds no list `items`")
+                raise answer.error(BadAnswerError, told("Amazon's answer to a search holds no list `items`"))
             for row in data["items"]:
                 try:
                     item, details = item_from_json(row, place)
@@ -215,8 +216,8 @@ def catalogue_tokens(settings: PlytixSettings, timing: Timing) -> TokenHolder:
     base, _, path = settings.spapi_token_url.rpartition("/")
     policy = TokenPolicy(
         system="Amazon",
-        credentials="the application's credentials",
-        advice="check PLYTIX_SPAPI_CLIENT_ID, PLYTIX_SPAPI_CLIENT_SECRET and PLYTIX_SPAPI_REFRESH_TOKEN",
+        credentials=told("the application's credentials"),
+        advice=told("check PLYTIX_SPAPI_CLIENT_ID, PLYTIX_SPAPI_CLIENT_SECRET and PLYTIX_SPAPI_REFRESH_TOKEN"),
         path=path,
         body={
             "grant_type": "refresh_token",

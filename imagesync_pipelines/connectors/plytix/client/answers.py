@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.plytix import errors
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, parse_json
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
@@ -26,7 +27,7 @@ from imagesync_pipelines.upstream.transport import Dialect, RateLimit
 
 logger = logging.getLogger("imagesync.plytix")
 
-FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
+FORBIDDEN = N_("HTTP 403: this account may not do that; check its rights in Plytix")
 # Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
 _SMALLEST_PICTURE = 100
 THUMBNAIL = "thumbnail"
@@ -42,7 +43,7 @@ def rows_in(answer: Answer) -> list[Mapping[str, Any]]:
     """The rows of the envelope. Raises BadAnswerError when there is none."""
     rows = answer.data.get("data") if isinstance(answer.data, dict) else None
     if not answer.good or not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
-        raise answer.error(BadAnswerError, f"HTTP {answer.status} without the list `data` that was expected")
+        raise answer.error(BadAnswerError, told(f"HTTP {answer.status} without the list `data` that was expected"))
     return rows
 
 
@@ -50,7 +51,7 @@ def row_in(answer: Answer) -> Mapping[str, Any]:
     """The only row of the envelope. Raises BadAnswerError when there is not exactly one."""
     rows = rows_in(answer)
     if len(rows) != 1:
-        raise answer.error(BadAnswerError, f"{len(rows)} rows came where one was expected")
+        raise answer.error(BadAnswerError, told(f"{len(rows)} rows came where one was expected"))
     return rows[0]
 
 
@@ -86,7 +87,7 @@ def asset_ids(value: object) -> tuple[str, ...]:
     if isinstance(value, dict):
         value = value.get("id")
     if not isinstance(value, str) or not value:
-        raise ValueError("a media value is neither an asset nor the id of one")
+        raise ValueError(told("a media value is neither an asset nor the id of one"))
     return (value,)
 
 
@@ -115,7 +116,7 @@ def server_words(data: object) -> str:
     parts = [str(message)] if message else []
     parts += [f"{field}: {text}" for field, text in _problems(data)]
     line = " ".join("; ".join(parts).split())
-    return "".join(c for c in line if c.isprintable())[:200] or "it does not say why"
+    return "".join(c for c in line if c.isprintable())[:200] or told("it does not say why")
 
 
 def _problems(data: object) -> list[tuple[str, object]]:
@@ -165,11 +166,11 @@ def picture_asset(reply: Answer, row: Mapping[str, Any], filename: str) -> Asset
     asset, kind = asset_from_row(row, filename), text_in(row, "content_type")
     what = ""
     if kind and not kind.lower().startswith("image/"):
-        what = f"{kind[:60]} where a picture was expected"
+        what = told(f"{kind[:60]} where a picture was expected")
     elif asset.size is not None and asset.size < _SMALLEST_PICTURE:
-        what = f"{asset.size} bytes, which is no picture"
+        what = told(f"{asset.size} bytes, which is no picture")
     if what:
-        raise reply.error(errors.ImageRefusedError, f"the URL gave {what} (asset {asset.id})")
+        raise reply.error(errors.ImageRefusedError, told(f"the URL gave {what} (asset {asset.id})"))
     return asset
 
 
@@ -177,15 +178,18 @@ def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None)
     """What the refusal of a write means, by its status and by the fields that it names."""
     words = server_words(reply.data)
     kind: type[UpstreamError] = errors.WriteRefusedError
-    what = f"refused to change product {product_id} (HTTP {reply.status}): {words}"
+    what = told(f"refused to change product {product_id} (HTTP {reply.status}): {words}")
     if reply.status == 403:
         kind, what = errors.NotAllowedError, FORBIDDEN
     elif reply.status == 404 and "asset.id" in dict(_problems(reply.data)):
-        kind, what = errors.AssetGoneError, f"there is no asset {asset_id}"
+        kind, what = errors.AssetGoneError, told(f"there is no asset {asset_id}")
     elif reply.status == 404:
-        kind, what = errors.ProductUnfitError, f"there is no product {product_id}"
+        kind, what = errors.ProductUnfitError, told(f"there is no product {product_id}")
     elif reply.status == 422 and "label does not exist" in words:
-        kind, what = errors.ProductUnfitError, f"product {product_id} has no attribute {label}; check its family"
+        kind, what = (
+            errors.ProductUnfitError,
+            told(f"product {product_id} has no attribute {label}; check its family"),
+        )
     return reply.error(kind, what)
 
 
@@ -278,16 +282,20 @@ def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
 
 def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
     """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
-    return RateLimit(principal, windows, longest_pause, errors.HourSpentError, f"the calls of {principal} are used up")
+    return RateLimit(
+        principal, windows, longest_pause, errors.HourSpentError, told(f"the calls of {principal} are used up")
+    )
 
 
 def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:
     """The holder of an account's token."""
     policy = TokenPolicy(
         system="Plytix",
-        credentials=f"key and password of account {account.alias}",
-        advice="check them and auth_url in the accounts file (the keys of a development account work on its own hosts "
-        "only)",
+        credentials=told(f"key and password of account {account.alias}"),
+        advice=told(
+            "check them and auth_url in the accounts file (the keys of a development account work on its "
+            "own hosts only)"
+        ),
         path="auth/api/get-token",
         body={"api_key": account.api_key.get_secret_value(), "api_password": account.api_password.get_secret_value()},
         read=_given,

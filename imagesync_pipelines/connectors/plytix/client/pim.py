@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.connectors.plytix.client import answers
 from imagesync_pipelines.connectors.plytix.errors import ImageRefusedError, NotAllowedError, SearchRefusedError
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.identity import Told, only
 from imagesync_pipelines.upstream.retries import Timing
@@ -26,7 +28,7 @@ NAMES_PER_SEARCH = 50
 _ASSETS = "api/v1/assets"
 NOBODYS_SKU = "imagesync-doctor"
 # Where Plytix says whose account it is.
-BY_TOKEN, BY_ADDRESS = "token", "asset addresses"
+BY_TOKEN, BY_ADDRESS = "token", N_("asset addresses")
 
 
 class PlytixApi(Transport):
@@ -100,11 +102,13 @@ class PlytixApi(Transport):
             known = answers.existing_asset_id(reply.data)
             if known is None:
                 words = answers.server_words(reply.data)
-                raise reply.error(ImageRefusedError, f"conflict (409) without the id of an asset: {words}")
+                raise reply.error(
+                    ImageRefusedError, languages.told(f"conflict (409) without the id of an asset: {words}")
+                )
             return self._existing(known, filename), True
         if not reply.good:
             words = answers.server_words(reply.data)
-            raise reply.error(ImageRefusedError, f"refused the image (HTTP {reply.status}): {words}")
+            raise reply.error(ImageRefusedError, languages.told(f"refused the image (HTTP {reply.status}): {words}"))
         row = answers.written_row(reply)
         if "id" not in row:
             raise AnswerLostError(f"{_ASSETS}: answered HTTP {reply.status} without the id of the asset")
@@ -137,7 +141,9 @@ class PlytixApi(Transport):
             # The body decides, not the 201.
             named = answers.written_row(reply).get("id")
             if named != asset_id:
-                what = f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}"
+                what = languages.told(
+                    f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}"
+                )
                 raise AnswerLostError(what)
             return True
         if reply.status == 409:
@@ -182,7 +188,7 @@ class PlytixApi(Transport):
         """
         reply = self.call(ApiRequest("GET", f"{_ASSETS}/{asset_id}"))
         if not reply.good:
-            what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
+            what = languages.told(f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})")
             raise reply.error(ImageRefusedError, f"{what}: {answers.server_words(reply.data)}")
         return answers.picture_asset(reply, answers.row_in(reply), filename)
 
@@ -217,7 +223,9 @@ class PlytixApi(Transport):
                 raise reply.error(NotAllowedError, answers.FORBIDDEN)
             if not reply.good:
                 words = answers.server_words(reply.data)
-                raise reply.error(SearchRefusedError, f"the search was refused (HTTP {reply.status}): {words}")
+                raise reply.error(
+                    SearchRefusedError, languages.told(f"the search was refused (HTTP {reply.status}): {words}")
+                )
             rows = answers.rows_in(reply)
             self._addresses |= {answers.account_of_address(rows)} - {""}
             yield rows

@@ -65,5 +65,7 @@ def decide(
         ids |= {one.id for one in held.undecided(opened.engine) if one.id <= chosen.newest}
     done = held.decide(opened.engine, ids, decision, who.name)
     log.info("%s: %s of %s held rows", who.name, decision, done)
-    tell(request, f"{retold(held.DECIDED[decision].format(done))}." if done else _("Choose what to decide about."))
+    tell(
+        request, f"{retold(held.DECIDED[decision].format(number=done))}." if done else _("Choose what to decide about.")
+    )
     return go_on(str(request.app.url_path_for("held")))
