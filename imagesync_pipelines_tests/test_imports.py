@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 # What is imported by whatever uses it, never by a process that only wants to know what there is.
 _BY_THEIR_USERS = {
     "pandas", "numpy", "pyarrow", "apprise", "boto3", "botocore", "s3transfer", "obstore", "PIL", "pyvips",
@@ -49,18 +51,21 @@ def imported_by(more: str) -> set[str]:
     return {name.partition(".")[0] for name in found} | {name for name in found if name in _OF_QUALITY}
 
 
+@pytest.mark.slow
 def test_importing_the_definitions_imports_dagster_and_the_drivers_of_our_database_and_nothing_heavy() -> None:
     found = imported_by("pass")
     assert {"dagster", "sqlalchemy", "psycopg", "pydantic"} <= found
     assert found & _BY_THEIR_USERS == set()
 
 
+@pytest.mark.slow
 def test_making_the_definitions_imports_every_connector_and_none_of_what_only_some_runs_need() -> None:
     found = imported_by("loaded.defs()")
     assert "pandas" in found
     assert found & _BY_THE_USERS_OF_CONNECTORS == set()
 
 
+@pytest.mark.slow
 def test_a_connector_with_all_of_its_modules_that_speaks_english_imports_no_other_language_and_measures_nothing() -> (
     None
 ):
@@ -69,6 +74,7 @@ def test_a_connector_with_all_of_its_modules_that_speaks_english_imports_no_othe
     assert found & {*_OF_QUALITY, "babel"} == set()
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_not_searched_for_garbage_again_and_again() -> None:
     environment = {**os.environ, "IMAGESYNC_ENV_FILE": os.devnull}
     program = "import gc, imagesync_pipelines.definitions as d; d.defs(); print(gc.get_stats()[2], gc.isenabled())"

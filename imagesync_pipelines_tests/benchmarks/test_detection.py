@@ -10,6 +10,7 @@ from benchmarks.made_up import FAULTS, made_up
 PAGE = Path(__file__).parents[2] / "docs" / "quality.md"
 
 
+@pytest.mark.slow
 def test_the_quick_part_gives_what_the_page_says() -> None:
     seen = quick()
     page = PAGE.read_text(encoding="utf-8")

@@ -53,6 +53,7 @@ def test_every_command_explains_itself(capsys: Shown) -> None:
         assert re.search(rf"^  {name} +\S", shown.out, flags=re.MULTILINE), name
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_its_plan_and_apply_does_it(place: World, capsys: Shown) -> None:
     dry = call(place, capsys, "sync", "image-db", "--dry-run", "--force")
     found = re.search(r"plan (\d+): add 0, .*nothing is written yet, apply it with: imagesync apply \1$", dry.out, re.M)

@@ -109,6 +109,7 @@ def test_lists_of_commands_and_the_version_import_nothing_heavy(
     assert {name for name in modules if name.partition(".")[0] == "imagesync_pipelines"} == OURS
 
 
+@pytest.mark.slow
 def test_a_command_imports_what_it_needs_when_it_is_called(tmp_path: Path) -> None:
     modules = imported(tmp_path, "sync", "image-db", "--help")
     assert {"dagster", "imagesync_pipelines.cli.sync", "imagesync_pipelines.connectors.image_db.connector"} <= modules

@@ -25,6 +25,7 @@ def test_a_missing_module_is_named_by_the_extra_that_brings_it(module: str, extr
     assert missing_extra(module, REQUIREMENTS) == extra
 
 
+@pytest.mark.slow
 def test_a_command_without_its_part_ends_in_one_line_and_no_trace() -> None:
     without = "import sys; sys.modules['fastapi'] = None; from imagesync_pipelines.cli.main import main; "
     code = f"{without}sys.argv = ['imagesync', 'serve']; main()"

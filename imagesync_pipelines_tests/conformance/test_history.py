@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from imagesync_pipelines.sandbox.receivers import is_signed, receiver
 from imagesync_pipelines.storage.subscriptions import NewSubscription
 from imagesync_pipelines.upstream.signing import new_secret
@@ -60,6 +62,7 @@ def assert_exactly(told: list[dict[str, Any]], subject: Subject, site: Any) -> N
     assert [one for one in told if not one["sku"] or not one["run_id"]] == []
 
 
+@pytest.mark.slow
 def test_every_effect_is_in_the_history_once_with_what_was_before(subject: Subject, site: Any) -> None:
     with listening(subject, site) as told:
         first = site.sync(**subject.whole)

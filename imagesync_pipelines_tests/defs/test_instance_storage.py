@@ -277,6 +277,7 @@ def test_an_installation_without_the_address_of_its_records_is_refused(
         InstanceRef.from_dir(str(folder)).storage  # noqa: B018 - the property is what opens it
 
 
+@pytest.mark.slow
 def test_without_an_installation_a_command_and_its_children_share_records_that_go_with_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -289,6 +290,7 @@ def test_without_an_installation_a_command_and_its_children_share_records_that_g
     assert child.stdout.strip() == str([run])
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_command_without_an_installation_is_gone_when_it_ends(folder: Path) -> None:
     code = _RECORDED_BY_A_CHILD + f"import os; print(os.environ[{PASSING_FOLDER!r}])"
     child = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)

@@ -48,6 +48,7 @@ def shown(engine: sa.Engine) -> set[tuple[int, str]]:
         return {(row.product_id, row.external_id) for row in found}
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_some_pages_that_is_executed_again_is_not_carried_out(
     installed: Sandbox, database: sa.Engine
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_dry_run_of_some_pages_that_is_executed_again_is_not_carried_out(
     assert shown(database) == before
 
 
+@pytest.mark.slow
 def test_a_plan_by_itself_is_made_from_all_pages_and_never_from_a_part_that_somebody_chose(
     installed: Sandbox, database: sa.Engine
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_picture_over_the_limits_is_refused_and_a_large_one_decoded_in_the_chi
     assert derived(body, here_pixels=1000) == derived(body)
 
 
+@pytest.mark.slow
 def test_the_child_keeps_to_its_memory() -> None:
     body = bytes(pyvips.Image.black(12_000, 12_000, bands=3).pngsave_buffer(interlace=True))
     facts = check_image(body)

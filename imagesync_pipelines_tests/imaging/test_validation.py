@@ -265,6 +265,7 @@ def interlaced(pixels: int) -> bytes:
     return bytes(pyvips.Image.black(pixels, pixels, bands=3).pngsave_buffer(interlace=True))
 
 
+@pytest.mark.slow
 def test_the_child_may_not_take_more_memory_than_allowed() -> None:
     limits = DecodeLimits(child_memory=400 * 1024**2, here_pixels=1)
     assert check_image(interlaced(100), limits=limits).width == 100

@@ -47,6 +47,7 @@ def test_what_is_written_on_a_product_is_its_own_and_a_watermark_is_not(read: Re
 WORDS = "Oat flakes", "www.shop.com"
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_costs_one_picture_and_a_hostile_picture_never_comes_to_it(read: Read) -> None:
     read(made("", kind="box"))
     (child,) = (one for one in psutil.Process().children() if "imagesync_pipelines.imaging.words" in one.cmdline())

@@ -274,10 +274,23 @@ def test_rows_kept_in_a_refused_group_are_not_counted_so_that_planning_again_can
     assert (applied.kept, applied.refused) == (2, 1)
 
 
+@settings(max_examples=15)
 @given(worlds(deletion_limits=NEVER), st.data())
 def test_a_crash_at_any_effect_and_a_second_run_reach_the_state_of_an_uninterrupted_one(
     world: World, data: st.DataObject
 ) -> None:
+    crash_and_run_again(world, data)
+
+
+@pytest.mark.slow
+@given(worlds(deletion_limits=NEVER), st.data())
+def test_a_crash_at_any_effect_of_many_worlds_and_a_second_run_reach_the_state_of_an_uninterrupted_one(
+    world: World, data: st.DataObject
+) -> None:
+    crash_and_run_again(world, data)
+
+
+def crash_and_run_again(world: World, data: st.DataObject) -> None:
     target = FakeDatabase(rows_of(world.current), rows_of(world.wanted))
     states = group_states(world.current)
     counting = FakeDatabase(dict(target.rows), target.wanted)

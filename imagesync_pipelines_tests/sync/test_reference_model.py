@@ -4,6 +4,7 @@ from dataclasses import replace
 from random import Random
 
 import pandas as pd
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -46,8 +47,19 @@ def applied(world: World, guarded: Guarded) -> tuple[FakeDatabase, Applied]:
     return target, apply_database(guarded.plan, target, FakeQuarantine(), states=states, rows_per_batch=3)
 
 
+@settings(max_examples=15)
 @given(worlds(), st.booleans())
 def test_applying_a_guarded_plan_gives_the_state_of_the_law(world: World, force: bool) -> None:
+    assert_lawful(world, force=force)
+
+
+@pytest.mark.slow
+@given(worlds(), st.booleans())
+def test_applying_guarded_plans_of_many_worlds_gives_the_state_of_the_law(world: World, force: bool) -> None:
+    assert_lawful(world, force=force)
+
+
+def assert_lawful(world: World, *, force: bool) -> None:
     target, result = applied(world, planned(world, force=force))
     assert result.errors == ()
     want = rows_of(law(world))
@@ -56,8 +68,19 @@ def test_applying_a_guarded_plan_gives_the_state_of_the_law(world: World, force:
     assert force or target.rows == want
 
 
+@settings(max_examples=15)
 @given(worlds())
 def test_planning_again_gives_only_keep_and_holds_back_what_was_held_back(world: World) -> None:
+    assert_planning_again_keeps(world)
+
+
+@pytest.mark.slow
+@given(worlds())
+def test_planning_again_in_many_worlds_gives_only_keep_and_holds_back_what_was_held_back(world: World) -> None:
+    assert_planning_again_keeps(world)
+
+
+def assert_planning_again_keeps(world: World) -> None:
     first = planned(world)
     target, _ = applied(world, first)
     again = planned(world, target.current())

@@ -1,7 +1,7 @@
 """Listings and products become the plan that puts the right images, and only those, where they belong."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, minutes_for, plan_removals, tasks_of
@@ -181,12 +181,27 @@ def test_without_limits_there_is_nothing_to_wait_for() -> None:
 
 
 _keys = st.lists(st.sampled_from([A, B, C, D]), unique=True)
+_galleries = st.lists(st.sampled_from("abcdxy"), unique=True)
+_policies = st.sampled_from([LINK, PATCH, PATCH_REMOVING])
 
 
-@given(_keys, st.lists(st.sampled_from("abcdxy"), unique=True), st.sampled_from([LINK, PATCH, PATCH_REMOVING]))
+@settings(max_examples=15)
+@given(_keys, _galleries, _policies)
 def test_planning_twice_gives_the_same_whatever_the_order_of_listings(
     keys: list[str], gallery: list[str], policy: Policy
 ) -> None:
+    assert_planned_the_same(keys, gallery, policy)
+
+
+@pytest.mark.slow
+@given(_keys, _galleries, _policies)
+def test_planning_many_galleries_twice_gives_the_same_whatever_the_order_of_listings(
+    keys: list[str], gallery: list[str], policy: Policy
+) -> None:
+    assert_planned_the_same(keys, gallery, policy)
+
+
+def assert_planned_the_same(keys: list[str], gallery: list[str], policy: Policy) -> None:
     ledger = known([("S", A), ("S", B)], a=A, b=B, c=C, d=D)
     listings, products = [listing("S", *keys), listing("T", A)], [product("S", *gallery), product("T")]
     forwards = planned(listings, products, ledger, policy)

@@ -264,6 +264,7 @@ def _deliver_once(url: str) -> None:
     deliver(sender(engine), 30)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_between_sending_and_writing_loses_none(world: World, database_url: str) -> None:
     made = [world.product(sku) for sku in ("1", "2", "3")]
     settle(world)

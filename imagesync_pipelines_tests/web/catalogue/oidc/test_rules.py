@@ -271,6 +271,7 @@ def test_doctor_asks_the_provider_who_it_is_whether_it_knows_us_and_its_clock(
     assert found(ISSUER=free_address())["answers"][0] is State.WRONG
 
 
+@pytest.mark.slow
 def test_a_catalogue_without_a_provider_and_a_synchronisation_import_nothing_of_it() -> None:
     program = (
         "import sys; import imagesync_pipelines.definitions as loaded; loaded.defs(); print(*sys.modules); "
