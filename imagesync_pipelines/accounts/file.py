@@ -7,7 +7,7 @@ connector of its name, which declares what may be in it (NAME/accounts.py or set
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar
@@ -103,11 +103,14 @@ def account_key(words: str, *, but: str = "") -> AfterValidator:
 
 S = TypeVar("S", bound=Section)
 A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
 class Accounts:
     """The accounts file as written. Each connector reads its own section; one that is wrong stops no other connector.
+
+    An account that is wrong, such as one whose secret is not set, stops no other account.
 
     variables: what `env:NAME` may name. environment: as in the settings; production refuses plain http.
     """
@@ -120,17 +123,38 @@ class Accounts:
         """The variables that `env:NAME` names anywhere in the file."""
         return set(_references(self.document))
 
-    def section(self, name: str, kind: type[S]) -> S:
-        """The section of this name; where the file has none, an empty one.
+    def section(self, name: str, kind: type[S], each: str, common: str = "") -> "Written[S]":
+        """The section of this name without what is wrong in it; where the file has none, an empty one.
 
-        Raises AccountsError with one line per problem: section, key, what is wrong; values are not repeated.
+        each: the key below which its accounts stand by name; common: that of what they share. Raises AccountsError for
+        what is wrong elsewhere in it. What is told is one line per problem: section, key, what is wrong; values are
+        not repeated.
         """
+        written = self.document.get(name, {})
         try:
-            return kind.model_validate(self.document.get(name, {}), context=self.variables)
+            return Written(kind.model_validate(written, context=self.variables))
         except ValidationError as error:
             problems = error.errors(include_input=False, include_url=False)
-            lines = [_line((name, *item["loc"]), item["msg"], item["type"]) for item in problems]
-            raise AccountsError("\n".join(lines)) from None
+        wrong, misnamed, shared, others = dict[str, list[str]](), dict[str, str](), list[str](), list[str]()
+        for item in problems:
+            place, line = item["loc"], _line((name, *item["loc"]), item["msg"], item["type"])
+            if place[:1] == (each,) and len(place) > 1:
+                if place[-1] == "[key]":
+                    misnamed[str(place[1])] = line
+                wrong.setdefault(str(place[1]), []).append(line)
+            else:
+                (shared if common and place[:1] == (common,) else others).append(line)
+        if others:
+            raise AccountsError("\n".join(others))
+        sound = {key: value for key, value in written.items() if not shared or key != common}
+        if wrong:
+            sound[each] = {key: value for key, value in written[each].items() if key not in wrong}
+        return Written(
+            kind.model_validate(sound, context=self.variables),
+            {key: "\n".join(lines) for key, lines in wrong.items() if key not in misnamed},
+            "\n".join(shared),
+            tuple(misnamed.values()),
+        )
 
     def check_urls(self, urls: Mapping[str, str]) -> tuple[str, ...]:
         """Judge addresses by their places in the file, as people are told them; gives a warning for each plain http.
@@ -152,19 +176,61 @@ class Accounts:
 
 
 @dataclass(frozen=True)
+class Written(Generic[S]):
+    """A section without what is wrong in it.
+
+    wrong: the accounts that are left out, each with why; common: what is wrong with what they share, '' for nothing;
+    misnamed: what is wrong with the names of accounts, which nothing can be called.
+    """
+
+    section: S
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    common: str = ""
+    misnamed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class KnownAccounts(Generic[A]):
-    """A connector's accounts by name. noun: what people call one; warnings: sentences for people (plain http)."""
+    """A connector's accounts by name. noun: what people call one; warnings: sentences for people (plain http).
+
+    wrong: the accounts that cannot be used, each with why; problems: what else is wrong, which concerns some of them.
+    """
 
     noun: str
     by_name: Mapping[str, A] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of all accounts, of wrong ones too."""
+        return (*self.by_name, *self.wrong)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All that is wrong, each once."""
+        return tuple(dict.fromkeys((*self.problems, *self.wrong.values())))
 
     def named(self, name: str) -> A:
-        """The account of this name. Raises AccountsError naming those that there are."""
+        """The account of this name. Raises AccountsError for a wrong one, and naming those that there are."""
+        if name in self.wrong:
+            raise AccountsError(self.wrong[name])
         if name not in self.by_name:
             known = ", ".join(sorted(self.by_name)) or "none"
             raise AccountsError(f"There is no {self.noun} {name!r} in the accounts file; it has: {known}.")
         return self.by_name[name]
+
+
+def sound_accounts(written: Mapping[str, B], make: Callable[[str, B], A], wrong: dict[str, str]) -> dict[str, A]:
+    """The accounts that can be made of what is written; why the others cannot is added to `wrong`."""
+    found = {}
+    for name, one in written.items():
+        try:
+            found[name] = make(name, one)
+        except AccountsError as error:
+            wrong[name] = str(error)
+    return found
 
 
 def load_accounts(settings: Settings) -> Accounts:

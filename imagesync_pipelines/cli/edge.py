@@ -129,7 +129,7 @@ def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:
                 store.opened_store(installation, known.named(name)) as database,
                 store.store_lock(database, installation.settings.lock_wait_seconds),
             ):
-                identity = marking.identity_of(installation, known.named(name), known.by_name)
+                identity = marking.identity_of(installation, known.named(name), known.names)
                 marking.identify(identity, installation, database, record=False)
                 store_schema.create_or_check(database)
                 for warning in marking.identify(identity, installation, database, record=True):

@@ -23,7 +23,7 @@ def restored() -> None:
     with open_installation(shared) as installation:
         moment = take_as_restored(installation)
     accounts = load_accounts(shared)
-    names = {one.name: sorted(one.accounts.known(accounts).by_name) if one.accounts else [""] for one in connectors()}
+    names = {one.name: sorted(one.accounts.known(accounts).names) if one.accounts else [""] for one in connectors()}
     rows = [(connector, account) for connector, known in names.items() for account in known]
     print_table(_("what is read before it is written"), (_("connector"), _("account")), rows)
     said = _("restored at {at}: what the database remembers of these is not believed until then")

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.accounts.file import AccountsError, load_accounts
 from imagesync_pipelines.defs import quality, scaling
 from imagesync_pipelines.defs.metadata import without_secrets
 from imagesync_pipelines.defs.watching import SILENT, daemon_stopped
@@ -206,7 +206,9 @@ def _systems(site: Site) -> Iterator[Finding]:
             except SettingsError as error:
                 yield failure(one.name, "settings", error, "it")
                 continue
-            if not probes[one.name]:
+            for line in one.wrong_accounts(site.shared):
+                yield failure(one.name, "accounts", AccountsError(line), "IMAGESYNC_ACCOUNTS")
+            if not probes[one.name] and not one.wrong_accounts(site.shared):
                 lacks = one.lacks(site.shared, load_settings(one.settings))
                 yield Finding(
                     one.name, NOT_SET_UP, State.OFF, told(f"not in use: {lacks or told('nothing of it is set')}")

@@ -67,8 +67,8 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
                 if name in busy:
                     said.append(f"{name}: a run is at work")
                     continue
-                store = edge_stores(accounts).named(name)
                 try:
+                    store = edge_stores(accounts).named(name)
                     with closing(HeadOfficeApi(store.head_office, settings)) as api:
                         found[name] = probe.look(opened.engine, store, api, settings)
                 except Exception as error:  # noqa: BLE001 - one store that cannot be asked keeps no other from it

@@ -107,12 +107,12 @@ def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | No
 
 
 def keep_partitions(instance: dg.DagsterInstance, connector: Connector, accounts: Accounts) -> list[str]:
-    """Make a connector's partitions equal to its accounts in the accounts file and return these, sorted.
+    """Make a connector's partitions equal to its accounts in the accounts file, also wrong ones; returns these, sorted.
 
     An account that left the file keeps its partition while a run of it is unfinished.
     """
     held = _account_set(connector)
-    wanted, existing = set(held.known(accounts).by_name), set(instance.get_dynamic_partitions(held.partition_set))
+    wanted, existing = set(held.known(accounts).names), set(instance.get_dynamic_partitions(held.partition_set))
     if wanted - existing:
         instance.add_dynamic_partitions(held.partition_set, sorted(wanted - existing))
     extra = existing - wanted
@@ -157,7 +157,7 @@ def partition_text(run: dg.DagsterRun) -> str:
 
 
 def chosen_accounts(connector: Connector, accounts: Accounts, names: Collection[str]) -> list[str]:
-    """The accounts asked for, or all that a run over all of them is about.
+    """The accounts asked for, or all that a run over all of them is about; that of a wrong one says what is wrong.
 
     Raises SettingsError when there is none or a choice is needed, AccountsError for a wrong name.
     """
@@ -165,22 +165,22 @@ def chosen_accounts(connector: Connector, accounts: Accounts, names: Collection[
     known = held.known(accounts)
     for warning in known.warnings:
         _logger.warning(warning)
-    if not known.by_name:
+    if not known.names:
         raise SettingsError(held.missing)
     if names:
-        for name in names:
+        for name in set(names) - set(known.names):
             known.named(name)
         return list(names)
-    if held.one_by and len(known.by_name) > 1:
-        several = ", ".join(sorted(known.by_name))
+    if held.one_by and len(known.names) > 1:
+        several = ", ".join(sorted(known.names))
         raise SettingsError(f"There are several {connector.title} {held.noun}s ({several}); say which: {held.one_by}")
     return sorted(active_accounts(connector, accounts))
 
 
 def active_accounts(connector: Connector, accounts: Accounts) -> Collection[str]:
-    """The accounts that a run over all of them is about."""
+    """The accounts that a run over all of them is about, also wrong ones: their runs say what is wrong."""
     held = _account_set(connector)
-    return held.known(accounts).by_name if held.active is None else held.active(accounts)
+    return held.known(accounts).names if held.active is None else held.active(accounts)
 
 
 def _account_set(connector: Connector) -> AccountSet:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import launching
@@ -50,11 +51,13 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
             for child in due.keys() - set(children):
                 queue.dismiss(child, _LEFT.format(name=child), now)
         busy = launching.in_flight(context.instance, connector, children)
-        on = launching.active_accounts(connector, accounts)
-        free = [child for child in due if child in on and child not in busy]
+        on, wrong = launching.active_accounts(connector, accounts), moysklad_accounts(accounts).wrong
+        for child in due.keys() & wrong.keys():
+            context.log.warning("%s: %s", child, wrong[child])
+        free = [child for child in due if child in on and child not in busy and child not in wrong]
         if not free:
             waiting = sum(one.requests for child, one in due.items() if child in children)
-            said = f"{waiting} requests wait for an account that is at work, or whose mode is off."
+            said = f"{waiting} requests wait for an account that is at work, or wrong, or whose mode is off."
             return dg.SkipReason(said if waiting else "No request waits.")
         tenth = f"{now:%Y-%m-%d %H}:{now.minute // AGAIN_MINUTES}"
         runs = [(child, job_runs.run_of(connector, child, {"requests": True})) for child in free]

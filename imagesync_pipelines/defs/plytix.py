@@ -8,7 +8,7 @@ from pydantic import Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import sources
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings, plytix_accounts
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
 from imagesync_pipelines.defs.launching import BY_ITSELF, BY_ITSELF_EARLIER
@@ -55,7 +55,11 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
         busy = launching.in_flight(context.instance, connector, accounts)
         requests, said = [], []
         now = datetime.now(UTC)
+        wrong = plytix_accounts(load_accounts(shared)).wrong
         for alias in accounts:
+            if alias in wrong:
+                said.append(wrong[alias])
+                continue
             found = sources.news(files, memory[alias], now)
             waiting = waiting_run(context.instance, connector, alias)
             if alias in busy:

@@ -338,13 +338,17 @@ class Connector:
 
     def lacks(self, shared: Settings, settings: Any) -> str:
         """What a person has to set before it can be used at all, '' when it can. Raises AccountsError."""
-        if self.accounts is not None and not self.accounts.known(load_accounts(shared)).by_name:
+        if self.accounts is not None and not self.accounts.known(load_accounts(shared)).names:
             return self.accounts.missing
         return self.missing(shared, settings)
 
     def channels(self, shared: Settings) -> tuple[str, ...]:
-        """The accounts that it writes into, '' where it has none. Raises AccountsError."""
-        return ("",) if self.accounts is None else tuple(self.accounts.known(load_accounts(shared)).by_name)
+        """The accounts that it writes into, also those that are wrong; '' where it has none. Raises AccountsError."""
+        return ("",) if self.accounts is None else self.accounts.known(load_accounts(shared)).names
+
+    def wrong_accounts(self, shared: Settings) -> tuple[str, ...]:
+        """What is wrong with accounts of it, which stops no other one. Raises AccountsError."""
+        return () if self.accounts is None else self.accounts.known(load_accounts(shared)).told
 
     def channel(self, account: str, shared: Settings) -> Channel:
         """One of them, for excluding products from it. Raises ExclusionRefusedError and AccountsError."""

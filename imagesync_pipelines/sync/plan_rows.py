@@ -1,6 +1,7 @@
 """The rows of a stored plan as people see them: found, named, with their pictures, and what became stale since."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,6 +10,7 @@ from upath import UPath
 
 from imagesync_pipelines import languages
 from imagesync_pipelines.storage.effects import effects_about
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.plans import (
     CLEAN_UP,
     KIND,
@@ -140,8 +142,15 @@ def newer_plans(plans: Plans, header: PlanHeader) -> list[PlanHeader]:
     """
     if header.applied_at is not None or is_reversal(header.scope):
         return []
-    account = {name: value for name, value in header.scope.items() if name == "account"}
-    newer = (one for one in plans.all(header.connector, account) if one.id > header.id)
+    return _newer_of(plans.all(header.connector, _account_of(header)), header)
+
+
+def _account_of(header: PlanHeader) -> dict[str, Any]:
+    return {name: value for name, value in header.scope.items() if name == "account"}
+
+
+def _newer_of(all_plans: Iterable[PlanHeader], header: PlanHeader) -> list[PlanHeader]:
+    newer = (one for one in all_plans if one.id > header.id)
     return [one for one in newer if not one.scope.get(ONLY_NAMED) and one.scope.get(KIND) != PAGES][:_NEWER]
 
 
@@ -156,8 +165,11 @@ def _excluded_now(engine: sa.Engine, header: PlanHeader, connector: Connector | 
     """What is excluded now from the channel of a plan; None where that is no matter to it."""
     if connector is None or header.applied_at is not None:
         return None
-    channel = Channel(header.connector, str(header.scope.get("account", "")), connector.groups_by_sku)
-    return excluded_groups(engine, channel) or ({} if is_reversal(header.scope) else None)
+    return excluded_groups(engine, _channel_of(header, connector)) or ({} if is_reversal(header.scope) else None)
+
+
+def _channel_of(header: PlanHeader, connector: Connector) -> Channel:
+    return Channel(header.connector, str(header.scope.get("account", "")), connector.groups_by_sku)
 
 
 def _refused(header: PlanHeader, rows: pd.DataFrame, excluded: Mapping[str, str] | None) -> dict[str, str]:
@@ -193,14 +205,56 @@ def expired_because(plans: Plans, header: PlanHeader, connector: Connector) -> s
     Raises PlanMissingError.
     """
     newer, excluded = newer_plans(plans, header), _excluded_now(plans.engine, header, connector)
+    first = _refused_as_a_whole(plans, header, newer, excluded)
+    return languages.told(f"Plan {header.id} expired: all of it is refused now, such as {first}.") if first else ""
+
+
+def _refused_as_a_whole(
+    plans: Plans, header: PlanHeader, newer: Sequence[PlanHeader], excluded: Mapping[str, str] | None
+) -> str:
+    """Why one group of a plan is refused where all of its groups are, else ''. Raises PlanMissingError."""
     if not newer and excluded is None:
         return ""
     rows = plans.load(header.id)
     stale = {**_refused(header, rows, excluded), **stale_by(plans, header, newer, rows)}
     if not stale or len(stale) < groups_of_changes(rows):
         return ""
-    first = next(iter(stale.values()))
-    return languages.told(f"Plan {header.id} expired: all of it is refused now, such as {first}.")
+    return next(iter(stale.values()))
+
+
+def expired_among(
+    plans: Plans,
+    headers: Iterable[PlanHeader],
+    connector_of: Callable[[str], Connector | None],
+    kept: Callable[[tuple[object, ...], Callable[[], str]], str],
+) -> dict[int, str]:
+    """Of these plans those of which nothing can be carried out any more, by number, each with why as a sentence.
+
+    By the rule of expired_because, for a list of them: accounts are asked once, and rows are read only of a plan that
+    is not applied and has newer ones, or exclusions. kept: remembers an answer by what it was made from.
+    """
+    of_account: dict[tuple[str, str], tuple[list[PlanHeader], dict[str, str]]] = {}
+    found = {}
+    for header in headers:
+        connector = connector_of(header.connector)
+        if header.applied_at is not None or connector is None:
+            continue
+        owner = header.connector, str(header.scope.get("account", ""))
+        if owner not in of_account:
+            excluded = excluded_groups(plans.engine, _channel_of(header, connector))
+            of_account[owner] = list(plans.all(header.connector, _account_of(header))), excluded
+        all_plans, excluded = of_account[owner]
+        reverses = is_reversal(header.scope)
+        newer, now = [] if reverses else _newer_of(all_plans, header), excluded or ({} if reverses else None)
+        asked = (header.id, *(one.id for one in newer), None if now is None else frozenset(now))
+        work_out = partial(_refused_as_a_whole, plans, header, newer, now)
+        try:
+            first = kept(asked, work_out)
+        except StorageError:
+            continue
+        if first:
+            found[header.id] = languages.told(f"all of it is refused now, such as {first}")
+    return found
 
 
 def part_of(plans: Plans, header: PlanHeader, groups: Collection[str]) -> int:

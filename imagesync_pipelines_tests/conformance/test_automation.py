@@ -9,10 +9,15 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from imagesync_pipelines.accounts.file import AccountsError, load_accounts
+from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.defs.work import secrets_of
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.health import Site
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.conformance.subject import Subject
 from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
@@ -22,6 +27,14 @@ MOMENT = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)
 EVERYTHING = "everything"
 NEEDS = [(name, without) for name, one in SUBJECTS.items() for without in ("", *one.automation.needs, EVERYTHING)]
 WITH_ACCOUNTS = [name for name, one in SUBJECTS.items() if one.account]
+
+
+# An account whose secret nobody set, by connector.
+UNSET = {
+    "edge": '[edge.stores.unset]\nstore_id = "6a1d2f1b-9e46-4c72-8d66-1e0b2a7a9a21"\ndsn = "env:NOT_SET"\n',
+    "moysklad": '[moysklad.children.unset]\ntoken = "env:NOT_SET"\nmode = "all"\n',
+    "plytix": '[plytix.accounts.unset]\napi_key = "env:NOT_SET"\napi_password = "env:NOT_SET"\n',
+}
 
 
 def statuses(subject: Subject) -> dict[str, str]:
@@ -114,7 +127,33 @@ def test_a_schedule_starts_one_run_per_account_and_leaves_out_those_at_work(
             instance.create_run_for_job(job, tags={PARTITION_TAG: subject.account})
             free = [request.partition_key for request in tick(subject, instance).run_requests or ()]
             assert free == [account for account in automation.accounts if account != subject.account]
+        file = Path(site.environment["IMAGESYNC_ACCOUNTS"])
+        file.write_text(f"{file.read_text(encoding='utf-8')}\n{UNSET[name]}", encoding="utf-8")
+        with site.opened(**needed) as (place, instance):
+            assert_the_others_go_on(subject, place, tick(subject, instance))
+            assert sorted(instance.get_dynamic_partitions(automation.partition_set)) == sorted(
+                [*automation.accounts, "unset"]
+            )
         with site.opened(**needed, IMAGESYNC_ACCOUNTS="") as (_, instance):
             data = tick(subject, instance)
             assert not data.run_requests
             assert automation.missing in data.skip_message
+
+
+def assert_the_others_go_on(subject: Subject, place: Installation, data: Any) -> None:
+    """One account's secret is not set: it says so itself wherever it is asked for, and every other is as before."""
+    connector, sound = connector_named(subject.name), subject.automation.accounts
+    asked = [request.partition_key for request in data.run_requests]
+    assert set(asked) == {*sound, "unset"} - {subject.account}, "its own run says it; one account is at work"
+    accounts = load_accounts(place.settings)
+    assert connector.accounts is not None
+    known = connector.accounts.known(accounts)
+    assert (set(known.by_name), set(known.wrong)) == (set(sound), {"unset"})
+    with pytest.raises(AccountsError, match=r"unset\].*NOT_SET"):
+        known.named("unset")
+    assert set(launching.chosen_accounts(connector, accounts, sound)) == set(sound)
+    assert set(launching.chosen_accounts(connector, accounts, ("unset",))) == {"unset"}
+    assert set(connector.channels(place.settings)) == {*sound, "unset"}
+    assert "NOT_SET" in "".join(connector.wrong_accounts(place.settings))
+    assert list(connector.probes(Site(place.settings, place.engine), load_settings(connector.settings)))
+    assert secrets_of(connector), "no text of a run shows those of the others"

@@ -141,7 +141,7 @@ def at_store(context: RunContext[EdgeSettings], timing: Timing | None = None) ->
         store.opened_store(context.installation, account) as database,
         closing(HeadOfficeApi(account.head_office, context.settings, timing=timing, bucket_hosts=hosts)) as api,
     ):
-        yield StoreRun(context, account, database, api, tuple(known.by_name))
+        yield StoreRun(context, account, database, api, known.names)
 
 
 def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) -> StepResult:

@@ -21,7 +21,15 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from imagesync_pipelines.accounts import file
-from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text
+from imagesync_pipelines.accounts.file import (
+    Accounts,
+    AccountsError,
+    KnownAccounts,
+    Secret,
+    Section,
+    Text,
+    sound_accounts,
+)
 from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Cron, EnvironmentSettings, known_zone
 
@@ -156,27 +164,39 @@ class EdgeSection(Section):
 
 
 def edge_stores(accounts: Accounts) -> KnownAccounts[EdgeStore]:
-    """The stores in the accounts file. Raises AccountsError with section and key of what is wrong."""
-    section = accounts.section("edge", EdgeSection)
-    stores = {name: _edge_store(name, store, section.head_office) for name, store in section.stores.items()}
-    owners: dict[str, str] = {}
-    for name, store in stores.items():
-        # Two stores in one database would each take the other's photos for superfluous.
-        owner = name if store.dsn is None else owners.setdefault(store.dsn.get_secret_value().strip(), name)
-        if owner != name:
-            raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owner}; each needs its own")
-    urls = {f"[edge.stores.{name}] url": store.head_office.url for name, store in stores.items()}
-    urls |= {f"[edge.stores.{name}] photos_url": store.photos_url for name, store in stores.items() if store.photos_url}
-    return KnownAccounts(told("edge store"), stores, accounts.check_urls(urls))
+    """The stores in the accounts file. Raises AccountsError with section and key of what is wrong but for stores."""
+    written, warnings = accounts.section("edge", EdgeSection, "stores", "head_office"), list[str]()
+    wrong, common = dict(written.wrong), written.section.head_office
+    # Two stores in one database would each take the other's photos for superfluous: neither is touched.
+    owners: dict[str, list[str]] = {}
+    for name, one in written.section.stores.items():
+        if one.dsn is not None:
+            owners.setdefault(one.dsn.get_secret_value().strip(), []).append(name)
+
+    def make(name: str, one: _Store) -> EdgeStore:
+        others = [other for same in owners.values() if name in same for other in same if other != name]
+        if others:
+            raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {others[0]}; each needs its own")
+        store = _edge_store(name, one, common, written.common)
+        urls = {f"[edge.stores.{name}] url": store.head_office.url}
+        urls |= {f"[edge.stores.{name}] photos_url": store.photos_url} if store.photos_url else {}
+        warnings.extend(accounts.check_urls(urls))
+        return store
+
+    stores = sound_accounts(written.section.stores, make, wrong)
+    problems = (*filter(None, (written.common,)), *written.misnamed)
+    return KnownAccounts(told("edge store"), stores, tuple(warnings), wrong, problems)
 
 
-def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None) -> EdgeStore:
-    """A store with its own head office where it names one, else with the common one."""
+def _edge_store(name: str, section: _Store, default: HeadOfficeAccount | None, wrong_default: str) -> EdgeStore:
+    """A store with its own head office where it names one, else with the common one; that may be wrong, with why."""
     here = f"[edge.stores.{name}]"
     own = {key: value for key, value in section if key in HeadOfficeAccount.model_fields and value is not None}
     if 0 < len(own) < len(HeadOfficeAccount.model_fields):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
     head_office = HeadOfficeAccount.model_construct(**own) if own else default
+    if head_office is None and wrong_default:
+        raise AccountsError(wrong_default)
     if head_office is None:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
     return EdgeStore(

@@ -16,13 +16,23 @@ reencode_too_large = false            # true: it is made smaller and sent
 bulk_first_fill = false               # true: many entities in one request on a first fill
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from imagesync_pipelines.accounts.file import Accounts, AccountsError, KnownAccounts, Secret, Section, Text, account_key
+from imagesync_pipelines.accounts.file import (
+    Accounts,
+    AccountsError,
+    KnownAccounts,
+    Secret,
+    Section,
+    Text,
+    account_key,
+    sound_accounts,
+)
 from imagesync_pipelines.languages import told
 
 MAIN = "main"
@@ -143,14 +153,19 @@ class MoyskladSection(Section):
 
 @dataclass(frozen=True)
 class MoyskladAccounts(KnownAccounts[MoyskladChild]):
-    """The child accounts by alias, and the main account; None when the file has none."""
+    """The child accounts by alias, and the main account; None when the file has none, or it is wrong.
+
+    off: those of wrong ones that say that they are switched off.
+    """
 
     main: MoyskladAccount | None = None
+    off: frozenset[str] = frozenset()
 
     @property
     def active(self) -> list[str]:
-        """The aliases of the child accounts whose mode is not off."""
-        return sorted(alias for alias, child in self.by_name.items() if child.mode is not Mode.OFF)
+        """The aliases of the child accounts whose mode is not off, wrong ones included."""
+        on = [alias for alias, child in self.by_name.items() if child.mode is not Mode.OFF]
+        return sorted([*on, *(alias for alias in self.wrong if alias not in self.off)])
 
 
 def section_of(name: str) -> str:
@@ -159,15 +174,39 @@ def section_of(name: str) -> str:
 
 
 def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
-    """The accounts of МойСклад in the accounts file. Raises AccountsError with section and key of what is wrong."""
-    section = accounts.section("moysklad", MoyskladSection)
+    """The accounts of МойСклад in the accounts file. Raises AccountsError for what is wrong but for accounts.
+
+    Where the main account is wrong, so is every child account: they get their images from it.
+    """
+    written, warnings = accounts.section("moysklad", MoyskladSection, "children", MAIN), list[str]()
+    section, wrong, of_main = written.section, dict(written.wrong), written.common
     main = None if section.main is None else _known_as(MAIN, section.main)
-    children = {alias: _child(alias, child) for alias, child in section.children.items()}
-    urls = {} if main is None else {"[moysklad.main] url": main.url}
-    urls |= {f"[moysklad.children.{alias}] url": child.account.url for alias, child in children.items()}
-    if children and main is None:
+    if (section.children or wrong) and main is None and not of_main:
         raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
-    return MoyskladAccounts(told("child account"), children, accounts.check_urls(urls), main)
+    if main is not None:
+        try:
+            warnings.extend(accounts.check_urls({"[moysklad.main] url": main.url}))
+        except AccountsError as error:
+            main, of_main = None, str(error)
+
+    def make(alias: str, one: _Child) -> MoyskladChild:
+        if main is None:
+            raise AccountsError(of_main)
+        child = _child(alias, one)
+        warnings.extend(accounts.check_urls({f"[moysklad.children.{alias}] url": child.account.url}))
+        return child
+
+    children = sound_accounts(section.children, make, wrong)
+    off = frozenset(alias for alias in wrong if _is_off(accounts.document["moysklad"]["children"][alias]))
+    problems = (*filter(None, (of_main,)), *written.misnamed)
+    return MoyskladAccounts(told("child account"), children, tuple(warnings), wrong, problems, main, off)
+
+
+def _is_off(written: object) -> bool:
+    """Whether a child account that is wrong says, as it is written, that it gets no images."""
+    flags = ("sync_images", "sync_images_all")
+    is_on = isinstance(written, Mapping) and (written.get("mode", Mode.OFF) != Mode.OFF or any(map(written.get, flags)))
+    return not is_on
 
 
 def _known_as(name: str, section: _Account) -> MoyskladAccount:

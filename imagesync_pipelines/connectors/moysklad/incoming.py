@@ -80,7 +80,7 @@ def names_of(accounts: MoyskladAccounts) -> AccountNames:
     own_ids = {child.account.account_id.lower(): alias for alias, child in children.items() if child.account.account_id}
     return AccountNames(
         main=frozenset({MAIN, main.account_id.lower()} if main is not None and main.account_id else {MAIN}),
-        children={**own_ids, **{alias: alias for alias in children}},
+        children={**own_ids, **{alias: alias for alias in accounts.names}},
         active=tuple(accounts.active),
     )
 

@@ -12,7 +12,16 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from imagesync_pipelines.accounts.file import Accounts, Count, KnownAccounts, Secret, Section, Text, account_key
+from imagesync_pipelines.accounts.file import (
+    Accounts,
+    Count,
+    KnownAccounts,
+    Secret,
+    Section,
+    Text,
+    account_key,
+    sound_accounts,
+)
 from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Cron, EnvironmentSettings, Place
 
@@ -99,13 +108,17 @@ class PlytixSection(Section):
 
 
 def plytix_accounts(accounts: Accounts) -> KnownAccounts[PlytixAccount]:
-    """The Plytix accounts in the accounts file. Raises AccountsError with section and key of what is wrong."""
-    written = accounts.section("plytix", PlytixSection).accounts
-    found = {alias: PlytixAccount.model_construct(alias=alias, **dict(one)) for alias, one in written.items()}
-    urls: dict[str, str] = {}
-    for alias, account in found.items():
-        urls |= {f"[plytix.accounts.{alias}] url": account.url, f"[plytix.accounts.{alias}] auth_url": account.auth_url}
-    return KnownAccounts(told("Plytix account"), found, accounts.check_urls(urls))
+    """The Plytix accounts in the accounts file. Raises AccountsError for what is wrong but for accounts."""
+    written, warnings = accounts.section("plytix", PlytixSection, "accounts"), list[str]()
+    wrong = dict(written.wrong)
+
+    def make(alias: str, one: _Account) -> PlytixAccount:
+        here = f"[plytix.accounts.{alias}]"
+        warnings.extend(accounts.check_urls({f"{here} url": one.url, f"{here} auth_url": one.auth_url}))
+        return PlytixAccount.model_construct(alias=alias, **dict(one))
+
+    found = sound_accounts(written.section.accounts, make, wrong)
+    return KnownAccounts(told("Plytix account"), found, tuple(warnings), wrong, written.misnamed)
 
 
 class ListingsOptions(BaseModel):

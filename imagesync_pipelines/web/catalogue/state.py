@@ -29,6 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 # What is stale of a plan of hundred thousands of rows takes seconds to find out, and tens of megabytes to keep.
 _STALE_KEPT = 8
+_EXPIRED_KEPT = 1000
 SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
@@ -115,7 +116,8 @@ class Opened:
     storage: the folder of records, plans and what the catalogue keeps. session_secret signs sessions. clock gives aware
     UTC. read_runs: past runs from Dagster's records, newest first; it raises whatever Dagster raises. silent_daemon:
     what there is to say when Dagster's daemon does not work, None when it does; it raises the same. stale: what is
-    stale of a plan, by its number and those of the newer ones. oidc: the login at an identity provider.
+    stale of a plan, by its number and those of the newer ones; expired: why all of one is. oidc: the login at an
+    identity provider.
     """
 
     engine: sa.Engine
@@ -128,6 +130,7 @@ class Opened:
     read_runs: ReadRuns
     silent_daemon: SilentDaemon = _unknown
     stale: FewAnswers[Mapping[str, str]] = field(default_factory=lambda: FewAnswers(_STALE_KEPT))
+    expired: FewAnswers[str] = field(default_factory=lambda: FewAnswers(_EXPIRED_KEPT))
     quality: QualitySettings = field(default_factory=partial(load_settings, QualitySettings))
     oidc: "OidcLogin | None" = None
 

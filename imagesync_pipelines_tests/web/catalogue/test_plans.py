@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -238,10 +239,18 @@ def test_a_newer_plan_that_judges_all_of_it_otherwise_expires_a_plan(site: Site,
     text = site.get(f"/plans/{old}").text
     assert f"{engel}/1: plan {newer} says keep" in text
     assert "1 of its 2 groups that change are refused now" in text
-    save(world, [{**rows[1], "fingerprint_after": "b"}], account="a")
+    assert "expired" not in site.get("/plans").text
+    last = save(world, [{**rows[1], "fingerprint_after": "b"}], account="a")
     assert "It expired" in site.get(f"/plans/{old}").text
+    listed = site.get("/plans").text
+    marked = re.findall(r">Plan (\d+)<(?:(?!</tr>).)*>expired</span> <span[^>]*>([^<]*)<", listed, re.DOTALL)
+    why = f"all of it is refused now, such as {fuchs}/1: plan {last} says add; plan again"
+    assert [number for number, _ in marked] == [str(newer), str(old)]
+    assert marked[0][1] == why
+    assert site.get("/plans").text == listed, "what was found out is remembered, and is the same"
     Plans(world.engine, world.opened.storage).mark_applied(old, "run")
     assert "expired" not in site.get(f"/plans/{old}").text
+    assert site.get("/plans").text.count(">expired</span>") == 1, "the other one"
     undo = save(world, rows, account="a", undoes_run="run", only_named="the undo of run run")
     save(world, [{**one, "change": "keep"} for one in rows], account="a")
     assert "expired" not in site.get(f"/plans/{undo}").text
@@ -260,6 +269,8 @@ def test_what_was_excluded_since_is_told_on_the_page_of_a_plan(site: Site, world
     assert [one for one in told if one not in site.get(f"/plans/{plan}").text] == []
     exclude(world.engine, Channel("image_db", "", our_products), ["200"], "anna")
     assert "It expired: all of it is refused now" in site.get(f"/plans/{plan}").text
+    listed = site.get("/plans").text
+    assert (listed.count(">expired</span>"), "is excluded by anna since" in listed) == (1, True)
     plans = Plans(world.engine, world.opened.storage)
     said = [expired_because(plans, plans.header(one), connector_named("image_db")) for one in (plan, undo)]
     assert ("is excluded by anna since" in said[0], said[1]) == (True, "")

@@ -131,7 +131,7 @@ def _elsewhere(opened: Opened, number: str) -> list[Elsewhere]:
     found = []
     for one in connectors():
         try:
-            names = one.accounts.known(load_accounts(opened.shared)).by_name if one.accounts is not None else ()
+            names = one.accounts.known(load_accounts(opened.shared)).names if one.accounts is not None else ()
         except SettingsError as error:
             log.info("the accounts of %s cannot be read: %s", one.name, error)
             continue

@@ -67,6 +67,7 @@ def _known(opened: Opened) -> tuple[list[Target], list[AccountLine], str]:
             late_after[one.name] = opened.clock() - timedelta(hours=one.fresh_hours(settings))
             declared[one.name] = dict(one.declared(opened.shared, settings))
             names = one.channels(opened.shared)
+            told |= dict.fromkeys(one.wrong_accounts(opened.shared))
             repairable |= {(one.name, name) for name in names if name or not one.missing(opened.shared, settings)}
         except SettingsError as error:
             told[str(error)] = None

@@ -16,6 +16,7 @@ from imagesync_pipelines.sync.plan_rows import (
     HELD,
     PlanLine,
     excluded_since,
+    expired_among,
     found_rows,
     groups_of_changes,
     newer_plans,
@@ -58,7 +59,14 @@ def plans(request: Request, opened: Here, connector: ConnectorName = "") -> Resp
     chosen = connector if connector in connector_titles() else ""
     newest = Plans(opened.engine, opened.storage).newest(PLANS, chosen or None)
     dismissed = dismissed_of(opened.engine, [one.id for one in newest])
-    return render(request, "plans.html", {"connector": chosen, "plans": newest, "dismissed": dismissed})
+    expired = expired_among(
+        Plans(opened.engine, opened.storage),
+        [one for one in newest if one.id not in dismissed],
+        declared,
+        opened.expired.get,
+    )
+    context = {"connector": chosen, "plans": newest, "dismissed": dismissed, "expired": expired}
+    return render(request, "plans.html", context)
 
 
 @router.get("/plans/{plan_id}", name="plan")
