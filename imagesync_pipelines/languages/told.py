@@ -5,6 +5,7 @@ shows it to a person retells it: the sentence is found among the marked ones by 
 it, and it is said anew. A sentence that is not known is shown as it is.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from imagesync_pipelines.languages import numbers
 from imagesync_pipelines.languages.current import ENGLISH, MARKED, current, speaking
 from imagesync_pipelines.languages.texts import Catalogue, catalogue, marked
 
+_SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)( )")
 # Where a text that is not known as a whole may be several: lines, sentences, parts of a list, what is said of something.
 _SEAMS = (
     re.compile(r"(\n\s*)"),
-    re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)( )"),
+    _SENTENCES,
     re.compile(r"(; )"),
     re.compile(r"(: )"),
 )
@@ -116,7 +118,14 @@ class Book:
     def retold(self, text: str) -> str:
         """A sentence, or several, in the language; what is not known stays."""
         with speaking(self._language):
-            return self._as_a_whole(text) or self._in_parts(text, 0)
+            return self._several_sentences(text) or self._as_a_whole(text) or self._in_parts(text, 0)
+
+    def _several_sentences(self, text: str) -> str:
+        """A text of sentences each of which is known by itself: one of them may look as if it held the others."""
+        parts = _SENTENCES.split(text, _MOST_PARTS) if text not in self._whole else []
+        said = [self._as_a_whole(part) for part in parts[::2]] if len(parts) > 1 else []
+        between = [*parts[1::2], ""]
+        return "".join(itertools.chain(*zip(said, between, strict=True))) if said and all(said) else ""
 
     def _as_a_whole(self, text: str) -> str:
         """A text that is known as a whole, said; '' when it is not."""
@@ -132,7 +141,9 @@ class Book:
     def _with_ends(self, head: str, tail: str) -> list[_Shape]:
         """The shapes of texts that begin or end so: of a thousand there are few."""
         found = [one for end in (f"{head}…", f"…{tail}", "") for one in self._shapes.get(end, ())]
-        return sorted(found, key=lambda one: -one.weight)
+        # A sentence is taken for one that ends as it does before it is taken for one that ends with a gap.
+        stop = tail.endswith(".")
+        return sorted(found, key=lambda one: (stop and not one.literals[-1].endswith("."), -one.weight))
 
     def _in_parts(self, text: str, level: int) -> str:
         """A text of several, each said where it is known: of parts that follow each other as many at once as can be."""
@@ -178,10 +189,21 @@ class Book:
         return "".join(parts)
 
     def _value(self, value: str, written: str) -> str:
-        """A value as the language writes it: numbers, sentences that are known themselves; anything else as it is."""
+        """A value as the language writes it: numbers, what is known of it, in parts too; anything else as it is."""
         if written or _GROUPED.fullmatch(value):
             return value if self._language == MARKED else numbers.rewritten(value)
-        return self._as_a_whole(value) or value
+        said = self._several_sentences(value) or self._as_a_whole(value) or self._without_its_stop(value)
+        return said or self._list(value) or self._in_parts(value, 0)
+
+    def _list(self, value: str) -> str:
+        """What is told one by one with commas between, where all of it is known; else ''."""
+        said = [self._as_a_whole(one) for one in value.split(", ")] if ", " in value else []
+        return ", ".join(said) if said and all(said) else ""
+
+    def _without_its_stop(self, value: str) -> str:
+        """A sentence that stands in another one, where it has no full stop; '' when it is not known."""
+        said = self._as_a_whole(f"{value}.") if value[-1:].isalnum() else ""
+        return said.removesuffix(".") if self._language != MARKED else said.replace(".⟧", "⟧")
 
 
 def _end_of(shape: _Shape) -> str:
@@ -198,7 +220,8 @@ def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
         literals[-1] += literal
         if gap is not None:
             spec = spec if OF_NUMBERS.fullmatch(spec or "") else ""
-            parts.append(f"(?P={gap})" if gap in written else f"(?P<{gap}>{_NUMBER if spec else _ANY})")
+            is_number = spec or (len(english) > 1 and gap == "n")
+            parts.append(f"(?P={gap})" if gap in written else f"(?P<{gap}>{_NUMBER if is_number else _ANY})")
             written[gap] = spec or ""
             literals.append("")
     weight = sum(character.isalpha() for character in "".join(literals))
