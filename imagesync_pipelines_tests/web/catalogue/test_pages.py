@@ -312,8 +312,9 @@ def test_an_error_of_ours_tells_nothing_of_itself(world: World) -> None:
             raise RuntimeError("password=secret")
 
     with serving(replace(world.opened, showing=Broken())) as site:
-        answer = site.get("/")
+        answer, russian = site.get("/"), site.get("/", **{"Accept-Language": "ru"})
     assert answer.status_code == 500
+    assert '<html lang="ru">' in russian.text
     assert "That is our fault" in answer.text
     assert "secret" not in answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
