@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from string import Formatter
 
 from imagesync_pipelines.languages import numbers
@@ -42,7 +42,7 @@ class _Shape:
     english: tuple[str, ...]
     # What stands before, between and behind the gaps.
     literals: tuple[str, ...]
-    pattern: re.Pattern[str]
+    expression: str
     # How the values of its gaps are written in English, where that is said: {n:,}.
     written: Mapping[str, str]
     # Its number where it names none.
@@ -60,8 +60,13 @@ class _Shape:
             if at < 0:
                 return None
             at += len(literal)
-        found = self.pattern.fullmatch(text)
+        found = self._pattern.fullmatch(text)
         return None if found is None else found.groupdict()
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """Made when a text may be of this shape: most shapes are never looked at."""
+        return re.compile(self.expression, re.DOTALL)
 
 
 def told(sentence: str) -> str:
@@ -225,5 +230,4 @@ def _shape(english: tuple[str, ...], text: str, count: int) -> _Shape:
             written[gap] = spec or ""
             literals.append("")
     weight = sum(character.isalpha() for character in "".join(literals))
-    pattern = re.compile("".join(parts), re.DOTALL)
-    return _Shape(english, tuple(literals), pattern, written, count, weight)
+    return _Shape(english, tuple(literals), "".join(parts), written, count, weight)
