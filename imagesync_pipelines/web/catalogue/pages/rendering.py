@@ -212,6 +212,7 @@ WORDS = (
     *(N_("parent"), N_("variant"), N_("viewer"), N_("admin"), N_("in progress"), N_("allow"), N_("keep")),
     *(N_("active"), N_("paused"), N_("disabled"), N_("left"), N_("right"), N_("top"), N_("bottom")),
     *(N_("add"), N_("update"), N_("remove"), N_("reject"), N_("held")),
+    *(N_("apply"), N_("refused"), N_("listing"), N_("record"), N_("file")),
 )
 _COMMAND = re.compile(r"`([^`]+)`")
 
