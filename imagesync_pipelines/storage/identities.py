@@ -13,7 +13,7 @@ from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema_accounts import account_identity as table
 
 # Under these the id of our own database is kept among the identities, and where it is said.
-INSTALLATION, ROW = "installation", N_("row in its database")
+INSTALLATION, ROW = N_("installation"), N_("row in its database")
 # The file below the storage root that says whose pages and plans are there.
 _FILE = "installation-id"
 # Any number that nothing else in this database uses as an advisory lock ("ident" in ASCII).

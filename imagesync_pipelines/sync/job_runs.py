@@ -26,7 +26,7 @@ STARTED_BY_TAG = "imagesync/started_by"
 MOST_SKUS = 20
 # What people call jobs, whichever connector's.
 _JOBS = {
-    "sync": "Synchronisation",
+    "sync": N_("Synchronisation"),
     "dry_run": N_("Only a plan"),
     "skus": N_("Chosen products"),
     "skus_dry_run": N_("Only a plan of chosen products"),
@@ -37,8 +37,8 @@ _JOBS = {
     "take_away": N_("A plan to take away what is excluded"),
     "apply": N_("A stored plan carried out"),
     "scrub": N_("Stored photos checked"),
-    "cleanup": "Clean-up",
-    "cleanup_job": "Clean-up",
+    "cleanup": N_("Clean-up"),
+    "cleanup_job": N_("Clean-up"),
     "doctor_job": N_("Whether each system answers"),
     "prune_events_job": N_("Old events of Dagster removed"),
     "deliver": N_("Webhooks delivered"),

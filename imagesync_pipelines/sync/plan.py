@@ -24,14 +24,14 @@ from imagesync_pipelines.sync.frames import (
 from imagesync_pipelines.sync.model import Change, Scope, group_state
 
 # The reasons of an update under another key: the same content, or other content in the same place.
-RENAMED, REPLACED = "renamed", "replaced"
+RENAMED, REPLACED = N_("renamed"), N_("replaced")
 # What can come of a row: the change and its reason.
 _KINDS = (
-    (Change.KEEP, "unchanged"),
-    (Change.ADD, "new"),
-    (Change.UPDATE, "changed"),
-    (Change.UPDATE, "position"),
-    (Change.UPDATE, "forced"),
+    (Change.KEEP, N_("unchanged")),
+    (Change.ADD, N_("new")),
+    (Change.UPDATE, N_("changed")),
+    (Change.UPDATE, N_("position")),
+    (Change.UPDATE, N_("forced")),
     (Change.REMOVE, N_("no longer at the source")),
     (Change.REMOVE, N_("deleted at the source")),
     (Change.UPDATE, RENAMED),
