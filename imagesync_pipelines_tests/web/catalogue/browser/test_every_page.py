@@ -140,11 +140,9 @@ def parts(place: Place) -> Mapping[str, Any]:
     product = place.value(_PRODUCT)
     set_user(engine, NAME, UserRole.ADMIN, PASSWORD)
     set_user(engine, "ben", UserRole.VIEWER, PASSWORD)
-    items = [
-        QuarantineItem(LONG, str(product), stage, f"`{LONG}` is wrong.", LONG * 3) for stage in ("record", "apply")
-    ]
+    items = [QuarantineItem(LONG, str(product), stage, f"`{LONG}`", LONG * 3) for stage in ("record", "apply")]
     QuarantineTable(engine, "image_db").put(items)
-    hold(engine, "edge", "store1", "", [HeldRow(LONG, LONG, "f", LIMIT, f"20 of 21 would go, {LONG} among them.")])
+    hold(engine, "edge", "store1", "", [HeldRow(LONG, LONG, "f", LIMIT, LONG)])
     shown = place.value(f"SELECT sku FROM imagesync.product WHERE id = {product}")
     exclude(
         engine, Channel("plytix", LONG, lambda *asked: [(sku, sku) for sku in asked[-1]]), [LONG, shown], LONG, LONG
@@ -156,7 +154,7 @@ def parts(place: Place) -> Mapping[str, Any]:
         None, LONG, LONG, 1, datetime.now(UTC), accepted=False, status=500, seconds=0.2, said=f"HTTP 500: {LONG}"
     )
     subscriptions.note(engine, subscriptions.named(engine, "shop"), tried)
-    candidates = [{"sku": LONG, "name": "Engel", "why": "the last digit differs"}]
+    candidates = [{"sku": LONG, "name": "Engel", "why": "one character differs"}]
     article = {
         "number": LONG,
         "external_id": "1",
@@ -238,11 +236,15 @@ _READ = """() => {
 # A text may have markup in it, and other texts.
 _MARKED = re.compile(r"⟦[^⟦⟧]*⟧")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_MOMENT = re.compile(r"\d{1,2} [A-Z][a-z]{2} \d{4}|\d{4}-\d{2}-\d{2}T[\d:+]+")
+# Moments, hashes and names of stores.
+_NO_TEXT = re.compile(r"\d{1,2} [A-Z][a-z]{2} \d{4}|\d{4}-\d{2}-\d{2}T[\d:+]+|\b[0-9a-f]{64}\b|\bstore\d\b")
 # Names, units, and words of other programs.
 NO_LANGUAGE = {
     *("kb", "mb", "min", "utc", "px", "jpeg", "png", "csv", "ndjson", "parquet", "sku", "erp", "url", "http", "https"),
-    *("google", "merchant", "amazon", "ozon", "wildberries", "plytix", "мойсклад", "dagster"),
+    *("google", "merchant", "amazon", "ozon", "wildberries", "plytix", "мойсклад", "dagster", "accountid"),
+    *("standard", "cloudflare", "fastly", "bunny", "revalidate"),
+    # Of what this installation has: accounts, people, and the name that is long.
+    *("main", "north", "anna", "en", "de", "b0en", "engel", "example", "com"),
 }
 
 
@@ -260,7 +262,7 @@ def unmarked_on(page: Page, path: str, fields: Mapping[str, Sequence[str]] | Non
             page.evaluate(_SEND, [path, fields])
     found = []
     for text in page.evaluate(_READ):
-        rest = _MOMENT.sub(" ", text)
+        rest = _NO_TEXT.sub(" ", text)
         while rest != (fewer := _MARKED.sub("\n", rest)):
             rest = fewer
         for line in rest.splitlines():
@@ -312,7 +314,6 @@ def test_every_page_is_right_on_a_desk_by_day_and_on_a_phone_at_night(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="pages are still being marked", strict=False)
 @pytest.mark.parametrize("language", [MARKED])
 def test_every_text_of_every_page_is_marked_for_translation(
     browser: Browser, address: str, parts: Mapping[str, Any], place: Place
