@@ -34,12 +34,12 @@ def add(name: str, role: str) -> None:
 
 @click.command("list")
 def list_people() -> None:
-    """Print everybody."""
+    """Print everybody: with a password of ours, or by which identity provider; and when they last came in."""
     with open_installation() as place:
         people = access.list_users(place.engine)
-    columns = (_("name"), _("role"), _("may log in"), _("last login"))
+    columns = (_("name"), _("role"), _("comes in by"), _("may log in"), _("last login"))
     rows = [
-        (one.name, one.role, _("yes") if one.is_active else _("no"),
+        (one.name, one.role, one.issuer or _("password"), _("yes") if one.is_active else _("no"),
          _("never") if one.last_login_at is None else f"{one.last_login_at:%Y-%m-%d %H:%M %Z}")
         for one in people
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 from imagesync_pipelines.cli.commands import LazyCommand
 from imagesync_pipelines.cli.main import root
+from imagesync_pipelines.storage.schema_catalogue import web_user
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import UserRole
 from imagesync_pipelines_tests.cli.terminals import Ended, call
@@ -35,9 +36,12 @@ def test_a_person_is_added_listed_and_removed(shell, database) -> None:  # type:
     found = access.log_in(database, "anna", PASSWORD)
     assert found is not None
     assert found.role is UserRole.ADMIN
-    listed = shell("list")
-    assert "anna" in listed.out
-    assert "admin" in listed.out
+    with database.begin() as connection:
+        ben = {"name": "ben", "role": "viewer", "issuer": "https://login.example", "subject": "7", "is_active": True}
+        connection.execute(web_user.insert().values(**ben))
+    anna, people = ([line for line in shell("list").out.splitlines() if name in line] for name in ("anna", "ben"))
+    assert ("admin" in anna[0], "password" in anna[0]) == (True, True)
+    assert ("https://login.example" in people[0], "password" in people[0]) == (True, False)
     assert shell("remove", "anna").out == "anna may not log in any more\n"
     assert access.log_in(database, "anna", PASSWORD) is None
 

@@ -17,8 +17,9 @@ from imagesync_pipelines.storage.plan_words import dismissal
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
 from imagesync_pipelines.sync.job_runs import job_words
-from imagesync_pipelines.web.assistants.desk import Call, desk_of, opened_of
+from imagesync_pipelines.web.assistants.desk import Call, desk_of, opened_of, require
 from imagesync_pipelines.web.catalogue import listing, past, queries
+from imagesync_pipelines.web.catalogue.access import KeyScope
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.runs import dagster_of
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_of
@@ -195,8 +196,10 @@ def plan(
 def quarantine(call: Call, connector: Words = "", limit: Limit = 50) -> list[Aside]:
     """What was set aside because it could not be synchronised, with the reason; what failed last first.
 
-    connector: its name, or name/account.
+    connector: its name, or name/account. It needs a key with the scope `plan`: a system that only reads sees no more
+    than visitors do, and quarantine is for people who are logged in.
     """
+    require(call, KeyScope.PLAN)
     columns = quarantine_table.c
     query = sa.select(*(columns[name] for name in Aside.model_fields)).order_by(columns.last_seen.desc()).limit(limit)
     if connector:

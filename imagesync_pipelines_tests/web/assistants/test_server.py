@@ -145,7 +145,8 @@ def test_quarantine_and_history_are_read_without_what_is_secret(door: Door) -> N
     reason = "https://anna:secret@shop.example.com/a.jpg answers 404"
     aside = QuarantineItem("7", None, "fetch", reason, "the whole record")
     QuarantineTable(door.world.engine, "plytix/main").put([aside])
-    (found,) = facts(door.tool("quarantine"))["result"]
+    assert "does not have the scope plan" in said(door.tool("quarantine")), "no more than visitors of the pages see"
+    (found,) = facts(door.tool("quarantine", (KeyScope.READ, KeyScope.PLAN)))["result"]
     assert (found["connector"], found["key"]) == ("plytix/main", "7")
     assert "secret" not in json.dumps(found)
     assert "payload" not in found
