@@ -15,7 +15,7 @@ from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.effects import Touched, touched_by
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.connector import TAKE_AWAY, UNDO
+from imagesync_pipelines.sync.connector import TAKE_AWAY, UNDO, Connector
 from imagesync_pipelines.sync.excluding import Channel
 from imagesync_pipelines.sync.job_runs import STARTED_BY_TAG, JobRun, all_blocks_tags
 from imagesync_pipelines.web.catalogue.access import User
@@ -24,7 +24,6 @@ from imagesync_pipelines.web.catalogue.admin.many import MOST_PRODUCTS
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.history import read_runs
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
-from imagesync_pipelines.web.catalogue.queries import products_of_skus
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
@@ -50,10 +49,14 @@ class NothingToStartError(Exception):
 
 
 class StartForm(BaseModel):
-    """What to synchronise: products, a whole connector, or one account of a connector ("connector/account")."""
+    """What to synchronise: products, a whole connector, or one account of a connector ("connector/account").
+
+    channel: with which connector, and account of it, products are.
+    """
 
     what: Annotated[str, Field(max_length=300)] = "products"
     skus: Annotated[str, Field(max_length=MOST_PRODUCTS * (LONGEST_SKU + 2))] = ""
+    channel: Annotated[str, Field(max_length=300)] = f"{DEFAULT_SOURCE}/"
     dry_run: Literal["", "1"] = ""
 
 
@@ -123,19 +126,37 @@ def _asked_for(opened: Opened, form: StartForm) -> JobRun:
     dry_run = form.dry_run == "1"
     connector, _, account = form.what.partition("/")
     if form.what == "products":
-        skus = skus_of(form.skus)
-        wanted = sync_of_skus(skus, dry_run=dry_run)
-        known = products_of_skus(opened.engine, [sku for sku in skus if "\0" not in sku], with_left=True)
-        unknown = [sku for sku in skus if sku not in known]
-        if unknown:
-            named, more = ", ".join(unknown[:5]), len(unknown) - 5
-            if more > 0:
-                raise NothingToStartError(f"No product has the SKU {named} and {more} more. Nothing was started.")
-            raise NothingToStartError(f"No product has the SKU {named}. Nothing was started.")
-        return wanted
+        return _of_products(opened, form, dry_run=dry_run)
     if connector not in connector_titles():
         raise NothingToStartError("Choose what to synchronise.")
     return sync_of_account(opened, connector, account, dry_run=dry_run)
+
+
+def _of_products(opened: Opened, form: StartForm, *, dry_run: bool) -> JobRun:
+    """The run over the products that were typed, with the channel that was chosen. Raises as _asked_for does."""
+    skus, (connector, _, account) = skus_of(form.skus), form.channel.partition("/")
+    if not skus:
+        raise NothingToStartError("Name at least one SKU.")
+    if len(skus) > MOST_PRODUCTS:
+        raise NothingToStartError(
+            f"These are {len(skus):,} SKUs. Name {MOST_PRODUCTS:,} at most, or synchronise the whole connector."
+        )
+    if connector not in connector_titles() or not _takes_skus(connector_named(connector)):
+        raise NothingToStartError("Choose what to synchronise.")
+    run, declared = sync_of_account(opened, connector, account, dry_run=dry_run, skus=skus), connector_named(connector)
+    writable = [sku for sku in skus if "\0" not in sku]
+    known = declared.skus_known(opened.engine, opened.storage, account, writable)
+    if unknown := [sku for sku in skus if sku not in known]:
+        named, more, why = ", ".join(unknown[:5]), len(unknown) - 5, declared.unknown_sku
+        if more > 0:
+            raise NothingToStartError(f"{named} and {more} more: {why}. Nothing was started.")
+        raise NothingToStartError(f"{named}: {why}. Nothing was started.")
+    return run
+
+
+def _takes_skus(connector: Connector) -> bool:
+    """Whether a run of it can be about chosen products."""
+    return "skus" in connector.options.model_fields
 
 
 def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = "") -> Response:
@@ -148,7 +169,20 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
     except DagsterUnreachableError as error:
         wrong = wrong or str(error)
     whole = [one.name for one in connectors() if one.accounts is None]
-    context = {"form": form, "whole": whole, "accounts": accounts, "wrong": wrong, "most_skus": MOST_PRODUCTS}
+    channels = [
+        (f"{one.name}/{account}", one.name, account)
+        for one in connectors()
+        if _takes_skus(one)
+        for account in (("",) if one.accounts is None else accounts.get(one.name, ()))
+    ]
+    context = {
+        "form": form,
+        "whole": whole,
+        "accounts": accounts,
+        "channels": channels,
+        "wrong": wrong,
+        "most_skus": MOST_PRODUCTS,
+    }
     return private_page(request, "admin/start.html", context, status=status)
 
 
@@ -203,17 +237,6 @@ def sync_of_connector(
     return job_runs.run_of(
         declared, account if declared.accounts is not None else "", {"dry_run": dry_run, **asked}, tags
     )
-
-
-def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
-    """The run over these products, from the image database. Raises NothingToStartError without any, or for too many."""
-    if not skus:
-        raise NothingToStartError("Name at least one SKU.")
-    if len(skus) > MOST_PRODUCTS:
-        raise NothingToStartError(
-            f"These are {len(skus):,} SKUs. Name {MOST_PRODUCTS:,} at most, or synchronise the whole connector."
-        )
-    return job_runs.run_of(connector_named(DEFAULT_SOURCE), "", {"skus": list(skus), "dry_run": dry_run})
 
 
 def replay_of(external_ids: Sequence[str]) -> JobRun:

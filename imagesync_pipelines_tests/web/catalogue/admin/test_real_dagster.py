@@ -64,7 +64,7 @@ def test_every_run_of_the_catalogue_is_taken_by_dagster_itself(dagster: Dagster)
     assert known["image_db__sync"] == (installations.FIRST, installations.SECOND)
     assert known["edge__sync"] == ("store1",)
     wanted = (
-        launching.sync_of_skus(["100"], dry_run=True),
+        launching.sync_of_connector("image_db", (), "", dry_run=True, skus=["100"]),
         launching.sync_of_connector("image_db", known["image_db__sync"], "", dry_run=False),
         launching.sync_of_connector("edge", known["edge__sync"], "store1", dry_run=True),
         launching.replay_of(["1"]),
@@ -83,7 +83,7 @@ def test_what_dagster_does_not_know_is_told(dagster: Dagster) -> None:
     assert dagster.run("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee") is None
     with pytest.raises(DagsterUnreachableError, match="does not know the job nothing__sync"):
         dagster.partitions(["nothing__sync"])
-    wrong = launching.sync_of_skus(["100"], dry_run=False)
+    wrong = launching.sync_of_connector("image_db", (), "", dry_run=False, skus=["100"])
     config = {"ops": {"image_db__records": {"config": {"no_such_option": 1}}}}
     with pytest.raises(DagsterUnreachableError, match=r"Dagster refused: .*no_such_option"):
         dagster.launch(type(wrong)(wrong.job, config), {})

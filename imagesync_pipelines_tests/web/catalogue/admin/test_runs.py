@@ -9,6 +9,7 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.effects import Author, Effect, EffectRow, Touched, note_effects
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.web.catalogue.admin import runs as launching
@@ -65,9 +66,10 @@ def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg
     assert (whole.job, whole.tags) == ("image_db__sync", job_runs.all_blocks_tags())
     assert launching.sync_of_connector("image_db", blocks, "", dry_run=True).job == "image_db__dry_run"
     declared = connector_named("image_db")
+    of_one = launching.sync_of_connector("image_db", (), "", dry_run=True, skus=["1"])
     for ours, asked in (
         (launching.replay_of(["1", "2"]), {"external_ids": ["1", "2"]}),
-        (launching.sync_of_skus(["1"], dry_run=True), {"skus": ["1"], "dry_run": True}),
+        (of_one, {"skus": ["1"], "dry_run": True}),
     ):
         own = job_runs.run_of(declared, "", asked)
         assert (ours.job, ours.tags) == (own.job, own.tags)
@@ -76,7 +78,7 @@ def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg
     applied = launching.apply_of(plan_header("image_db", {}))
     assert applied == job_runs.apply_run(declared, "", 7, {})
     for run, job in (
-        (launching.sync_of_skus(["1"], dry_run=True), "image_db__skus_dry_run"),
+        (of_one, "image_db__skus_dry_run"),
         (launching.replay_of(["1"]), "image_db__partial"),
         (applied, "image_db__apply"),
     ):
@@ -92,11 +94,9 @@ def plan_header(connector: str, scope: dict[str, str]) -> PlanHeader:
     ("ask", "told"),
     [(lambda: launching.sync_of_connector("image_db", [], "", dry_run=False), "page_discovery"),
      (lambda: launching.sync_of_connector("edge", ["a", "b"], "c", dry_run=False), "Dagster knows: a, b"),
-     (lambda: launching.sync_of_skus([], dry_run=False), "at least one"),
-     (lambda: launching.sync_of_skus(["1"] * 5001, dry_run=False), "5,001 SKUs"),
      (lambda: launching.replay_of([]), "None of these"),
      (lambda: launching.apply_of(replace(plan_header("edge", {"account": "a"}), applied_at=NOW)), "applied already")],
-    ids=["no pages", "another store", "no SKU", "too many", "nothing to replay", "applied"],
+    ids=["no pages", "another store", "nothing to replay", "applied"],
 )  # fmt: skip
 def test_what_cannot_be_started_says_why(ask, told: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(NothingToStartError, match=told):
@@ -112,10 +112,19 @@ def test_the_form_starts_a_run_in_the_persons_name_and_shows_its_page(
 ) -> None:
     world.product("100")
     world.product("200")
+    photo = {"connector": "edge", "account": "store1", "key": "1", "group_key": "1", "fingerprint": "f"}
+    with world.engine.begin() as connection:
+        connection.execute(mirror.insert().values(**photo, payload={"product_sku": "300"}))
     whole = job_runs.all_blocks_tags()
     dry = {"imagesync/dry_run": "yes"}
     for typed, job, tags in (
         ({"what": "products", "skus": "100\n200"}, "image_db__skus", {"imagesync/skus": "100, 200"}),
+        ({"what": "products", "skus": "100", "channel": "folder/"}, "folder__sync", {"imagesync/skus": "100"}),
+        (
+            {"what": "products", "skus": "300", "channel": "edge/store1", "dry_run": "1"},
+            "edge__dry_run",
+            {"dagster/partition": "store1", "imagesync/skus": "300", **dry},
+        ),
         ({"what": "image_db"}, "image_db__sync", whole),
         ({"what": "image_db", "dry_run": "1"}, "image_db__dry_run", {**whole, **dry}),
         ({"what": "edge/store1"}, "edge__sync", {"dagster/partition": "store1"}),
@@ -127,7 +136,7 @@ def test_the_form_starts_a_run_in_the_persons_name_and_shows_its_page(
         sent = {tag["key"]: tag["value"] for tag in asked["executionMetadata"]["tags"]}
         assert (asked["selector"]["jobName"], sent) == (job, {**tags, "imagesync/started_by": "anna"})
     config = dagster.launched[0]["runConfigData"]["ops"]["image_db__records"]["config"]
-    assert (config["skus"], len(dagster.launched)) == (["100", "200"], 5)
+    assert (config["skus"], len(dagster.launched)) == (["100", "200"], 7)
 
 
 def test_a_mistake_is_told_above_the_form_which_keeps_what_was_typed(
@@ -135,12 +144,14 @@ def test_a_mistake_is_told_above_the_form_which_keeps_what_was_typed(
 ) -> None:
     world.product("100")
     for what, skus, told in (
-        ("products", "100 4711 0815", "No product has the SKU 4711, 0815. Nothing was started."),
+        ("products", "100 4711 0815", "4711, 0815: the ERP has no product with this SKU. Nothing was started."),
         ("products", "", "Name at least one SKU."),
+        ("products", " ".join(map(str, range(5001))), "These are 5,001 SKUs. Name 5,000 at most"),
         ("edge/elsewhere", "", "There is no account or store"),
         ("nothing", "", "Choose what to synchronise."),
     ):
         page = admin.send_form("/admin/start", "/admin/start", what=what, skus=skus)
+        assert '<option value="plytix/main">' in page.text
         assert (page.status_code, dagster.launched) == (409, []), what
         assert told in page.text
         assert f">{skus}</textarea>" in page.text
