@@ -29,7 +29,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.supervisors import Multiprocess
 
-from imagesync_pipelines import logs
+from imagesync_pipelines import languages, logs
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.storage.faults import told
 from imagesync_pipelines.telemetry import spans
@@ -110,7 +110,8 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._largest:
-                raise HTTPException(413, f"The body is larger than {self._largest} bytes; send it in parts")
+                said = languages.told(f"The body is larger than {self._largest} bytes; send it in parts")
+                raise HTTPException(413, said)
             return message
 
         await self._app(scope, counted, send)
