@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 JOB = "quality__measure"
 KEY = dg.AssetKey(["quality", "main_pictures"])
+NO_FALL = "no_score_fell"
 DAILY = "0 6 * * *"
 # A schedule may be one of each week.
 _LATE = timedelta(days=8)
@@ -90,14 +91,15 @@ def build_asset(owners: Sequence[str]) -> Any:
 
 
 def build_checks() -> Any:
-    """A check for each rule set, in one op: that its marketplace refuses no main picture."""
+    """A check for each rule set, in one op: that its marketplace refuses no main picture; and that no score fell."""
     known = {f"no_main_picture_is_refused_by_{name}": one for name, one in rule_sets(_settings()).items()}
     decorate: Any = dg.multi_asset_check(
         name="quality__checks",
         specs=[
             dg.AssetCheckSpec(name, asset=KEY, description=f"By the rules of {one.name}, no main picture is refused.")
             for name, one in known.items()
-        ],
+        ]
+        + [dg.AssetCheckSpec(NO_FALL, asset=KEY, description="The score of no account fell by QUALITY_ALERT_FALL.")],
         can_subset=True,
         required_resource_keys={"installation"},
     )
@@ -106,7 +108,7 @@ def build_checks() -> Any:
         chosen = sorted(selected.name for selected in context.selected_asset_check_keys)
         with context.resources.installation.open() as place, place.engine.connect() as connection:
             for name in chosen:
-                yield _checked(connection, name, known[name])
+                yield _fallen(connection) if name == NO_FALL else _checked(connection, name, known[name])
 
     return decorate(look)
 
@@ -129,6 +131,22 @@ def _checked(connection: sa.Connection, name: str, rule_set: RuleSet) -> dg.Asse
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{failing} of {pictures} main pictures are refused by the rules of {rule_set.name}.{advice}",
         metadata=metrics(numbers),
+    )
+
+
+def _fallen(connection: sa.Connection) -> dg.AssetCheckResult:
+    """An error, which is an alert, where a score fell since it was looked at last; a warning as long as that lasts."""
+    from imagesync_pipelines.quality.falls import falls
+
+    found = falls(connection, _settings().alert_fall)
+    is_new = any(one.is_new for one in found)
+    return dg.AssetCheckResult(
+        asset_key=KEY,
+        check_name=NO_FALL,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR if is_new else dg.AssetCheckSeverity.WARN,
+        description="\n".join(one.words for one in found) or languages.told("The score of no account fell."),
+        metadata=metrics({"fallen": len(found)}),
     )
 
 

@@ -44,6 +44,12 @@ class QualitySettings(EnvironmentSettings):
         False,
         description="read the text in main pictures: the extra words, half a second of processor for each that changed",
     )
+    alert_fall: float = Field(
+        5,
+        ge=0,
+        le=100,
+        description="an alert when the score of an account fell by so many points of 100 within a week; 0: none",
+    )
     keep_days: int = Field(400, ge=1, description="days of the trend that are kept")
 
     @field_validator("channels")

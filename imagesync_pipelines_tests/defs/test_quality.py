@@ -9,12 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.defs import quality
+from imagesync_pipelines.quality.falls import falls
 from imagesync_pipelines.quality.measuring import Looked
 from imagesync_pipelines.quality.noting import Noted
 from imagesync_pipelines.quality.running import QualityRun
 from imagesync_pipelines.quality.scores import judge_due
 from imagesync_pipelines.quality.settings import QualitySettings
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.schema_quality import quality_day
 from imagesync_pipelines.sync.health import Finding, Site, State
 from imagesync_pipelines.sync.steps import silent
 from imagesync_pipelines_tests.quality.rows import measure, show
@@ -23,6 +25,9 @@ _DAY = """
 INSERT INTO imagesync.quality_day (day, rule_set, connector, account, kind, pictures, failing, score_sum)
 VALUES (:day, 'own', 'edge', '', '', 1, 0, 9)
 """
+
+
+_OF_DAY = {"rule_set": "own", "connector": "plytix", "failing": 0}
 
 
 def looked_at(database: sa.Engine | None) -> Finding:
@@ -65,9 +70,12 @@ def test_a_check_for_each_rule_set_says_how_many_main_pictures_are_refused_and_w
     job = definitions.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=instance)
     found = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert set(found) == {
-        f"no_main_picture_is_refused_by_{name}" for name in ("amazon", "google", "own", "ozon", "wildberries")
-    }
+    rule_sets = ("amazon", "google", "own", "ozon", "wildberries")
+    assert set(found) == {"no_score_fell", *(f"no_main_picture_is_refused_by_{name}" for name in rule_sets)}
+    assert (found["no_score_fell"].passed, found["no_score_fell"].description) == (
+        True,
+        "The score of no account fell.",
+    )
     amazon, google = found["no_main_picture_is_refused_by_amazon"], found["no_main_picture_is_refused_by_google"]
     assert (amazon.passed, amazon.severity, google.passed) == (False, dg.AssetCheckSeverity.WARN, True)
     assert amazon.description == (
@@ -79,6 +87,38 @@ def test_a_check_for_each_rule_set_says_how_many_main_pictures_are_refused_and_w
         "score": 42.0,
     }
     assert google.description == "0 of 0 main pictures are refused by the rules of Google Merchant Center."
+
+
+def test_a_score_that_fell_is_an_alert_once_and_a_warning_until_it_is_over(database: sa.Engine) -> None:
+    """Each day: the score of an account of 40 pictures, in two kinds, and what is said of it."""
+    error, warning, well = ("failed", "ERROR"), ("failed", "WARN"), ("passed", "WARN")
+    days = [(90, well), (92, well), (88, well), (86, error), (85, warning), (80, error), (79, warning), (91, well)]
+    first = date(2026, 11, 1)
+    for nth, (score, expected) in enumerate(days):
+        with database.begin() as connection:
+            for kind in ("a", "b"):
+                more = {"kind": kind, "pictures": 20, "account": "main", "score_sum": 20 * score}
+                connection.execute(quality_day.insert().values(**_OF_DAY, day=first + timedelta(days=nth), **more))
+            # One picture says nothing of an account.
+            few = {"kind": "", "pictures": 1, "account": "few", "score_sum": 100 - 10 * nth}
+            connection.execute(quality_day.insert().values(**_OF_DAY, day=first + timedelta(days=nth), **few))
+            found = quality._fallen(connection)
+        assert ("passed" if found.passed else "failed", found.severity.value) == expected, (nth, score)
+        if nth == 3:
+            assert found.description == (
+                "By the rules own the score of plytix/main fell from 92.0 on 2026-11-02 to 86.0 of 100 now; "
+                "its main pictures: 40."
+            )
+    with database.connect() as connection:
+        assert falls(connection, 0) == []
+
+
+def test_a_score_that_stays_low_is_over_after_a_week(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        for nth, score in enumerate((90, *[70] * 8)):
+            more = {"kind": "", "pictures": 40, "account": "", "score_sum": 40 * score}
+            connection.execute(quality_day.insert().values(**_OF_DAY, day=date(2026, 11, 1 + nth), **more))
+            assert bool(falls(connection, 5)) is (1 <= nth <= 7), nth
 
 
 def test_the_schedule_is_off_until_it_is_set(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
