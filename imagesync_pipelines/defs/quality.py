@@ -182,12 +182,16 @@ def build_schedule(shared: Settings) -> dg.ScheduleDefinition:
 
 def outlook(site: Site) -> Iterator[Finding]:
     """Whether the quality of pictures is looked at, and when it was last."""
-    part, check = "quality", "measured"
+    part, check = languages.told("quality"), languages.told("measured")
     try:
         settings = load_settings(QualitySettings)
     except SettingsError as error:
         yield Finding(
-            part, "settings", State.WRONG, str(error), languages.told("Correct it in .env or in the environment.")
+            part,
+            languages.told("settings"),
+            State.WRONG,
+            str(error),
+            languages.told("Correct it in .env or in the environment."),
         )
         return
     if settings.words:
@@ -198,7 +202,11 @@ def outlook(site: Site) -> Iterator[Finding]:
                 pass
         except WordsMissingError as missing:
             yield Finding(
-                part, "words", State.WARNING, str(missing), languages.told("What else is measured does not need it.")
+                part,
+                languages.told("words"),
+                State.WARNING,
+                str(missing),
+                languages.told("What else is measured does not need it."),
             )
     for problem in read_rules(settings)[1]:
         yield Finding(

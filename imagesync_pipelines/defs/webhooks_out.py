@@ -76,7 +76,7 @@ def unset_secrets(site: Site) -> Iterator[Finding]:
             todo = told(
                 f"Set it in .env or in the environment of every host, or type: imagesync webhook remove {one.name}"
             )
-            yield Finding(told(f"webhook {one.name}"), "secret", State.WARNING, said, todo)
+            yield Finding(told(f"webhook {one.name}"), told("secret"), State.WARNING, said, todo)
 
 
 @dg.op(name="deliver", description="Notes what changed, and tells every receiver in order.")

@@ -12,13 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.database import among, read_rows, storable, write_rows
 from imagesync_pipelines.storage.schema import quarantine
 from imagesync_pipelines.storage.statistics import analyze_if_many
 
 # What a target refused is not sent again by every run, until a person asks for it; every other stage is tried again.
-REFUSED_STAGE = "refused"
-ASKED_FOR = "apply"
+REFUSED_STAGE = N_("refused")
+ASKED_FOR = N_("apply")
 
 
 @dataclass(frozen=True)

@@ -206,9 +206,9 @@ class Retention:
             if connection.execute(gone).rowcount:
                 remove_folder(self.root / "plans" / connectors[plan_id] / str(plan_id))
 
-        self._each("plans", old, forget)
+        self._each(languages.told("plans"), old, forget)
         before = self.now - self.ages.plans
-        return Cleaned("plans", len(old), kept=sum(one.created_at < before for one in found) - len(old))
+        return Cleaned(languages.told("plans"), len(old), kept=sum(one.created_at < before for one in found) - len(old))
 
     def handovers(self) -> Cleaned:
         """What steps of runs left for later ones, with its files."""
@@ -217,10 +217,10 @@ class Retention:
         def forget(run: Run, connection: sa.Connection) -> None:
             HandOvers(self.engine, self.root, run[0], run[1]).forget(run[2], connection)
 
-        self._each("hand-overs", old, forget)
+        self._each(languages.told("hand-overs"), old, forget)
         before = self.now - self.ages.handovers
         every = {(one.connector, one.account, one.run_id) for one in found if one.made_at < before}
-        return Cleaned("hand-overs", len(old), kept=len(every) - len(old))
+        return Cleaned(languages.told("hand-overs"), len(old), kept=len(every) - len(old))
 
     def pages(self) -> Cleaned:
         """Scans with the pages as they were received."""
@@ -244,16 +244,18 @@ class Retention:
             if forget_scan(connection, scan_id):
                 remove_folder(self.root / "raw_pages" / connectors[scan_id] / str(scan_id))
 
-        self._each("pages", old, forget)
+        self._each(languages.told("pages"), old, forget)
         total = sum(sizes.get(one, 0) for one in old)
-        return Cleaned("scans", len(old), total, sum(one.started_at < before for one in found) - len(old))
+        return Cleaned(
+            languages.told("scans"), len(old), total, sum(one.started_at < before for one in found) - len(old)
+        )
 
     def quarantined(self) -> Cleaned:
         """Items that no run met for long; what a target refused stays, for nobody tries it again by himself."""
         met = quarantine.c.last_seen < self.now - self.ages.quarantine
         tried = quarantine.c.stage.not_in([REFUSED_STAGE, ASKED_FOR])
         count, kept = self._count(quarantine, met & tried), self._count(quarantine, met & ~tried)
-        self._rows("quarantine", quarantine, met & tried, count)
+        self._rows(languages.told("quarantine"), quarantine, met & tried, count)
         return Cleaned(languages.told("quarantined items"), count, kept=kept)
 
     def copies(self) -> Cleaned:
@@ -262,14 +264,14 @@ class Retention:
 
     def pictures(self) -> Cleaned:
         """Content of pictures; never what a run or a page holds, or what a product shows from here."""
-        return self._contents("pictures", self.ages.pictures, copies=False)
+        return self._contents(languages.told("pictures"), self.ages.pictures, copies=False)
 
     def told(self) -> Cleaned:
         """What was told of, and neither happened again nor ended."""
         old = (alert.c.noted_at < self.now - self.ages.alerts) & alert.c.due_at.is_(None)
         count = self._count(alert, old)
-        self._rows("alerts", alert, old, count)
-        return Cleaned("alerts", count)
+        self._rows(languages.told("alerts"), alert, old, count)
+        return Cleaned(languages.told("alerts"), count)
 
     def effects(self) -> Cleaned:
         """What was done to images. A run goes whole, so that what is left of one can be taken back.
@@ -291,7 +293,7 @@ class Retention:
             newest = sa.select(sa.func.max(c.at)).where(gone).scalar_subquery()
             since = sa.func.greatest(effects_known.c.since, newest)
             write_rows(self.engine, effects_known.update().values(since=since))
-            self._rows("history", effect, gone, count)
+            self._rows(languages.told("history"), effect, gone, count)
         orphan = ~sa.exists().where(effect.c.id == webhook_effect.c.id)
         self._rows(languages.told("webhook marks"), webhook_effect, orphan, self._count(webhook_effect, orphan))
         return Cleaned(languages.told("effects in the history"), count, kept=kept)

@@ -121,7 +121,7 @@ def examine(
         if isinstance(answer, Finding):
             found.append(answer)
             continue
-        found.append(Finding(probe.part, "answers", State.FINE, answer.said))
+        found.append(Finding(probe.part, N_("answers"), State.FINE, answer.said))
         if probe.identity is not None:
             words = declared.get(connector, {}).get(probe.account, "")
             found.append(_whose(site, probe, answer.told, told[connector], words))
@@ -134,7 +134,7 @@ def examine(
 def clock(part: str, ahead: float) -> Finding:
     """What is said of a clock that is so many seconds ahead of ours."""
     if abs(ahead) < CLOCK_ODD:
-        return Finding(part, "clock", State.FINE, languages.told("goes as ours does"))
+        return Finding(part, N_("clock"), State.FINE, languages.told("goes as ours does"))
     state = State.WRONG if abs(ahead) >= CLOCK_WRONG else State.WARNING
     said = (
         languages.told(f"is {ahead:,.0f} s ahead of ours")
@@ -143,7 +143,7 @@ def clock(part: str, ahead: float) -> Finding:
     )
     return Finding(
         part,
-        "clock",
+        N_("clock"),
         state,
         said,
         languages.told("Set the clock of this host right (NTP); where it is right, tell them."),
@@ -160,7 +160,7 @@ def space(part: str, free: int, total: int) -> Finding:
                 next_state,
                 languages.told("Make room there; docs/operating.md, 'Keeping it small', says what may go."),
             )
-    return Finding(part, "space", state, said, todo)
+    return Finding(part, N_("space"), state, said, todo)
 
 
 def proxies(urls: Collection[str], proxy_of: Callable[[str], str]) -> Finding:
@@ -168,13 +168,13 @@ def proxies(urls: Collection[str], proxy_of: Callable[[str], str]) -> Finding:
     used = sorted({proxy for url in urls if url and (proxy := proxy_of(url))})
     if not used:
         return Finding(
-            "proxies", languages.told("in use"), State.FINE, languages.told("none: systems are reached directly")
+            N_("proxies"), languages.told("in use"), State.FINE, languages.told("none: systems are reached directly")
         )
     direct = sum(1 for url in urls if url and not proxy_of(url))
     said = languages.told(
         f"{', '.join(used)} for {len([one for one in urls if one]) - direct} systems; {direct} are reached directly"
     )
-    return Finding("proxies", languages.told("in use"), State.FINE, f"{said} (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
+    return Finding(N_("proxies"), languages.told("in use"), State.FINE, f"{said} (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
 
 
 def failure(part: str, check: str, error: Exception, place: str) -> Finding:
@@ -195,7 +195,7 @@ def _asked(probe: Probe) -> Answer | Finding:
     try:
         return probe.ask()
     except Exception as error:  # noqa: BLE001 - one system that cannot be asked keeps no other from it
-        return failure(probe.part, "answers", error, probe.place)
+        return failure(probe.part, N_("answers"), error, probe.place)
 
 
 def _whose(site: Site, probe: Probe, told: Told, others: Mapping[str, Told], declared: str) -> Finding:
@@ -207,16 +207,16 @@ def _whose(site: Site, probe: Probe, told: Told, others: Mapping[str, Told], dec
     )
     if site.engine is None or probe.identity is None:
         said = languages.told(f"not compared with what is recorded: {site.why}")
-        return Finding(probe.part, "account", State.UNKNOWN, said)
+        return Finding(probe.part, N_("account"), State.UNKNOWN, said)
     try:
         judged, refusal = probe.identity(site.engine, others).judged(told)
     except Exception as error:  # noqa: BLE001 - our database may have gone meanwhile
-        return failure(probe.part, "account", error, probe.place)
+        return failure(probe.part, N_("account"), error, probe.place)
     if refusal:
-        return Finding(probe.part, "account", State.WRONG, refusal)
+        return Finding(probe.part, N_("account"), State.WRONG, refusal)
     said = f"{judged.told_by} {judged.told}"
     words = {
         Verdict.SAME: languages.told(f"{said}, as recorded"),
         Verdict.NEW: languages.told(f"{said}; the first run that writes records it"),
     }
-    return Finding(probe.part, "account", State.FINE, words.get(judged.verdict, unproven))
+    return Finding(probe.part, N_("account"), State.FINE, words.get(judged.verdict, unproven))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LIMIT, DOUBT, PRODUCTS_GONE, UNSEEN = "limit", "doubt", N_("products gone"), "unseen"
 # The kind of a person's undoing, and who holds such rows.
 UNDONE = "undone"
-ALLOW, KEEP = "allow", "keep"
+ALLOW, KEEP = N_("allow"), N_("keep")
 # What is said of a person's word; so many rows were meant.
 DECIDED = {
     ALLOW: N_("{number} allowed; the next run carries them out"),

@@ -42,19 +42,19 @@ _HAS_RUNS = sa.text("SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'event_
 
 def home(folder: Path) -> Iterator[Finding]:
     """The home folder: whether it is there, its owner's alone, and on a disk with room."""
-    part = "home"
+    part = told("home")
     if not folder.is_dir():
         said = told(f"{folder} is not there yet; the first command that works makes it")
-        yield Finding(part, "folder", State.OFF, said)
+        yield Finding(part, told("folder"), State.OFF, said)
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         todo = told("Set IMAGESYNC_HOME to a folder of this user, or start as the user that it belongs to.")
-        yield Finding(part, "folder", State.WRONG, told(f"{folder} may not be written by this user"), todo)
+        yield Finding(part, told("folder"), State.WRONG, told(f"{folder} may not be written by this user"), todo)
     elif stat.S_IMODE(folder.stat().st_mode) & OTHERS & ~PASS:
         said = told(f"{folder} can be read by other users of this host")
-        yield Finding(part, "folder", State.WARNING, said, told(f"Close it: chmod go-rwx {folder}"))
+        yield Finding(part, told("folder"), State.WARNING, said, told(f"Close it: chmod go-rwx {folder}"))
     else:
-        yield Finding(part, "folder", State.FINE, str(folder))
+        yield Finding(part, told("folder"), State.FINE, str(folder))
     disk = shutil.disk_usage(folder)
     yield space(part, disk.free, disk.total)
 
@@ -71,25 +71,25 @@ def postgres(part: str, engine: sa.Engine, place: str) -> list[Finding]:
             facts = connection.execute(_FACTS).one()
             ahead = facts.now - (before + time.time()) / 2
     except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
-        return [failure(part, "answers", error, place)]
+        return [failure(part, told("answers"), error, place)]
     said = told(f"PostgreSQL {facts.version}, {facts.size / 1_000_000:,.0f} MB, sessions of its own")
-    found = [Finding(part, "answers", State.FINE, said), clock(part, ahead)]
+    found = [Finding(part, told("answers"), State.FINE, said), clock(part, ahead)]
     if facts.number < OLDEST:
         todo = told("Upgrade the server to PostgreSQL 14 or newer.")
-        found.append(Finding(part, "version", State.WRONG, told(f"PostgreSQL {facts.version} is too old"), todo))
+        found.append(Finding(part, told("version"), State.WRONG, told(f"PostgreSQL {facts.version} is too old"), todo))
     if facts.standby:
         todo = told(f"Name the primary server in {place}.")
-        found.append(Finding(part, "writes", State.WRONG, told("it is a standby, which takes no writes"), todo))
+        found.append(Finding(part, told("writes"), State.WRONG, told("it is a standby, which takes no writes"), todo))
     many = facts.used >= MANY * facts.most
     todo = told("Raise max_connections, or end programs that hold some.") if many else ""
     said = told(f"{facts.used} of {facts.most} are in use")
-    found.append(Finding(part, "connections", State.WARNING if many else State.FINE, said, todo))
+    found.append(Finding(part, told("connections"), State.WARNING if many else State.FINE, said, todo))
     return found
 
 
 def our_database(url: str, place: str) -> tuple[list[Finding], sa.Engine | None, str]:
     """Our own database: and its engine where its tables are those of this program, else why they are not."""
-    part = "database"
+    part = told("database")
     engine = engine_of(url)
     found = postgres(part, engine, place)
     if found[0].state is not State.FINE:
@@ -101,21 +101,21 @@ def our_database(url: str, place: str) -> tuple[list[Finding], sa.Engine | None,
             version = version_of(connection)
     except Exception as error:  # noqa: BLE001 - such as a user who may not read them
         engine.dispose()
-        return [*found, failure(part, "tables", error, place)], None, told("its tables cannot be read")
+        return [*found, failure(part, told("tables"), error, place)], None, told("its tables cannot be read")
     if version == HEAD:
-        found.append(Finding(part, "tables", State.FINE, told(f"at version {HEAD}, that of this program")))
+        found.append(Finding(part, told("tables"), State.FINE, told(f"at version {HEAD}, that of this program")))
         return found, engine, ""
     if version is None:
         why = told("its tables are not made yet")
-        found.append(Finding(part, "tables", State.OFF, told(f"{why}; the first command that works makes them")))
+        found.append(Finding(part, told("tables"), State.OFF, told(f"{why}; the first command that works makes them")))
     elif version < HEAD:
         why = told(f"its tables are of an earlier release (version {version}, this program has {HEAD})")
         todo = told("`imagesync upgrade --dry-run` says what the upgrade does; the next command that works does it.")
-        found.append(Finding(part, "tables", State.WARNING, why, todo))
+        found.append(Finding(part, told("tables"), State.WARNING, why, todo))
     else:
         why = told(f"its tables are of a newer program (version {version}, this one has {HEAD})")
         todo = told("Install the newer program, or name another database.")
-        found.append(Finding(part, "tables", State.WRONG, why, todo))
+        found.append(Finding(part, told("tables"), State.WRONG, why, todo))
     engine.dispose()
     return found, None, why
 
@@ -132,7 +132,7 @@ def dagsters_database(url: str, place: str) -> tuple[list[Finding], bool]:
             has_runs = bool(connection.scalar(_HAS_RUNS))
         if not has_runs:
             said = told("Dagster has no tables yet; the first command that works makes them")
-            found.append(Finding(part, "tables", State.OFF, said))
+            found.append(Finding(part, told("tables"), State.OFF, said))
         return found, has_runs
     finally:
         engine.dispose()
@@ -140,19 +140,19 @@ def dagsters_database(url: str, place: str) -> tuple[list[Finding], bool]:
 
 def storage_root(settings: Settings, folder: Path, engine: sa.Engine | None) -> Iterator[Finding]:
     """Where raw pages, plans and pictures are: reachable, of this very database, on a disk with room."""
-    part, place = "storage", "IMAGESYNC_STORAGE_URL" if settings.storage_url else "IMAGESYNC_HOME"
+    part, place = told("storage"), "IMAGESYNC_STORAGE_URL" if settings.storage_url else "IMAGESYNC_HOME"
     try:
         root = storage_of(settings, folder)
         kept, counter = identities.kept_installation(root)
     except Exception as error:  # noqa: BLE001 - of several libraries, whose errors have no base in common
-        yield failure(part, "answers", error, place)
+        yield failure(part, told("answers"), error, place)
         return
-    yield Finding(part, "answers", State.FINE, str(root))
+    yield Finding(part, told("answers"), State.FINE, str(root))
     if engine is not None:
         try:
             yield _of_this_database(part, engine, kept, counter)
         except Exception as error:  # noqa: BLE001 - such as a user who may not read our tables
-            yield failure(part, "account", error, "IMAGESYNC_DATABASE_URL")
+            yield failure(part, told("account"), error, "IMAGESYNC_DATABASE_URL")
     local = Path(root.path) if isinstance(root, UPath) and root.protocol in ("", "file", "local") else None
     if local is not None and local.is_dir() and (not folder.is_dir() or local.stat().st_dev != folder.stat().st_dev):
         disk = shutil.disk_usage(local)
@@ -171,9 +171,9 @@ def bucket(settings: Settings) -> Iterator[Finding]:
         found = s3_place(settings)
         ahead = check_bucket(s3_client(found, tries=1), found.bucket) if found is not None else None
     except Exception as error:  # noqa: BLE001 - of several libraries, whose errors have no base in common
-        yield failure(part, "answers", error, place)
+        yield failure(part, told("answers"), error, place)
         return
-    yield Finding(part, "answers", State.FINE, f"{settings.s3_bucket} at {settings.s3_endpoint_url}")
+    yield Finding(part, told("answers"), State.FINE, f"{settings.s3_bucket} at {settings.s3_endpoint_url}")
     if ahead is not None:
         yield clock(part, ahead)
 
@@ -182,10 +182,10 @@ def _rights(part: str, engine: sa.Engine, schema: str, place: str) -> Finding:
     with engine.connect() as connection:
         may = bool(connection.scalar(_RIGHTS, {"schema": schema}))
     if may:
-        return Finding(part, "rights", State.FINE, told("its user may make and change our tables"))
+        return Finding(part, told("rights"), State.FINE, told("its user may make and change our tables"))
     said = told(f"its user {engine.url.username} may not make our tables")
     todo = told(f"An administrator can allow it with: CREATE SCHEMA {schema} AUTHORIZATION {engine.url.username}")
-    return Finding(part, "rights", State.WRONG, said, todo)
+    return Finding(part, told("rights"), State.WRONG, said, todo)
 
 
 def _of_this_database(part: str, engine: sa.Engine, kept: str, counter: int) -> Finding:
@@ -198,11 +198,11 @@ def _of_this_database(part: str, engine: sa.Engine, kept: str, counter: int) -> 
         todo = told(
             "Set the two that belong together; or `imagesync identity accept installation`, if it is on purpose."
         )
-        return Finding(part, "account", State.WRONG, said, todo)
+        return Finding(part, told("account"), State.WRONG, said, todo)
     if kept == ours and kept and counter > (memory.counter_of(engine, identities.INSTALLATION) or 0):
         said = told("our database remembers less than it does: the database was restored from a backup")
         return Finding(
-            part, "account", State.WARNING, said, told("Type `imagesync restored`, and let every account run.")
+            part, told("account"), State.WARNING, said, told("Type `imagesync restored`, and let every account run.")
         )
     said = told(f"of this installation, {ours}") if kept else told("nothing was written there yet")
-    return Finding(part, "account", State.FINE, said)
+    return Finding(part, told("account"), State.FINE, said)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from imagesync_pipelines.errors import ImagesyncError, unforeseen_kind
+from imagesync_pipelines.languages import N_
 from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, RowResult
 from imagesync_pipelines.sync.targets import Quarantine
 
-APPLY_STAGE = "apply"
+APPLY_STAGE = N_("apply")
 SHOWN_ERRORS = 20
 # So many groups in a row without an answer, or with the same error that nobody expects, are no matter of single groups.
 GIVE_UP_AFTER = 10

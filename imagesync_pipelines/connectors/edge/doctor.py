@@ -68,10 +68,10 @@ def _look(site: Site, settings: EdgeSettings, store: EdgeStore) -> Answer:
         database.engine.dispose()
     if not may:
         todo = told("Give it SELECT, INSERT, UPDATE and DELETE on the table of photos, or let it make one.")
-        found.append(Finding(part, "rights", State.WRONG, told("its user may not write photos"), todo))
+        found.append(Finding(part, told("rights"), State.WRONG, told("its user may not write photos"), todo))
     if lacks:
         todo = told(f"Type `imagesync edge migrate --store {store.name}`.")
-        found.append(Finding(part, "tables", State.WRONG, "; ".join(lacks), todo))
+        found.append(Finding(part, told("tables"), State.WRONG, "; ".join(lacks), todo))
     if store.capacity_gb is not None:
         found.append(_capacity(part, size, store.capacity_gb, settings.max_storage_share))
     return Answer(answers.said, [(marking.STORE_ROW, mark.id)] if mark is not None else [], findings=found)
@@ -99,4 +99,4 @@ def _capacity(part: str, size: int, capacity_gb: float, share: float) -> Finding
     state = State.FINE if used < share else State.WARNING if used < 1 else State.WRONG
     said = told(f"{size / GIGABYTE:,.1f} of {capacity_gb:g} GB are used")
     todo = "" if state is State.FINE else told("Give the store more room, and correct capacity_gb.")
-    return Finding(part, "space", state, said, todo)
+    return Finding(part, told("space"), state, said, todo)

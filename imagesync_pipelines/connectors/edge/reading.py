@@ -36,7 +36,7 @@ from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, 
 from imagesync_pipelines.upstream.retries import Timing
 
 # The stage under which the quarantine keeps rows of a listing.
-LISTING_STAGE = "listing"
+LISTING_STAGE = languages.told("listing")
 
 
 class ListingOptions(ChosenProducts):

@@ -193,7 +193,7 @@ class _Reader:
                 known = self._picture(key, listed)
             payload = known.model_dump_json() if known is not None else None
             yield mirror.MirrorRow(key, stem(key), known.sha256 if known is not None else None, payload, None)
-            self._context.progress("files", done, len(there))
+            self._context.progress(languages.told("files"), done, len(there))
 
     def _picture(self, key: str, listed: Listed) -> model.KnownFile | None:
         try:

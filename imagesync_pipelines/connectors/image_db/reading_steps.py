@@ -41,7 +41,7 @@ from imagesync_pipelines.sync.steps import PartitionOutcomes, StepResult, Table,
 from imagesync_pipelines.upstream.details import details_told
 from imagesync_pipelines.upstream.session import UpstreamSession
 
-RECORD_STAGE = "record"
+RECORD_STAGE = languages.told("record")
 ERP_STEP = "erp_products"
 KEPT_BATCHES = 3
 # What a load that only looked keeps: rows and rows set aside as it read them, all products after it, ids by the ERP's.

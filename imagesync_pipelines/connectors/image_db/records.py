@@ -36,7 +36,7 @@ _Pixels = Annotated[int, Field(ge=0, lt=2**31)]
 
 # What is wrong, in words for people; pydantic's own words for the rest.
 _PROBLEMS = {
-    "missing": "missing",
+    "missing": N_("missing"),
     "dict_type": N_("not an object"),
     "list_type": N_("not a list"),
     "int_type": N_("not a whole number"),

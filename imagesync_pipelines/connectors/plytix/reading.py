@@ -24,7 +24,7 @@ from imagesync_pipelines.sync.frames import row_frame
 from imagesync_pipelines.sync.planned import restored_note
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
-LISTING_STAGE = "listing"
+LISTING_STAGE = languages.told("listing")
 
 
 def with_pim(step: Callable[[Run, Any, PlytixApi], StepResult]) -> Callable[[Run, Any], StepResult]:

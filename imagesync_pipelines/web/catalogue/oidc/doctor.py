@@ -5,11 +5,12 @@ What speaks with it is imported when it is asked.
 
 from urllib.parse import urlsplit
 
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.settings import LOOPBACK_HOSTS, load_settings
 from imagesync_pipelines.sync.health import Answer, Finding, Probe, State
 from imagesync_pipelines.web.catalogue.oidc.settings import OidcSettings
 
-PART = "sign-in"
+PART = N_("sign-in")
 
 
 def probes() -> list[Probe]:
@@ -29,22 +30,24 @@ def _asked(settings: OidcSettings) -> Answer:
         raise ProviderRefusedError("the provider shows no keys, so no token of it is good")
     ahead, findings = provider.ahead, [_redirect(settings, taken=provider.takes_us())]
     if not metadata.get("end_session_endpoint"):
-        said = "the provider has no end_session_endpoint: who signs out here stays signed in there"
-        findings.append(Finding(PART, "sign-out", State.FINE, said))
+        said = told("the provider has no end_session_endpoint: who signs out here stays signed in there")
+        findings.append(Finding(PART, N_("sign-out"), State.FINE, said))
     if settings.passwords == "off" and not settings.break_glass:
-        said = "nobody comes in while the provider is away: passwords are off, and OIDC_BREAK_GLASS names nobody"
-        findings.append(Finding(PART, "broken glass", State.WARNING, said, "Name one user with a password there."))
-    return Answer(f"calls itself {settings.issuer}, as OIDC_ISSUER does", ahead=ahead, findings=findings)
+        said = told("nobody comes in while the provider is away: passwords are off, and OIDC_BREAK_GLASS names nobody")
+        todo = told("Name one user with a password there.")
+        findings.append(Finding(PART, N_("broken glass"), State.WARNING, said, todo))
+    return Answer(told(f"calls itself {settings.issuer}, as OIDC_ISSUER does"), ahead=ahead, findings=findings)
 
 
 def _redirect(settings: OidcSettings, *, taken: bool) -> Finding:
     """Whether people come back to us from there."""
-    url, check = settings.redirect_url, "redirect address"
+    url, check = settings.redirect_url, N_("redirect address")
     parts = urlsplit(url)
     if not taken:
-        todo = f"Register {url} for OIDC_CLIENT_ID at the provider."
-        return Finding(PART, check, State.WRONG, f"the provider refuses {url} for {settings.client_id}", todo)
+        todo = told(f"Register {url} for OIDC_CLIENT_ID at the provider.")
+        said = told(f"the provider refuses {url} for {settings.client_id}")
+        return Finding(PART, check, State.WRONG, said, todo)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK_HOSTS:
-        todo = "Set OIDC_REDIRECT_URL to an https address of the proxy."
-        return Finding(PART, check, State.WARNING, f"{url} is not encrypted: codes pass in clear", todo)
-    return Finding(PART, check, State.FINE, f"the provider takes {url}")
+        todo = told("Set OIDC_REDIRECT_URL to an https address of the proxy.")
+        return Finding(PART, check, State.WARNING, told(f"{url} is not encrypted: codes pass in clear"), todo)
+    return Finding(PART, check, State.FINE, told(f"the provider takes {url}"))
