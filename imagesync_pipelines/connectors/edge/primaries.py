@@ -1,12 +1,13 @@
 """Which photo of a product is shown first: one, also where the head office calls several primary."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import orjson
 import pandas as pd
 
 from imagesync_pipelines.connectors.edge.model import Body, Photo, fingerprint
-from imagesync_pipelines.sync.model import PlanRow
+from imagesync_pipelines.sync.model import PlanRow, Undone
 
 Written = tuple[PlanRow, Photo, Body | None]
 """A row that is written: the photo, and its picture where that is new."""
@@ -28,6 +29,12 @@ def second_primaries(mirror: pd.DataFrame, there: Collection[str]) -> list[str]:
     without an image counts for nothing. there: photos whose picture the store has. The first of these gives way when
     the picture of the other is written, and not before: that may fail.
     """
+    second, waits = _second_and_waiting(mirror, there)
+    return sorted(second - waits)
+
+
+def _second_and_waiting(mirror: pd.DataFrame, there: Collection[str]) -> tuple[set[str], set[str]]:
+    """All second primaries, and those of them that wait for the picture of the first."""
     usable = (mirror["checksum"] != "") & (mirror["size"] > 0)
     rows = mirror[usable & (mirror["is_primary"] == "true")]
     several = rows[rows["group_key"].duplicated(keep=False)]
@@ -36,26 +43,34 @@ def second_primaries(mirror: pd.DataFrame, there: Collection[str]) -> list[str]:
     firsts = ordered.drop_duplicates("group_key").set_index("group_key")["key"]
     second = ordered[ordered["group_key"].duplicated()]
     waits = second[second["key"].isin(there) & ~second["group_key"].map(firsts).isin(there)]
-    return sorted(set(second["key"]) - set(waits.drop_duplicates("group_key")["key"]))
+    return set(second["key"]), set(waits.drop_duplicates("group_key")["key"])
 
 
-def with_one_primary(mirror: pd.DataFrame, payloads: Payloads, there: Collection[str]) -> tuple[pd.DataFrame, Payloads]:
-    """The mirror and its payloads with one primary photo of each product; see second_primaries."""
-    second = second_primaries(mirror, there)
+def with_one_primary(
+    mirror: pd.DataFrame,
+    payloads: Payloads,
+    there: Collection[str],
+    undone: Mapping[str, Undone] = MappingProxyType({}),
+) -> tuple[pd.DataFrame, Payloads]:
+    """The mirror and its payloads with one primary photo of each product; see second_primaries.
+
+    undone: what a person undid, by key. One that was not primary in what was undone waits for nothing: that is what the
+    head office still wants of it, and the photo that it would wait for was undone too.
+    """
+    second, waits = _second_and_waiting(mirror, there)
     if not second:
         return mirror, payloads
-    chosen = frozenset(second)
+    told = zip(*_columns(payloads(sorted(second))), strict=True)
+    prints = {key: fingerprint(Photo.from_payload(orjson.loads(_not_primary(text)))) for key, text in told}
+    waits = {key for key in waits if key not in undone or undone[key].wanted != prints[key]}
+    chosen = frozenset(second - waits)
 
     def changed(keys: Sequence[str]) -> pd.DataFrame:
         found = payloads(keys)
         texts = [_not_primary(text) if key in chosen else text for key, text in zip(*_columns(found), strict=True)]
         return found.assign(payload=pd.Series(texts, index=found.index, dtype="str"))
 
-    told = changed(second)
-    prints = {
-        key: fingerprint(Photo.from_payload(orjson.loads(text))) for key, text in zip(*_columns(told), strict=True)
-    }
-    rows = mirror["key"].isin(second)
+    rows = mirror["key"].isin(chosen)
     return mirror.assign(
         is_primary=mirror["is_primary"].mask(rows, "false"),
         fingerprint=mirror["fingerprint"].mask(rows, mirror["key"].map(prints)).astype("str"),

@@ -350,13 +350,14 @@ def plan_store(
             proof = Proof(listed.scan_id, listed.complete, listed.reason)
         current = store.read_current(run.database)
         there = set(current.loc[current["has_bytes"], "key"])
-        wanted, payloads_of = with_one_primary(wanted, payloads, there)
+        limits = limits_of(context, lifted=allow_mass_delete)
+        wanted, payloads_of = with_one_primary(wanted, payloads, there, limits.memory.undone)
         found = plan_photos(
             wanted,
             # What is listed in a form that cannot be read is left alone.
             current[~current["key"].isin(listed.illegible)],
             Scope(groups, proof, absent),
-            limits_of(context, lifted=allow_mass_delete),
+            limits,
             unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
             max_bytes=run.settings.max_photo,
             pace_seconds=run.settings.pace_ms / 1000,

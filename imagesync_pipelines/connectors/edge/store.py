@@ -168,8 +168,12 @@ def store_lock(database: StoreDatabase, wait_seconds: float) -> AbstractContextM
     return account_lock(database.engine, LOCK, wait_seconds)
 
 
-def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = None) -> pd.DataFrame:
+def read_current(
+    database: StoreDatabase, photo_ids: Collection[str] | None = None, *, as_primaries: bool = False
+) -> pd.DataFrame:
     """What is in the store's table, as CURRENT_COLUMNS; `photo_ids` limits it to those photos.
+
+    as_primaries: as it would be if each of them were the primary of its product.
 
     content is the checksum of a picture that is there and synced, else NA. The fingerprint of a row that is not synced
     or has no picture is unlike any that can be wanted. position is the place in the product, as primaries.places has
@@ -183,7 +187,7 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
     with database.engine.connect() as connection:
         found = connection.execute(sa.text(statement), values, execution_options={"yield_per": _ROWS_PER_PART})
         # Portions become compact columns at once: rows of Python objects would take ten times the memory.
-        parts = [_columns(rows) for rows in found.partitions(_ROWS_PER_PART)]
+        parts = [_columns(rows, as_primaries=as_primaries) for rows in found.partitions(_ROWS_PER_PART)]
     frame = frame_of(pa.concat_tables([_columns([]), *parts]))
     return frame.assign(position=frame["position"].astype("Int64"))
 
@@ -338,11 +342,12 @@ def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
         connection.execute(sa.text(_PARK), {"photos": list(photos), "products": list(photos.values())})
 
 
-def _columns(rows: Sequence[sa.Row[Any]]) -> pa.Table:
+def _columns(rows: Sequence[sa.Row[Any]], *, as_primaries: bool = False) -> pa.Table:
     """One part of the table as CURRENT_COLUMNS."""
     found = []
     for *values, has_bytes, status, error in map(tuple, rows):
         photo = Photo._make(values)
+        photo = photo._replace(is_primary=True) if as_primaries else photo
         digest, is_done = fingerprint(photo), status == "synced" and has_bytes
         content = photo.checksum if is_done else None
         shown = digest if is_done else f"{status} {digest}"

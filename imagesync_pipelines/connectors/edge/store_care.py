@@ -1,11 +1,12 @@
 """Looking after the photos of a store: what they take, what is wrong with them, what rotted, and beginning anew."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
 from imagesync_pipelines.languages import N_
+from imagesync_pipelines.sync.model import PlanRow
 
 _DOUBLES = "SELECT count(*) FROM (SELECT FROM {table} WHERE is_primary GROUP BY product_id HAVING count(*) > 1) several"
 
@@ -49,6 +50,13 @@ def products_with_several_primaries(database: StoreDatabase) -> int:
     """How many products show more than one photo as their primary."""
     with database.engine.connect() as connection:
         return int(connection.scalar(sa.text(_DOUBLES.format(table=database.table))) or 0)
+
+
+def gave_way(database: StoreDatabase, rows: Iterable[PlanRow]) -> bool:
+    """Whether the photos of rows of a plan are as they were, but for being primary: another one is that now."""
+    before = {row.key_before or row.key: row.fingerprint_before for row in rows}
+    there = read_current(database, before.keys(), as_primaries=True)
+    return dict(zip(there["key"], there["fingerprint"], strict=True)) == before
 
 
 def scrub(

@@ -16,13 +16,13 @@ import pandas as pd
 import psycopg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import history, store
+from imagesync_pipelines.connectors.edge import history, store, store_care
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, FetchedPhoto, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Body, Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
-from imagesync_pipelines.connectors.edge.primaries import with_one_primary_each
+from imagesync_pipelines.connectors.edge.primaries import FIRST, with_one_primary_each
 from imagesync_pipelines.connectors.edge.reporting import PhotosApplied
 from imagesync_pipelines.errors import error_reason
 from imagesync_pipelines.languages import N_
@@ -164,7 +164,7 @@ def _rows_to_write(
         wanted = photos([row.key for work in some for row in work.rows if row.change is not Change.REMOVE])
         before_fetch({photo.checksum for photo, needs_bytes in wanted.values() if needs_bytes})
         for work in some:
-            settled = _settled(work, now)
+            settled = _settled(work, now, run.database)
             told = {result.key for result in settled}
             written = (one for one in settled if one.outcome is Outcome.DONE and one.change is not Change.REMOVE)
             if settled:
@@ -176,17 +176,15 @@ def _rows_to_write(
                     yield _Row(row, photo, needs_bytes, errors.get(row.key, ""), moves)
 
 
-def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
+def _settled(work: GroupWork, now: Mapping[str, str], database: store.StoreDatabase) -> list[RowResult]:
     """The results of rows that are as planned already; of the whole group when a row is neither that nor as it was."""
-    done = [row for row in work.rows if now.get(row.key) == row.fingerprint_after]
-    moved = (
-        row
-        for row in work.rows
-        if row.fingerprint_before is not None and now.get(row.key_before or row.key) != row.fingerprint_before
-    )
-    if set(moved) - set(done):
+    done = {row for row in work.rows if now.get(row.key) == row.fingerprint_after}
+    kept = {row for row in work.rows if row.fingerprint_before in (None, now.get(row.key_before or row.key))}
+    moved = set(work.rows) - done - kept
+    # The plan was begun before, and that died when the new primary was written.
+    if moved and not (any(row.position == FIRST for row in done) and store_care.gave_way(database, moved)):
         return same_for_all(work, Outcome.REFUSED, MOVED)
-    return [_result(row, "") for row in done]
+    return [_result(row, "") for row in work.rows if row in done]
 
 
 def _batches(ahead: Iterator[tuple[_Row, FetchedPhoto | None] | None], run: _Run) -> Iterator[list[_Row]]:
