@@ -89,7 +89,7 @@ def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -
     part = "" if ALL_BLOCKS_TAG in run.tags else partitions
     connector = claimed_connector(run) or next((step.split("/")[0] for step in failure.steps if "/" in step), "")
     lines = [
-        f"Job: {run.job_name}",
+        languages.told(f"Job: {run.job_name}"),
         languages.told(f"Failed: {names(failure.steps)}") if failure.steps else "",
         languages.told(f"Partitions: {partitions}") if partitions else "",
         languages.told(f"Error: {clean_text(failure.message, settings.alert_urls) or failure.error_class}"),
@@ -103,8 +103,9 @@ def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -
         # A job that is no connector's, such as a clean-up of Dagster's own, is known by its name.
         failure.error_class if connector else f"{run.job_name} {failure.error_class}",
         languages.told(
-            f"imagesync: {run.job_name} failed{languages.told(f' for {account}') if account else ''} "
-            f"({failure.error_class})"
+            f"imagesync: {run.job_name} failed for {account} ({failure.error_class})"
+            if account
+            else f"imagesync: {run.job_name} failed ({failure.error_class})"
         ),
         "\n".join(line for line in lines if line),
         f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}",

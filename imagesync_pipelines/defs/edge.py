@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
+from imagesync_pipelines import languages
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import probe
 from imagesync_pipelines.connectors.edge.applying import IN_TIME
@@ -112,7 +113,7 @@ def _overdue_runs(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Se
                 check_name=IN_TIME,
                 passed=False,
                 severity=dg.AssetCheckSeverity.ERROR,
-                description=f"run {run_id} is at work for more than {allowed:g} minutes",
+                description=languages.told(f"run {run_id} is at work for more than {allowed:g} minutes"),
                 partition=record.dagster_run.tags.get(PARTITION_TAG),
             )
             for run_id, record in late.items()

@@ -38,6 +38,13 @@ LONG_WINDOW_SECONDS, LONG_BLOCK_SECONDS = 600, 300
 WAITS_TOO_LONG = timedelta(hours=1)
 A_DAY = timedelta(days=1)
 SHOWN = 20
+_ENDS = {
+    "SUCCESS": N_("{number:d} success"),
+    "FAILURE": N_("{number:d} failure"),
+    "CANCELED": N_("{number:d} canceled"),
+    "STARTED": N_("{number:d} started"),
+    "QUEUED": N_("{number:d} queued"),
+}
 NOT_BEGUN = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 
 
@@ -106,7 +113,7 @@ def late(assets: Mapping[str, Sequence[str]], settings: Settings) -> list[Alert]
             connector,
             "",
             LATE,
-            languages.told(f"{SIGN}{connector} is late"),
+            SIGN + languages.told(f"{connector} is late"),
             languages.told(
                 f"Older than it should be: {names(steps)}. No run has renewed it in time: did its "
                 "schedule start, and did its last run complete?"
@@ -135,7 +142,7 @@ def spent(left: Mapping[str, Sequence[WindowLeft]], settings: Settings) -> list[
         if blocked:
             said.append(languages.told(f"It asks us to wait for {blocked / 60:.0f} minutes more."))
         connector = principal.partition(" ")[0]
-        title = languages.told(f"{SIGN}the calls of {principal} are used up")
+        title = SIGN + languages.told(f"the calls of {principal} are used up")
         body = "\n".join([*said, languages.told("Runs wait, or end and go on later; what they did is kept.")])
         known = connector in {one.name for one in connectors()}
         link = f"{settings.webserver_url.rstrip('/')}/runs"
@@ -154,7 +161,7 @@ def not_begun(waiting: Sequence[dg.DagsterRun], settings: Settings) -> list[Aler
             connector,
             "",
             WAITING,
-            languages.told(f"{SIGN}runs{f' of {connector}' if connector else ''} do not start"),
+            SIGN + languages.told(f"runs of {connector} do not start" if connector else "runs do not start"),
             languages.told(
                 f"Asked for more than an hour ago and not started: {len(runs)} runs, of "
                 f"{names(dict.fromkeys(_part(run) for run in runs))}. Runs before them are still at "
@@ -169,7 +176,7 @@ def not_begun(waiting: Sequence[dg.DagsterRun], settings: Settings) -> list[Aler
 
 def _part(run: dg.DagsterRun) -> str:
     partition = partition_text(run)
-    return run.job_name + (languages.told(f" for {partition}") if partition else "")
+    return f"{run.job_name} for {partition}" if partition else run.job_name
 
 
 def _waiting_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.DagsterRun]:
@@ -200,7 +207,7 @@ def digest(engine: sa.Engine, instance: dg.DagsterInstance, settings: Settings, 
         by_connector = sa.select(quarantine.c.connector, sa.func.count()).group_by(quarantine.c.connector)
         aside = {str(name): int(number) for name, number in connection.execute(by_connector)}
     body = digest_text(runs, alerts, sentences(undecided(engine)), aside)
-    return Alert("", "", DIGEST, languages.told(f"{SIGN}the last 24 hours"), body, settings.webserver_url.rstrip("/"))
+    return Alert("", "", DIGEST, SIGN + languages.told("the last 24 hours"), body, settings.webserver_url.rstrip("/"))
 
 
 def not_over(kept: Iterable[KeptAlert], now: datetime) -> list[KeptAlert]:
@@ -216,22 +223,27 @@ def digest_text(
     runs: Mapping[tuple[str, str], int], alerts: Sequence[KeptAlert], held: Collection[str], aside: Mapping[str, int]
 ) -> str:
     """The body of a digest. runs: how many by connector and status; aside: what is quarantined, by connector."""
-    lines = ["Runs:"] if runs else [languages.told("No run was started.")]
+    lines = [languages.told("Runs:")] if runs else [languages.told("No run was started.")]
     for connector in sorted({name for name, _ in runs}):
-        ends = ", ".join(f"{runs[one]} {one[1].lower()}" for one in sorted(runs) if one[0] == connector)
+        ends = ", ".join(_ended(one[1], runs[one]) for one in sorted(runs) if one[0] == connector)
         lines.append(f"  {connector}: {ends}")
     lines += [languages.told("Not over yet:")] if alerts else [languages.told("Nothing went wrong that is not over.")]
-    lines += [f"  {one.title.removeprefix(SIGN)} ({_when(one)} UTC)" for one in alerts[:SHOWN]]
-    lines += [languages.told(f"  and {len(alerts) - SHOWN} more")] if len(alerts) > SHOWN else []
+    lines += [f"  {_with_time(one)}" for one in alerts[:SHOWN]]
+    lines += ["  " + languages.told(f"and {len(alerts) - SHOWN} more")] if len(alerts) > SHOWN else []
     lines += [languages.told(f"Held back: {line}") for line in list(held)[:SHOWN]]
     lines += [languages.told(f"Quarantined: {number} of {name}") for name, number in sorted(aside.items())]
     return "\n".join(lines)
 
 
-def _when(one: KeptAlert) -> str:
+def _ended(status: str, number: int) -> str:
+    return _ENDS[status].format(number=number) if status in _ENDS else f"{number} {status.lower()}"
+
+
+def _with_time(one: KeptAlert) -> str:
+    title = one.title.removeprefix(SIGN)
     # What lasts may have been noted days ago.
-    return (
-        languages.told(f"noted at {one.noted_at:%Y-%m-%d %H:%M}")
+    return languages.told(
+        f"{title} (noted at {one.noted_at:%Y-%m-%d %H:%M} UTC)"
         if one.error in LASTS
-        else languages.told(f"last at {one.noted_at:%H:%M}")
+        else f"{title} (last at {one.noted_at:%H:%M} UTC)"
     )

@@ -122,14 +122,16 @@ def _checked(connection: sa.Connection, name: str, rule_set: RuleSet) -> dg.Asse
     numbers: dict[str, float] = {"pictures": pictures, "refused": failing}
     if pictures:
         numbers["score"] = round(sum(one.score * one.pictures for one in channels) / pictures, 1)
-    advice = languages.told(f" {TO_DO[steps[0].to_do]}: that frees {steps[0].frees}.") if steps else ""
+    said = [languages.told(f"{failing} of {pictures} main pictures are refused by the rules of {rule_set.name}.")]
+    if steps:
+        said.append(languages.told(f"{TO_DO[steps[0].to_do]}: that frees {steps[0].frees}."))
     return dg.AssetCheckResult(
         asset_key=KEY,
         check_name=name,
         passed=failing == 0,
         # What people are to mend in their own time is for the UI, and no alert.
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{failing} of {pictures} main pictures are refused by the rules of {rule_set.name}.{advice}",
+        description=" ".join(said),
         metadata=metrics(numbers),
     )
 

@@ -113,9 +113,9 @@ def undo_choice(engine: sa.Engine, which: str | int, who: str) -> str:
         with engine.begin() as connection:
             set_order(connection, product_id, before.get("pictures", ()), who)
         return told(
-            f"{sku}: "
-            f"{told('its pictures have their earlier order') if before else told('the rules order its pictures')} "
-            "again"
+            f"{sku}: its pictures have their earlier order again"
+            if before
+            else f"{sku}: the rules order its pictures again"
         )
     if now != (None if last.change == "unpin" else (made.get("source"), made.get("external_id"))):
         raise UndoRefusedError(f"The choice of the primary picture of {sku} was changed since; nothing was changed.")

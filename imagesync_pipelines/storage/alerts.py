@@ -129,10 +129,14 @@ def send_due(engine: sa.Engine, send: Send, now: datetime) -> tuple[int, list[st
 
 def message_of(kept: KeptAlert) -> str:
     """The body of a message: what happened, what was not told before it, where to look."""
-    before = languages.told(f" since {kept.sent_at:%Y-%m-%d %H:%M} UTC") if kept.sent_at is not None else ""
+    untold = languages.told(
+        f"{kept.more} more failures of this kind were not sent since {kept.sent_at:%Y-%m-%d %H:%M} UTC."
+        if kept.sent_at is not None
+        else f"{kept.more} more failures of this kind were not sent."
+    )
     lines = [
         kept.body,
-        languages.told(f"{kept.more} more failures of this kind were not sent{before}.") if kept.more else "",
+        untold if kept.more else "",
         languages.told(f"Noted at {kept.noted_at:%Y-%m-%d %H:%M} UTC; no target could be reached before.")
         if kept.attempts
         else "",
@@ -146,13 +150,23 @@ def over_message(ended: Sequence[KeptAlert]) -> tuple[str, str]:
     first = ended[0]
     titles = [one.title.removeprefix(SIGN) for one in ended]
     whose = "/".join(part for part in (first.connector, first.partition) if part)
-    title = titles[0] if len(ended) == 1 else f"{len(ended)} troubles{f' of {whose}' if whose else ''}"
+    title = (
+        titles[0]
+        if len(ended) == 1
+        else (languages.told(f"{len(ended)} troubles of {whose}" if whose else f"{len(ended)} troubles"))
+    )
     lines = []
     for one, what in zip(ended, titles, strict=True):
         # What lasts was noted at every look; it happened once.
-        more = languages.told(f", and {one.more} times more that were not sent") if one.more and one.ends_with else ""
-        lines.append(languages.told(f"Over: {what}. It was last met at {one.noted_at:%Y-%m-%d %H:%M} UTC{more}."))
-    return f"{SIGN}over: {title}", "\n".join([*lines, first.link])
+        lines.append(
+            languages.told(
+                f"Over: {what}. It was last met at {one.noted_at:%Y-%m-%d %H:%M} UTC, and {one.more} times more that "
+                "were not sent."
+                if one.more and one.ends_with
+                else f"Over: {what}. It was last met at {one.noted_at:%Y-%m-%d %H:%M} UTC."
+            )
+        )
+    return SIGN + languages.told(f"over: {title}"), "\n".join([*lines, first.link])
 
 
 def kept_alerts(

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.languages import told
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.database import create_database, open_database, with_driver
 from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
@@ -179,8 +178,11 @@ def kept_secret(file: Path) -> SecretStr:
     found = file.read_text(errors="replace").strip()
     if _SECRET.fullmatch(found) is None:
         raise StorageError(
-            f"{file} should hold a secret and {told('is empty') if not found else told('is damaged')} (was "
-            "the power cut?). Remove it: a new one is made at the next start, and everybody logs in again."
+            f"{file} should hold a secret and is empty (was the power cut?). Remove it: a new one is made at the next "
+            "start, and everybody logs in again."
+            if not found
+            else f"{file} should hold a secret and is damaged (was the power cut?). Remove it: a new one is made at "
+            "the next start, and everybody logs in again."
         )
     return SecretStr(found)
 

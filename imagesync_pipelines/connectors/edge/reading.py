@@ -164,6 +164,7 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
     )
     context.note_summary(summary)
     lag = {} if listed.lag_seconds is None else {"lag/seconds": listed.lag_seconds}
+    what = languages.told("everything" if listed.full else "what changed")
     return StepResult(
         rows=listed.seen,
         numbers={
@@ -185,10 +186,8 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
         },
         lines=[
             languages.told(
-                f"{context.account}: listed "
-                f"{languages.told('everything') if listed.full else languages.told('what changed')}, "
-                f"{listed.seen} photos: {listed.new} new, {listed.changed} changed, {listed.gone} gone, "
-                f"{listed.unusable} without an image upstream."
+                f"{context.account}: listed {what}, {listed.seen} photos: {listed.new} new, "
+                f"{listed.changed} changed, {listed.gone} gone, {listed.unusable} without an image upstream."
             )
             + (" " + languages.told("Nothing is to be done.") if listed.quiet else "")
         ],

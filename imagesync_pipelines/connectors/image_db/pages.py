@@ -258,7 +258,7 @@ def read_spans(context: Run, session: UpstreamSession, spans: Sequence[range], p
     joins = latest is not None and latest.page_size == size
     told = "pages " + ", ".join(f"{span.start}-{span.stop - 1}" for span in spans)
     reading = Reading(latest.id, size) if latest is not None and joins else _begin(context, size, told)
-    reading.reason = languages.told(f"only {told} were read{' again' if joins else ''}")
+    reading.reason = languages.told(f"only {told} were read again" if joins else f"only {told} were read")
     scans.void_scan(engine, reading.scan_id, reading.reason)
     with scans.under_way(engine, reading.scan_id):
         for span in sorted(spans, key=lambda span: span.start):
@@ -395,5 +395,6 @@ def _times(fetched: list[datetime], started_at: datetime, ended_at: datetime, ma
 
 def _pages(numbers: list[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:_SHOWN])
-    more = languages.told(f" and {len(numbers) - _SHOWN} more") if len(numbers) > _SHOWN else ""
-    return f"page{'s' if len(numbers) > 1 else ''} {shown}{more}"
+    if len(numbers) > _SHOWN:
+        return languages.told(f"pages {shown} and {len(numbers) - _SHOWN} more")
+    return languages.told(f"pages {shown}" if len(numbers) > 1 else f"page {shown}")

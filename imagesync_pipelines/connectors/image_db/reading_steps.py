@@ -108,8 +108,11 @@ def erp_products(context: Run, options: ErpOptions) -> StepResult:
             languages.told(
                 f"{written.total} products: {written.added} added, {written.updated} updated, "
                 f"{written.deactivated} left the ERP, {len(written.held)} are gone there and stay for now, "
-                f"{len(read.set_aside)} set "
-                f"aside{languages.told('; only looked at, nothing was written.') if options.dry_run else '.'}"
+                f"{len(read.set_aside)} set aside; only looked at, nothing was written."
+                if options.dry_run
+                else f"{written.total} products: {written.added} added, {written.updated} updated, "
+                f"{written.deactivated} left the ERP, {len(written.held)} are gone there and stay for now, "
+                f"{len(read.set_aside)} set aside."
             )
         ],
         warnings=warnings,

@@ -291,7 +291,11 @@ def undo_known_now(child: ChildRun, tasks: Mapping[str, EntityTask], loaded: Loa
 def _other_counterparts(tasks: Mapping[str, EntityTask], ids: Mapping[str, str], alias: str) -> dict[str, str]:
     """The entities that have another counterpart than when they were planned, or none, each with that reason."""
     return {
-        key: told(f"{task.name} ({key}) has {'another' if key in ids else 'no'} counterpart in {alias} now")
+        key: told(
+            f"{task.name} ({key}) has another counterpart in {alias} now"
+            if key in ids
+            else f"{task.name} ({key}) has no counterpart in {alias} now"
+        )
         for key, task in tasks.items()
         if ids.get(key) != task.child_id
     }
