@@ -14,7 +14,7 @@ from imagesync_pipelines.storage.plan_words import APPROVE, DISMISS, say
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import cursor, mirror, plan, quarantine
 from imagesync_pipelines.sync import held
-from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, person
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, at_dagster, person
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World, serving
 
@@ -182,3 +182,22 @@ def test_a_repair_is_planned_from_all_that_source_and_target_have(
         wrong = {"csrf": csrf, "connector": connector, "account": "closed"}
         assert admin.post("/admin/fleet/plan", wrong).status_code == status
     assert len(dagster.launched) == 1
+
+
+def test_an_account_whose_secret_is_not_set_takes_no_repair_from_the_others(
+    world: World, dagster: FakeDagster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    accounts = tmp_path / "accounts.toml"
+    keys = 'api_key = "env:{0}"\napi_password = "env:{0}"\n'
+    of_unset = f"[plytix.accounts.unset]\n{keys.format('NOT_SET')}"
+    accounts.write_text(f"[plytix.accounts.main]\n{keys.format('T')}{of_unset}")
+    monkeypatch.setenv("T", "a secret")
+    person(world)
+    with serving(replace(at_dagster(world, dagster.address).opened, shared=Settings(accounts=accounts))) as site:
+        admin = Browser(site)
+        admin.log_in("anna")
+        text = admin.get("/admin/fleet").text
+        assert "[plytix.accounts.unset] api_key: the variable NOT_SET is not set" in text
+        assert [text.count(f'name="account" value="{name}"') for name in ("main", "unset")] == [1, 1]
+        fields = {"csrf": admin.csrf(), "connector": "plytix", "account": "main"}
+        assert admin.post("/admin/fleet/plan", fields).url.endswith(f"/admin/runs/{RUN_ID}")
