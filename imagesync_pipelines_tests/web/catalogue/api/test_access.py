@@ -144,7 +144,7 @@ BODIES = [
     *((body, JSON, 400) for body in (b'"\xff"', b"[" * 100_000)),
     *((b'{"skus": ["1"]}', kind, 415) for kind in ("text/plain", "application/x-www-form-urlencoded")),
     *((b'{"skus": ["1"]}', kind, 415) for kind in ("multipart/form-data; boundary=x", "application/jsonp")),
-    (b" " * (256 * 1024 + 1), JSON, 413),
+    (b" " * (1024 * 1024 + 1), JSON, 413),
 ]
 
 
