@@ -37,5 +37,13 @@ def test_what_is_translated_has_the_gaps_and_tags_of_the_english_text(language: 
     assert wrong == []
 
 
+@pytest.mark.parametrize("language", texts.TRANSLATED)
+def test_nothing_that_is_marked_is_missing_and_nothing_else_is_there(language: str) -> None:
+    there = texts.read_catalogue(texts.catalogue_path(language), language)
+    assert sorted(there) == sorted(texts.extracted()), "renew them: python -m imagesync_pipelines_tests.texts renew"
+    assert not [key for key, message in there.items() if message.fuzzy]
+    assert texts.missing(language) == []
+
+
 def _all(texts: str | tuple[str, ...] | list[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)

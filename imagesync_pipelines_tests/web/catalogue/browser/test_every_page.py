@@ -321,7 +321,7 @@ def test_every_text_of_every_page_is_marked_for_translation(
     data = words_of(place)
     with browser.new_context(base_url=address, bypass_csp=True) as context:
         page = context.new_page()
-        told = walk(page, {**parts, "nth": MARKED}, lambda path, fields: unmarked_on(page, path, fields, data))
+        told = walk(page, {**parts, "nth": "0"}, lambda path, fields: unmarked_on(page, path, fields, data))
     found: dict[str, str] = {}
     for one in told:
         path, _, text = one.partition(": ")
