@@ -17,13 +17,8 @@ from imagesync_pipelines.languages.current import ENGLISH, MARKED, current, spea
 from imagesync_pipelines.languages.texts import Catalogue, catalogue, marked
 
 _SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)( )")
-# Where a text that is not known as a whole may be several: lines, sentences, parts of a list, what is said of something.
-_SEAMS = (
-    re.compile(r"(\n\s*)"),
-    _SENTENCES,
-    re.compile(r"(; )"),
-    re.compile(r"(: )"),
-)
+# Where a text that is not known as a whole may be several: lines, sentences, parts of a list, what is said of it.
+_SEAMS = (re.compile(r"(\n\s*)"), _SENTENCES, re.compile(r"(; )"), re.compile(r"(: )"))
 # Nobody reads more at once, and each part is looked for with those that follow it.
 _MOST_PARTS = 40
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+")
