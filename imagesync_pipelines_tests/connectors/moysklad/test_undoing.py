@@ -296,8 +296,11 @@ def test_the_law(
             assert [name for name in names(code) if name != "own"] == wanted
             assert ("own" in names(code)) is own
 
-    back = undone(world, run)
-    assert_shows({code: list(was) for code, was in zip(codes, first, strict=True)})
+    back, before = undone(world, run), {code: list(was) for code, was in zip(codes, first, strict=True)}
+    assert_shows(before)
+    if gone is None and not own:
+        world.sync(**full)
+        assert_shows(before)
     if back:
         undone(world, back)
         assert_shows(after)

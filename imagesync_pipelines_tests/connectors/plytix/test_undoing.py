@@ -258,6 +258,8 @@ def test_the_law(
     add(later, "later")
     back = undone(connector, run)
     assert shown() == before
+    connector.sync(allow_mass_delete=True)
+    assert shown() == before, "no synchronisation does it again"
     if back:
         undone(connector, back)
         assert shown() == after
