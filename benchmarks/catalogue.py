@@ -44,9 +44,10 @@ def _pages(console: Console) -> Table:
         times = {
             tree: [one.median("pages", nth, what) * 1e3 for what in ("own", "database", "p95")]
             for tree, one in found.items()
+            if nth < len(one.rounds[0].figures["pages"])  # the last kind is of this tree alone
         }
         both = {tree: own + database for tree, (own, database, _) in times.items()}
-        cells = (f"{value:.1f}" for ones in times.values() for value in ones)
+        cells = [f"{times[tree][at]:.1f}" if tree in times else "" for tree in found for at in range(3)]
         ratio = f"{both[OLD] / both[NEW]:.2f} ×" if OLD in both else ""
         table.add_row(kind["name"], str(kind["asked"]), *cells, ratio)
     peaks = (f"{tree} {one.median('peak_bytes') / 1e6:,.0f} MB" for tree, one in found.items())

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue_world import fill, settings_of
+from benchmarks.catalogue_world import fill, judge, settings_of
 from benchmarks.measuring import peak_of, processor_seconds, quiet_environment
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
 from imagesync_pipelines.storage.installation import open_installation
@@ -28,14 +28,22 @@ def main(home: Path, products: int) -> None:
     try:
         with open_installation(settings_of(home)) as place:
             fill(place, products)
+            judged = judge(place)
             database = ensure_server(home).pid
             with _served(home) as (port, server):
-                print(json.dumps({"pages": _pages(port, [server, database], products), "peak_bytes": peak_of(server)}))
+                print(
+                    json.dumps(
+                        {
+                            "pages": _pages(port, [server, database], products, judged=judged),
+                            "peak_bytes": peak_of(server),
+                        }
+                    )
+                )
     finally:
         stop_server(home)
 
 
-def _pages(port: int, servers: Sequence[int], products: int) -> list[dict[str, Any]]:
+def _pages(port: int, servers: Sequence[int], products: int, *, judged: bool) -> list[dict[str, Any]]:
     """Every kind of page, asked again and again; the first answers, which warm everything up, do not count."""
     some = random.Random(1)
     later = _later_pages(port, TIMES * 3)
@@ -47,6 +55,8 @@ def _pages(port: int, servers: Sequence[int], products: int) -> list[dict[str, A
         "filter": [f"/?{name}=1" for name in FILTERS] * TIMES,
         "product page": [f"/products/{some.randint(1, products)}" for _ in range(TIMES * 6)],
     }
+    if judged:
+        kinds["filter, main picture refused"] = [f"/?refused_by={one}" for one in ("own", "google")] * TIMES * 2
     return [{"name": name, **_timed(port, servers, _encoded(paths))} for name, paths in kinds.items()]
 
 

@@ -1,5 +1,7 @@
 """A catalogue of 100,000 products and 300,000 images, or as many as wanted, for the measurements of the web."""
 
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -50,6 +52,16 @@ SELECT nth::text, nth::text, 'the ERP has no product',
   FROM generate_series(1, :articles) nth
 """
 
+# Of ten main pictures one has so few pixels that a rule refuses it.
+_MEASURED = """
+INSERT INTO imagesync.picture_measure (sha256, measured_by, width, height, format, white_background, fill,
+                                       touched_sides, sharpness, transparent, hash)
+SELECT encode(sha256(version::bytea), 'hex'), '1', size, size, 'JPEG', 1, 0.9, '', 1, 0, hashtext(version)
+  FROM (SELECT version, CASE WHEN hashtext(version) % 10 = 0 THEN 400 ELSE 1600 END AS size
+          FROM imagesync.channel_picture) made
+    ON CONFLICT DO NOTHING;
+UPDATE imagesync.channel_picture SET sha256 = encode(sha256(version::bytea), 'hex'), measured_at = now()
+"""
 _SHOWN = "SELECT imagesync.refresh_shown_images(array_agg(id), '{}') FROM imagesync.product"
 
 
@@ -81,6 +93,26 @@ def fill(place: Installation, products: int = PRODUCTS) -> None:
                 for table in ("product", "product_image")]  # fmt: skip
     if made != [products, numbers["images"]]:
         raise AssertionError(f"{made} products and images were made")
+
+
+def judge(place: Installation) -> bool:
+    """Every main picture has made-up measures and is judged by them; False where nothing judges pictures yet."""
+    if find_spec("imagesync_pipelines.quality") is None:
+        return False
+    from imagesync_pipelines.quality.noting import note_pictures
+    from imagesync_pipelines.quality.scores import judge_due
+    from imagesync_pipelines.quality.settings import QualitySettings
+    from imagesync_pipelines.registry import connector_named
+
+    pictures = connector_named("image_db").channel_pictures
+    note_pictures(place.engine, "image_db", "", pictures(place.engine, place.settings, ""))
+    for statement in _MEASURED.split(";"):
+        with place.engine.begin() as connection:
+            connection.execute(sa.text(statement))
+    _analyze(place)
+    judge_due(place.engine, QualitySettings(), datetime.now(UTC))
+    _analyze(place)
+    return True
 
 
 def _analyze(place: Installation) -> None:

@@ -30,12 +30,13 @@ from benchmarks.pages import make_pages
 from benchmarks.plytix import plytix
 from benchmarks.serving import serving
 from benchmarks.start import start
+from benchmarks.unused import unused
 from benchmarks.webhooks import webhooks
 
 ALL = ("start", "small", "rivals", "engine", "edge", "serving", "plytix", "moysklad", "catalogue", "growth", "history",
        "webhooks")  # fmt: skip
-# Part of another one, or in need of a network.
-NAMED = ("large", "install")
+# Part of another one, in need of a network, or of one commit before.
+NAMED = ("large", "install", "unused")
 SMALL, LARGE = 2_489, 100_000
 ROW_AT_A_TIME, NESTED = 10_000, 10_000
 PAGE_SIZES = (100, 20)
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         "history": history,
         "webhooks": webhooks,
         "install": install,
+        "unused": partial(unused, images=given.images),
     }
     unknown = set(given.names) - available.keys()
     if unknown:

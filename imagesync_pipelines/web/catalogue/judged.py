@@ -91,10 +91,15 @@ def is_refused(channel: str, product_id: sa.ColumnElement[int]) -> sa.ColumnElem
     return sa.exists().where(*_SAME, _PICTURE.product_id == product_id, _SCORE.rule_set == channel)
 
 
+def refusals(channel: str) -> sa.Select:
+    """A row for each main picture that a channel refuses, of products and of what belongs to none."""
+    return sa.select(_SCORE.score).where(_SCORE.rule_set == channel, _SCORE.score <= REFUSED)
+
+
 def refused_products(channel: str) -> sa.Select:
     """The products (id) of which a channel refuses a main picture, once for each such listing; NULL for others' ones.
 
     By the index of the scores alone, and a look at each listing: PostgreSQL cannot tell how few they are.
     """
     product_id = sa.select(_PICTURE.product_id).where(*_SAME).limit(1).correlate(picture_score).scalar_subquery()
-    return sa.select(product_id.label("id")).where(_SCORE.rule_set == channel, _SCORE.score <= REFUSED)
+    return refusals(channel).with_only_columns(product_id.label("id"))

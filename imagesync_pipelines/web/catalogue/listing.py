@@ -301,8 +301,15 @@ def _few(connection: sa.Connection, filters: Filters) -> tuple[list[sa.ColumnEle
     Then nobody looks at the others, wherever in the order they stand.
     """
     narrowing, most = _narrowing(filters), FEW if filters.changed_since is not None else FEW_REFUSED
-    found = connection.scalars(narrowing.limit(most + 1)).all() if narrowing is not None else ()
-    if narrowing is None or len(found) > most:
+    if narrowing is None:
+        return [], filters
+    if filters.changed_since is None:
+        # That they are many the index of the scores tells alone: each listing is looked at only where they are few.
+        refusals = judged.refusals(filters.refused_by).offset(most).limit(1)
+        if connection.execute(refusals).first() is not None:
+            return [], filters
+    found = connection.scalars(narrowing.limit(most + 1)).all()
+    if len(found) > most:
         return [], filters
     return [among(product.c.id, set(found) - {None})], _without_it(filters)
 
