@@ -169,12 +169,9 @@ def plan_result(
         cost = languages.told(f"{cost.removesuffix('.')}; with what the limits hold back {most} calls.")
     said = ", ".join(_COUNTED[Change(change)].format(number=number) for change, number in counts.items())
     owner = f"{context.account}: " if context.account else ""
-    line = (
-        owner
-        + languages.told(
-            f"plan {plan_id}: {said}; {len(planned.held)} held back; {cost} {left_alone(planned.plan)}"
-        ).rstrip()
-    )
+    line = owner + languages.told(f"plan {plan_id}: {said}; {len(planned.held)} held back; {cost}")
+    if staying := left_alone(planned.plan):
+        line += f" {staying}"
     waiting = held.undecided(context.installation.engine, context.connector, context.account)
     # A plan that is only looked at is all that knows what it holds back.
     unnoted = len(set(planned.held["key"]) - {one.key for one in waiting})
