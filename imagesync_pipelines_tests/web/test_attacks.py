@@ -158,14 +158,14 @@ STRANGERS = [
         b"&".join(b"a=b" for _ in range(2000)),
         (400, 403),
     ),
-    Attack("a form of a megabyte", "catalogue", "POST", "/login", [FORM], b"a" * 1_000_000, (413,)),
+    Attack("a form of two megabytes", "catalogue", "POST", "/login", [FORM], b"a" * 2_000_000, (413,)),
     Attack(
-        "a body of a megabyte for the API",
+        "a body of two megabytes for the API",
         "catalogue",
         "POST",
         "/api/v1/lookup",
         [JSON, *KEY],
-        b" " * 1_000_000,
+        b" " * 2_000_000,
         (413,),
     ),
     Attack(
