@@ -8,6 +8,7 @@ it, and it is said anew. A sentence that is not known is shown as it is.
 import itertools
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from string import Formatter
@@ -21,11 +22,15 @@ _SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)( )")
 _SEAMS = (re.compile(r"(\n\s*)"), _SENTENCES, re.compile(r"(; )"), re.compile(r"(: )"))
 # Nobody reads more at once, and each part is looked for with those that follow it.
 _MOST_PARTS = 40
+# Text of a supplier may be anything: what is longer than anything that is told stays as it is, and so does what is
+# deeper within sentences than code ever tells it.
+_LONGEST, _DEEPEST = 10_000, 4
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+")
 _ANY, _NUMBER = ".*?", r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?%?"
 # How numbers are written; anything else, of a date above all, is not looked into.
 OF_NUMBERS = re.compile(r",?(?:\.\d+[fge%]|[dfge%])?")
 _FORMATTER = Formatter()
+_depth: ContextVar[int] = ContextVar("depth", default=0)
 # So much of a beginning, or of an end, tells which shapes are worth a look.
 _HEAD, _TAIL = 4, 2
 
@@ -81,10 +86,11 @@ def told_n(one: str, many: str, n: int) -> str:
 def retold(text: str) -> str:
     """A sentence of `told`, or a constant of `N_`, in the language that is spoken.
 
-    Several at once (lines, sentences, parts between semicolons) are retold one by one; what is not known stays.
+    Several at once (lines, sentences, parts between semicolons) are retold one by one; what is not known stays, and
+    so does what is longer than 10,000 characters.
     """
     language = current()
-    return text if language == ENGLISH or not text else _retold(language, text)
+    return text if language == ENGLISH or not 0 < len(text) <= _LONGEST else _retold(language, text)
 
 
 @lru_cache(8192)
@@ -192,8 +198,14 @@ class Book:
         """A value as the language writes it: numbers, what is known of it, in parts too; anything else as it is."""
         if written or _GROUPED.fullmatch(value):
             return value if self._language == MARKED else numbers.rewritten(value)
-        said = self._several_sentences(value) or self._as_a_whole(value) or self._without_its_stop(value)
-        return said or self._list(value) or self._in_parts(value, 0)
+        if _depth.get() == _DEEPEST:
+            return value
+        outside = _depth.set(_depth.get() + 1)
+        try:
+            said = self._several_sentences(value) or self._as_a_whole(value) or self._without_its_stop(value)
+            return said or self._list(value) or self._in_parts(value, 0)
+        finally:
+            _depth.reset(outside)
 
     def _list(self, value: str) -> str:
         """What is told one by one with commas between, where all of it is known; else ''."""

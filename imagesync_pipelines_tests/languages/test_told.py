@@ -109,3 +109,11 @@ def test_a_long_text_is_retold_in_parts() -> None:
         said = BOOK.retold("\n".join(lines)).split("\n")
     assert said[:4] == ["2 Zeilen", "unknown, this one"] * 2
     assert len(said) == len(lines)
+
+
+def test_sentences_within_sentences_without_end_are_text_of_somebody_and_stay_so() -> None:
+    hostile = "held back: 1 of 2 rows; a: no picture, because " * 200
+    with speaking("de"):
+        said = BOOK.retold(hostile)
+        assert retold(f"it is too small{' ' * 20_000}").startswith("it is too small")
+    assert said.endswith("a: no picture, because ")

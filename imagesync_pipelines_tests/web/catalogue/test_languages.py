@@ -2,8 +2,10 @@
 
 import re
 
+import pytest
 import requests
 
+from imagesync_pipelines.web.catalogue.pages import rendering
 from imagesync_pipelines_tests.web.catalogue.world import Site
 
 
@@ -52,3 +54,10 @@ def test_the_api_speaks_english_to_everybody(site: Site) -> None:
     answer = site.get("/api/v1/products/1", **{"Accept-Language": "de"})
     assert answer.json()["title"] == "Unauthorized"
     assert "Content-Language" not in answer.headers
+
+
+def test_a_quotation_mark_of_a_translation_ends_no_attribute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_", lambda text: {"Close": 'Mach "zu"'}.get(text, text))
+    env = rendering.make_templates().env
+    page = env.from_string("""<b title="{{ _('Close') }}">{{ _('%(a)s <i class="x">', a='<"') }}</b>""").render()
+    assert page == '<b title="Mach &#34;zu&#34;">&lt;&#34; <i class="x"></b>'

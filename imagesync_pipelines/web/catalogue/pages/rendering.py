@@ -76,7 +76,7 @@ def make_templates() -> Jinja2Templates:
     templates.env.add_extension("jinja2.ext.i18n")
     templates.env.policies["ext.i18n.trimmed"] = True
     templates.env.install_gettext_callables(  # type: ignore[attr-defined]
-        _, ngettext, newstyle=True, pgettext=pgettext, npgettext=npgettext
+        *(_quoted(_), _quoted(ngettext)), newstyle=True, pgettext=_quoted(pgettext), npgettext=_quoted(npgettext)
     )
     templates.env.globals.update(url_for=_addresses(), CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     templates.env.filters["connector"] = _at_each_request(connector_words)
@@ -92,6 +92,19 @@ def _at_each_request(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*values, **named)
 
     return called
+
+
+def _quoted(says: Callable[..., str]) -> Callable[..., str]:
+    """What says a text to templates: a text without markup may stand in an attribute, whose end no quote in it is.
+
+    Jinja takes every text for markup, and escapes only what fills its gaps.
+    """
+
+    def said(*texts: Any) -> str:
+        text = says(*texts)
+        return text if "<" in text else text.replace('"', "&#34;")
+
+    return said
 
 
 def way_back(request: Request) -> str:
