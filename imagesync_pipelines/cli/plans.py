@@ -121,7 +121,7 @@ def history(what: str, limit: int, connector: str | None, image: str) -> None:
         seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
         of = "/".join(filter(None, (retold(titles.get(line.connector or "", "")), line.partition)))
         what_ran = "\n".join(filter(None, (retold(job_words(line.job)), of)))
-        about = (line.run_id[:8], what_ran, retold(line.status), started, seconds)
+        about = (line.run_id[:8], what_ran, retold(line.status.replace("_", " ")), started, seconds)
         rows.append((*about, line.added, line.updated, line.deleted, line.products_affected))
     title = ngettext("the last {n} runs", "the last {n} runs", len(rows)).format(n=len(rows))
     print_table(title, columns, rows, whole=(_("run"), _("status"), _("started")))

@@ -1,11 +1,14 @@
 """Numbers, sizes, shares, moments and spans of time as the language that is spoken writes them."""
 
+import re
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from imagesync_pipelines.languages.current import ENGLISH, MARKED, current
 from imagesync_pipelines.languages.texts import _, ngettext
 
+# As `share` says it in English.
+_SHARE = re.compile(r"\d+(?:\.\d+)? %")
 _MINUTE, _HOUR, _DAY, _MONTH, _YEAR = 60, 3600, 86_400, 30 * 86_400, 365 * 86_400
 
 
@@ -101,9 +104,11 @@ def megapixels(width: int | None, height: int | None) -> str:
 
 
 def rewritten(english: str) -> str:
-    """A number of an English sentence, such as 1,234.5 or 98%, as the language writes it; anything else as it is."""
+    """A number of an English sentence, such as 1,234.5, 98% or 93.3 %, as the language writes it; else as it is."""
     if _is_english():
         return english
+    if _SHARE.fullmatch(english):
+        return share(float(english[:-2]) / 100)
     plain = english.replace(",", "")
     is_share = plain.endswith("%")
     digits = len(plain.rstrip("%").partition(".")[2])

@@ -25,7 +25,7 @@ _MOST_PARTS = 40
 # Text of a supplier may be anything: what is longer than anything that is told stays as it is, and so does what is
 # deeper within sentences than code ever tells it.
 _LONGEST, _DEEPEST = 10_000, 4
-_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+")
+_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+|\d+(\.\d+)? %")
 _ANY, _NUMBER = ".*?", r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?%?"
 # How numbers are written; anything else, of a date above all, is not looked into.
 OF_NUMBERS = re.compile(r",?(?:\.\d+[fge%]|[dfge%])?")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from imagesync_pipelines import languages
-from imagesync_pipelines.languages import N_
+from imagesync_pipelines.languages import N_, retold
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import acknowledged, identities, memory
 from imagesync_pipelines.storage.installation import Installation
@@ -239,7 +239,7 @@ def overview(engine: sa.Engine, declared: Mapping[str, Mapping[str, str]]) -> li
     lines: dict[tuple[str, str], AccountLine] = {}
     for one in recorded:
         known = lines.get((one.connector, one.account))
-        said = f"{one.told_by} {one.identity}"
+        said = f"{retold(one.told_by)} {one.identity}"
         lines[one.connector, one.account] = AccountLine(
             one.connector,
             one.account,
