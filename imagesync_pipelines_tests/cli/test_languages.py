@@ -79,6 +79,16 @@ def test_a_daily_command_says_nothing_that_is_not_marked(
     assert not _unmarked(ended) - names, ended.out
 
 
+@pytest.mark.parametrize("words", DAILY)
+def test_a_daily_command_says_no_english_word_in_russian(
+    place: World, capsys: Shown, words: str, names: set[str]
+) -> None:
+    ended = call(place, capsys, *words.split(), IMAGESYNC_LANGUAGE="ru")
+    said = _unmarked(ended) - names
+    assert any(re.search("[а-яё]", word) for word in said), ended.out
+    assert not {word for word in said if re.search("[A-Za-z]{2,}", word)}, ended.out + ended.err
+
+
 def test_an_error_is_told_in_the_language_and_its_exit_code_stays(place: World, capsys: Shown) -> None:
     ended = call(place, capsys, "plan", "--connector", "plytix", IMAGESYNC_LANGUAGE=MARKED)
     assert (ended.code, ended.out) == (1, "")
