@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import click
 import pytest
@@ -54,6 +55,12 @@ _DATA = re.compile(
     r"|erp|articles|page|reject"
 )
 
+# What a person types, tables of files, and our user, in whatever language; and what is called so in each.
+_TYPED = re.compile(
+    r"`[^`\n]+`|imagesync apply \d+|dagster-daemon run|--[a-z-]+|\[[a-z.<>]+\]\.?|пользователь imagesync"
+)
+NAMED = {"API", "URL", "http", "https", "Dagster", "Dagster:", "Plytix", "PostgreSQL", "TOML"}
+
 
 @pytest.fixture(scope="module")
 def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -79,12 +86,12 @@ def test_a_daily_command_says_nothing_that_is_not_marked(
     assert not _unmarked(ended) - names, ended.out
 
 
-@pytest.mark.parametrize("words", DAILY)
+@pytest.mark.parametrize("words", [pytest.param(DAILY[0], marks=pytest.mark.slow), *DAILY[1:]])
 def test_a_daily_command_says_no_english_word_in_russian(
     place: World, capsys: Shown, words: str, names: set[str]
 ) -> None:
     ended = call(place, capsys, *words.split(), IMAGESYNC_LANGUAGE="ru")
-    said = _unmarked(ended) - names
+    said = _unmarked(replace(ended, out=_TYPED.sub("", ended.out), err=_TYPED.sub("", ended.err))) - names - NAMED
     assert any(re.search("[а-яё]", word) for word in said), ended.out
     assert not {word for word in said if re.search("[A-Za-z]{2,}", word)}, ended.out + ended.err
 
