@@ -126,12 +126,12 @@ def test_every_link_of_the_docs_leads_to_a_heading_or_file_that_is_there(name: s
 
 
 def in_english(link: str, page: Path) -> str:
-    """The same link as the English page has it: to the English page, and to the heading in the same place."""
+    """The same link as the English page has it: to the English page or picture, to the heading in the same place."""
     path, _, anchor = link.partition("#")
     to = page.parent / path if path and "://" not in link else page
     for language in LANGUAGES:
-        if to.name.endswith(f".{language}.md"):
-            english = to.with_name(to.name.replace(f".{language}.md", ".md"))
+        if to.name.endswith((f".{language}.md", f".{language}.png")):
+            english = to.with_name(to.name.replace(f".{language}.", "."))
             anchor = anchors_of(english)[anchors_of(to).index(anchor)] if anchor else ""
             path = path.replace(to.name, english.name)
     return f"{path}#{anchor}" if anchor else path

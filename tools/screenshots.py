@@ -22,6 +22,8 @@ from playwright.sync_api import Page, sync_playwright
 CATALOGUE, DAGSTER = "http://127.0.0.1:8830", "http://127.0.0.1:3000"
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 NAME = "anna"
+# Those of the translated docs, beside English: catalogue-list.de.png.
+LANGUAGES = ("de", "ru")
 DESK, PHONE, WIDE = (1280, 900), (390, 844), (1500, 950)
 # The third plan of the demo is that of its changes, the next one takes them back.
 CHANGES, UNDO = 3, 4
@@ -93,6 +95,13 @@ SHOTS: dict[str, tuple[tuple[int, int], Callable[[Page], None]]] = {
 }
 
 
+def keep(page: Page, name: str) -> None:
+    """What is seen of a page, as a picture of the docs."""
+    seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    # Colours of a palette take a third of the bytes.
+    seen.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+
+
 def main(names: list[str]) -> None:
     """Make these pictures, or all."""
     with sync_playwright() as playwright:
@@ -105,9 +114,12 @@ def main(names: list[str]) -> None:
             open_it(page)
             # Pictures are made when they are first looked at; Dagster's pages ask for their parts one after the other.
             page.wait_for_timeout(12_000 if DAGSTER in page.url else 4000)
-            seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            # Colours of a palette take a third of the bytes.
-            seen.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+            keep(page, name)
+            for language in LANGUAGES if CATALOGUE in page.url else ():
+                page.context.add_cookies([{"name": "language", "value": language, "url": CATALOGUE}])
+                page.reload()
+                page.wait_for_timeout(1000)
+                keep(page, f"{name}.{language}")
             page.context.close()
 
 
