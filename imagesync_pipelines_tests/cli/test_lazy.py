@@ -22,7 +22,7 @@ Shown = pytest.CaptureFixture[str]
 GROUPS = [command.name or "" for command in COMMANDS if isinstance(command, click.Group)]
 HEAVY = {
     "dagster", "pandas", "numpy", "pyarrow", "boto3", "botocore", "obstore", "fastapi", "starlette", "uvicorn",
-    "sqlalchemy", "psycopg", "alembic", "requests", "pydantic", "PIL", "rich",
+    "sqlalchemy", "psycopg", "alembic", "requests", "pydantic", "PIL", "rich", "babel",
 }  # fmt: skip
 OURS = {
     "imagesync_pipelines",
@@ -32,6 +32,12 @@ OURS = {
     # Pauses the garbage collector while modules are imported: of the standard library alone.
     "imagesync_pipelines.collector",
     "imagesync_pipelines.errors",
+    # What a command says is said in a language; of the standard library alone until it is another than English.
+    "imagesync_pipelines.languages",
+    "imagesync_pipelines.languages.current",
+    "imagesync_pipelines.languages.numbers",
+    "imagesync_pipelines.languages.texts",
+    "imagesync_pipelines.languages.told",
     "imagesync_pipelines.registry",
     # The mask under which every file of ours is made: of the standard library alone.
     "imagesync_pipelines.storage",
