@@ -80,7 +80,11 @@ _TOLD = [
     for text in ([message.id] if isinstance(message.id, str) else message.id)
     if any(letter.isalpha() for literal, *_ in Formatter().parse(text) for letter in literal)
 ]
-_WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20)
+_KNOWN = {text for text, _ in _TOLD}
+# What fills a gap says something, and is no sentence of its own that would be found first.
+_WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20).filter(
+    lambda word: word.strip() != "" and word.strip() not in _KNOWN
+)
 
 
 @given(st.data())
