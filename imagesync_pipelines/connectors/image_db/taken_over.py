@@ -29,6 +29,8 @@ MODULES = (
     *(f"imagesync_pipelines.connectors.image_db.{name}" for name in ("errors", "in_order", "known", "records")),
     "imagesync_pipelines.errors",
     "imagesync_pipelines.imaging.formats",
+    "imagesync_pipelines.languages",
+    *(f"imagesync_pipelines.languages.{name}" for name in ("current", "numbers", "texts", "told")),
     *(f"imagesync_pipelines.upstream.{name}" for name in ("answers", "canonical", "details", "errors", "redaction")),
 )
 # Rows that are handed on at once at least: the small groups of many runs would add up from file to file.
