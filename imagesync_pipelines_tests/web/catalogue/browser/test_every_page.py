@@ -236,8 +236,11 @@ _READ = """() => {
 # A text may have markup in it, and other texts.
 _MARKED = re.compile(r"⟦[^⟦⟧]*⟧")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-# Moments, hashes and names of stores.
-_NO_TEXT = re.compile(r"\d{1,2} [A-Z][a-z]{2} \d{4}|\d{4}-\d{2}-\d{2}T[\d:+]+|\b[0-9a-f]{64}\b|\bstore\d\b")
+# Moments, hashes, UUIDs, whose letters differ from run to run, and names of stores.
+_NO_TEXT = re.compile(
+    r"\d{1,2} [A-Z][a-z]{2} \d{4}|\d{4}-\d{2}-\d{2}T[\d:+]+|\b[0-9a-f]{64}\b"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bstore\d\b"
+)
 # Names, units, and words of other programs.
 NO_LANGUAGE = {
     *("kb", "mb", "min", "utc", "px", "jpeg", "png", "csv", "ndjson", "parquet", "sku", "erp", "url", "http", "https"),
