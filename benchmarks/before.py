@@ -107,7 +107,7 @@ def measured(module: str | Path, tree: Path = HERE, **arguments: Any) -> Measure
         home, path, program = Path(folder) / "home", tree, ["-m", str(module)]
         home.mkdir()
         if isinstance(module, Path):
-            path, program = _mixed(Path(folder) / "path", tree), [str(module)]
+            path, program = mixed(Path(folder) / "path", tree), [str(module)]
         command = [sys.executable, "-P", *program, json.dumps({"home": str(home), **arguments})]
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.watched", str(path), *command],
@@ -136,7 +136,7 @@ def row(table: Table, what: str, found: Mapping[str, Rounds], items: int) -> Non
     table.add_row(what, *micro, ratio, *memory)
 
 
-def _mixed(folder: Path, tree: Path) -> Path:
+def mixed(folder: Path, tree: Path) -> Path:
     """A folder for the path with this tree's measurements and the other tree's package."""
     folder.mkdir()
     (folder / PACKAGE).symlink_to(tree / PACKAGE)

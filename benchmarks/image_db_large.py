@@ -44,9 +44,9 @@ def measure(home: Path, made: MadePages) -> dict[str, Any]:
     with open_installation(Settings(home=home)) as place:
         settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
         with watch.step("products"):
-            reading_steps.erp_products(_context(place, settings, "products"), ErpOptions())
-        first = _run(watch, place, settings, made, "first")
-        second = _run(watch, place, settings, _next_day(made, home), "second")
+            reading_steps.erp_products(context_of(place, settings, "products"), ErpOptions())
+        first = run_stages(watch, place, settings, made, "first")
+        second = run_stages(watch, place, settings, next_day(made, home), "second")
     alone = [sys.executable, "-P", __file__, json.dumps({"home": str(home), "plan_alone": True})]
     found = subprocess.run(alone, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
     return {"spans": watch.as_json(), "first": first, "second": second, "alone": json.loads(found)}
@@ -56,14 +56,15 @@ def plan_alone(home: Path) -> dict[str, Any]:
     """The plan of the newest records once more, in a fresh process: its memory, not its time, is what counts."""
     watch = Stopwatch()
     with open_installation(Settings(home=home)) as place, watch.step("plan"):
-        plan_steps.plan(_context(place, ImageDbSettings(), "alone"), ProductImagePlanOptions(force=True))
+        plan_steps.plan(context_of(place, ImageDbSettings(), "alone"), ProductImagePlanOptions(force=True))
     return {"spans": watch.as_json()}
 
 
-def _run(
+def run_stages(
     watch: Stopwatch, place: Installation, settings: ImageDbSettings, made: MadePages, run_id: str
 ) -> dict[str, int]:
-    context = _context(place, settings, run_id)
+    """Records, plan and apply of these pages, each a step of the watch that is called after the run; what they did."""
+    context = context_of(place, settings, run_id)
     now = datetime.now(UTC)
     with watch.step(f"{run_id} records"), ExitStack() as stack:
         batches, min_height, known, about = Batches(context.handovers), settings.image_db_detail_min_height, [], {}
@@ -94,11 +95,12 @@ def _run(
     }
 
 
-def _context(place: Installation, settings: ImageDbSettings, run_id: str) -> pages.Run:
+def context_of(place: Installation, settings: ImageDbSettings, run_id: str) -> pages.Run:
+    """A run of the connector without Dagster."""
     return pages.Run("image_db", "", Lineage(run_id), place, settings)
 
 
-def _next_day(made: MadePages, folder: Path) -> MadePages:
+def next_day(made: MadePages, folder: Path) -> MadePages:
     """The same pages with other stocks."""
     drawn, later = random.Random(1), folder / "next_day.jsonl"
 

@@ -1,5 +1,6 @@
 """What issue 16 costs whoever uses nothing of it: synchronisations before it and now, in turn."""
 
+import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.before import HERE, NEW, OLD, Rounds, alternate, before
+from benchmarks.in_step import in_step
 from benchmarks.pages import make_pages
 
 # The commit before quality, languages, logins at a provider and assistants.
 COMMIT = "626001f93ccddc197d0d269418ce1caeac7a0d8d"
 SCRIPT = HERE / "benchmarks" / "unused_runs.py"
-ROUNDS, IMAGES, PHOTOS, PRODUCTS = 3, 100_000, 20_000, 60
+DAYS = HERE / "benchmarks" / "image_db_days.py"
+ROUNDS, PAIRS, IMAGES, PHOTOS, PRODUCTS = 3, 30, 100_000, 20_000, 60
 
 
 def unused(console: Console, *, images: int = IMAGES) -> None:
@@ -35,7 +38,20 @@ def unused(console: Console, *, images: int = IMAGES) -> None:
             ("moysklad", f"МойСклад, {PRODUCTS} products, first and again", {"products": PRODUCTS}),
         ):
             _row(table, title, alternate(SCRIPT, old, ROUNDS, what=what, **given))
-    console.print(table)
+        console.print(table)
+        if old:
+            console.print(_days(old, made, images))
+
+
+def _days(old: Path, pages: Path, images: int) -> Table:
+    table = Table(title=f"image_db, {images:,} images, the next day, {PAIRS} pairs", title_justify="left")
+    for name in ("step", f"{OLD}: s", f"{NEW}: s", "ratio", "half of the ratios"):
+        table.add_column(name, justify="left" if name == "step" else "right")
+    for step, pairs in in_step(DAYS, old, PAIRS, pages=str(pages)).items():
+        seconds = [f"{statistics.median(of):.2f}" for of in (pairs.before, pairs.now)]
+        first, third = pairs.quartiles
+        table.add_row(step, *seconds, f"{pairs.ratio:.3f} ×", f"{first:.2f} to {third:.2f}")
+    return table
 
 
 def _row(table: Table, title: str, found: Mapping[str, Rounds]) -> None:
