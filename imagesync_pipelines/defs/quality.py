@@ -230,7 +230,8 @@ def outlook(site: Site) -> Iterator[Finding]:
             part, check, State.OFF, said, languages.told("Set QUALITY_SCHEDULE, or run the job quality__measure.")
         )
         return
-    last = languages.told("never yet") if newest is None else f"on {newest:%Y-%m-%d}"
+    never = languages.told("not judged yet")
+    last = never if newest is None else languages.told(f"judged last on {newest:%Y-%m-%d}")
     is_late = settings.schedule is not None and (newest is None or newest < (datetime.now(UTC) - _LATE).date())
     todo = languages.told("Look at the runs of quality__measure in Dagster's UI.") if is_late else ""
-    yield Finding(part, check, State.WARNING if is_late else State.FINE, languages.told(f"judged last {last}"), todo)
+    yield Finding(part, check, State.WARNING if is_late else State.FINE, last, todo)

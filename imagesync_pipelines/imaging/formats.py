@@ -22,8 +22,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class Role(StrEnum):
     """Where a file comes from: the original itself or an export; small and large name exports of two qualities."""
 
-    ORIGINAL = "original"
-    EXPORT = "export"
+    ORIGINAL = N_("original")
+    EXPORT = N_("export")
     SMALL = N_("small export")
     LARGE = N_("large export")
 
@@ -59,13 +59,17 @@ def page_file_of(showable: Sequence[Candidate], min_height: int) -> Choice | Non
     """The file for a product page, which needs `min_height` pixels; None without any. Their order does not matter."""
     if enough := [one for one in showable if one.height >= min_height]:
         best = _best(enough, _page_order(enough))
-        return Choice(best, told(f"{_named(best)} is the preferred file of at least {min_height} pixels height"))
+        kind, size, role = _named(best)
+        return Choice(
+            best, told(f"{kind} {size} ({role}) is the preferred file of at least {min_height} pixels height")
+        )
     if unmeasured := [one for one in showable if not one.height and one.role is Role.ORIGINAL]:
         best = _best(unmeasured, _page_order(unmeasured))
         return Choice(best, told(f"the original: no export is {min_height} pixels high"))
     if showable:
         best = _best(showable, [(pixels, kind, pixels, large) for kind, pixels, large in _page_order(showable)])
-        return Choice(best, told(f"{_named(best)} is the largest there is, below {min_height} pixels height"))
+        kind, size, role = _named(best)
+        return Choice(best, told(f"{kind} {size} ({role}) is the largest there is, below {min_height} pixels height"))
     return None
 
 
@@ -101,6 +105,7 @@ def _newest(one: Candidate) -> tuple:
     return one.created or _LONG_AGO, one.id, one.url, one.kind, one.role, one.width, one.height
 
 
-def _named(one: Candidate) -> str:
+def _named(one: Candidate) -> tuple[str, str, str]:
+    """Kind, size and role, as a sentence says them."""
     size = f"{one.width}x{one.height}" if one.width and one.height else told("of unknown size")
-    return f"{one.kind.upper()} {size} ({one.role})"
+    return one.kind.upper(), size, one.role

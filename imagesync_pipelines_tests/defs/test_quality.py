@@ -133,7 +133,7 @@ def test_doctor_says_whether_quality_is_looked_at_and_when_it_was_last(
 ) -> None:
     assert (looked_at(None).state, looked_at(database).state) == (State.OFF, State.OFF)
     monkeypatch.setenv("QUALITY_SCHEDULE", "0 6 * * *")
-    assert "never" in looked_at(database).said
+    assert "not judged yet" in looked_at(database).said
     for day, state in ((date.today() - timedelta(days=30), State.WARNING), (date.today(), State.FINE)):
         with database.begin() as connection:
             connection.execute(sa.text(_DAY), {"day": day})
