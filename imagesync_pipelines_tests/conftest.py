@@ -28,6 +28,9 @@ hypothesis.settings.register_profile("default", **_CALM)
 hypothesis.settings.register_profile("ci", **_CALM, derandomize=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Python's own are 700, 10, 10.
+GARBAGE = (50_000, 10, 10)
+
 OUR_VARIABLES = (
     "IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "CATALOGUE_", "MOYSKLAD_",
     "FOLDER_", "QUALITY_", "DAGSTER_HOME", "OTEL_",
@@ -36,12 +39,16 @@ OUR_VARIABLES = (
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """While tests are imported nothing becomes garbage, and what was imported stays: a fifth was the search for it."""
+    """While tests are imported nothing becomes garbage, and what was imported stays: a fifth was the search for it.
+
+    Then it is looked for less often: a run makes many objects, and hardly a ring of them that only the search frees.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(*GARBAGE)
         gc.enable()
 
 
