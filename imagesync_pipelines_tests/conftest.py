@@ -6,11 +6,14 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from dagster._core.execution import compute_logs
 from dagster._core.execution.plan.active import ActiveExecution
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -100,6 +103,20 @@ def _no_power_cut() -> Iterator[None]:
     """Nothing here has to survive one, so nobody waits for a disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shown_at_the_end() -> Iterator[None]:
+    """What a run of this process prints is shown when it ends: to show it meanwhile takes four processes a run."""
+
+    @contextmanager
+    def shown(path: str, stream: TextIO) -> Iterator[tuple[None, None]]:
+        yield None, None
+        stream.write(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compute_logs, "tail_to_stream", shown)
         yield
 
 
