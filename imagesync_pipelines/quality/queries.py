@@ -230,7 +230,9 @@ def why(judgement: Judgement, rule_set: RuleSet | None) -> tuple[Why, ...]:
     for one in judgement.findings:
         rule = rule_set.rule(one.rule) if rule_set is not None else None
         if rule is None:
-            found.append(Why(one.rule, one.rule, one.severity, languages.told("This rule is no longer there."), ""))
+            gone = languages.told("This rule is no longer there.")
+            unread = languages.told("Its rule set cannot be read now, so nobody can tell what the rule says.")
+            found.append(Why(one.rule, one.rule, one.severity, gone if rule_set is not None else unread, ""))
         else:
             found.append(Why(rule.id, rule.title, one.severity, told(rule, one.value), what_to_do(rule)))
     return tuple(found)

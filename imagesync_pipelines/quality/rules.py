@@ -5,6 +5,7 @@ to write one. A score of REFUSED or less says that the marketplace refuses the p
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from math import floor
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imagesync_pipelines import languages
+from imagesync_pipelines.imaging.kinds import KINDS
 from imagesync_pipelines.languages import N_
 from imagesync_pipelines.quality.settings import QualitySettings, sets_of_channels
 from imagesync_pipelines.storage.facts import Measures
@@ -70,6 +73,11 @@ MEASURES: Mapping[str, Callable[[Measures], Value | None]] = {
 _SHARES = frozenset({"white_background", "fill", "transparent"})
 _PIXELS = frozenset({"longer_side", "shorter_side"})
 _WORDS_TOLD = 5
+# Pages read the files each time; the largest that is shipped has 4 KB and ten rules.
+_MOST_BYTES, _MOST_RULES = 256 * 1024, 200
+_ID = re.compile(r"[a-z0-9_]{1,40}")
+# What people take for a rule set, and what is none.
+_NOT_TOML = (".json", ".yaml", ".yml", ".toml.txt")
 _ALL_SIDES = 4
 
 TO_DO = {
@@ -100,6 +108,9 @@ class Source(_Model):
     read_on: date | None = None
 
 
+_Bound = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class Rule(_Model):
     """One rule: the measure has to be within the bounds. In `says`, {value} is what was measured, {bound} the bound.
 
@@ -110,8 +121,8 @@ class Rule(_Model):
     id: str = Field(pattern=r"^[a-z0-9_]{1,40}$")
     title: str = Field(min_length=1, max_length=80)
     measure: str
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: _Bound | None = None
+    at_most: _Bound | None = None
     one_of: tuple[str, ...] = ()
     severity: Severity
     says: str = Field(min_length=1)
@@ -125,16 +136,27 @@ class Rule(_Model):
         bounds = [bound for bound in (self.at_least, self.at_most) if bound is not None]
         if (self.measure == "format") != bool(self.one_of) or bool(self.one_of) == bool(bounds):
             raise ValueError("a rule has at_least or at_most; that of the format has one_of")
+        if unknown := [one for one in self.one_of if one not in KINDS]:
+            raise ValueError(f"no picture is of the format {unknown[0]}; there are {', '.join(KINDS)}")
         # What a person does about the other bound is something else, and so it is a rule of its own.
         if len(bounds) == 2 and self.measure != "aspect":
             raise ValueError("at_least and at_most are two rules; only that of the aspect has both")
-        try:
-            self.says.format(value="", bound="")
-        except (KeyError, IndexError, ValueError, AttributeError):
-            raise ValueError("says may hold {value} and {bound}, and no other braces") from None
+        if len(bounds) == 2 and bounds[0] > bounds[1]:
+            raise ValueError("no picture has at_least this and at_most that; at_least is the lesser one")
+        if not _are_ours(self.says):
+            raise ValueError("says may hold {value} and {bound}, and no other braces")
         if (self.sure == "ours") == bool(self.source):
             raise ValueError('source names one of [sources], unless the rule is "ours"')
         return self
+
+
+def _are_ours(says: str) -> bool:
+    """Whether a sentence has no gaps but these two, and says nothing of how they are filled."""
+    try:
+        gaps = [rest for _, *rest in Formatter().parse(says) if rest[0] is not None]
+    except ValueError:
+        return False
+    return all(name in ("value", "bound") and not spec and not conversion for name, spec, conversion in gaps)
 
 
 class RuleSet(_Model):
@@ -143,7 +165,7 @@ class RuleSet(_Model):
     id: str = Field(pattern=r"^[a-z0-9_]{1,40}$")
     name: str = Field(min_length=1)
     sources: dict[str, Source] = {}
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=_MOST_RULES)]
 
     @model_validator(mode="after")
     def _is_whole(self) -> "RuleSet":
@@ -258,9 +280,12 @@ def read_rules(settings: QualitySettings) -> tuple[dict[str, RuleSet], list[str]
     """The rule sets by their id, and for people what was set aside and why: one line for a file, or for a channel."""
     known = dict(_shipped())
     problems: list[str] = []
+    wrong = set[str]()
     if settings.rules_folder is not None:
         try:
-            found, problems = _read_all(settings.rules_folder)
+            found, problems, wrong = _read_all(settings.rules_folder)
+            # Nobody asked to be judged by the shipped one in its place.
+            known = {one: rule_set for one, rule_set in known.items() if one not in wrong}
             is_there = settings.rules_folder.is_dir()
         except OSError:
             found, is_there = {}, False
@@ -270,7 +295,7 @@ def read_rules(settings: QualitySettings) -> tuple[dict[str, RuleSet], list[str]
                 languages.told(f"QUALITY_RULES_FOLDER: {settings.rules_folder} is no folder that can be read")
             )
     for channel, named in sets_of_channels(settings).items():
-        missing = [one for one in named if one not in known]
+        missing = [one for one in named if one not in known and one not in wrong]
         if missing:
             problems.append(
                 languages.told(
@@ -283,36 +308,68 @@ def read_rules(settings: QualitySettings) -> tuple[dict[str, RuleSet], list[str]
 
 @cache
 def _shipped() -> dict[str, RuleSet]:
-    found, problems = _read_all(files("imagesync_pipelines.quality").joinpath("rule_sets"))
+    found, problems, _wrong = _read_all(files("imagesync_pipelines.quality").joinpath("rule_sets"))
     if problems:
         raise ValueError("\n".join(problems))
     return found
 
 
-def _read_all(folder: Traversable) -> tuple[dict[str, RuleSet], list[str]]:
+def _read_all(folder: Traversable) -> tuple[dict[str, RuleSet], list[str], set[str]]:
+    """The rule sets of a folder by their ids, what is wrong with its other files, and the ids that these would have."""
     found: dict[str, RuleSet] = {}
     problems: list[str] = []
+    wrong: set[str] = set()
     for file in _rule_files(folder):
         try:
             read = _read(file)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            problems.append(languages.told(f"{file.name} is set aside: {str(error).splitlines()[0]}"))
-        except ValidationError as error:
-            told_of = "; ".join(_problem(one["loc"], one["msg"]) for one in error.errors(include_url=False)[:3])
-            problems.append(languages.told(f"{file.name} is set aside: {told_of}"))
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(languages.told(f"{file.name} is set aside: {_why(error)}"))
+            wrong.add(file.name.partition(".")[0])
         else:
             found[read.id] = read
-    return found, problems
+    return found, problems, wrong - set(found)
 
 
 def _rule_files(folder: Traversable) -> Iterator[Traversable]:
     if folder.is_dir():
-        yield from sorted((one for one in folder.iterdir() if one.name.endswith(".toml")), key=lambda one: one.name)
+        endings = (".toml", *_NOT_TOML)
+        mine = (one for one in folder.iterdir() if one.name.lower().endswith(endings))
+        yield from sorted(mine, key=lambda one: one.name)
 
 
 def _read(file: Traversable) -> RuleSet:
-    said: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    return RuleSet(**(said | {"id": file.name.removesuffix(".toml")}))
+    """Raises OSError, ValueError (ValidationError is one), RecursionError."""
+    if not file.name.endswith(".toml"):
+        raise ValueError(languages.told("a rule set is a file of TOML, and its name ends in .toml"))
+    name = file.name.removesuffix(".toml")
+    if not _ID.fullmatch(name):
+        raise ValueError(
+            languages.told("its name may have small letters, digits and _, at most 40 of them, before .toml")
+        )
+    if not file.is_file():
+        raise ValueError(languages.told("it is no file, or leads nowhere"))
+    with file.open("rb") as opened:
+        body = opened.read(_MOST_BYTES + 1)
+    if len(body) > _MOST_BYTES:
+        raise ValueError(languages.told(f"it has more than {_MOST_BYTES // 1024} KB"))
+    # Some editors write a mark before the first letter.
+    said: dict[str, Any] = tomllib.loads(body.decode("utf-8-sig").replace("\r\n", "\n"))
+    return RuleSet(**(said | {"id": name}))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False)
+        # A rule that is wrong leaves its list too short, which says nothing more.
+        told = [one for one in found if one["type"] != "too_short" or len(found) == 1]
+        return "; ".join(_problem(one["loc"], one["msg"]) for one in told[:3])
+    if isinstance(error, UnicodeDecodeError):
+        return languages.told(f"it is not written in UTF-8 (byte {error.start + 1})")
+    if isinstance(error, OSError):
+        return languages.told(f"it cannot be read: {error.strerror}")
+    if isinstance(error, RecursionError):
+        return languages.told("it is nested too deep")
+    return str(error).splitlines()[0]
 
 
 def _problem(place: tuple[int | str, ...], message: str) -> str:
