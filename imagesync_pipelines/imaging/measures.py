@@ -15,6 +15,7 @@ from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.hashes import DECODED_SIDE, difference_hash
 from imagesync_pipelines.imaging.pixels import as_pillow, header_of, on_white, upright, upright_size
 from imagesync_pipelines.imaging.signatures import signature_of
+from imagesync_pipelines.imaging.validation import checked
 from imagesync_pipelines.storage.facts import Measures
 
 # Another one: what was measured before is measured again.
@@ -50,6 +51,9 @@ def measure(body: bytes, limits: DecodeLimits | None = None) -> Measures:
 
 def measured(body: bytes) -> bytes:
     """The measures themselves, in whatever process, without the SHA-256, as JSON. Raises BadImageError."""
+    header = header_of(body)
+    # What is cut in half would be blamed for what the missing half looks like.
+    checked(body, header=header)
     width, height = upright_size(body)
     image = upright(body, DECODED_SIDE)
     picture = as_pillow(on_white(image))
@@ -57,7 +61,7 @@ def measured(body: bytes) -> bytes:
     product, background = large_parts(seen), background_of(seen)
     return json.dumps(
         {
-            "format": header_of(body).kind.name,
+            "format": header.kind.name,
             "width": width,
             "height": height,
             "white_background": round(white_share(np.asarray(picture), background), 4),

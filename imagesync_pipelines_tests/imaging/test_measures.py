@@ -133,6 +133,14 @@ def test_a_white_product_on_white_is_seen_by_its_outline() -> None:
     assert (found.fill, found.white_background, found.touched_sides) == (0.9, 1.0, ())
 
 
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF"])
+def test_a_picture_that_ends_too_early_is_told_so_and_not_blamed_for_what_is_missing(name: str) -> None:
+    body = encoded(name, picture())
+    assert measure(body).white_background == 1
+    with pytest.raises(BadImageError):
+        measure(body[: len(body) * 2 // 3])
+
+
 def test_a_bomb_is_refused_by_the_limits_of_decoding() -> None:
     body = encoded("PNG", Image.new("L", (4000, 4000)))
     with pytest.raises(BadImageError, match="allowed"):
