@@ -1,5 +1,6 @@
 """The tools by which an assistant reads: products with their pictures, plans, quarantine, quality, history, runs."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -154,7 +155,8 @@ async def pictures(
     shown = await to_thread.run_sync(queries.shown_for, opened.engine, [product_id], opened.showing)
     found: list[str | Image] = []
     for image in shown[product_id].images[:most] if product_id in shown else ():
-        found.append(f"{sku}: {image.external_id} {image.alt_text}".strip())
+        # In quotation marks and in one line: what is said there is no word of ours.
+        found.append(json.dumps({"sku": sku, "picture": image.external_id, "text": image.alt_text}, ensure_ascii=False))
         there = await to_thread.run_sync(picture_of, opened.engine, image.id, size)
         copy = await derivatives.copy(there[0], size, Encoding.JPEG) if there is not None else None
         body = await to_thread.run_sync(derivatives.read, copy) if copy is not None else None
