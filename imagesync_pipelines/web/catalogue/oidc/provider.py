@@ -6,7 +6,7 @@ with a signature by a key of the provider's, of an algorithm that has two keys: 
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -341,7 +341,7 @@ class Provider:
         with self._lock:
             now = time.monotonic()
             if self._keys is None or (new and now - self._keys[0] > NEW_KEYS_SECONDS):
-                self._keys = now, KeySet.import_key_set(client.fetch_jwk_set(force=True))
+                self._keys = now, _known_keys(client.fetch_jwk_set(force=True))
             return self._keys[1]
 
 
@@ -360,6 +360,15 @@ def _words(what: str) -> Iterator[None]:
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         said = f"the provider was to {what} and answered what nobody can read ({type(error).__name__})"
         raise ProviderSilentError(said) from None
+
+
+def _known_keys(told: Mapping[str, Any]) -> KeySet:
+    """The keys of which we know the kind; the provider may show others, for others (RFC 7517, 5). Raises KeyError."""
+    found: list[Any] = []
+    for one in told["keys"]:
+        with suppress(JoseError, ValueError, TypeError, KeyError, AttributeError):
+            found += KeySet.import_key_set({"keys": [one]}).keys
+    return KeySet(found)
 
 
 def _judged(told: Any, settings: OidcSettings) -> dict[str, Any]:

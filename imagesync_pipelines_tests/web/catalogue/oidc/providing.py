@@ -99,6 +99,7 @@ class LyingProvider:
 
     address: str
     keys: list[RSAKey] = field(default_factory=lambda: [RSAKey.generate_key(2048, {"kid": "first"})])
+    other_keys: list[Any] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
     userinfo: dict[str, Any] = field(default_factory=dict)
@@ -139,7 +140,8 @@ def lying_provider() -> Iterator[LyingProvider]:
     @app.get("/jwks")
     async def jwks() -> JSONResponse:
         provider.asked.append(("jwks", {}))
-        return JSONResponse(KeySet(list(provider.keys)).as_dict(private=False))
+        told = KeySet(list(provider.keys)).as_dict(private=False)
+        return JSONResponse({"keys": [*provider.other_keys, *told["keys"]]})
 
     @app.post("/token")
     async def token(request: Request) -> Response:

@@ -156,6 +156,12 @@ def test_new_keys_are_asked_for_when_a_token_names_one_and_not_again_at_once(
     assert provider.finish("c", "n", "v").subject == "s1"
 
 
+def test_keys_of_a_kind_that_nobody_knows_here_are_left_out_and_the_others_stay_good(fresh: LyingProvider) -> None:
+    fresh.claims["nonce"] = "n"
+    fresh.other_keys = [{"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"}, {"kty": "new"}, {"no": "kty"}, "text"]
+    assert speak(fresh).finish("c", "n", "v").subject == "s1"
+
+
 def test_a_code_is_asked_for_with_pkce_and_given_with_its_verifier(fresh: LyingProvider) -> None:
     provider = speak(fresh)
     begun, other = provider.begin(), provider.begin()
