@@ -116,13 +116,13 @@ def note_all(
     for one in connectors:
         try:
             accounts = one.channels(shared)
+            for account in accounts:
+                found = note_pictures(engine, one.name, account, one.channel_pictures(engine, shared, account))
+                noted = noted + found
+                progress(languages.told("pictures noted"), noted.shown, None)
         except SettingsError as error:
             problems.append(languages.told(f"{one.title}: what it shows was not looked at: {error}"))
             continue
-        for account in accounts:
-            found = note_pictures(engine, one.name, account, one.channel_pictures(engine, shared, account))
-            noted = noted + found
-            progress(languages.told("pictures noted"), noted.shown, None)
         noted = noted + Noted(gone=forget_others(engine, one.name, accounts))
     return noted, problems
 

@@ -150,6 +150,8 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
     known = request.app.state.rule_sets()
     with opened.engine.connect() as connection:
         better = better_mains(connection, known, [product_id]).get(product_id)
+        # Its own ones, which are not those of the page where it shows another product's.
+        two = queries.images_by_id(connection, {better.before, better.after} if better is not None else ())
     context = {
         "product": view,
         "chosen": chosen,
@@ -159,6 +161,7 @@ def product(request: Request, opened: Here, product_id: RowId, image: int | None
         "judged": judged.of_product(opened.engine, known, product_id),
         **judged.words(known),
         "better": better,
+        "pictures_of_better": two,
         "channel_names": request.app.state.judged_by(),
     }
     return render(request, "product.html", context)
