@@ -11,7 +11,7 @@ from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
-from imagesync_pipelines_tests.faults.commits import CrashError, crash, files_of, telling_commits
+from imagesync_pipelines_tests.faults.commits import CrashError, commits_apart, crash, files_of, telling_commits
 
 pytestmark = pytest.mark.slow
 
@@ -68,10 +68,12 @@ def run_stage(connector: Connector, stage: str, run_id: str) -> None:
     work[stage]()
 
 
-def telling(connector: Connector, stage: str, run_id: str) -> list[int]:
-    """The commits of a stage after which it writes a file."""
+def chosen_commits(connector: Connector, stage: str, run_id: str, after: bool) -> list[int]:
+    """The commits of a stage at which, or after which, a crash leaves a state of its own, in the database or files."""
     home = connector.place.locations.home
-    return telling_commits(lambda: run_stage(connector, stage, run_id), lambda: files_of(home))
+    return (telling_commits if after else commits_apart)(
+        lambda: run_stage(connector, stage, run_id), lambda: files_of(home)
+    )
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["commit not done", "commit done, process gone"])
@@ -89,7 +91,7 @@ def test_a_crash_at_any_commit_of_a_stage_and_a_second_run_end_where_an_undistur
     run_id = ready.new_run()
     for earlier in STAGES[: STAGES.index(stage)]:
         run_stage(ready, earlier, run_id)
-    chosen = telling(module_connectors.copy_of(ready), stage, run_id) if after else range(1, MOST_COMMITS)
+    chosen = chosen_commits(module_connectors.copy_of(ready), stage, run_id, after)
     for nth in chosen:
         connector = module_connectors.copy_of(ready)
         with crash(nth, after=after) as seen, suppress(CrashError):
