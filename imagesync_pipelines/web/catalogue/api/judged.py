@@ -18,6 +18,7 @@ from imagesync_pipelines.web.service import Text
 router = APIRouter(tags=["quality"])
 
 LONGEST_NAME = 200
+MOST_DAYS = 1_000
 OF_MANY = {**NOT_MODIFIED, **documented()}
 Name = Annotated[Text, Query(max_length=LONGEST_NAME)]
 Score = Annotated[int, Field(ge=0, le=100, description="50 or less: the marketplace refuses it; 100: nothing found")]
@@ -77,6 +78,12 @@ class Quality(BaseModel):
     not_measured: list[Unmeasured]
 
 
+class Trend(BaseModel):
+    """How main pictures stood on each day of judging, the oldest first; a day on which nobody judged is left out."""
+
+    days: list[Standing]
+
+
 class BrokenRule(BaseModel):
     """A rule that a picture breaks."""
 
@@ -124,6 +131,23 @@ def quality_of_channels(request: Request, opened: Here, _: Reader) -> Response:
             not_measured=[Unmeasured.model_validate(one) for one in quality.not_measured(connection)],
         )
     return answered(request, found)
+
+
+@router.get("/quality/trend", response_model=Trend, responses=OF_MANY)
+def trend_of_quality(
+    request: Request,
+    opened: Here,
+    _: Reader,
+    rule_set: Annotated[Text, Query(min_length=1, max_length=LONGEST_NAME)],
+    connector: Name = "",
+    account: Name = "",
+    kind: Name = "",
+    days: Annotated[int, Query(ge=1, le=MOST_DAYS, description="so many of the newest days of judging")] = 90,
+) -> Response:
+    """How main pictures stood by a rule set, day by day: all of them, or those of a connector, an account, a kind."""
+    with opened.engine.connect() as connection:
+        found = quality.trend(connection, quality.Asked(rule_set, connector, account, kind), days)
+    return answered(request, Trend(days=[Standing.model_validate(one) for one in found]))
 
 
 @router.get("/quality/pictures", response_model=JudgedPage, responses=OF_MANY)

@@ -41,6 +41,20 @@ def test_channels_and_what_to_do_next(caller: Caller) -> None:
 
 
 @pytest.mark.usefixtures("judged")
+def test_the_trend_has_the_days_on_which_somebody_judged(caller: Caller, world: World) -> None:
+    # Nobody judged for nine days.
+    judge_due(world.engine, QualitySettings(channels="plytix=amazon edge=own"), datetime(2026, 12, 10, tzinfo=UTC))
+    days = caller.read("/quality/trend", rule_set="amazon", connector="plytix")["days"]
+    assert [(one["day"], one["pictures"], one["failing"]) for one in days] == [
+        ("2026-11-30", 2, 1),
+        ("2026-12-10", 2, 1),
+    ]
+    assert caller.read("/quality/trend", rule_set="amazon", days=1)["days"] == days[1:]
+    assert caller.read("/quality/trend", rule_set="amazon", connector="edge") == {"days": []}
+    assert is_problem(caller.call("GET", "/quality/trend"), 422)
+
+
+@pytest.mark.usefixtures("judged")
 def test_pictures_are_told_the_worst_first_with_why(caller: Caller) -> None:
     first = caller.read("/quality/pictures", limit=1)
     assert (first["items"][0]["code"], first["items"][0]["picture"]) == ("S", None)

@@ -26,6 +26,7 @@ OPERATIONS = [
     ("GET", "/changes"),
     ("GET", "/quality"),
     ("GET", "/quality/pictures"),
+    ("GET", "/quality/trend"),
     ("GET", "/exports/{wanted}"),
 ]
 FEW, MANY = 3, 80
