@@ -13,10 +13,10 @@ _MINUTE, _HOUR, _DAY, _MONTH, _YEAR = 60, 3600, 86_400, 30 * 86_400, 365 * 86_40
 
 
 def number(value: float | None) -> str:
-    """1234567 as 1 234 567 with spaces that do not break, or as the language groups it; a dash for None."""
+    """1234567 as 1,234,567, as every sentence of ours writes it, or as the language groups it; a dash for None."""
     if value is None:
         return "–"
-    return f"{value:,}".replace(",", "\u202f") if _is_english() else _decimal(value)
+    return f"{value:,}" if _is_english() else _decimal(value)
 
 
 def fixed(value: float, digits: int) -> str:

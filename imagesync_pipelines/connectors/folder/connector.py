@@ -4,7 +4,7 @@ from imagesync_pipelines.connectors.folder import reading, steps
 from imagesync_pipelines.connectors.folder.doctor import probes
 from imagesync_pipelines.connectors.folder.model import NAME
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
-from imagesync_pipelines.languages import told
+from imagesync_pipelines.languages import N_, told
 from imagesync_pipelines.products import channel_pictures
 from imagesync_pipelines.products.showing import names_of_products
 from imagesync_pipelines.products.undoing import undo_jobs
@@ -16,7 +16,7 @@ RETRY_SECONDS = 30
 
 CONNECTOR = Connector(
     name=NAME,
-    title="Folder",
+    title=N_("Folder"),
     description="Pictures named by SKU, in a folder or a bucket → product_image, beside the image database's.",
     settings=FolderSettings,
     options=steps.FolderPlanOptions,

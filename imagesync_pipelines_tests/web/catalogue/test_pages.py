@@ -279,7 +279,7 @@ def test_every_run_has_its_row(database: sa.Engine, tmp_path: Path) -> None:
         " ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in re.findall(r"<td[^>]*>(.*?)</td>", body, re.DOTALL)
     ]
     times = ["1 hour ago", "58 minutes ago", "2 min 0 s"]
-    assert cells[1:9] == ["completed", *times, "1 234", "5", "6", "7"]
+    assert cells[1:9] == ["completed", *times, "1,234", "5", "6", "7"]
     assert cells[10:18] == ["failed", *times, "–", "–", "–", "–"]
     assert cells[18].startswith("Page 7 is broken.")
     assert "<script>alert" not in text

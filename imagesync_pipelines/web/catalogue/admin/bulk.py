@@ -115,7 +115,8 @@ def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, 
             better = better_mains(connection, request.app.state.rule_sets(), wanted.ids)
     chosen = {product_id: one.after for product_id, one in better.items()}
     choices = pins_by_rule.plan_choices(opened.engine, wanted.ids, wanted.rule, chosen)
-    changing = [one for one in choices if not one.why]
+    # What shows another picture then is looked at first: a rule mostly keeps what is shown.
+    changing = sorted((one for one in choices if not one.why), key=lambda one: one.before == one.after)
     shown = changing[wanted.start : wanted.start + ROWS]
     with opened.engine.connect() as connection:
         pictures = queries.images_by_id(connection, {one for choice in shown for one in choice.pictures})
@@ -123,6 +124,7 @@ def plan_pins(request: Request, opened: Here, _: Admin, wanted: Annotated[Rule, 
         "wanted": wanted,
         "changing": changing,
         "pairs": [f"{one.product_id}:{one.before or 0}:{one.after or 0}:{one.stamp}" for one in changing],
+        "moving": sum(one.before != one.after for one in changing),
         "shown": shown,
         "rows": ROWS,
         "staying": [one for one in choices if one.why],

@@ -110,12 +110,14 @@ def plan_by_rule(request: Request, opened: Here, _: Admin, wanted: Annotated[Rul
     """The order of many products' pictures before and after; nothing is changed."""
     with opened.engine.connect() as connection:
         found = ordering.plan_orders(connection, wanted.ids, wanted.arrange)
-        changing = [one for one in found if not one.why]
+        # What is shown otherwise then is looked at first: a rule mostly keeps what is shown.
+        changing = sorted((one for one in found if not one.why), key=lambda one: not one.moves)
         shown = changing[wanted.start : wanted.start + ROWS]
         pictures = _pictures(connection, shown)
     context = {
         "changing": changing,
         "orders": [f"{one.product_id}:{one.stamp}" for one in changing],
+        "moving": sum(one.moves for one in changing),
         "shown": shown,
         "rows": ROWS,
         "staying": [one for one in found if one.why],

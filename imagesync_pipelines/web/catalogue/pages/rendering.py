@@ -232,7 +232,8 @@ _COMMAND = re.compile(r"`([^`]+)`")
 
 def commands(sentence: str) -> Markup:
     """A sentence, escaped, with each command in it as code: "`imagesync plan`" loses its backticks."""
-    parts = enumerate(_COMMAND.split(sentence))
+    # What is escaped already, as every text of a template, is not escaped once more.
+    parts = enumerate(type(sentence)(part) for part in _COMMAND.split(sentence))
     return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in parts)
 
 

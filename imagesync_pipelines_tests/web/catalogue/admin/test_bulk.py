@@ -57,6 +57,20 @@ def test_a_rule_is_shown_before_it_chooses(world: World, admin: Browser, product
     assert pins(world) == {}
 
 
+def test_what_shows_another_picture_then_is_looked_at_first(world: World, admin: Browser, products: list[int]) -> None:
+    same, other = products[0], products[1]
+    with world.engine.begin() as connection:
+        front = product_image.c.external_id == f"{same}1"
+        connection.execute(product_image.update().where(front).values(is_front=True))
+    fields = {"csrf": admin.csrf(), "ids": [str(same), str(other)]}
+    pinned = admin.post("/admin/bulk/pins", {**fields, "rule": "front"}).text
+    assert "Another picture comes first in 1 of them; the others keep the one they show." in pinned
+    assert pinned.index("another picture comes first") < pinned.index("it is shown first already")
+    ordered = admin.post("/admin/bulk/orders", {**fields, "by": "types", "types": "front"}).text
+    assert "The order is another one in 1 of them; the others are shown so already." in ordered
+    assert ordered.index("another order") < ordered.index("they are shown so already, and stay so")
+
+
 def test_all_that_fit_are_those_of_the_lists_address(
     world: World, admin: Browser, products: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

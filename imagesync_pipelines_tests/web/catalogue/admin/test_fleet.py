@@ -45,7 +45,7 @@ def test_a_target_in_step_shows_the_state_that_it_acknowledged(world: World, vie
     plan_id = carried_out(world, "store1")
     text = viewer.get("/admin/fleet").text
     panel = panels(text)["Edge stores store1"]
-    assert f"in step Acknowledged plan {plan_id}, {STATE[:12]} : 1 234 images," in panel
+    assert f"in step Acknowledged plan {plan_id}, {STATE[:12]} : 1,234 images," in panel
     assert f'title="{STATE}"' in text
     assert "What differs" not in text
     assert "Plan the repair" not in text, "a viewer starts nothing"
