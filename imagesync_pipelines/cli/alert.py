@@ -59,5 +59,5 @@ def list_alerts(limit: int) -> None:
         _("sent"),
         _("waits until"),
     )
-    title = ngettext("{n} alerts", "{n} alerts", len(found)).format(n=len(found))
+    title = ngettext("{n} alert", "{n} alerts", len(found)).format(n=len(found))
     print_table(title, columns, rows)

@@ -25,7 +25,7 @@ def list_rules() -> None:
         _("number"), _("variant"), pgettext("an article number is a product", "is"), _("name"), pgettext("who", "by"),
         _("since"), _("remark"),
     )  # fmt: skip
-    print_table(ngettext("{n} rules", "{n} rules", len(rows)).format(n=len(rows)), columns, rows)
+    print_table(ngettext("{n} rule", "{n} rules", len(rows)).format(n=len(rows)), columns, rows)
 
 
 @click.command("is")

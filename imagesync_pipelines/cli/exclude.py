@@ -84,7 +84,7 @@ def list_exclusions() -> None:
         found = excluding.list_exclusions(installation.engine)
     rows = [(one.channel, one.sku, one.excluded_by, f"{one.excluded_at:%Y-%m-%d %H:%M}", one.why) for one in found]
     columns = (_("channel"), "SKU", pgettext("who", "by"), _("since"), _("why"))
-    print_table(ngettext("{n} exclusions", "{n} exclusions", len(rows)).format(n=len(rows)), columns, rows)
+    print_table(ngettext("{n} exclusion", "{n} exclusions", len(rows)).format(n=len(rows)), columns, rows)
 
 
 def _tell(found: dict[str, str], done: Collection[str] | None, said: str, channel: Channel) -> None:

@@ -125,4 +125,4 @@ def health() -> None:
         )
         for one in stores
     ]  # fmt: skip
-    print_table(ngettext("{n} stores", "{n} stores", len(rows)).format(n=len(rows)), columns, rows)
+    print_table(ngettext("{n} store", "{n} stores", len(rows)).format(n=len(rows)), columns, rows)

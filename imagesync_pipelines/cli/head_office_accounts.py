@@ -21,7 +21,7 @@ def list_accounts() -> None:
         )
         for one in known
     ]
-    title = ngettext("{n} accounts", "{n} accounts", len(rows)).format(n=len(rows))
+    title = ngettext("{n} account", "{n} accounts", len(rows)).format(n=len(rows))
     print_table(title, (_("account"), _("may log in"), _("stores")), rows)
 
 

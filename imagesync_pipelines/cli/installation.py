@@ -182,7 +182,7 @@ def cleanup(hours: int | None, dry_run: bool) -> None:
     megabytes = figures(f"{forgotten.bytes / 1_000_000:.1f}")
     say(said.format(n=forgotten.count, bytes=forgotten.bytes, size=megabytes))
     if forgotten.in_use:
-        said = ngettext("{n} files stay: a run is using them", "{n} files stay: a run is using them", forgotten.in_use)
+        said = ngettext("{n} file stays: a run is using it", "{n} files stay: a run is using them", forgotten.in_use)
         say("  " + said.format(n=forgotten.in_use))
 
 

@@ -42,7 +42,7 @@ def list_keys() -> None:
         )
         for one in found
     ]
-    print_table(ngettext("{n} keys", "{n} keys", len(found)).format(n=len(found)), columns, rows)
+    print_table(ngettext("{n} key", "{n} keys", len(found)).format(n=len(found)), columns, rows)
 
 
 @click.command("revoke")

@@ -46,7 +46,7 @@ def enqueue(context: click.Context, file: BinaryIO) -> None:
         Queue(place.engine).add(requests, datetime.now(UTC))
     aside = [request for request in requests if isinstance(request, UnreadableRequest)]
     queued = sum(isinstance(request, NewRequest) for request in requests)
-    said = ngettext("{n} requests queued, {aside} set aside", "{n} requests queued, {aside} set aside", queued)
+    said = ngettext("{n} request queued, {aside} set aside", "{n} requests queued, {aside} set aside", queued)
     say(said.format(n=queued, aside=len(aside)))
     reasons = [_("set aside: {reason}").format(reason=retold(request.reason)) for request in aside]
     reasons += [retold(request.note) for request in requests if isinstance(request, NewRequest) and request.note]
@@ -68,7 +68,7 @@ def queue() -> None:
     ]
     waiting, failed = view.total(State.PENDING), view.total(State.FAILED)
     columns = (_("account"), *(retold(_STATES[state]) for state in State))
-    title = ngettext("{n} requests wait, {failed} failed", "{n} requests wait, {failed} failed", waiting)
+    title = ngettext("{n} request waits, {failed} failed", "{n} requests wait, {failed} failed", waiting)
     print_table(title.format(n=waiting, failed=failed), columns, rows)
     if view.errors:
         wrong = [

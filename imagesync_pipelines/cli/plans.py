@@ -123,7 +123,7 @@ def history(what: str, limit: int, connector: str | None, image: str) -> None:
         what_ran = "\n".join(filter(None, (retold(job_words(line.job)), of)))
         about = (line.run_id[:8], what_ran, retold(line.status.replace("_", " ")), started, seconds)
         rows.append((*about, line.added, line.updated, line.deleted, line.products_affected))
-    title = ngettext("the last {n} runs", "the last {n} runs", len(rows)).format(n=len(rows))
+    title = ngettext("the last {n} run", "the last {n} runs", len(rows)).format(n=len(rows))
     print_table(title, columns, rows, whole=(_("run"), _("status"), _("started")))
     for line in lines:
         if line.error:
@@ -152,7 +152,7 @@ def told_of(what: str, limit: int, connector: str | None, image: str = "") -> No
                     f"{place.settings.undo_days} days (IMAGESYNC_UNDO_DAYS)"
                 )
             ((run, groups),) = found.items()
-            title = ngettext("what run {run} did, in {n} products", "what run {run} did, in {n} products", groups)
+            title = ngettext("what run {run} did, in {n} product", "what run {run} did, in {n} products", groups)
             title = title.format(run=run, n=groups)
             if image:
                 effects, names = effects_on_picture(engine, run, image, limit)

@@ -125,7 +125,7 @@ def _alike(*, dismissed: bool, as_json: bool) -> None:
     for one in found:
         by = " " + _("Dismissed by {person}.").format(person=one.dismissed_by) if one.dismissed_by else ""
         option = "--restore" if one.dismissed_by else "--dismiss"
-        say(f"{retold(alike.KINDS[one.kind])}: {retold(one.sentence)}{by}")
+        say(f"{retold(one.sentence)}{by}")
         say(f"       {option} {one.sha256} {one.other_sha256}")
     none = _("Nothing was dismissed.") if dismissed else _("Nothing is suggested.")
     say(_("There are more.") if after else _("That is all.") if found else none)

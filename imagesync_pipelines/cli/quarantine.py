@@ -23,7 +23,7 @@ def list_items(connector: str, limit: int) -> None:
         (one.id, retold(one.stage), one.key, one.attempts, f"{one.last_seen:%Y-%m-%d %H:%M}", retold(one.reason))
         for one in entries[:limit]
     ]
-    title = ngettext("{n} items of {connector} in quarantine", "{n} items of {connector} in quarantine", len(entries))
+    title = ngettext("{n} item of {connector} in quarantine", "{n} items of {connector} in quarantine", len(entries))
     print_table(title.format(n=len(entries), connector=connector), columns, rows)
 
 

@@ -43,7 +43,7 @@ def list_people() -> None:
          _("never") if one.last_login_at is None else f"{one.last_login_at:%Y-%m-%d %H:%M %Z}")
         for one in people
     ]  # fmt: skip
-    print_table(ngettext("{n} people", "{n} people", len(rows)).format(n=len(rows)), columns, rows)
+    print_table(ngettext("{n} person", "{n} people", len(rows)).format(n=len(rows)), columns, rows)
 
 
 @click.command("remove")

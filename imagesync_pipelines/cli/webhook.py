@@ -81,7 +81,7 @@ def list_webhooks() -> None:
         _("name"), _("form"), _("address"), _("wants"), _("state"), _("event"), pgettext("so many events", "behind"),
         _("last accepted"),
     )  # fmt: skip
-    print_table(ngettext("{n} webhooks", "{n} webhooks", len(found)).format(n=len(found)), columns, rows)
+    print_table(ngettext("{n} webhook", "{n} webhooks", len(found)).format(n=len(found)), columns, rows)
 
 
 @click.command("pause")
@@ -139,7 +139,7 @@ def log(name: str, limit: int) -> None:
         )
         for one in found
     ]
-    title = ngettext("the last {n} deliveries to {name}", "the last {n} deliveries to {name}", len(found))
+    title = ngettext("the last {n} delivery to {name}", "the last {n} deliveries to {name}", len(found))
     print_table(title.format(n=len(found), name=name), columns, rows)
 
 

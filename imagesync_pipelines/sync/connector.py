@@ -357,6 +357,8 @@ class Connector:
             wrong = told(f"no {self.accounts.noun} {account!r}") if self.accounts is not None else told("no accounts")
             if known == ("",):
                 raise ExclusionRefusedError(f"{self.title} has {wrong}. Nothing was changed.")
+            if not known and self.accounts is not None:
+                raise ExclusionRefusedError(self.accounts.missing)
             raise ExclusionRefusedError(
                 f"{self.title} has {wrong}; name one of {', '.join(known)}. Nothing was changed."
             )

@@ -61,5 +61,5 @@ def test_what_is_not_over_is_listed(database: sa.Engine, database_url: str, caps
     note_alert(database, Alert("edge", "north", "x", "imagesync: it failed", "b", "l"), datetime.now(UTC), timedelta(0))
     done = call(None, capsys, "alert", "list", IMAGESYNC_DATABASE_URL=database_url)
     assert done.code == 0
-    for part in ("1 alerts", "edge/north", "it failed"):
+    for part in ("1 alert", "edge/north", "it failed"):
         assert part in done.out

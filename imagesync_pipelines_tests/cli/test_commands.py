@@ -87,7 +87,7 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     place.sync()
     shown = call(place, capsys, "history", "--limit", "1")
     assert shown.code == 0
-    assert "the last 1 runs" in shown.out
+    assert "the last 1 run" in shown.out
     line = r"│ [0-9a-f]{8} │ Synchronisation +│ completed │ \d{4}-\d\d-\d\d \d\d:\d\d │.*\n│ +│ Image database"
     assert re.search(line, shown.out), shown.out
     assert call(place, capsys, "history", "--connector", "plytix").out.startswith("the last 0 runs")

@@ -26,12 +26,16 @@ def test_a_product_is_excluded_from_a_channel_until_it_is_included(
     wrong = said("exclude", "100", "200", *of)
     assert (wrong.code, "knows the SKU '200'; nothing was excluded" in wrong.err) == (1, True)
     assert "no accounts" in said("exclude", "100", *of, "--account", "x").err
+    assert (
+        "there are no edge stores; name a TOML file"
+        in said("exclude", "100", "--connector", "edge", "--store", "x").err
+    )
     assert "0 exclusions" in said("exclusions").out
     look = said("exclude", "100", *of, "--take-away", "--dry-run").out
     assert look.endswith("What is there of them would be planned to be taken away.\n")
     assert said("exclude", "100", *of, "--why", "sold out").out.startswith("100: excluded from image_db")
     listed = said("exclusions").out
-    assert "1 exclusions" in listed
+    assert "1 exclusion" in listed
     assert "sold out" in listed
     assert "100: nothing to do: 100 is excluded by" in said("exclude", "100", *of).out
     assert said("include", "100", "200", *of).out.splitlines() == [
@@ -44,4 +48,4 @@ def test_a_product_is_excluded_from_a_channel_until_it_is_included(
         planning.side_effect = lambda *given, **_: asked.append(given)
         ended = said("exclude", "100", *of, "--take-away")
     assert (ended.code, asked) == (3, [("image_db", "", ["100"])])
-    assert "1 exclusions" in said("exclusions").out
+    assert "1 exclusion" in said("exclusions").out

@@ -55,7 +55,7 @@ def run(place: dict[str, str], *words: str, sent: bytes = b"") -> Result:
 
 def test_requests_come_from_standard_input_and_are_seen_in_the_queue(place: dict[str, str]) -> None:
     done = run(place, "enqueue", sent=json.dumps(ONE).encode())
-    assert (done.exit_code, done.output) == (0, "1 requests queued, 0 set aside\n")
+    assert (done.exit_code, done.output) == (0, "1 request queued, 0 set aside\n")
     assert run(place, "enqueue", "-", sent=json.dumps([SEVERAL, SEVERAL]).encode()).exit_code == 0
     shown = run(place, "queue")
     assert shown.exit_code == 0
@@ -72,11 +72,11 @@ def test_requests_come_from_a_file_and_what_is_wrong_is_set_aside_and_told(
     file.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
     done = run(place, "enqueue", str(file))
     assert done.exit_code == 3
-    assert "1 requests queued, 2 set aside" in done.output
+    assert "1 request queued, 2 set aside" in done.output
     assert "set aside: child_entity_id is missing" in done.output
     assert "set aside: parent_entity_type: " in done.output
     shown = run(place, "queue").output
-    assert "1 requests wait, 0 failed" in shown
+    assert "1 request waits, 0 failed" in shown
     assert "child_entity_id is missing" in shown
     assert "set aside" in shown
 
@@ -85,7 +85,7 @@ def test_an_image_that_is_skipped_is_told_and_the_request_is_queued(place: dict[
     images = [*SEVERAL["images"], {"meta": {}, "filename": "image2.jpg"}]
     done = run(place, "enqueue", sent=json.dumps({**SEVERAL, "images": images}).encode())
     said = "images.1 is skipped: meta.downloadHref is missing"
-    assert (done.exit_code, done.output) == (0, f"1 requests queued, 0 set aside\n  {said}\n")
+    assert (done.exit_code, done.output) == (0, f"1 request queued, 0 set aside\n  {said}\n")
     assert "Newest errors" in run(place, "queue").output
 
 
@@ -162,4 +162,4 @@ def test_webhooks_are_served_until_a_signal_and_the_secret_is_never_printed(
     assert "/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>" in shown
     assert SECRET not in shown
     assert "Traceback" not in shown
-    assert "1 requests wait" in run(place, "queue").output
+    assert "1 request waits" in run(place, "queue").output

@@ -87,7 +87,7 @@ def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(
     find_alike(database)
 
     assert quality("alike").out == (
-        "The same picture on different products: The same picture stands on different products: A (image_db), "
+        "The same picture stands on different products: A (image_db), "
         "B (plytix default). Is it right for each?\n       --dismiss grey grey\nThat is all.\n"
     )
     assert json.loads(quality("alike", "--json").out)["suggestions"][0]["kind"] == "products"
