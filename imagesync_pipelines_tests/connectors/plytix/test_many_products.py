@@ -55,7 +55,7 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(datab
     ("products", "limits", "expected_runs"),
     [
         pytest.param(100, ((20, 10), (400, 3600)), 3, id="100, of which an hour takes a third"),
-        pytest.param(1000, LIMITS, 3, id="1000, of which an hour takes half"),
+        pytest.param(650, LIMITS, 2, id="650, of which an hour takes nearly all"),
     ],
 )
 @pytest.mark.long
