@@ -15,6 +15,7 @@ from imagesync_pipelines.quality.better import better_mains
 from imagesync_pipelines.quality.queries import Asked
 from imagesync_pipelines.quality.rules import REFUSED, SEVERITIES, TO_DO, RuleSet, read_rules
 from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.installation import open_installation
 
@@ -82,7 +83,14 @@ def quality(
     known, problems = read_rules(load_settings(QualitySettings))
     if rule_set and rule_set not in known:
         raise click.ClickException(f"there is no rule set {rule_set}; there are {', '.join(sorted(known))}")
+    if rule and not any(one.rule(rule) for one in known.values()):
+        raise click.ClickException(told(f"no rule set has a rule {rule!r}; docs/quality.md has them all"))
     connector, _slash, account = channel.partition("/")
+    if connector:
+        try:
+            connector_named(connector)
+        except LookupError as error:
+            raise click.ClickException(str(error)) from None
     asked = Asked(rule_set, connector, account, rule=rule)
     with open_installation() as place, place.engine.connect() as connection:
         if worst or rule:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.metadata import SUMMARY_KEY, clean_text, metrics, shown_metadata
 from imagesync_pipelines.defs.work import secrets_of
 from imagesync_pipelines.quality.rules import TO_DO, RuleSet, read_rules, rule_sets
-from imagesync_pipelines.quality.settings import QualitySettings
+from imagesync_pipelines.quality.settings import QualitySettings, sets_of_channels
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
@@ -39,7 +40,25 @@ def measure(place: Installation, progress: Progress = silent) -> "QualityRun":
     from imagesync_pipelines.quality.running import run_quality
 
     settings, now = load_settings(QualitySettings), datetime.now(ZoneInfo(place.settings.timezone))
-    return run_quality(place, settings, connectors(), now, progress)
+    found = run_quality(place, settings, connectors(), now, progress)
+    return replace(found, problems=(*found.problems, *channels_of_nobody(settings, place.settings)))
+
+
+def channels_of_nobody(settings: QualitySettings, shared: Settings) -> Iterator[str]:
+    """What QUALITY_CHANNELS names and nobody is called, in sentences: it would judge nothing, and nobody would know."""
+    known = {one.name: one for one in connectors()}
+    for channel in sets_of_channels(settings):
+        name, _, account = channel.partition("/")
+        if name not in known:
+            names = ", ".join(known)
+            yield languages.told(f"QUALITY_CHANNELS: there is no connector {name!r}; there are: {names}")
+        elif account:
+            # Accounts that cannot be read are told where they are looked at.
+            with suppress(SettingsError):
+                accounts = known[name].channels(shared)
+                if account not in accounts:
+                    others = ", ".join(filter(None, accounts)) or "–"
+                    yield languages.told(f"QUALITY_CHANNELS: {name} has no account {account!r}; it has: {others}")
 
 
 def _settings() -> QualitySettings:
@@ -210,7 +229,7 @@ def outlook(site: Site) -> Iterator[Finding]:
                 str(missing),
                 languages.told("What else is measured does not need it."),
             )
-    for problem in read_rules(settings)[1]:
+    for problem in (*read_rules(settings)[1], *channels_of_nobody(settings, site.shared)):
         yield Finding(
             part,
             languages.told("rule sets"),

@@ -55,6 +55,12 @@ def test_the_summary_the_worst_and_both_as_json(
     assert (worst["code"], worst["score"], worst["findings"][0]["rule"]) == ("B", 50, "background")
     refused = quality("--rule-set", "bol")
     assert (refused.code, "there are amazon, google" in refused.err) == (1, True)
+    for wrong, said in (
+        (("--channel", "pltyix/x"), "There is no connector 'pltyix'; there are: "),
+        (("--worst", "1", "--rule", "beauty"), "no rule set has a rule 'beauty'"),
+    ):
+        refused = quality(*wrong)
+        assert (refused.code, said in refused.err) == (1, True)
 
 
 def test_the_same_picture_and_the_better_one_are_told_and_a_person_decides(

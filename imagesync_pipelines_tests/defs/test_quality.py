@@ -58,6 +58,17 @@ def test_a_setting_that_is_wrong_keeps_no_definitions_from_loading_and_doctor_te
     assert (looked_at(None).state, "QUALITY_WORKERS" in looked_at(None).said) == (State.WRONG, True)
 
 
+def test_a_channel_of_a_name_that_nobody_has_is_told_for_it_would_judge_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QUALITY_CHANNELS", "pltyix=amazon image_db=own image_db/berlin=own folder=own")
+    told = [one.said for one in quality.outlook(Site(Settings(), None)) if one.state is State.WARNING]
+    assert told == [
+        "QUALITY_CHANNELS: there is no connector 'pltyix'; there are: image_db, plytix, moysklad, edge, folder",
+        "QUALITY_CHANNELS: image_db has no account 'berlin'; it has: –",
+    ]
+
+
 def test_a_check_for_each_rule_set_says_how_many_main_pictures_are_refused_and_what_frees_most(
     database: sa.Engine, instance: dg.DagsterInstance
 ) -> None:

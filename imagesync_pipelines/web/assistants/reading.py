@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.quality import queries as quality
 from imagesync_pipelines.quality.rules import TO_DO, rule_sets
+from imagesync_pipelines.registry import CONNECTORS
 from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plan_words import dismissal
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
@@ -167,6 +168,7 @@ async def pictures(
 def plans(call: Call, connector: Words = "", limit: Annotated[int, Field(ge=1, le=MOST_PLANS)] = 20) -> list[PlanFacts]:
     """The newest plans, of one connector or of all: what is about to change, or was."""
     opened = opened_of(call)
+    is_known(connector)
     return [_plan(call, one) for one in Plans(opened.engine, opened.storage).newest(limit, connector or None)]
 
 
@@ -226,6 +228,9 @@ def picture_quality(call: Call, rule_set: Words = "", connector: Words = "", lim
     """How good the main pictures of every channel are, what to do next, and the worst with why."""
     opened = opened_of(call)
     known = rule_sets(opened.quality)
+    is_known(connector)
+    if rule_set and rule_set not in known:
+        raise ToolError(f"There is no rule set {rule_set!r}; there are: {', '.join(sorted(known))}.")
     with opened.engine.connect() as connection:
         channels = quality.summary(connection)
         steps = quality.what_next(connection, known, connector)
@@ -255,6 +260,12 @@ def run(call: Call, run_id: RunId) -> RunFacts:
     plans = Plans(opened.engine, opened.storage).newest(MOST_PLANS)
     made = next((one.id for one in plans if one.run_id == run_id), None)
     return RunFacts(run_id=run_id, what=job_words(found.job), state=found.state, has_ended=found.has_ended, plan=made)
+
+
+def is_known(connector: str) -> None:
+    """Raise ToolError for a connector that there is not; '' is any."""
+    if connector and connector not in CONNECTORS:
+        raise ToolError(f"There is no connector {connector!r}; there are: {', '.join(CONNECTORS)}.")
 
 
 def _product_of(call: Call, sku: str) -> int:

@@ -258,6 +258,8 @@ def test_an_argument_that_a_tool_does_not_have_is_told_and_not_left_out(door: Do
     told = said(door.tool("plan_synchronisation", both, connector="image_db", skus=["803721"], dry_run=False))
     assert told == "plan_synchronisation has no argument 'dry_run'; it takes: connector, skus, account."
     assert door.dagster.launched == []
+    assert said(door.tool("plans", connector="pltyix")).endswith("there are: image_db, plytix, moysklad, edge, folder.")
+    assert "There is no rule set 'bol'; there are: amazon" in said(door.tool("picture_quality", rule_set="bol"))
     key = a_key(door.world.engine, (KeyScope.READ,), name="helper")
     tools = door.ask(key, lambda client: client.list_tools()).tools
     assert {one.input_schema["additionalProperties"] for one in tools} == {False}
