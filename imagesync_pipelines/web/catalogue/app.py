@@ -43,6 +43,7 @@ from imagesync_pipelines.web.catalogue.admin import (
     users,
 )
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
+from imagesync_pipelines.web.catalogue.admin.many import LARGEST_FORM, MOST_FIELDS
 from imagesync_pipelines.web.catalogue.api import calls, judged, routes
 from imagesync_pipelines.web.catalogue.pages import alike, history, languages, pictures, plans, products, quality
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, is_fragment, make_templates, render
@@ -79,8 +80,6 @@ API_ROUTERS = (routes.router, routes.changes_router, routes.primary_router, judg
 COOKIE = "imagesync_session"
 # A working day; who logs in in the morning does not have to do it again.
 SESSION_SECONDS = 12 * 3600
-# The longest form is what was looked at of MOST_PRODUCTS; a field of a form is no longer than this either.
-LARGEST_FORM = 1024 * 1024
 
 # What every answer carries: no inline script or style, nothing from another host, no page of ours in another's frame.
 SAFE = {
@@ -109,6 +108,9 @@ ERRORS: dict[type[Exception], tuple[int, bool, Headers]] = {
     Exception: (500, False, SAFE),
 }
 
+# How starlette begins what it says of a form of more than MOST_FIELDS, with a status that says nothing of it.
+_TOO_MANY_FIELDS = "Too many fields"
+
 API = "/api/v1"
 API_DESCRIPTION = """
 Products, their images and their primary image, for shops, tills and ERPs. Send the key of `imagesync key add` as
@@ -132,7 +134,14 @@ class Api(FastAPI):
 
 def build_app(opened: Opened) -> FastAPI:
     """The catalogue over what was opened."""
-    app = FastAPI(title="Product image catalogue", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Product image catalogue",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        form_limits={"max_files": 0, "max_fields": MOST_FIELDS, "max_part_size": LARGEST_FORM},
+    )
     opened_app = replace(opened, read_runs=kept_for(RUNS_KEPT_SECONDS, opened.read_runs))
     app.state.opened = opened_app
     app.state.templates = make_templates()
@@ -213,6 +222,9 @@ async def _refused(request: Request, error: Any) -> Response:
     """A page for people; below /api/ it is answered for programs."""
     if request.url.path.startswith("/api/"):
         return calls.refused(request, error)
+    if error.status_code == 413 or error.detail.startswith(_TOO_MANY_FIELDS):
+        said = _("More was sent at once than is read. Go back and do one part after the other; nothing was changed.")
+        return _page(request, 413, said, error.headers)
     said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
     return _page(request, error.status_code, said, error.headers)
 

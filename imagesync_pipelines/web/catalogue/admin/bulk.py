@@ -16,7 +16,7 @@ from imagesync_pipelines.sync import excluding
 from imagesync_pipelines.sync.excluding import EXCLUDE
 from imagesync_pipelines.web.catalogue import listing, queries
 from imagesync_pipelines.web.catalogue.admin.exclusions import Meant, called, channel_named, channels
-from imagesync_pipelines.web.catalogue.admin.many import MOST_PRODUCTS, ROWS, Pairs, ProductIds, Start
+from imagesync_pipelines.web.catalogue.admin.many import MOST_PRODUCTS, ROWS, AnyNumber, Pairs, ProductIds, Start
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.products import CHIPS, asked
@@ -36,7 +36,7 @@ NOTHING_CHOSEN = N_("Choose products in the list first; nothing was started.")
 class Chosen(BaseModel):
     """Products by their numbers; everything: all that the query of the list finds."""
 
-    ids: ProductIds = []
+    ids: AnyNumber = []
     everything: Literal["", "1"] = ""
     query: Annotated[Text, Field(max_length=2000)] = ""
 
@@ -61,6 +61,12 @@ def bulk(request: Request, opened: Here, _: Admin, chosen: Annotated[Chosen, For
     ids = _all_that_fit(opened, chosen.query) if chosen.everything else list(dict.fromkeys(chosen.ids))
     if not ids:
         raise NothingToStartError(NOTHING_CHOSEN, plain_query(chosen.query))
+    if len(ids) > MOST_PRODUCTS:
+        raise NothingToStartError(
+            f"{len(ids):,} products are chosen, and {MOST_PRODUCTS:,} are the most at once: choose fewer, and do one "
+            "part after the other.",
+            plain_query(chosen.query),
+        )
     first = queries.shown_for(opened.engine, ids[:SHOWN], opened.showing)
     context = {
         "ids": ids,

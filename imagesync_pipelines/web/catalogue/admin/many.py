@@ -1,6 +1,6 @@
 """Many products in one form: how many at most, each list of them in one field with a line for each.
 
-Of a form a thousand fields are read, and people choose more products than that.
+A box that is ticked by hand is a field of its own.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,10 @@ from imagesync_pipelines.web.service import Text
 
 MOST_PRODUCTS = 5_000
 """So many products are chosen, looked at and carried out at once."""
+MOST_FIELDS = 4 * MOST_PRODUCTS
+"""So many fields of a form are read: enough to say of too many products how many they are."""
+LARGEST_FORM = 2 * 1024 * 1024
+"""The longest form is what was looked at of MOST_PRODUCTS; a field of a form is no longer than this either."""
 ROWS = 100
 """So many of them are shown on a page, where each has its pictures."""
 
@@ -32,7 +36,9 @@ Pair = Annotated[Text, Field(pattern=r"^[0-9]{1,18}(:[0-9]{1,18}){3}$")]
 # Product, stamp.
 LookedAt = Annotated[Text, Field(pattern=r"^[0-9]{1,18}:[0-9]{1,18}$")]
 
-ProductIds = Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], _LINES, _MOST]
+AnyNumber = Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], _LINES]
+"""Products as they were ticked, which may be more than are done at once."""
+ProductIds = Annotated[AnyNumber, _MOST]
 Skus = Annotated[list[Sku], _LINES, _MOST]
 Pairs = Annotated[list[Pair], _LINES, _MOST]
 Stamps = Annotated[list[LookedAt], _LINES, _MOST]

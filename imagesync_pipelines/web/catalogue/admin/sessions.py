@@ -27,6 +27,7 @@ from imagesync_pipelines.storage.schema_catalogue import wrong_login
 from imagesync_pipelines.storage.wrong_logins import WrongLogins
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import User, UserRole
+from imagesync_pipelines.web.catalogue.admin.many import LARGEST_FORM, MOST_FIELDS
 from imagesync_pipelines.web.catalogue.pages.rendering import Headers, Here, opened_of, render
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.logins import TooManyTriesError, address_of, let_in
@@ -38,8 +39,6 @@ _USER, _EPOCH, _CSRF, _TOLD, _OIDC = "user", "epoch", "csrf", "told", "oidc"
 _CSRF_BYTES = 32
 NO_STORE = {"Cache-Control": "no-store"}
 HOME = "/"
-# A form has a few fields; the list of chosen items in quarantine is the longest.
-_MOST_FIELDS = 1000
 _LONGEST_PATH = 2000
 
 
@@ -213,11 +212,12 @@ Admin = Annotated[User, Depends(_admin)]
 async def from_our_form(request: Request) -> None:
     """Refuse what changes something and does not carry this session's token, as only our own forms do.
 
-    HTMX sends the fields of the form as well, so its requests pass the same check.
+    HTMX sends the fields of the form as well, so its requests pass the same check. A form that has fields for its route
+    was read before, within the same limits (app.py).
     """
     if request.method in {"GET", "HEAD"}:
         return
-    form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=LARGEST_FORM)
     sent = form.get(_CSRF)
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), csrf_token(request).encode()):
         raise HTTPException(403, _("This form is too old, or it is not ours. Go back, reload the page and try again."))

@@ -7,7 +7,7 @@ from imagesync_pipelines.storage.schema import picture_order, pin, product_image
 from imagesync_pipelines.sync.choosing import our_products
 from imagesync_pipelines.sync.excluding import Channel, exclude, list_exclusions
 from imagesync_pipelines.web.catalogue.admin import bulk
-from imagesync_pipelines.web.catalogue.admin.many import ROWS
+from imagesync_pipelines.web.catalogue.admin.many import MOST_PRODUCTS, ROWS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of, named
 from imagesync_pipelines_tests.web.catalogue.world import World
 
@@ -86,6 +86,17 @@ def test_all_that_fit_are_those_of_the_lists_address(
     many = admin.send_form("/?q=Engel", "/admin/bulk", everything="1")
     assert (many.status_code, "More than 4 products fit" in many.text) == (409, True)
     assert 'href="/?q=Engel"' in many.text
+    ticked = {"csrf": admin.csrf(), "ids": [str(number) for number in range(1, 6)], "query": "q=Engel"}
+    more = admin.post("/admin/bulk", ticked)
+    assert (more.status_code, "5 products are chosen, and 4 are the most at once" in more.text) == (409, True)
+    assert 'href="/?q=Engel"' in more.text
+
+
+def test_as_many_boxes_as_are_done_at_once_may_be_ticked_by_hand(world: World, admin: Browser) -> None:
+    one = world.product("31", "Hase")
+    boxes = [one, *range(10**9, 10**9 + MOST_PRODUCTS - 1)]
+    looked = admin.post("/admin/bulk", {"csrf": admin.csrf(), "ids": [str(box) for box in boxes]})
+    assert (looked.status_code, f"{MOST_PRODUCTS} products" in looked.text) == (200, True)
 
 
 def test_many_are_looked_at_a_page_at_a_time_and_carried_out_as_a_whole(world: World, admin: Browser) -> None:
