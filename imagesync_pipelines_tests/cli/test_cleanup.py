@@ -61,7 +61,7 @@ def test_a_dry_run_counts_and_removes_nothing(environment: dict[str, str]) -> No
     assert done.exit_code == 0, done.output
     size = len(picture("old"))
     assert f"1 files would be removed, {size} bytes (0.0 MB)" in done.output
-    assert "1 files stay: a run is using them" in done.output
+    assert "1 file stays: a run is using it" in done.output
     assert kept(environment) == {"old", "in use", "today"}
 
 
