@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.cli.output import print_table, retell
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.languages import _, pgettext, retold
 from imagesync_pipelines.registry import CONNECTORS
@@ -39,7 +39,7 @@ def list_held(context: click.Context, connector: str | None, account: str | None
     title = _("{waiting} held back, {decided} decided").format(waiting=len(waiting), decided=len(found) - len(waiting))
     print_table(title, columns, rows)
     for sentence in held.sentences(waiting):
-        say(sentence)
+        retell(sentence)
     context.exit(3 if waiting else 0)
 
 
@@ -74,4 +74,6 @@ def _decide(
         chosen = [one.id for one in known if one.id in numbers or (everything and one.decision is None)]
         if not chosen:
             raise click.ClickException("nothing was chosen; name numbers of `imagesync held list`, or --all")
-        say(held.DECIDED[decision].format(number=held.decide(installation.engine, chosen, decision, getpass.getuser())))
+        retell(
+            held.DECIDED[decision].format(number=held.decide(installation.engine, chosen, decision, getpass.getuser()))
+        )

@@ -8,7 +8,7 @@ import click
 import sqlalchemy as sa
 from pydantic_settings import BaseSettings
 
-from imagesync_pipelines.cli.output import confirm, figures, progress_bars, say
+from imagesync_pipelines.cli.output import confirm, figures, progress_bars, retell, say
 from imagesync_pipelines.languages import N_, _, ngettext, retold
 from imagesync_pipelines.products.export_rows import snapshot
 from imagesync_pipelines.products.lists import rebuild_lists, wrong_lists
@@ -158,7 +158,7 @@ def cleanup(hours: int | None, dry_run: bool) -> None:
         with runs.opened() as (place, instance), progress_bars() as progress:
             done = []
             for cleaned in clean.clean_up(place, instance, dry_run=dry_run, progress=progress):
-                say(clean.sentence(cleaned, dry_run=dry_run))
+                retell(clean.sentence(cleaned, dry_run=dry_run))
                 done.append(cleaned)
         total, size = sum(one.count for one in done), sum(one.bytes or 0 for one in done)
         said = _("{n} would be removed, {size} MB") if dry_run else _("{n} removed, {size} MB")

@@ -3,6 +3,7 @@
 Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 wrong options (click's own).
 """
 
+import os
 import re
 import signal
 import sys
@@ -62,17 +63,23 @@ def main() -> None:
 
 
 def _end(error: click.ClickException | click.Abort) -> NoReturn:
-    """End as click does, in the language of who typed it; click's own words for wrong options are English."""
-    if isinstance(error, click.UsageError) and type(error) is not click.UsageError:
+    """End as click does, in the language of who typed it; what --help prints is English."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         sys.exit(error.exit_code)
-    from imagesync_pipelines.languages import _, retold
+    from imagesync_pipelines.languages import _, retold, speak
+    from imagesync_pipelines.languages.current import of_terminal
 
     if isinstance(error, click.Abort):
         click.echo(_("Aborted!"), err=True)
         sys.exit(FAILED)
     if isinstance(error, click.UsageError):
-        click.UsageError(retold(error.message), error.ctx).show()
+        from imagesync_pipelines.cli.wrong_options import show
+
+        if error.ctx is None or isinstance(error.ctx.command, click.Group):
+            # No command was begun, which reads the setting; reading it takes longer than a wrong word is worth.
+            speak(of_terminal(os.environ, os.environ.get("IMAGESYNC_LANGUAGE", "")))
+        show(error)
     else:
         click.echo(_("Error: {message}").format(message=retold(error.message)), err=True)
     sys.exit(error.exit_code)

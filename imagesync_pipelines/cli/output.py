@@ -34,12 +34,17 @@ _NUMBERS = {
 
 
 def say(text: str = "", *, err: bool = False, **how: Any) -> None:
-    """Print a text for people: retold in their language, in the colours of `how` (click's).
+    """Print a text for people that is in their language already, in the colours of `how` (click's).
 
     All that a command says to people goes through here; what programs read (--json, identifiers, addresses) is printed
-    with click.echo.
+    with click.echo. It is not looked into any more: a product may be called as a sentence of ours is.
     """
-    click.secho(retold(text), err=err, **how)
+    click.secho(text, err=err, **how)
+
+
+def retell(text: str, *, err: bool = False, **how: Any) -> None:
+    """As `say`, of a sentence that was told in English by deeper code."""
+    say(retold(text), err=err, **how)
 
 
 def figures(english: str) -> str:
@@ -80,19 +85,25 @@ def print_table(
 ) -> None:
     """Print rows as a table, as wide as the terminal, 120 columns where there is none; numbers to the right.
 
-    Title and names of columns are retold; what is in the cells is data, and retold by who knows that it is a sentence.
+    Names of columns are retold; what is in the cells is data, and retold by who knows that it is a sentence. Decimals
+    are written as the language does: a program reads --json.
 
     whole: the columns of which no cell is broken in two lines.
     """
-    table = Table(title=retold(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(retold(name), justify="right" if numeric else "left", overflow="fold", no_wrap=name in whole)
     for row in rows:
         # Names of sections, [edge.head_office], are no markup.
-        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+        table.add_row(*(escape(_cell(cell)) for cell in row))
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table)
+
+
+def _cell(value: object) -> str:
+    """What stands in a cell: of numbers only those behind the point change, as 0.4 does; nothing for None."""
+    return "" if value is None else figures(str(value)) if isinstance(value, float) else str(value)
 
 
 def print_plan_line(plan: PlanHeader) -> None:
@@ -118,7 +129,7 @@ def print_outcome(outcome: RunOutcome) -> int:
         say(f"  {retold(str(summary['said']))}")
     numbers = [(retold(told), summary[name]) for name, told in _NUMBERS.items() if name in summary]
     if numbers:
-        say("  " + ", ".join(f"{name} {value}" for name, value in numbers))
+        say("  " + ", ".join(f"{name} {_cell(value)}" for name, value in numbers))
     if outcome.plan is not None and outcome.plan.applied_at is None:
         print_plan_line(outcome.plan)
     for warning in summary.get("warnings", ()):

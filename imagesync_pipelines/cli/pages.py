@@ -4,7 +4,7 @@ from functools import partial
 
 import click
 
-from imagesync_pipelines.cli.output import say
+from imagesync_pipelines.cli.output import retell, say
 from imagesync_pipelines.defs import pages, runs
 from imagesync_pipelines.languages import ngettext
 from imagesync_pipelines.registry import connectors
@@ -33,5 +33,5 @@ def reset_pages() -> None:
 def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
     with runs.opened() as (installation, instance):
-        found = pages.discover_pages(instance, _paged(), installation.settings, partial(say, err=True))
-    say(found.sentence())
+        found = pages.discover_pages(instance, _paged(), installation.settings, partial(retell, err=True))
+    retell(found.sentence())

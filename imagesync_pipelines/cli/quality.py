@@ -6,7 +6,7 @@ import json
 import click
 import sqlalchemy as sa
 
-from imagesync_pipelines.cli.output import EXIT_CODES, confirm, print_outcome, print_table, progress_bars, say
+from imagesync_pipelines.cli.output import EXIT_CODES, confirm, print_outcome, print_table, progress_bars, retell, say
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.languages import _, ngettext, pgettext, retold, told
 from imagesync_pipelines.products import pins_by_rule
@@ -118,7 +118,7 @@ def _say_of_alike(dismissed: tuple[str, str] | None, restored: tuple[str, str] |
     if as_json:
         click.echo(json.dumps({"said": said}))
     else:
-        say(said)
+        retell(said)
 
 
 def _alike(*, dismissed: bool, as_json: bool) -> None:

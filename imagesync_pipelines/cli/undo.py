@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from imagesync_pipelines.cli.output import print_outcome, progress_bars, say, worst
+from imagesync_pipelines.cli.output import print_outcome, progress_bars, retell, worst
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs import undo as undoing
 from imagesync_pipelines.products.undoing import undo_choice
@@ -49,8 +49,8 @@ def _undo_choices(skus: Sequence[str], who: str) -> int:
     with runs.opened() as (installation, _instance):
         for sku in dict.fromkeys(skus):
             try:
-                say(undo_choice(installation.engine, sku, who))
+                retell(undo_choice(installation.engine, sku, who))
             except (UndoRefusedError, PinRefusedError) as error:
                 refused = 1
-                say(str(error), fg="red", err=True)
+                retell(str(error), fg="red", err=True)
     return refused

@@ -9,7 +9,7 @@ import sys
 import click
 
 from imagesync_pipelines.cli.output import print_table, say
-from imagesync_pipelines.languages import _, ngettext
+from imagesync_pipelines.languages import _, ngettext, pgettext
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue import access
 from imagesync_pipelines.web.catalogue.access import UserRole
@@ -37,7 +37,7 @@ def list_people() -> None:
     """Print everybody: with a password of ours, or by which identity provider; and when they last came in."""
     with open_installation() as place:
         people = access.list_users(place.engine)
-    columns = (_("name"), _("role"), _("comes in by"), _("may log in"), _("last login"))
+    columns = (pgettext("of a person", "name"), _("role"), _("comes in by"), _("may log in"), _("last login"))
     rows = [
         (one.name, one.role, one.issuer or _("password"), _("yes") if one.is_active else _("no"),
          _("never") if one.last_login_at is None else f"{one.last_login_at:%Y-%m-%d %H:%M %Z}")

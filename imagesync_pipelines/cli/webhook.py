@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import click
 
-from imagesync_pipelines.cli.output import print_table, say
+from imagesync_pipelines.cli.output import print_table, retell, say
 from imagesync_pipelines.languages import _, ngettext, pgettext, retold
 from imagesync_pipelines.storage import subscriptions
 from imagesync_pipelines.storage.installation import open_installation
@@ -184,9 +184,9 @@ def remove(name: str) -> None:
 def deliver(seconds: float) -> None:
     """Tell receivers now, without waiting for Dagster's daemon to start it."""
     with _sender() as sender:
-        say(f"{delivering.deliver(sender, seconds)}")
+        retell(f"{delivering.deliver(sender, seconds)}")
 
 
 def _print_todo(sentences: Sequence[str]) -> None:
     for one in sentences:
-        say(one)
+        retell(one)

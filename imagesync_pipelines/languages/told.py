@@ -30,6 +30,12 @@ _ANY, _NUMBER = ".*?", r"-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?%?"
 # How numbers are written; anything else, of a date above all, is not looked into.
 OF_NUMBERS = re.compile(r",?(?:\.\d+[fge%]|[dfge%])?")
 _FORMATTER = Formatter()
+# Of two gaps that are called alike the second is sku_2.
+_OF_ANOTHER = re.compile(r"_\d+$")
+# Gaps of what others named, which stays as it is even where it is called as a sentence of ours.
+_NAMES = frozenset(
+    {"sku", "username", "filename", "external_id", "asset_id", "alias", "path", "url", "folder", "table"}
+)
 _depth: ContextVar[int] = ContextVar("depth", default=0)
 # So much of a beginning, or of an end, tells which shapes are worth a look.
 _HEAD, _TAIL = 4, 2
@@ -188,7 +194,10 @@ class Book:
             template = self._catalogue.text(shape.english[0])
         else:
             template = self._catalogue.plural(shape.english[0], shape.english[1], count)
-        said = {name: self._value(value, shape.written[name]) for name, value in values.items()}
+        said = {
+            name: value if _OF_ANOTHER.sub("", name) in _NAMES else self._value(value, shape.written[name])
+            for name, value in values.items()
+        }
         parts = []
         for literal, gap, _spec, _conversion in _FORMATTER.parse(template):
             parts += [literal, said.get(gap, "") if gap is not None else ""]

@@ -10,8 +10,8 @@ import click
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.cli.output import confirm
-from imagesync_pipelines.languages import speaking
+from imagesync_pipelines.cli.output import confirm, print_table, say
+from imagesync_pipelines.languages import _, retold, speaking
 from imagesync_pipelines.languages.current import MARKED
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.schema import product
@@ -100,6 +100,51 @@ def test_an_error_is_told_in_the_language_and_its_exit_code_stays(place: World, 
     ended = call(place, capsys, "plan", "--connector", "plytix", IMAGESYNC_LANGUAGE=MARKED)
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith("⟦Error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "error"),
+    [("sync --force", "Aufruf: imagesync sync [OPTIONS] COMMAND [ARGS]...", "Die Option '--force' gibt es nicht."),
+     ("histry", "Aufruf: imagesync [OPTIONS] COMMAND [ARGS]...",
+      "Den Befehl 'histry' gibt es nicht. Meinten Sie 'history'?"),
+     ("history --limit x", "Aufruf: imagesync history [OPTIONS] [SKU|RUN]",
+      "Ungültiger Wert für '--limit': 'x' ist keine ganze Zahl."),
+     ("article is", "Aufruf: imagesync article is [OPTIONS] NUMBER SKU", "Das Argument 'NUMBER' fehlt."),
+     ("plan 1 2", "Aufruf: imagesync plan [OPTIONS] [PLAN_ID]", "Ein Argument zu viel (2)")],
+)  # fmt: skip
+def test_who_types_a_command_wrong_is_told_so_in_the_language(
+    capsys: Shown, words: str, usage: str, error: str
+) -> None:
+    ended = call(None, capsys, *words.split(), IMAGESYNC_LANGUAGE="de")
+    lines = ended.err.splitlines()
+    assert (ended.code, ended.out, lines[0], lines[-1]) == (2, "", usage, f"Fehler: {error}")
+    assert lines[1].startswith("Hilfe: imagesync")
+
+
+def test_a_wrong_option_in_english_is_what_click_says(capsys: Shown) -> None:
+    ended = call(None, capsys, "history", "--conector", "3")
+    assert ended.err == (
+        "Usage: imagesync history [OPTIONS] [SKU|RUN]\nTry 'imagesync history --help' for help.\n\n"
+        "Error: No such option '--conector'. Did you mean '--connector'?\n"
+    )
+
+
+def test_a_product_that_is_called_as_a_sentence_of_ours_is_not_translated(capsys: Shown) -> None:
+    with speaking("de"):
+        assert retold("missing") != "missing"
+        say(_("{sku}: nothing to do: {why}").format(sku="missing", why=retold("missing")))
+        print_table("export", [_("name")], [["missing"], ["left"]])
+        said = retold("No choice of a picture or an order is known of a product missing; nothing was changed.")
+    first, *table = capsys.readouterr().out.splitlines()
+    assert first.startswith("missing: ")
+    assert re.findall("[a-z]{2,}", "".join(table)) == ["export", "ame", "missing", "left"]
+    assert "Produkt missing " in said, said
+
+
+def test_a_table_writes_decimals_as_the_language_does(capsys: Shown) -> None:
+    with speaking("ru"):
+        print_table("", ["a"], [[0.5], [1200]])
+    assert re.findall(r"[\d.,]+", capsys.readouterr().out) == ["0,5", "1200"]
 
 
 def test_json_and_help_stay_english(place: World, capsys: Shown) -> None:

@@ -44,6 +44,8 @@ OURS = {
     "imagesync_pipelines.storage.errors",
     "imagesync_pipelines.storage.home",
 }
+# What says that a word is wrong, of the standard library alone; who lists commands in the process after it has it, too.
+WRONG_WORDS = {"imagesync_pipelines.cli.wrong_options"}
 
 
 def leaves(commands: tuple[click.Command, ...], *above: str) -> Iterator[tuple[str, LazyCommand]]:
@@ -112,7 +114,7 @@ def test_lists_of_commands_and_the_version_import_nothing_heavy(
     code, modules = listed[words]
     assert code == LISTS[words]
     assert {name.partition(".")[0] for name in modules} & HEAVY == set()
-    assert {name for name in modules if name.partition(".")[0] == "imagesync_pipelines"} == OURS
+    assert {name for name in modules if name.partition(".")[0] == "imagesync_pipelines"} - WRONG_WORDS == OURS
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def _rows(tried: Sequence[trials.Trial]) -> list[tuple[str, str, str]]:
 def _print_seen(table: trials.Table) -> None:
     """Print what a trial shows beside its line."""
     rows = [[retold(cell) if isinstance(cell, str) else cell for cell in row] for row in table.rows]
-    print_table(table.title, table.columns, rows)
+    print_table(retold(table.title), table.columns, rows)
 
 
 def _print_next(*lines: tuple[str, str]) -> None:

@@ -24,7 +24,7 @@ import psutil  # type: ignore[import-untyped]
 from imagesync_pipelines import logs
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.edge import PHOTO_PORT, photo_app
-from imagesync_pipelines.cli.output import say
+from imagesync_pipelines.cli.output import retell
 from imagesync_pipelines.cli.sandbox import stand_ins
 from imagesync_pipelines.cli.serve import open_here
 from imagesync_pipelines.connectors.edge.model import EDGE
@@ -86,9 +86,9 @@ def dev(port: int, real: bool) -> None:
 def _blocks(instance: dg.DagsterInstance, connector: Connector) -> Sequence[str]:
     """The blocks of pages, as last known where something has to be put right first; the UI is opened all the same."""
     try:
-        return pages.known_blocks(instance, connector, load_settings(Settings), say)
+        return pages.known_blocks(instance, connector, load_settings(Settings), retell)
     except ImagesyncError as error:
-        say(str(error))
+        retell(str(error))
         return instance.get_dynamic_partitions(connector.page_partitions)
 
 

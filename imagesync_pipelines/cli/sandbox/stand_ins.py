@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from imagesync_pipelines.cli.output import say
+from imagesync_pipelines.cli.output import retell
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.amazon import server as amazon_server
 from imagesync_pipelines.sandbox.amazon.hosts import fetch_from
@@ -58,7 +58,7 @@ PICTURES = 12
 def sandbox(port: int, media_port: int, latency: float, nights: int, erp_folder: Path | None) -> None:
     """Run the image database's stand-in until Ctrl-C and print the variables that point to it."""
     started = sandbox_server.image_db_sandbox(port=port, media_port=media_port, latency=latency)
-    serve(started, say, partial(sandbox_server.lines_of, nights=nights, erp_folder=erp_folder))
+    serve(started, retell, partial(sandbox_server.lines_of, nights=nights, erp_folder=erp_folder))
 
 
 @click.command("sandbox-head-office")
@@ -73,27 +73,27 @@ def sandbox_head_office(
 ) -> None:
     """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
     started = head_office(folder, port, photos=photos, stores=stores, original=original)
-    serve(started, say, partial(head_office_server.lines_of, accounts_file=accounts_file))
+    serve(started, retell, partial(head_office_server.lines_of, accounts_file=accounts_file))
 
 
 @click.command("sandbox-amazon")
 @click.option("--mapping", type=click.Path(dir_okay=False, path_type=Path), help="write the demo's mapping file here")
 def sandbox_amazon(mapping: Path | None) -> None:
     """Run Amazon's stand-in (catalogue, images) until Ctrl-C and print where it is."""
-    serve(amazon(), say, partial(amazon_server.lines_of, mapping=mapping))
+    serve(amazon(), retell, partial(amazon_server.lines_of, mapping=mapping))
 
 
 @click.command("sandbox-plytix")
 def sandbox_plytix() -> None:
     """Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon."""
     images = f"http://{LOOPBACK}:{amazon_server.IMAGES_PORT}"
-    serve(plytix(partial(fetch_from, images)), say, plytix_server.lines_of)
+    serve(plytix(partial(fetch_from, images)), retell, plytix_server.lines_of)
 
 
 @click.command("sandbox-moysklad")
 def sandbox_moysklad() -> None:
     """Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is."""
-    serve(moysklad(), say, moysklad_server.lines_of)
+    serve(moysklad(), retell, moysklad_server.lines_of)
 
 
 def head_office(
@@ -258,7 +258,7 @@ def all_served(place: SandboxHome) -> Iterator[None]:
     with ExitStack() as stack:
         for start, lines in served:
             for line in lines(stack.enter_context(start())):
-                say(line)
+                retell(line)
         if not place.pictures.exists():
             write_pictures(place)
         write_accounts(place)
