@@ -124,6 +124,8 @@ def test_the_list_finds_products_whose_main_picture_fails(site: Site, judged: Wo
 def test_the_photographer_gets_a_table_that_no_spreadsheet_calculates(site: Site, judged: World) -> None:
     show(judged.engine, "=1+1", SMALL, name="=cmd|x", account="north")
     judge(judged.engine)
+    unknown = site.get("/quality/report/csv?channel=nobodys")
+    assert (unknown.status_code, "rules called nobodys" in unknown.text) == (404, True)
     answer = site.get("/quality/report/csv?channel=amazon&to_do=larger")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="pictures_amazon.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))

@@ -94,8 +94,13 @@ def quality(request: Request, opened: Here, asked: AskedFor, cursor: Cursor = ""
 
 
 @router.get("/quality/report/{form}", name="quality_report")
-def report(request: Request, opened: Here, asked: AskedFor, form: Literal["csv", "zip"]) -> Response:
+def report(
+    request: Request, opened: Here, asked: AskedFor, form: Literal["csv", "zip"], channel: RuleSetId = ""
+) -> Response:
     """What the photographer gets of the pictures that all pages show; in the archive are the worst of them."""
+    # A page says which channel it shows instead; a file would be taken for what was asked.
+    if channel not in ("", asked.rule_set):
+        raise HTTPException(404, told(f"Nothing is judged by rules called {channel}."))
     if not asked.rule_set:
         raise HTTPException(404, told("Nothing was judged yet."))
     exports: Exports = request.app.state.exports
