@@ -39,6 +39,7 @@ ROOT_STAND_IN = "pgserver"
 SUPERUSER = "postgres"
 START_SECONDS, STOP_SECONDS = 120, 90
 POLL_SECONDS = 0.01
+ANSWER_SECONDS = 5.0
 # The path of a Unix socket has at most 107 bytes; PostgreSQL adds its file name to the folder.
 SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432")
 
@@ -243,6 +244,8 @@ def _answers(data: Path) -> bool:
     lines = _pid_file(data)
     with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
         if lines:
+            # A server that takes nothing off its queue, such as one that is halted, lets others wait without an end.
+            client.settimeout(ANSWER_SECONDS)
             client.connect(str(Path(lines[4].strip()) / ".s.PGSQL.5432"))
             return True
     return False

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -178,6 +179,34 @@ def test_the_server_ends_with_its_supervisor_however_that_ends(home: Path, numbe
     assert psutil.wait_procs(ended, timeout=30)[1] == []
     again = ensure_server(home)
     assert _ask(again, "SELECT answer FROM kept") == 42
+
+
+def _is_turned_away(caller: socket.socket, address: Path) -> bool:
+    """Whether there is no room in the server's queue for one more."""
+    caller.setblocking(False)
+    try:
+        caller.connect(str(address))
+    except BlockingIOError:
+        return True
+    return False
+
+
+def test_a_halted_server_whose_queue_is_full_lets_nobody_wait_without_an_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = psutil.Process(ensure_server(home).pid)
+    monkeypatch.setattr(embedded, "START_SECONDS", 0.2)
+    server.suspend()
+    callers = [socket.socket(socket.AF_UNIX)]
+    try:
+        while not _is_turned_away(callers[-1], home / "postgres" / ".s.PGSQL.5432"):
+            callers.append(socket.socket(socket.AF_UNIX))
+        with pytest.raises(StorageError, match="is not ready after"):
+            ensure_server(home)
+    finally:
+        server.resume()
+        for one in callers:
+            one.close()
 
 
 def test_a_second_supervisor_is_refused(home: Path) -> None:
