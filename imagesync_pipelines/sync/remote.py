@@ -74,7 +74,8 @@ def recover(
     """Read every group whose outcome is unknown and record what the target holds; returns those groups.
 
     unread: the groups of which the target's last `read` learned nothing; their outcome stays unknown, and they are not
-    among those returned. Run it before planning. Stopped in the middle, it goes on with what is left the next time.
+    among those returned. Run it before planning, and before a plan goes on. Stopped in the middle, it goes on with what
+    is left the next time.
     Raises what the target raises, and ValueError when it answers with rows of other groups.
     """
     groups = sorted({intent.group for intent in intents.open_intents()})
@@ -111,7 +112,8 @@ def apply_remote(
 
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
     them from the target; None for a stored plan. Older than 5 minutes, groups are read again first, and those that
-    moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning. by: in whose name
+    moved are refused. So are groups whose earlier outcome is unknown: settle them before planning, and before a plan
+    goes on. by: in whose name
     the history tells of it: what a group is to get is noted with its intent, and told with its outcome. resumed: an
     application of the same plan broke off; groups that are as the plan wants them were written by it and count as done.
     identify: looks whose account has answered so far, each time before groups are written; IdentityRefusedError ends
@@ -141,7 +143,7 @@ def apply_remote(
             refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
             written = set[str]()
             rest = [work for work in works if work.group not in refused]
-            if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
+            if rest and (resumed or states_read_at is None or clock() - states_read_at > FRESH_FOR):
                 now = _read(target, [work.group for work in rest])
                 moved = moved_groups(rest, group_states(now))
                 written = _as_planned((work for work in rest if work.group in moved), now) if resumed else written

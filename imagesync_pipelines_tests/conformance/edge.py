@@ -101,6 +101,9 @@ class EdgeSite(Site):
         for operator in ("replace", "replace", "delete_row"):
             self.world.office.mutate(operator)
 
+    def put_beside(self) -> None:
+        self.world.office.mutate("second_primary")
+
     def drop(self, group: str, key: str) -> None:
         self.world.office.mutate("delete_row", photo_id=uuid.UUID(key))
 

@@ -275,6 +275,8 @@ SUBJECT = Subject(
     },
     planned=slow("patch", "asset create", 0),
     undoing=slow("patch", "product patch", 0),
+    # The places of its rows are those of listings, which a gallery that is read again does not tell.
+    undo_goes_on=False,
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
     doctor_calls=1,

@@ -122,6 +122,9 @@ class Site(ABC):
     def blur(self) -> None:  # noqa: B027
         """At the source: details of an image cannot be read any more; where there are none that can be so, nothing."""
 
+    def put_beside(self) -> None:  # noqa: B027
+        """At the source: a second main picture where the first stays; where there is no such thing, nothing."""
+
     def written(self) -> Held:
         """What runs wrote into the target, without what they only announced there."""
         return self.held()
@@ -307,7 +310,8 @@ class Subject:
     that reads everything. after_plan: the assets that carry a plan out or need it. applies: the one of them that notes
     the plan as applied. wrong: settings with a value that is refused, and what is said of it. reading_writes: of our
     tables, those that reading a source brings up to date, which has another lock than the target. automation: what it
-    starts by itself. undoing: a moment while an undo is carried out, None: as `planned`.
+    starts by itself. undoing: a moment while an undo is carried out, None: as `planned`. undo_goes_on: whether the plan
+    of an undo that died goes on; else the undo is asked for again.
     """
 
     name: str
@@ -332,6 +336,7 @@ class Subject:
     writes: Mapping[str, Callable[[Any], tuple[str, FaultPlan]]] = field(default_factory=dict)
     policies: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
     undoing: Moment | None = None
+    undo_goes_on: bool = True
 
     @property
     def owner(self) -> str:

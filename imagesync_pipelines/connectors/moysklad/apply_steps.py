@@ -22,6 +22,7 @@ from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN
 from imagesync_pipelines.connectors.moysklad.missing import hold_missing
 from imagesync_pipelines.connectors.moysklad.model import ACCOUNT_ID, ChildMap, ContentFetched, EntityTask
 from imagesync_pipelines.connectors.moysklad.moved import as_entities, left_cards
+from imagesync_pipelines.connectors.moysklad.plan_step import settle_open
 from imagesync_pipelines.connectors.moysklad.planning import chosen_keys, needed_of, policy_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
 from imagesync_pipelines.connectors.moysklad.reading import entities_of, mirrored, reading_of
@@ -185,7 +186,10 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     loaded = load_plan(context, plan_id)
     payload, content = context.plans.need_payload(loaded.header.id), _content_of(child, loaded.header.id)
     with context.lock():
-        target = ImageTarget(child, api, tasks_of(payload, loaded), content.failed, int(loaded.scope["limit"]))
+        limit = int(loaded.scope["limit"])
+        if loaded.resumed:
+            settle_open(child, api, limit)
+        target = ImageTarget(child, api, tasks_of(payload, loaded), content.failed, limit)
         fill = FirstFill(target)
         bulk = fill if child.child.bulk_first_fill else None
         # Whose account answered the map; the lists that are read before they are written tell it again.

@@ -262,6 +262,13 @@ class Lists:
         return found
 
 
+def settle_open(child: ChildRun, api: MoyskladApi, limit: int) -> None:
+    """Read the lists that a run which broke off was writing, so that its plan goes on. Raises the errors of the API."""
+    ids = read_map(child.engine, child.child) | moved.left_cards(child.engine, child.alias)
+    lists = Lists(child, Recogniser(child, api), ids, limits_of(child.context, lifted=False), dry_run=True, limit=limit)
+    recover(child, lists, unread=lambda: lists.unread)
+
+
 def labels_of(found: planning.ChildPlan, names: Mapping[str, str]) -> pd.Series:
     """For people, of every row: the entity's name, and the image's file where it is to be written."""
     files = {image.key: image.filename for task in found.tasks.values() for image in task.images}

@@ -25,6 +25,7 @@ from imagesync_pipelines.connectors.plytix.planning import (
     tasks_of,
     uploads_of,
 )
+from imagesync_pipelines.connectors.plytix.reading import settle_open
 from imagesync_pipelines.connectors.plytix.report import bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import FATAL, GalleryTarget
 from imagesync_pipelines.connectors.plytix.undoing import apply_undo
@@ -136,6 +137,8 @@ def product_images(context: Run, options: carry_out.ApplyOptions, api: PlytixApi
     calls, token_calls, ledger = api.calls, api.token_calls, ledger_of(context)
     identity = identity_of(context, api.account)
     with context.lock():
+        if loaded.resumed:
+            settle_open(context, api, ledger)
         target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
         applied = carry_out.carry_out_remotely(
             context,

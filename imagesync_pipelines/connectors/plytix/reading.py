@@ -188,6 +188,18 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     )
 
 
+def settle_open(context: Run, api: PlytixApi, ledger: Ledger) -> None:
+    """Read the products that a run which broke off was writing, so that its plan goes on.
+
+    Raises IdentityRefusedError, and the errors of Plytix.
+    """
+    unsettled = [intent.group for intent in ledger.open_intents()]
+    found = api.search_products(unsettled) if unsettled else {}
+    if found:
+        identity_of(context, api.account).look(api.told())
+        settle(ledger, [found[sku] for sku in unsettled if sku in found])
+
+
 def settle(ledger: Ledger, found: Sequence[model.PlytixProduct]) -> None:
     """Record what the galleries hold whose outcome an earlier run did not learn.
 

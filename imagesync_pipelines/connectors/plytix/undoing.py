@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.plytix.gallery import (
 )
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, Run, identity_of, ledger_of
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
-from imagesync_pipelines.connectors.plytix.reading import settle
+from imagesync_pipelines.connectors.plytix.reading import settle, settle_open
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.target import FATAL, NO_PRODUCT, NOT_THERE, OTHER_THUMBNAIL, STILL_THERE
 from imagesync_pipelines.connectors.plytix.unmatched import whole_runs
@@ -112,6 +112,8 @@ def apply_undo(context: Run, loaded: carry_out.Loaded, api: PlytixApi) -> StepRe
     payload, ledger, calls = context.plans.need_payload(loaded.header.id), ledger_of(context), api.calls
     identity = identity_of(context, api.account)
     with context.lock():
+        if loaded.resumed:
+            settle_open(context, api, ledger)
         target = UndoTarget(api, ledger, planning.tasks_of(payload), context.clock)
         applied = carry_out.carry_out_remotely(
             context,
