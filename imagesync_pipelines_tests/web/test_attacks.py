@@ -158,7 +158,7 @@ STRANGERS = [
         b"&".join(b"a=b" for _ in range(2000)),
         (400, 403),
     ),
-    Attack("a form of two megabytes", "catalogue", "POST", "/login", [FORM], b"a" * 2_000_000, (413,)),
+    Attack("a form of three megabytes", "catalogue", "POST", "/login", [FORM], b"a" * 3_000_000, (413,)),
     Attack(
         "a body of two megabytes for the API",
         "catalogue",
