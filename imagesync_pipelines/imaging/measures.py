@@ -15,7 +15,6 @@ from imagesync_pipelines.imaging.decoding import DecodeLimits, decode
 from imagesync_pipelines.imaging.hashes import DECODED_SIDE, difference_hash
 from imagesync_pipelines.imaging.pixels import as_pillow, header_of, on_white, upright, upright_size
 from imagesync_pipelines.imaging.signatures import signature_of
-from imagesync_pipelines.imaging.validation import checked
 from imagesync_pipelines.storage.facts import Measures
 
 # Another one: what was measured before is measured again.
@@ -43,7 +42,10 @@ Grey = NDArray[np.uint8]
 
 def measure(body: bytes, limits: DecodeLimits | None = None) -> Measures:
     """Measure a picture; what is transparent counts as white, and as transparent. Raises BadImageError."""
-    found = json.loads(decode("measure", body, limits or DecodeLimits()))
+    limits = limits or DecodeLimits()
+    # What is cut in half would be blamed for what the missing half looks like. Each has a child's memory for itself.
+    decode("check", body, limits)
+    found = json.loads(decode("measure", body, limits))
     touched, signature = tuple(found.pop("touched_sides")), bytes.fromhex(found.pop("signature"))
     sha256 = hashlib.sha256(body).hexdigest()
     return Measures(sha256=sha256, touched_sides=touched, signature=signature, **found)
@@ -51,9 +53,6 @@ def measure(body: bytes, limits: DecodeLimits | None = None) -> Measures:
 
 def measured(body: bytes) -> bytes:
     """The measures themselves, in whatever process, without the SHA-256, as JSON. Raises BadImageError."""
-    header = header_of(body)
-    # What is cut in half would be blamed for what the missing half looks like.
-    checked(body, header=header)
     width, height = upright_size(body)
     image = upright(body, DECODED_SIDE)
     picture = as_pillow(on_white(image))
@@ -61,7 +60,7 @@ def measured(body: bytes) -> bytes:
     product, background = large_parts(seen), background_of(seen)
     return json.dumps(
         {
-            "format": header.kind.name,
+            "format": header_of(body).kind.name,
             "width": width,
             "height": height,
             "white_background": round(white_share(np.asarray(picture), background), 4),
